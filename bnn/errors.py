@@ -1,0 +1,23 @@
+"""The errors a user can act on. Each message says what was expected, what came, and which key to change."""
+
+from __future__ import annotations
+
+
+class BnnError(Exception):
+    """Base of every error that ends in one readable line instead of a traceback."""
+
+
+class ConfigError(BnnError, ValueError):
+    """A configuration that cannot run; the message names the key to change."""
+
+
+class DataError(BnnError):
+    """A data set that is missing, unreachable or not what its checksum says."""
+
+
+class DivergedError(BnnError, ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+class TrackingError(BnnError):
+    """The tracking store cannot be reached or does not hold what was asked for."""
