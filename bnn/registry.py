@@ -75,13 +75,14 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
             if parameter.kind is parameter.KEYWORD_ONLY
         }
 
-    def build(self, node: Mapping[str, Any] | DictConfig, *context: Any) -> T:
-        """The object that `node` describes: `node.name` picks the constructor, the rest are its keywords.
+    def build(self, node: Mapping[str, Any] | DictConfig | str, *context: Any) -> T:
+        """The object that `node` describes: `node.name` picks the constructor, the rest are its keywords; a bare string
+        is a name without keywords.
 
-        A parameter whose type carries a `registry` of its own (a baseline inside an estimator) is built from its
-        sub-node first. `context` holds the positional arguments that no configuration can name.
+        A parameter whose type carries a `registry` of its own (a baseline inside an estimator, a law inside a neuron)
+        is built from its sub-node first. `context` holds the positional arguments that no configuration can name.
         """
-        values = dict(node)
+        values: dict[str, Any] = {"name": node} if isinstance(node, str) else {str(k): v for k, v in node.items()}
         name = str(values.pop("name", None))
         parameters = self.parameters(name)
         parts = {p: t.registry.build(values.pop(p)) for p, t in parameters.items() if p in values and hasattr(t, "registry")}

@@ -1,0 +1,164 @@
+"""From names to objects, in one place. Everything that can be refused is refused here, before any data is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from bnn.config import canonical, digest, run_title
+from bnn.data import DATASETS, DatasetSpec
+from bnn.errors import ConfigError
+from bnn.estimators import Estimator
+from bnn.models import MODELS
+from bnn.neurons import Neuron, Real
+from bnn.noise import NoiseLaw
+from bnn.registry import typed
+from bnn.schedules import SCHEDULES, Schedule
+from bnn.training import checkpoint
+from bnn.training.loop import TrainerSettings
+from bnn.training.optimizers import OPTIMIZERS, Optimization
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The `placement` group: which activations are binary, by position; negative ones count from the output."""
+
+    name: str
+    layers: list[int]
+
+
+@dataclass(frozen=True)
+class TrackingSettings:
+    """The `tracking` group."""
+
+    uri: str | None
+    experiment: str
+    heatmaps: bool
+
+
+@dataclass(frozen=True)
+class General:
+    """What stands outside the groups."""
+
+    seed: int
+    device: str
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked configuration and the objects that it describes, all but the data set's tensors."""
+
+    config: Mapping[str, Any]
+    """Canonical and resolved."""
+    general: General
+    data: DatasetSpec
+    model: nn.Module
+    estimator: Estimator
+    schedule: Schedule
+    optimization: Optimization
+    trainer: TrainerSettings
+    tracking: TrackingSettings
+
+    @property
+    def digest(self) -> str:
+        return digest(dict(self.config))
+
+    @property
+    def title(self) -> str:
+        return run_title(dict(self.config))
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.general.device)
+
+
+def pick_device(name: str, job: int = 0) -> str:
+    """The device that `device=name` means on this machine; jobs of a sweep are spread over several GPUs."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device: expected one of auto, cpu, cuda; got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: no CUDA device is available; write device=cpu or device=auto")
+    if name == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{job % torch.cuda.device_count()}"
+
+
+def binary_layers(placement: Placement, depth: int) -> frozenset[int]:
+    """Positions from the input of the binary activations among `depth`.
+
+    Errors: ConfigError for a position that the network lacks or that is named twice.
+    """
+    for layer in placement.layers:
+        if not -depth <= layer < depth:
+            raise ConfigError(f"placement.layers: the model has {depth} activations, expected positions in "
+                              f"[{-depth}, {depth - 1}], got {layer}")  # fmt: skip
+    layers = frozenset(layer % depth for layer in placement.layers)
+    if len(layers) < len(placement.layers):
+        raise ConfigError(f"placement.layers: expected each activation once, got {placement.layers}")
+    return layers
+
+
+def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
+    """The network with binary neurons where the placement puts them, initialised from the seed."""
+    neuron, model = dict(config["neuron"]), dict(config["model"])
+    depth = MODELS[model["name"]].depth  # type: ignore[attr-defined]
+    binary = binary_layers(Placement(**typed(Placement, config["placement"], "placement")), depth)
+    law = NoiseLaw.registry.build(neuron["law"])
+    torch.manual_seed(config["seed"])
+    activations = [Neuron.registry.build(neuron) if layer in binary else Real(law=law) for layer in range(depth)]
+    return MODELS.build(model, spec.shape, spec.classes, activations)
+
+
+def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
+    """Errors: ConfigError, naming both keys, for choices that make no sense together."""
+    name, law = config["estimator"]["name"], config["neuron"]["law"]
+    if name == "none" and config["placement"]["layers"]:
+        raise ConfigError(
+            f"estimator=none with placement={config['placement']['name']}: plain backpropagation cannot train a binary "
+            "layer; write placement=none, or choose an estimator"
+        )
+    if estimator.needs_full_support and not NoiseLaw.registry[law].full_support:  # type: ignore[attr-defined]
+        smooth = ", ".join(n for n, c in NoiseLaw.registry.items() if c.full_support)  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"estimator={name} with neuron.law={law}: the score needs log q(b), which this law makes infinite; write "
+            f"neuron.law= one of {smooth}"
+        )
+
+
+def plan(config: DictConfig, job: int = 0) -> Plan:
+    """Check a composed configuration and build what it describes. Errors: ConfigError, naming the key to change."""
+    plain = canonical(config)
+    general = General(**typed(General, {key: plain[key] for key in ("seed", "device", "dry_run")}, "config"))
+    if not 0 <= general.seed < 2**32:
+        raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
+    if plain["data"].get("name") not in DATASETS:
+        raise ConfigError(f"data.name: expected one of {', '.join(sorted(DATASETS))}; got {plain['data'].get('name')!r}")
+    spec = DATASETS[plain["data"]["name"]]
+    estimator = Estimator.registry.build(plain["estimator"])
+    check_combination(plain, estimator)
+    return Plan(
+        config=plain,
+        general=General(general.seed, pick_device(general.device, job), general.dry_run),
+        data=spec,
+        model=build_model(plain, spec),
+        estimator=estimator,
+        schedule=SCHEDULES.build(plain["anneal"]),
+        optimization=OPTIMIZERS.build(plain["optimizer"]),
+        trainer=TrainerSettings(**typed(TrainerSettings, plain["trainer"], "trainer")),
+        tracking=TrackingSettings(**typed(TrackingSettings, plain["tracking"], "tracking")),
+    )
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The network of a checkpoint in evaluation mode, at the slope it was trained to, and its configuration."""
+    content = checkpoint.load(path)
+    model = build_model(content["about"], DATASETS[content["about"]["data"]["name"]])
+    model.load_state_dict(content["model"])
+    return model.eval(), content["about"]

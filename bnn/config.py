@@ -1,0 +1,83 @@
+"""Composed configurations: their canonical form, digest and name. No torch here, so that `--help` stays quick.
+
+Two cells of a sweep that come to the same computation have the same canonical form, hence the same digest, and run once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from bnn.errors import ConfigError
+from bnn.paths import folder
+
+GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking")
+NOT_RESULT = ("tracking", "device", "dry_run", "data.root", "data.offline_fallback", "trainer.progress")
+"""Keys that say where and how a run is watched, and do not move its result."""
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration of `python -m bnn.train OVERRIDES`, for use from Python."""
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        return hydra_compose("train", overrides=list(overrides))
+
+
+def canonical(config: DictConfig) -> dict[str, Any]:
+    """The resolved groups and seed of a configuration, with what cannot matter put to one value.
+
+    Without binary layers there is nothing to estimate, fire or anneal: estimator and annealing become `none`, the neuron
+    `real`. Errors: ConfigError for a group that was removed or an interpolation that leads nowhere.
+    """
+    config = OmegaConf.create({k: v for k, v in OmegaConf.to_container(config).items() if k != "hydra"})  # type: ignore
+    for group in GROUPS:
+        if not isinstance(config.get(group), DictConfig):
+            raise ConfigError(f"{group}: expected a choice of this group, got {config.get(group)!r}")
+    if not config.placement.layers:
+        with open_dict(config):
+            config.estimator = {"name": "none"}
+            config.anneal = {"name": "none", "slope": 1.0}
+            config.neuron = {"name": "real", "law": config.neuron._get_node("law")._value()}
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    assert isinstance(plain, dict)
+    return {key: plain[key] for key in (*GROUPS, "seed", "device", "dry_run")}
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        leaves.update(flat(value, f"{path}.") if isinstance(value, dict) else {path: value})
+    return leaves
+
+
+def digest(plain: dict[str, Any]) -> str:
+    """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
+    leaves = {k: v for k, v in flat(plain).items() if not any(k == n or k.startswith(f"{n}.") for n in NOT_RESULT)}
+    return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def estimator_title(plain: dict[str, Any]) -> str:
+    """`st density`, `reinforce leave_one_out 4`: the estimator with what distinguishes it."""
+    words: list[str] = []
+    for value in flat(plain["estimator"]).values():
+        words.append(str(value))
+    name = str(plain["estimator"]["name"])
+    words.remove(name)
+    return " ".join([name, *words])
+
+
+def run_title(plain: dict[str, Any]) -> str:
+    """`stochastic · reinforce · both · s0`."""
+    parts = [plain["neuron"]["name"], plain["estimator"]["name"], plain["placement"]["name"], f"s{plain['seed']}"]
+    return " · ".join(parts if plain["placement"]["layers"] else [parts[0], parts[3]])

@@ -1,0 +1,129 @@
+"""MNIST and its successors: four gzipped idx files, whose names, mirrors and checksums are torchvision's.
+
+The archives are read as they are, and against their checksums every time. torchvision's own reader unpacks them beside
+themselves, which a read-only folder forbids, and then trusts whatever lies there.
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bnn.data.download import Unreachable, download, md5sum
+from bnn.data.source import Raw
+from bnn.errors import ConfigError, DataError
+
+
+@dataclass
+class ArchiveKeys:
+    """What the yaml of a downloaded data set takes besides `name`."""
+
+    root: str
+    offline_fallback: str | None
+    limit: int | None
+
+
+@dataclass(frozen=True)
+class Archives:
+    """The archives of torchvision's data set `torchvision_name`, in `<data.root>/<torchvision_name>/raw`."""
+
+    torchvision_name: str
+    keys: ClassVar = ArchiveKeys
+    bundled: ClassVar[bool] = False
+
+    def fetch(self, keys: ArchiveKeys) -> None:
+        """Verify the archives that are there and download those that are not.
+
+        Errors: Unreachable if one is missing and no mirror answers; DataError if one is not what its checksum says.
+        """
+        folder, published = self.folder(keys.root), self._published()
+        missing = {}
+        for archive, md5 in published.resources:
+            if (folder / archive).is_file():
+                verified(folder / archive, md5)
+            else:
+                missing[archive] = md5
+        if missing:
+            try:
+                download(missing, published.mirrors, folder)
+            except Unreachable as error:
+                raise Unreachable(f"{self._missing(folder, missing)}; {error}. {self._remedy()}") from error
+
+    def read(self, keys: ArchiveKeys) -> tuple[Raw, Raw]:
+        """The training and test examples, images uint8 [n, h, w].
+
+        Errors: DataError if an archive is missing or is not what its checksum says.
+        """
+        folder, checksums = self.folder(keys.root), dict(self._published().resources)
+        if missing := [archive for archive in checksums if not (folder / archive).is_file()]:
+            raise DataError(f"{self._missing(folder, missing)}. {self._remedy()}")
+
+        def array(archive: str) -> np.ndarray:
+            return parse_idx(gzip.decompress(verified(folder / archive, checksums[archive])))
+
+        train, test = (
+            Raw(array(f"{part}-images-idx3-ubyte.gz"), array(f"{part}-labels-idx1-ubyte.gz"))
+            for part in ("train", "t10k")
+        )
+        return train, test
+
+    def folder(self, root: str) -> Path:
+        """Where the archives lie; torchvision looks there too.
+
+        Errors: ConfigError for an empty `root`, which would mean the working directory.
+        """
+        if root == "":
+            raise ConfigError("data.root: expected a folder; got '' (is BNN_DATA_ROOT set, but empty?)")
+        return Path(root).expanduser() / self.torchvision_name / "raw"
+
+    def _published(self) -> Any:
+        try:
+            from torchvision.datasets import mnist
+        # a build for another torch fails while it registers its operators: RuntimeError, and OSError from the linker;
+        # the next attempt in the same process then meets half a module: AttributeError
+        except (ImportError, RuntimeError, OSError, AttributeError) as error:
+            raise DataError(
+                f"torchvision cannot be imported ({error}), and it holds the mirrors and checksums of "
+                f"{self.torchvision_name}. Install torch and torchvision of matching versions from the same package "
+                "index (both for the CPU or both for the same CUDA), or train on the bundled digits: data=digits"
+            ) from error
+        return getattr(mnist, self.torchvision_name)
+
+    def _missing(self, folder: Path, archives: Any) -> str:
+        return f"{self.torchvision_name}: no {', '.join(archives)} in {folder} (unpacked files do not count)"
+
+    def _remedy(self) -> str:
+        return (
+            f"Set data.root, or the environment variable BNN_DATA_ROOT, to the folder that holds "
+            f"{self.torchvision_name}/raw with these archives; or run once where there is a network; or train on the "
+            "bundled digits: data=digits"
+        )
+
+
+def verified(path: Path, md5: str) -> bytes:
+    """The content of `path`.
+
+    Errors: DataError if it cannot be read, or if its MD5 sum is not `md5`.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable, or change data.root") from error
+    if (found := md5sum(content)) != md5:
+        raise DataError(
+            f"{path}: expected md5 {md5}, found {found} ({len(content)} bytes): the archive is truncated or altered. "
+            "Delete it and run again, and it is downloaded anew"
+        )
+    return content
+
+
+def parse_idx(content: bytes) -> np.ndarray:
+    """The array in an idx file of bytes: 0, 0, type (8: uint8), number of axes, their lengths (big-endian), values."""
+    axes = content[3]
+    assert content[:3] == b"\0\0\x08"
+    shape = np.frombuffer(content, ">u4", axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

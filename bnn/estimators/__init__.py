@@ -1,0 +1,7 @@
+"""Gradient estimators by name. To add one: its file here, its yaml in conf/estimator, its row in tests/estimators."""
+
+from bnn.estimators import controls, score_function, straight_through
+from bnn.estimators.base import Estimator
+from bnn.estimators.baselines import Baseline
+
+__all__ = ["Baseline", "Estimator", "controls", "score_function", "straight_through"]

@@ -1,0 +1,87 @@
+"""Pictures of a run: heatmaps, curves and unit health. Each function answers a figure and touches no file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bnn.training.units import LayerView
+
+# Okabe & Ito's palette, distinguishable to colour-blind readers
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def channel_mean(activation: Tensor) -> Tensor:
+    """[units...] of one image as a picture: the mean over channels of [c, h, w], or [units] folded to near-square rows
+    (the cells beyond the last unit are NaN)."""
+    if activation.dim() == 3:
+        return activation.mean(0)
+    width = math.ceil(math.sqrt(len(activation)))
+    padded = activation.new_full((math.ceil(len(activation) / width) * width,), math.nan)
+    padded[: len(activation)] = activation
+    return padded.view(-1, width)
+
+
+def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
+    """What a layer makes of fixed images: the input above the mean of its bits above its firing probability, as channel
+    means at the layer's own resolution, all on one colour scale from 0 to 1."""
+    columns = min(columns, len(images))
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots(3, columns, squeeze=False)
+    rows = (("input", None), ("mean bits" if layer.binary else "output", layer.bits), ("p = F(slope·x)", layer.p))
+    for row, (label, values) in enumerate(rows):
+        for column, axis in enumerate(axes[row]):
+            if values is None:
+                axis.imshow(images[column].mean(0), cmap="gray")
+            else:
+                drawn = axis.imshow(channel_mean(values[column]), cmap="viridis", vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[row][0].set_ylabel(label, fontsize=13)
+    bar = figure.colorbar(drawn, ax=axes[1:], shrink=0.9)
+    bar.ax.tick_params(labelsize=12)
+    bar.set_label("channel mean", fontsize=12)
+    return figure
+
+
+def _axes(figure: Figure, count: int) -> Sequence:
+    axes = figure.subplots(1, count, squeeze=False)[0]
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Loss in nats (log scale) and error in % by epoch, training and validation."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, error = _axes(figure, 2)
+    epochs = range(1, len(history) + 1)
+    for colour, part, label in ((COLOURS[0], "train", "training"), (COLOURS[1], "val", "validation")):
+        loss.plot(epochs, [h[f"{part}/loss"] for h in history], color=colour, marker="o", ms=3, label=label)
+        error.plot(epochs, [100 * (1 - h[f"{part}/accuracy"]) for h in history], color=colour, marker="o", ms=3)
+    loss.set_yscale("log")
+    loss.set_ylabel("loss (nats)")
+    error.set_ylabel("error (%)")
+    loss.legend(frameon=False)
+    return figure
+
+
+def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Firing rate, dead share and saturated share by epoch, a line per binary layer."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    titles = {"firing_rate": "mean firing rate", "dead": "never fire (%)", "saturated": "always fire (%)"}
+    layers = sorted({key.split("/")[1] for key in history[-1] if key.startswith("units/")})
+    for axis, (key, label) in zip(_axes(figure, 3), titles.items(), strict=True):
+        scale = 1 if key == "firing_rate" else 100
+        for colour, layer in zip(COLOURS, layers, strict=False):
+            values = [scale * epoch[f"units/{layer}/{key}"] for epoch in history]
+            axis.plot(range(1, len(history) + 1), values, color=colour, marker="o", ms=3, label=layer)
+        axis.set_ylabel(label)
+        axis.set_ylim(0, 1 if key == "firing_rate" else None)
+    axis.legend(frameon=False)
+    return figure

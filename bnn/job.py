@@ -1,0 +1,145 @@
+"""One run from a composed configuration: check, read data, train, evaluate, track. Heavy imports wait until it is called,
+so that `--help` and composition stay quick."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from bnn.errors import BnnError
+
+if TYPE_CHECKING:
+    from bnn.build import Plan
+
+PARENT = "BNN_PARENT_RUN_ID"
+CELLS = "BNN_CELLS"
+"""Environment variables that a sweep hands to its jobs, through every launcher: its run, and how many jobs it has."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run answers to the sweep: plain values, which travel between processes."""
+
+    title: str
+    digest: str
+    dataset: str
+    law: str
+    accuracy: float
+    loss: float
+    accuracy_mean: float | None
+    seconds: float
+    run_id: str
+    store: str
+
+
+def use_data(config: DictConfig) -> str | None:
+    """Settle which data set `config` will use, changing `config.data` after a fallback; answers the warning to show."""
+    from bnn.data import DATASETS, rename, resolve
+
+    asked = config.data.name
+    name = resolve(config.data)
+    if name == asked:
+        return None
+    with open_dict(config):
+        config.data = rename(config.data, name)
+    return (
+        f"warning: {DATASETS[asked].title} is neither on disk nor reachable: these runs use {DATASETS[name].title} instead "
+        "(data.offline_fallback=null makes this an error)"
+    )
+
+
+def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
+    """Train and track what `plan` describes; checkpoints go to `folder`."""
+    from bnn.data import load
+    from bnn.tracking.run import MlflowRun
+    from bnn.tracking.store import open_store
+    from bnn.training.evaluation import evaluate_all
+    from bnn.training.loop import fit
+
+    config = dict(plan.config)
+    data = load(config["data"], plan.general.seed, plan.trainer.validation_fraction).to(plan.device)
+    store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
+    with MlflowRun(store, plan, parent) as run:
+        run.dataset(data)
+        result = fit(
+            plan.model,
+            plan.estimator,
+            data,
+            plan.optimization,
+            plan.schedule,
+            plan.trainer,
+            seed=plan.general.seed,
+            tracker=run,
+            heatmaps=plan.tracking.heatmaps,
+            folder=folder,
+            about=config,
+            title=title,
+        )
+        scores = {
+            f"{part}/{how}".rstrip("/"): score
+            for part, split in (("val_best", data.validation), ("test", data.test))
+            for how, score in evaluate_all(
+                plan.model, split, plan.trainer.evaluation_samples, plan.general.seed
+            ).items()
+        }
+        total = run.finish(result, scores)
+    mean = scores.get("test/mean")
+    return Summary(
+        title=plan.title,
+        digest=plan.digest,
+        dataset=plan.data.name,
+        law=config["neuron"]["law"],
+        accuracy=scores["test"].accuracy,
+        loss=scores["test"].loss,
+        accuracy_mean=mean.accuracy if mean else None,
+        seconds=total,
+        run_id=run.id,
+        store=store.command(),
+    )
+
+
+def run(config: DictConfig) -> dict[str, Any] | None:
+    """The task that Hydra runs: one configuration, alone or as a job of a sweep."""
+    settings = HydraConfig.get()
+    alone = settings.mode == RunMode.RUN
+    try:
+        return _run(config, alone, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num))
+    except BnnError as error:
+        if alone:
+            raise SystemExit(f"error: {error}") from error
+        raise
+
+
+def _run(config: DictConfig, alone: bool, folder: Path, number: int) -> dict[str, Any] | None:
+    from bnn.build import plan
+    from bnn.training.notices import batch_norm_notice
+
+    checked = plan(config, number)
+    if alone and config.dry_run:
+        from bnn.training.estimate import dry_run
+
+        print(dry_run([checked]))
+        return None
+    # a sweep has settled its data set before its first job
+    warning = use_data(config) if alone else None
+    if warning:
+        print(warning, flush=True)
+        checked = plan(config, number)
+    if notice := batch_norm_notice(checked):
+        print(notice, flush=True)
+    title = checked.title if alone else f"[{number + 1}/{os.environ.get(CELLS, '?')}] {checked.title}"
+    summary = execute(checked, folder, os.environ.get(PARENT) if not alone else None, title)
+    print(
+        f"{title}: test accuracy {100 * summary.accuracy:.2f} %, loss {summary.loss:.4f}, {summary.seconds:.0f} s, "
+        f"run {summary.run_id}",
+        flush=True,
+    )
+    if alone:
+        print(f"look at it: {summary.store}", *([warning] if warning else []), sep="\n", flush=True)
+    return asdict(summary)

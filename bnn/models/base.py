@@ -1,0 +1,10 @@
+"""What a network of this package is: `forward(images, draw) -> scores`, with one activation module per place."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bnn.registry import Registry
+
+MODELS: Registry[nn.Module] = Registry("model.name")
+"""Constructors `(shape, classes, activations, *, ...)` with an attribute `depth`, the number of activations."""

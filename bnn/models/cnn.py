@@ -1,0 +1,37 @@
+"""The reference convolutional network of the sources: 29,034 parameters on 28×28 images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from bnn.models.base import MODELS
+from bnn.models.norms import NORMS
+from bnn.neurons import Draw
+
+
+@MODELS.add("cnn")
+class ConvNet(nn.Module):
+    """Conv(16, 5×5) - norm - max-pool 2 - act - Conv(32, 5×5) - norm - max-pool 2 - act - Linear.
+
+    forward: images [n, c, h, w] -> scores [n, classes]. Activation maps are [16, h/2, w/2] and [32, h/4, w/4].
+    """
+
+    depth = 2
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, activations: Sequence[nn.Module], *, norm: str) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.conv1 = nn.Conv2d(channels, 16, 5, padding=2)
+        self.norm1 = NORMS[norm](16)
+        self.conv2 = nn.Conv2d(16, 32, 5, padding=2)
+        self.norm2 = NORMS[norm](32)
+        self.pool = nn.MaxPool2d(2)
+        self.act1, self.act2 = activations
+        self.linear = nn.Linear(32 * (height // 4) * (width // 4), classes)
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        x = self.act1(self.pool(self.norm1(self.conv1(x))), draw)
+        x = self.act2(self.pool(self.norm2(self.conv2(x))), draw)
+        return self.linear(x.flatten(1))

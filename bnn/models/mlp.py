@@ -1,0 +1,41 @@
+"""A multi-layer perceptron of two hidden layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from bnn.errors import ConfigError
+from bnn.models.base import MODELS
+from bnn.models.norms import NORMS
+from bnn.neurons import Draw
+
+
+@MODELS.add("mlp")
+class MLP(nn.Module):
+    """Linear(hidden) - norm - act - Linear(hidden) - norm - act - Linear.
+
+    forward: images [n, c, h, w] -> scores [n, classes]. Activations are [hidden].
+    """
+
+    depth = 2
+
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, activations: Sequence[nn.Module], *, hidden: int, norm: str
+    ) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise ConfigError(f"model.hidden: expected at least 1 unit, got {hidden}")
+        self.linear1 = nn.Linear(math.prod(shape), hidden)
+        self.norm1 = NORMS[norm](hidden)
+        self.linear2 = nn.Linear(hidden, hidden)
+        self.norm2 = NORMS[norm](hidden)
+        self.act1, self.act2 = activations
+        self.linear3 = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        x = self.act1(self.norm1(self.linear1(x.flatten(1))), draw)
+        x = self.act2(self.norm2(self.linear2(x)), draw)
+        return self.linear3(x)

@@ -1,0 +1,106 @@
+"""Normalisation that knows of replicas. `model.norm` selects one for every norm of a network.
+
+Batch statistics taken above a binary layer couple the samples of a batch: one sample's bits move its neighbours' losses,
+and an estimator that credits each sample with its own loss drops those terms. `batch` keeps that coupling, as the
+reference network does; `running` and `group` do not have it.
+
+In a network of your own, use these classes in place of torch's: when an estimator runs several replicas of a batch at
+once, they normalise each replica apart, and only the base pass updates running statistics.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnn.errors import ConfigError
+from bnn.neurons import Binary
+from bnn.passes import Replication, replication, sites_of
+from bnn.registry import Registry
+
+NORMS: Registry[nn.Module] = Registry("model.norm")
+
+
+class _Norm(nn.modules.batchnorm._BatchNorm):
+    """Per-channel norm of [n, channels, ...] with running statistics; torch's parameters and buffers."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected [n, channels, ...], got shape {tuple(input.shape)}")
+
+    def _normalise(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batch: bool) -> Tensor:
+        return F.batch_norm(x, mean, var, self.weight, self.bias, batch, self.momentum or 0.0, self.eps)
+
+
+@NORMS.add("batch")
+class BatchNorm(_Norm):
+    """Batch statistics in training, running statistics in evaluation (Ioffe & Szegedy 2015), each replica by its own."""
+
+    couples_samples = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self._normalise(x, self.running_mean, self.running_var, batch=False)
+        pass_ = replication() or Replication(samples=len(x), base=True)
+        replicas = x.split(pass_.samples)
+        recorded = (self.running_mean, self.running_var) if pass_.base else (None, None)
+        normalised = [self._normalise(replicas[0], *recorded, batch=True)]
+        normalised += [self._normalise(replica, None, None, batch=True) for replica in replicas[1:]]
+        return torch.cat(normalised) if len(normalised) > 1 else normalised[0]
+
+
+@NORMS.add("running")
+class RunningNorm(_Norm):
+    """Running statistics in training too: those of the batches before this one, so that no sample sees another."""
+
+    couples_samples = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.running_mean is not None and self.running_var is not None
+        # copies: the update below would otherwise change in place what the backward pass still needs
+        y = self._normalise(x, self.running_mean.clone(), self.running_var.clone(), batch=False)
+        pass_ = replication() or Replication(samples=len(x), base=True)
+        if self.training and pass_.base:
+            dims = [0, *range(2, x.dim())]
+            var, mean = torch.var_mean(x[: pass_.samples].detach().float(), dim=dims)
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(var, self.momentum or 0.0)
+        return y
+
+
+@NORMS.add("group")
+class GroupNorm(nn.GroupNorm):
+    """Statistics of groups of 4 channels within one sample (Wu & He 2018); the same parameters as batch norm."""
+
+    couples_samples = False
+
+    def __init__(self, channels: int) -> None:
+        if channels % 4:
+            raise ConfigError(f"model.norm=group: expected a number of channels divisible by 4, got {channels}")
+        super().__init__(channels // 4, channels)
+
+
+def refuse_coupled_replicas(model: nn.Module) -> None:
+    """Errors: ConfigError when `model` holds a batch norm of torch's own, which would mix the replicas of a batch."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, _Norm):
+            raise ConfigError(
+                f"{name}: {type(module).__name__} would normalise the replicas of a batch together and bias the estimate: "
+                "use bnn.models.norms.BatchNorm (same parameters), or an estimator of one pass"
+            )
+
+
+def couples_above_binary(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether a pass of `model` on `inputs` meets a norm with batch statistics after its first binary layer."""
+    met: list[nn.Module] = []
+    hooks = [
+        module.register_forward_hook(lambda m, i, o: met.append(m))
+        for module in model.modules()
+        if isinstance(module, Binary | nn.modules.batchnorm._BatchNorm)
+    ]
+    sites_of(model, inputs)
+    for hook in hooks:
+        hook.remove()
+    first = next((i for i, module in enumerate(met) if isinstance(module, Binary)), len(met))
+    return any(getattr(module, "couples_samples", True) for module in met[first:] if not isinstance(module, Binary))

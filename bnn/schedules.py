@@ -1,0 +1,61 @@
+"""Slope schedules: `(epoch, epochs) -> slope`, with epochs counted from 0. Pure: no optimizer, no module.
+
+A slope s makes a unit fire with F(s·a): annealing it upwards moves the straight-through backward towards the step that
+the forward takes (Chung, Ahn & Bengio 2017). It also scales the gradient by s, so it is confounded with the learning
+rate; `neuron.rescale_gradient` takes that factor out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from bnn.errors import ConfigError
+from bnn.registry import Registry
+
+Schedule = Callable[[int, int], float]
+SCHEDULES: Registry[Schedule] = Registry("anneal.name")
+
+
+def _positive(**values: float) -> None:
+    for key, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"anneal.{key}: expected a positive number, got {value}")
+
+
+@SCHEDULES.add("none")
+def constant(*, slope: float) -> Schedule:
+    """s_e = slope."""
+    _positive(slope=slope)
+    return lambda epoch, epochs: slope
+
+
+@SCHEDULES.add("geometric")
+def geometric(*, start: float, rate: float) -> Schedule:
+    """s_e = start · rate^e. Rates in the sources: 1.005 (the first repository), 1.1 (Pitis 2016)."""
+    _positive(start=start, rate=rate)
+    return lambda epoch, epochs: start * rate**epoch
+
+
+@SCHEDULES.add("linear")
+def linear(*, start: float, rate: float, cap: float) -> Schedule:
+    """s_e = min(cap, start + rate · e). Chung, Ahn & Bengio 2017: min(5, 1 + 0.04 e).
+
+    Errors: ConfigError for a negative rate or a cap below the start.
+    """
+    _positive(start=start, cap=cap)
+    if rate < 0 or cap < start:
+        raise ConfigError(f"anneal: expected rate >= 0 and cap >= start, got rate={rate}, start={start}, cap={cap}")
+    return lambda epoch, epochs: min(cap, start + rate * epoch)
+
+
+@SCHEDULES.add("cosine")
+def cosine(*, start: float, end: float) -> Schedule:
+    """s_e = end + (start - end) (1 + cos(π e / (E - 1))) / 2: from `start` in the first epoch to `end` in the last."""
+    _positive(start=start, end=end)
+
+    def slope(epoch: int, epochs: int) -> float:
+        progress = epoch / (epochs - 1) if epochs > 1 else 1.0
+        return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+    return slope

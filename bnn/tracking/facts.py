@@ -1,0 +1,62 @@
+"""What a result stands on beside its configuration: commit, command, hardware, versions."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+
+@cache
+def commit() -> str:
+    """The commit of the source tree, `+` appended when it has uncommitted changes; `unknown` outside a checkout."""
+    root = Path(__file__).resolve().parent.parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != root:
+            return "unknown"
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "bnn", "conf", "sweeps/hydra_plugins")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def command() -> str:
+    """The command line that made this process, as a user would type it."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    program = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
+
+
+@cache
+def processor() -> str:
+    """The processor's name and the number of cores this process may use."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def hardware(device: str) -> str:
+    """The hardware that a run on `device` uses."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
+
+
+def versions() -> str:
+    names = ("torch", "hydra-core", "mlflow")
+    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])

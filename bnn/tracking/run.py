@@ -1,0 +1,173 @@
+"""One run in MLflow: parameters, curves, pictures and a checkpoint. The client is used without MLflow's global run, so that
+a worker process that is used again does not inherit one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from bnn import figures
+from bnn.build import Plan
+from bnn.config import estimator_title, flat
+from bnn.data import Dataset
+from bnn.errors import DivergedError
+from bnn.tracking import facts
+from bnn.tracking.export import Predictor
+from bnn.tracking.store import Store
+from bnn.training.evaluation import Score
+from bnn.training.loop import Fit
+from bnn.training.units import Snapshot
+
+
+class MlflowRun:
+    """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED."""
+
+    def __init__(self, store: Store, plan: Plan, parent: str | None = None) -> None:
+        from mlflow import MlflowClient
+
+        self.plan = plan
+        self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
+        self._store = store
+        self._client = MlflowClient(store.uri)
+        self._started = time.perf_counter()
+        config = dict(plan.config)
+        tags = {
+            "mlflow.source.name": facts.command(),
+            "bnn.kind": "run",
+            "bnn.digest": plan.digest,
+            "bnn.commit": facts.commit(),
+            "bnn.command": facts.command(),
+            "bnn.hardware": facts.hardware(plan.general.device),
+            "bnn.versions": facts.versions(),
+            "bnn.threads": str(torch.get_num_threads()),
+            "dataset": plan.data.name,
+            "neuron": config["neuron"]["name"],
+            "estimator": config["estimator"]["name"],
+            "estimator_title": estimator_title(config),
+            "placement": config["placement"]["name"],
+            "anneal": config["anneal"]["name"],
+            "law": config["neuron"]["law"],
+        }
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        with self._timed("mlflow"):
+            self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=plan.title).info.run_id
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - start
+
+    def __enter__(self) -> MlflowRun:
+        from mlflow.entities import Param
+
+        config = dict(self.plan.config)
+        with self._timed("mlflow"):
+            self._client.log_batch(self.id, params=[Param(key, str(value)) for key, value in flat(config).items()])
+            self._client.log_text(self.id, json.dumps(config, indent=2), "config.json")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        status = "FINISHED"
+        if error is not None:
+            status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+            self._client.set_tag(self.id, "bnn.reason", f"{type(error).__name__}: {error}")
+            self._client.set_tag(self.id, "mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
+            if isinstance(error, DivergedError):
+                self._client.set_tag(self.id, "bnn.diverged", "true")
+        self._client.set_terminated(self.id, status)
+
+    def dataset(self, data: Dataset) -> None:
+        """The data set as the run's input, with its digest."""
+        from mlflow.data.numpy_dataset import from_numpy
+        from mlflow.entities import DatasetInput, InputTag
+
+        with self._timed("mlflow"):
+            images, labels = data.train.images[:1].cpu().numpy(), data.train.labels[:1].cpu().numpy()
+            described = from_numpy(images, targets=labels, name=data.spec.name, digest=self.plan.digest[:8])
+            tag = InputTag("mlflow.data.context", "training")
+            self._client.log_inputs(self.id, [DatasetInput(described._to_mlflow_entity(), [tag])])
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._metrics(metrics, epoch)
+
+    def picture(self, epoch: int, view: Snapshot) -> None:
+        for layer in view.layers:
+            with self._timed("figures"):
+                image = _pixels(figures.heatmap(view.images, layer))
+            with self._timed("mlflow"):
+                self._client.log_image(self.id, image, key=f"heatmap/{layer.name}", step=epoch)
+
+    def finish(self, fit: Fit, scores: Mapping[str, Score]) -> float:
+        """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
+        with self._timed("figures"):
+            pictures = {"curves.png": figures.curves(fit.history)}
+            if any(key.startswith("units/") for key in fit.history[-1]):
+                pictures["unit_health.png"] = figures.unit_health(fit.history)
+        for name, figure in pictures.items():
+            with self._timed("figures"):
+                self._client.log_figure(self.id, figure, f"figures/{name}")
+        with self._timed("mlflow"):
+            if fit.checkpoint is not None:
+                self._client.log_artifact(self.id, str(fit.checkpoint), "checkpoint")
+            self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
+        self._log_model()
+        final = {f"{part}": value for name, score in scores.items() for part, value in _named(name, score).items()}
+        final |= {"best_epoch": float(fit.best_epoch), "seconds/train": fit.train_seconds}
+        final |= {f"seconds/{what}": seconds for what, seconds in self.seconds.items()}
+        final["seconds/total"] = time.perf_counter() - self._started
+        self._metrics(final, len(fit.history))
+        return final["seconds/total"]
+
+    def _metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with self._timed("mlflow"):
+            self._client.log_batch(self.id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+
+    def _log_model(self) -> None:
+        import mlflow
+        import mlflow.pytorch
+
+        start = time.perf_counter()
+        predictor = Predictor(self.plan.model, self.plan.data.mean, self.plan.data.std).cpu().eval()
+        example = torch.zeros(2, *self.plan.data.shape).numpy()
+        os.environ.pop("MLFLOW_RUN_ID", None)
+        mlflow.set_tracking_uri(self._store.uri)
+        with mlflow.start_run(run_id=self.id):
+            mlflow.pytorch.log_model(
+                predictor, name="model", input_example=example, pip_requirements=[f"torch=={torch.__version__}"]
+            )
+        self.seconds["export"] += time.perf_counter() - start
+
+
+def _named(name: str, score: Score) -> dict[str, float]:
+    part, _, how = name.partition("/")
+    suffix = f"_{how}" if how else ""
+    return {f"{part}/loss{suffix}": score.loss, f"{part}/accuracy{suffix}": score.accuracy}
+
+
+def _pixels(figure: Any) -> Any:
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _description(plan: Plan, fit: Fit, scores: Mapping[str, Score]) -> str:
+    rows = "\n".join(f"| {name} | {100 * s.accuracy:.2f} | {s.loss:.4f} |" for name, s in scores.items())
+    return (
+        f"{plan.title} on {plan.data.title}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
+        f"| evaluation | accuracy (%) | loss (nats) |\n|---|---|---|\n{rows}\n\n`{facts.command()}`"
+    )

@@ -1,0 +1,103 @@
+"""The tracking store: where it is, that it is there, and links into its pages."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from bnn.errors import TrackingError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store that answers, and the experiment in it."""
+
+    uri: str
+    experiment: str
+    experiment_id: str
+
+    def command(self) -> str:
+        """The command line that shows this store in a browser, or the server's address."""
+        if not self.uri.startswith(SQLITE):
+            return self.uri
+        here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
+        return "mlflow ui" if here else f"mlflow ui --backend-store-uri {self.uri}"
+
+    def sweep_link(self, parent: str) -> str:
+        """The page that charts the children of a sweep, under the address that `mlflow ui` serves by default."""
+        server = "http://127.0.0.1:5000" if self.uri.startswith(SQLITE) else self.uri.rstrip("/")
+        search = quote(f"tags.`mlflow.parentRunId` = '{parent}'", safe="'")
+        page = f"#/experiments/{self.experiment_id}/runs"
+        return f"{server}/{page}?workflowType=machine_learning&compareRunsMode=CHART&searchFilter={search}"
+
+
+def tracking_uri(uri: str | None) -> str:
+    """`uri`, or the SQLite file in the working directory that a bare `mlflow ui` opens. Relative SQLite paths are made
+    absolute, so that jobs in other directories mean the same file."""
+    if not uri:
+        return f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+    if "://" not in uri:
+        raise TrackingError(f"tracking.uri: expected sqlite:///FILE, http://… or a database address, got {uri!r}")
+    return uri
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _check_server(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+            pass
+    except (urllib.error.URLError, OSError) as error:
+        raise TrackingError(
+            f"tracking.uri: the MLflow server at {uri} does not answer ({error}); start it, or write tracking.uri=null "
+            "(and unset MLFLOW_TRACKING_URI) to track in a local file"
+        ) from error
+
+
+def open_store(uri: str | None, experiment: str) -> Store:
+    """The store at `uri` with `experiment` in it, both made if they are missing.
+
+    Processes that meet a missing database at once take turns: an SQLite file made by several is left broken.
+    Errors: TrackingError when the store cannot be reached.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri(uri)
+    if uri.startswith("http"):
+        _check_server(uri)
+    local = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    if local is not None and not local.parent.is_dir():
+        raise TrackingError(f"tracking.uri: the folder of {local} does not exist")
+    try:
+        with _locked(local) if local is not None else contextlib.nullcontext():
+            client = MlflowClient(uri)
+            found = client.get_experiment_by_name(experiment)
+            if found is not None and found.lifecycle_stage == "deleted":
+                raise TrackingError(f"tracking.experiment: {experiment!r} was deleted; restore it or choose another name")
+            if found is not None:
+                return Store(uri, experiment, found.experiment_id)
+            artifacts = str(local.parent / "mlartifacts") if local is not None else None
+            return Store(uri, experiment, client.create_experiment(experiment, artifact_location=artifacts))
+    except MlflowException as error:
+        raise TrackingError(f"tracking.uri: {uri} cannot be used: {str(error).splitlines()[0]}") from error

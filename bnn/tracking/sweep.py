@@ -1,0 +1,34 @@
+"""The parent run of a sweep: its jobs lie nested under it, its description holds their table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bnn.tracking import facts
+from bnn.tracking.store import Store
+
+def open_parent(store: Store, title: str, cells: int) -> str:
+    """A running parent; answers its run id."""
+    from mlflow import MlflowClient
+
+    tags = {
+        "bnn.kind": "sweep",
+        "bnn.command": facts.command(),
+        "bnn.commit": facts.commit(),
+        "bnn.cells": str(cells),
+        "mlflow.source.name": facts.command(),
+    }
+    return MlflowClient(store.uri).create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
+
+
+def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, object]]) -> None:
+    """End the parent with the table of its jobs as its description and as an artifact. status: FINISHED, FAILED, KILLED."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    client.set_tag(parent, "mlflow.note.content", f"{table}\n\n`{facts.command()}`")
+    client.log_text(parent, table, "table.md")
+    if rows:
+        columns = {key: [str(row.get(key)) for row in rows] for key in rows[0]}
+        client.log_table(parent, columns, "table.json")
+    client.set_terminated(parent, status)

@@ -1,0 +1,51 @@
+"""What a person sees while a run trains: a bar on a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+def clock(seconds: float) -> str:
+    """m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Progress of one run over `epochs` of `steps`. mode: auto (bar on a terminal, else lines), bar, lines or none."""
+
+    def __init__(self, mode: str, title: str, epochs: int, steps: int) -> None:
+        self.mode = mode if mode != "auto" else ("bar" if sys.stderr.isatty() else "lines")
+        self.title, self.epochs, self.steps = title, epochs, steps
+        self._started = time.perf_counter()
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> Progress:
+        if self.mode == "bar":
+            self._bar = tqdm(total=self.epochs * self.steps, desc=self.title, leave=False, unit="step", mininterval=0.5)
+            self._bar.set_postfix_str(f"epoch 1/{self.epochs}")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def step(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """An epoch is over: show its validation accuracy and the time that is left."""
+        accuracy = f"val {100 * metrics['val/accuracy']:.2f} %"
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}, {accuracy}")
+        elif self.mode == "lines":
+            left = (time.perf_counter() - self._started) / epoch * (self.epochs - epoch)
+            loss = f"train loss {metrics['train/loss']:.4f}"
+            print(f"  {self.title}  epoch {epoch}/{self.epochs}  {loss}  {accuracy}  ETA {clock(left)}", flush=True)
