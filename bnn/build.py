@@ -19,10 +19,10 @@ from bnn.models import MODELS
 from bnn.neurons import Neuron, Real
 from bnn.noise import NoiseLaw
 from bnn.registry import typed
-from bnn.schedules import SCHEDULES, Schedule
+from bnn.schedules import SCHEDULES
 from bnn.training import checkpoint
-from bnn.training.loop import TrainerSettings
-from bnn.training.optimizers import OPTIMIZERS, Optimization
+from bnn.training.loop import Recipe, TrainerSettings
+from bnn.training.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ class Plan:
     general: General
     data: DatasetSpec
     model: nn.Module
-    estimator: Estimator
-    schedule: Schedule
-    optimization: Optimization
-    trainer: TrainerSettings
+    recipe: Recipe
     tracking: TrackingSettings
 
     @property
@@ -148,10 +145,13 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
         general=General(general.seed, pick_device(general.device, job), general.dry_run),
         data=spec,
         model=build_model(plain, spec),
-        estimator=estimator,
-        schedule=SCHEDULES.build(plain["anneal"]),
-        optimization=OPTIMIZERS.build(plain["optimizer"]),
-        trainer=TrainerSettings(**typed(TrainerSettings, plain["trainer"], "trainer")),
+        recipe=Recipe(
+            estimator=estimator,
+            optimization=OPTIMIZERS.build(plain["optimizer"]),
+            schedule=SCHEDULES.build(plain["anneal"]),
+            settings=TrainerSettings(**typed(TrainerSettings, plain["trainer"], "trainer")),
+            seed=general.seed,
+        ),
         tracking=TrackingSettings(**typed(TrackingSettings, plain["tracking"], "tracking")),
     )
 

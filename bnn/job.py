@@ -63,30 +63,16 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     from bnn.training.loop import fit
 
     config = dict(plan.config)
-    data = load(config["data"], plan.general.seed, plan.trainer.validation_fraction).to(plan.device)
+    settings = plan.recipe.settings
+    data = load(config["data"], plan.recipe.seed, settings.validation_fraction).to(plan.device)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
     with MlflowRun(store, plan, parent) as run:
         run.dataset(data)
-        result = fit(
-            plan.model,
-            plan.estimator,
-            data,
-            plan.optimization,
-            plan.schedule,
-            plan.trainer,
-            seed=plan.general.seed,
-            tracker=run,
-            heatmaps=plan.tracking.heatmaps,
-            folder=folder,
-            about=config,
-            title=title,
-        )
+        result = fit(plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title)
         scores = {
             f"{part}/{how}".rstrip("/"): score
             for part, split in (("val_best", data.validation), ("test", data.test))
-            for how, score in evaluate_all(
-                plan.model, split, plan.trainer.evaluation_samples, plan.general.seed
-            ).items()
+            for how, score in evaluate_all(plan.model, split, settings.evaluation_samples, plan.recipe.seed).items()
         }
         total = run.finish(result, scores)
     mean = scores.get("test/mean")

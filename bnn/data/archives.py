@@ -66,8 +66,7 @@ class Archives:
             return parse_idx(gzip.decompress(verified(folder / archive, checksums[archive])))
 
         train, test = (
-            Raw(array(f"{part}-images-idx3-ubyte.gz"), array(f"{part}-labels-idx1-ubyte.gz"))
-            for part in ("train", "t10k")
+            Raw(array(f"{part}-images-idx3-ubyte.gz"), array(f"{part}-labels-idx1-ubyte.gz")) for part in ("train", "t10k")
         )
         return train, test
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bnn.tracking import facts
 from bnn.tracking.store import Store
 
+
 def open_parent(store: Store, title: str, cells: int) -> str:
     """A running parent; answers its run id."""
     from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,16 +52,28 @@ class TrainerSettings:
         if self.batch_size < 2:
             raise ConfigError(f"trainer.batch_size: expected at least 2 (batch norm needs two), got {self.batch_size}")
         if not 0 < self.validation_fraction < 1:
-            raise ConfigError(
-                f"trainer.validation_fraction: expected a share in (0, 1), got {self.validation_fraction}"
-            )
+            raise ConfigError(f"trainer.validation_fraction: expected a share in (0, 1), got {self.validation_fraction}")
         for key, valid in (("precision", ("float32", "bf16")), ("progress", ("auto", "bar", "lines", "none"))):
             if getattr(self, key) not in valid:
                 raise ConfigError(f"trainer.{key}: expected one of {', '.join(valid)}; got {getattr(self, key)!r}")
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, whatever the network: everything that moves the result, but the data and the model."""
+
+    estimator: Estimator
+    optimization: Optimization
+    schedule: Schedule
+    settings: TrainerSettings
+    seed: int
+
+
 class Tracker(Protocol):
     """Where a run's record goes."""
+
+    pictures: bool
+    """Whether `picture` is to be called."""
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Metrics of one finished epoch, counted from 1."""
@@ -72,6 +84,8 @@ class Tracker(Protocol):
 
 class Untracked:
     """A Tracker that keeps nothing."""
+
+    pictures = False
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None: ...
 
@@ -101,6 +115,10 @@ def steps_per_epoch(samples: int, size: int) -> int:
     return samples // size + (samples % size > 1)
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""`(scores, targets) -> [samples]`: one value per sample."""
+
+
 def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     """Negative log-likelihood in nats, one value per sample."""
     return F.cross_entropy(scores, labels, reduction="none")
@@ -116,90 +134,110 @@ def update(run: Run, estimator: Estimator, optimizer: torch.optim.Optimizer, pre
     return surrogate.detach()
 
 
+class Updates:
+    """The state that updates move: weights, optimizer, learning rate, and the streams of batches and of noise."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset, loss: Loss = cross_entropy) -> None:
+        device = data.train.images.device
+        self.model, self.recipe, self.split, self.loss = model, recipe, data.train, loss
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        recipe.estimator.bind(sites_of(model, data.train.images[:2]))
+        recipe.estimator.to(device)
+        if recipe.estimator.passes(1) > 1:
+            refuse_coupled_replicas(model)
+        self.steps = steps_per_epoch(len(data.train.labels), recipe.settings.batch_size)
+        parameters = [*model.parameters(), *recipe.estimator.parameters()]
+        total = self.steps * recipe.settings.epochs
+        self.optimizer, self.learning_rate = recipe.optimization.start(parameters, total)
+        self.order = torch.Generator().manual_seed(recipe.seed)
+        self.noise = generator_noise(torch.Generator(device).manual_seed(recipe.seed))
+        self.seconds = 0.0
+
+    def epoch(self, progress: Progress) -> dict[str, float]:
+        """One pass over the training split. Errors: DivergedError for a loss that is not finite."""
+        start = time.perf_counter()
+        self.model.train()
+        rate = self.learning_rate.get_last_lr()[0]
+        seen = 0
+        total = torch.zeros((), device=self.split.images.device)
+        correct = torch.zeros((), device=self.split.images.device, dtype=torch.int64)
+        for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
+            run = Run(self.model, images, labels, self.loss, self.noise)
+            total += update(run, self.recipe.estimator, self.optimizer, self.recipe.settings.precision) * len(labels)
+            correct += run.correct()
+            seen += len(labels)
+            self.learning_rate.step()
+            progress.step()
+            if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
+                raise DivergedError(f"the training loss became {float(total)} by step {step}: lower optimizer.lr")
+        self.seconds += time.perf_counter() - start
+        return {"train/loss": float(total) / seen, "train/accuracy": float(correct) / seen, "schedule/lr": rate}
+
+
+@dataclass
+class _Best:
+    """The state of the epoch with the lowest validation loss, in memory and, where a folder is given, on disk."""
+
+    path: Path | None
+    about: Mapping[str, Any]
+    epoch: int = 0
+    loss: float = math.inf
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, epoch: int, loss: float, model: nn.Module, estimator: Estimator) -> None:
+        if not loss < self.loss:
+            return
+        self.epoch, self.loss = epoch, loss
+        self.state = {key: value.clone() for key, value in model.state_dict().items()}
+        if self.path is not None:
+            content = {"epoch": epoch, "loss": loss, "model": self.state, "estimator": estimator.state_dict()}
+            checkpoint.save(self.path, {**content, "about": dict(self.about)})
+
+
 def fit(
     model: nn.Module,
-    estimator: Estimator,
+    recipe: Recipe,
     data: Dataset,
-    optimization: Optimization,
-    schedule: Schedule,
-    settings: TrainerSettings,
     *,
-    seed: int,
     tracker: Tracker | None = None,
-    heatmaps: bool = False,
     folder: Path | None = None,
     about: Mapping[str, Any] | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     title: str = "",
+    loss: Loss = cross_entropy,
 ) -> Fit:
-    """Train `model` by `estimator` on `data` (which names the device) and leave it at its best validation epoch.
+    """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch.
 
     The best checkpoint is written to `folder`, with `about` (plain values: the configuration) beside the weights.
     Errors: DivergedError for a loss that is not finite; the last good checkpoint then stays in `folder`.
     """
-    device = data.train.images.device
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    estimator.bind(sites_of(model, data.train.images[:2]))
-    estimator.to(device)
-    if estimator.passes(1) > 1:
-        refuse_coupled_replicas(model)
-    steps = steps_per_epoch(len(data.train.labels), settings.batch_size)
-    parameters = [*model.parameters(), *estimator.parameters()]
-    optimizer, learning_rate = optimization.start(parameters, steps * settings.epochs)
-    order = torch.Generator().manual_seed(seed)
-    noise = generator_noise(torch.Generator(device).manual_seed(seed))
-    progress = Progress(settings.progress, title, settings.epochs, steps)
     tracker = tracker or Untracked()
+    updates = Updates(model, recipe, data, loss)
+    epochs, seed = recipe.settings.epochs, recipe.seed
+    best = _Best(folder / "best.pt" if folder is not None else None, about or {})
     history: list[dict[str, float]] = []
-    best: dict[str, Any] = {"epoch": 0, "loss": math.inf}
-    path = folder / "best.pt" if folder is not None else None
-    seconds = 0.0
-    with progress:
-        for epoch in range(1, settings.epochs + 1):
-            slope = schedule(epoch - 1, settings.epochs)
+    with Progress(recipe.settings.progress, title, epochs, updates.steps) as progress:
+        for epoch in range(1, epochs + 1):
+            slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
-            rate = learning_rate.get_last_lr()[0]
-            start = time.perf_counter()
-            model.train()
-            total = torch.zeros((), device=device)
-            correct = torch.zeros((), device=device, dtype=torch.int64)
-            for step, (images, labels) in enumerate(batches(data.train, settings.batch_size, order)):
-                run = Run(model, images, labels, loss, noise)
-                total += update(run, estimator, optimizer, settings.precision) * len(labels)
-                correct += run.correct()
-                learning_rate.step()
-                if step % FINITE_EVERY == 0 or step == steps - 1:
-                    _check_finite(total, epoch, step)
-                progress.step()
-            seconds += time.perf_counter() - start
-            validation = evaluate(model, data.validation, own_rule(seeded_noise(seed, device)))
-            metrics = {
-                "train/loss": float(total) / len(data.train.labels),
-                "train/accuracy": float(correct) / len(data.train.labels),
-                "val/loss": validation.loss,
-                "val/accuracy": validation.accuracy,
-                "schedule/slope": slope,
-                "schedule/lr": rate,
-                **{f"gradient_norm/{layer}": norm for layer, norm in gradient_norms(model).items()},
-                **{f"units/{key}": value for key, value in unit_health(model, data.validation, seed).items()},
-            }
+            metrics = updates.epoch(progress) | {"schedule/slope": slope} | _measure(model, data, seed)
             history.append(metrics)
             tracker.epoch(epoch, metrics)
-            if heatmaps:
+            if tracker.pictures:
                 tracker.picture(epoch, snapshot(model, fixed_images(data.test), seed))
             progress.epoch(epoch, metrics)
-            if validation.loss < best["loss"]:
-                state = {key: value.clone() for key, value in model.state_dict().items()}
-                best = {"epoch": epoch, "loss": validation.loss, "model": state}
-                if path is not None:
-                    content = {**best, "estimator": estimator.state_dict(), "about": dict(about or {})}
-                    checkpoint.save(path, content)
-    if not best["epoch"]:
+            best.offer(epoch, metrics["val/loss"], model, recipe.estimator)
+    if not best.epoch:
         raise DivergedError("the validation loss was never finite: lower optimizer.lr")
-    model.load_state_dict(best["model"])
-    return Fit(best["epoch"], tuple(history), seconds, path)
+    model.load_state_dict(best.state)
+    return Fit(best.epoch, tuple(history), updates.seconds, best.path)
 
 
-def _check_finite(total: Tensor, epoch: int, step: int) -> None:
-    if not math.isfinite(float(total)):
-        raise DivergedError(f"the training loss became {float(total)} in epoch {epoch}, by step {step}: lower optimizer.lr")
+def _measure(model: nn.Module, data: Dataset, seed: int) -> dict[str, float]:
+    """What is measured after an epoch: validation by the net's own rule, the last step's gradient, the units' health."""
+    validation = evaluate(model, data.validation, own_rule(seeded_noise(seed, data.validation.images.device)))
+    return {
+        "val/loss": validation.loss,
+        "val/accuracy": validation.accuracy,
+        **{f"gradient_norm/{layer}": norm for layer, norm in gradient_norms(model).items()},
+        **{f"units/{key}": value for key, value in unit_health(model, data.validation, seed).items()},
+    }

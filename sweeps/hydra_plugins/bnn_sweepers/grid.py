@@ -66,7 +66,11 @@ class GridSweeper(BasicSweeper):
             table, rows = result_table(cells, results)
             close_parent(store, parent, table, status, rows)
             print(f"\n{table}\n{len(cells)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
-            print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *([warning] if warning else []), sep="\n")
+            print(
+                f"look at it: {store.command()}, then {store.sweep_link(parent)}",
+                *([warning] if warning else []),
+                sep="\n",
+            )
         if failed:
             print(f"error: {len(failed)} of {len(cells)} runs failed, see the table", file=sys.stderr)
             sys.exit(1)
@@ -102,7 +106,11 @@ class GridSweeper(BasicSweeper):
         if warning is None:
             return cells, None
         words = [w for w in (*cells[0].overrides, *self.config.hydra.overrides.task) if w.startswith("data.limit=")][:1]
-        replaced = [w for cell in cells for w in [[*(o for o in cell.overrides if not _is_data(o)), f"data={config.data.name}", *words]]]
+        replaced = [
+            w
+            for cell in cells
+            for w in [[*(o for o in cell.overrides if not _is_data(o)), f"data={config.data.name}", *words]]
+        ]
         return self._cells_of(replaced), warning
 
     def _cells_of(self, replaced: list[list[str]]) -> list[Cell]:

@@ -1,0 +1,1 @@
+"""Measuring estimators: the objects that train, held against the truth."""

@@ -1,0 +1,44 @@
+"""Small nets in float64 whose exact gradient is known, and losses that no estimator finds easy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bnn.neurons import Draw, Stochastic
+from bnn.noise import NoiseLaw
+
+
+class Toy(nn.Module):
+    """Linear - neuron, once per width, then a linear read-out of 2 scores."""
+
+    def __init__(self, widths: tuple[int, ...], law: str = "logistic", neuron: type = Stochastic, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        sizes = (3, *widths)
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, widths, strict=False))
+        self.neurons = nn.ModuleList(neuron(law=NoiseLaw.registry.build(law)) for _ in widths)
+        self.readout = nn.Linear(widths[-1], 2)
+        self.double()
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        for layer, neuron in zip(self.layers, self.neurons, strict=True):
+            x = neuron(layer(x), draw)
+        return self.readout(x)
+
+
+def tangled(scores: Tensor, targets: Tensor) -> Tensor:
+    """A loss that is neither quadratic nor additive in the bits."""
+    s, t = scores.unbind(1)
+    return torch.exp(0.7 * s) * torch.sin(2 * t + targets) + 0.3 * s**3 * t
+
+
+def product(scores: Tensor, targets: Tensor) -> Tensor:
+    """A linear loss, so multilinear in the bits of the layer below the read-out."""
+    return scores[:, 0] * targets + 2 * scores[:, 1]
+
+
+def batch(samples: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    inputs = torch.randn(samples, 3, generator=generator, dtype=torch.float64)
+    return inputs, torch.linspace(0.5, 1.5, samples, dtype=torch.float64)

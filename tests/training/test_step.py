@@ -1,0 +1,77 @@
+"""One step on the real network: what it must move, and what it must leave."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from bnn.build import plan
+from bnn.config import compose
+from bnn.neurons import Binary, Site
+from bnn.passes import Run
+from bnn.training.loop import cross_entropy, update
+
+ROUNDING = 1e-6
+"""Gradients of weights below this size are rounding: float32 sums of thousands of terms of order one."""
+ESTIMATORS = [["estimator=st"], *([f"estimator/baseline={b}", "estimator=reinforce"] for b in
+              ("none", "moving_average", "min_variance", "leave_one_out"))]  # fmt: skip
+PLACEMENTS = ("first", "last", "both")
+NEURONS = ("stochastic", "deterministic")
+
+
+def one_step(*overrides: str) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """(gradient norm, change) of each layer's weights after one step on the CNN; and the layers below the highest binary."""
+    checked = plan(compose(["device=cpu", *overrides, "optimizer.warmup=0"]))
+    return step(checked.model, checked)
+
+
+def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(64, 1, 28, 28, generator=generator)
+    labels = torch.randint(10, (64,), generator=generator)
+    recipe = checked.recipe
+    from bnn.passes import sites_of
+
+    recipe.estimator.bind(sites_of(model, images[:2]))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer, _ = recipe.optimization.start(model.parameters(), 10)
+    model.train()
+    update(Run(model, images, labels, cross_entropy), recipe.estimator, optimizer, "float32")
+    moved = {
+        name.removesuffix(".weight"): (
+            float(p.grad.norm()) if p.grad is not None else 0.0,
+            float((p - before[name]).abs().max()),
+        )
+        for name, p in model.named_parameters()
+        if name.endswith("weight")
+    }
+    below = ["conv1", "norm1"] if not isinstance(model.act2, Binary) else ["conv1", "norm1", "conv2", "norm2"]
+    return moved, below
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("neuron", NEURONS)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda words: words[0])
+def test_every_layer_receives_gradient_and_moves(neuron: str, estimator: list[str], placement: str) -> None:
+    moved, _ = one_step(f"neuron={neuron}", f"placement={placement}", *estimator)
+    assert set(moved) == {"conv1", "norm1", "conv2", "norm2", "linear"}
+    for layer, (norm, change) in moved.items():
+        assert norm > 100 * ROUNDING, layer
+        assert change > 0, layer
+
+
+@pytest.mark.parametrize("neuron, placement", itertools.product(NEURONS, PLACEMENTS))
+def test_frozen_sends_exactly_nothing_below_the_highest_binary_layer(neuron: str, placement: str) -> None:
+    moved, below = one_step(f"neuron={neuron}", f"placement={placement}", "estimator=frozen")
+    for layer, (norm, change) in moved.items():
+        assert (norm == 0 and change == 0) == (layer in below), layer
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_without_the_score_term_the_layers_below_stay(placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control of the first test: what it asserts of REINFORCE is false once log q is not used."""
+    monkeypatch.setattr(Site, "log_prob", lambda site, bits: torch.zeros_like(bits))
+    moved, below = one_step(f"placement={placement}", "estimator=reinforce")
+    assert all(moved[layer] == (0.0, 0.0) for layer in below)
