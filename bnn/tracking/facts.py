@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
@@ -28,8 +29,14 @@ def commit() -> str:
         return "unknown"
 
 
+COMMAND = "BNN_COMMAND"
+"""The environment variable by which a sweep hands its own command line to its jobs."""
+
+
 def command() -> str:
-    """The command line that made this process, as a user would type it."""
+    """The command line that a user typed for this run: the sweep's, in a job of a sweep."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     program = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
@@ -39,8 +46,6 @@ def command() -> str:
 @cache
 def processor() -> str:
     """The processor's name and the number of cores this process may use."""
-    import os
-
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

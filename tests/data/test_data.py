@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -462,6 +463,36 @@ def test_a_root_that_cannot_be_written_is_an_error_and_never_a_fallback(serve, t
     (tmp_path / "occupied").write_text("a file, where a folder should be")
     with pytest.raises(DataError, match=r"data\.root"):
         resolve(node(tmp_path / "occupied"))
+
+
+def test_a_write_that_breaks_off_leaves_no_archive(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve()
+    write = Path.write_bytes
+
+    def break_off(path: Path, content: bytes) -> None:
+        write(path, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", break_off)
+    with pytest.raises(DataError, match=r"No space left.*data\.root"):
+        resolve(node(tmp_path / "new"))
+    assert [p for p in (tmp_path / "new").rglob("*") if p.is_file()] == []
+
+
+def test_downloads_in_lockstep_each_move_their_own_file(serve, tmp_path: Path, monkeypatch) -> None:
+    serve()
+    both_have_written, move, moved = threading.Barrier(2, timeout=30), os.replace, []
+
+    def move_together(source: Path, target: Path) -> None:
+        both_have_written.wait()
+        moved.append(source)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", move_together)
+    with ThreadPoolExecutor(2) as pool:
+        names = list(pool.map(resolve, [node(tmp_path / "new", fallback=None)] * 2))
+    assert names == ["mnist", "mnist"]
+    assert len(set(moved)) == 2 * 4
 
 
 def test_two_processes_that_download_at_once_both_succeed(serve, published: Path, tmp_path: Path) -> None:

@@ -124,17 +124,24 @@ class GridSweeper(BasicSweeper):
     def _launch(self, cells: list[Cell], parent: str) -> list[JobReturn]:
         assert self.launcher is not None and self.config is not None
         from bnn.job import CELLS, PARENT
+        from bnn.tracking.facts import COMMAND, command
 
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        handed = [f"++hydra.job.env_set.{PARENT}={parent}", f"++hydra.job.env_set.{CELLS}='{len(cells)}'"]
+        values = {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()}
+        handed = [f"++hydra.job.env_set.{key}={_quoted(value)}" for key, value in values.items()]
         batch = [[*cell.overrides, *handed] for cell in cells]
         results: list[JobReturn] = []
         for chunk in self.split_overrides_to_chunks(batch, self.max_batch_size):
             with contextlib.suppress(StopIteration):
                 results.extend(self.launcher.launch(chunk, initial_job_idx=len(results)))
         return results
+
+
+def _quoted(value: str) -> str:
+    """`value` as a quoted string of Hydra's override grammar, without interpolation."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def _is_data(override: str) -> bool:

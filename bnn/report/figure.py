@@ -1,0 +1,108 @@
+"""Rows -> the picture beside the table: test error by configuration, every seed shown."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
+
+from bnn.figures import COLOURS
+from bnn.report.configurations import Configuration, configurations, rank, varying
+from bnn.report.reference import misnamed, reported
+from bnn.report.rows import Row
+
+REAL = "#444444"
+
+
+def _labels(found: Sequence[Configuration]) -> list[str]:
+    columns = varying(found)
+    if len({c.first.law for c in found}) > 1:
+        columns = {"law": [c.first.law for c in found], **columns}
+    titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
+    return [", ".join(words) for words in zip(titles, *columns.values(), strict=True)]
+
+
+def _percent(accuracy: float) -> float:
+    return 100 * (1 - accuracy)
+
+
+def _dots(axis: Axes, y: float, c: Configuration, colour: str) -> None:
+    errors = [_percent(row.test_accuracy) for row in c.rows]
+    axis.scatter(errors, [y] * len(errors), s=14, color=colour, alpha=0.55, linewidth=0, zorder=3)
+    if not c.preliminary:
+        axis.scatter(sum(errors) / len(errors), y, s=62, color=colour, edgecolor="white", linewidth=0.8, zorder=4)
+    theirs = reported(c.first)
+    if theirs is not None and not misnamed(c.first):
+        axis.scatter(100 - theirs.accuracy, y, s=48, marker="D", facecolor="none", edgecolor="black", zorder=5)
+
+
+def _legend(figure: Figure, found: Sequence[Configuration]) -> None:
+    def mark(marker: str, size: float, label: str, **looks: object) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, markersize=size, label=label, **looks)  # type: ignore[arg-type]
+
+    marks = [mark("o", 3.5, "one seed", color="grey")]
+    if any(not c.preliminary for c in found):
+        marks.append(mark("o", 7.5, "mean over seeds", color="grey"))
+    if any(reported(c.first) and not misnamed(c.first) for c in found):
+        marks.append(mark("D", 6.5, "reported by the sources (one run)", markerfacecolor="none", color="black"))
+    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10)
+
+
+def figure(rows: Iterable[Row]) -> Figure:
+    """Test error in % (net's own rule; log scale unless a run makes no error), grouped by neuron and placement, coloured by
+    estimator. Errors: ReportError as `configurations`."""
+    found = sorted(configurations(rows), key=lambda c: rank(c.first, "neuron", "placement", "estimator"))
+    titles = dict.fromkeys(c.first.estimator_title for c in found if c.first.neuron != "real")
+    colours = {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
+    ticks: list[tuple[float, str, str]] = []
+    group, y = ("", ""), 0.0
+    drawn = Figure(layout="constrained")
+    axis = drawn.subplots()
+    for c, label in zip(found, _labels(found), strict=True):
+        row = c.first
+        colour = colours.get(row.estimator_title, REAL) if row.neuron != "real" else REAL
+        if (row.neuron, row.placement) != group and row.neuron != "real":
+            y += 0.45
+            ticks.append((y, f"{row.neuron} · {row.placement}", "black"))
+            y += 1
+        group = (row.neuron, row.placement)
+        axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
+        _dots(axis, y, c, colour)
+        ticks.append((y, f"{label} †" if c.preliminary else label, colour))
+        y += 1
+    _dress(axis, ticks, y, log=all(row.test_accuracy < 1 for c in found for row in c.rows))
+    drawn.set_size_inches(8, 1.1 + 0.235 * y)
+    _legend(drawn, found)
+    return drawn
+
+
+def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, *, log: bool) -> None:
+    axis.set_ylim(bottom - 0.3, -0.7)
+    axis.set_yticks([y for y, _, _ in ticks], [label for _, label, _ in ticks], fontsize=10)
+    for text, (_, _, colour) in zip(axis.get_yticklabels(), ticks, strict=True):
+        text.set_color(colour)
+        text.set_fontweight("bold" if colour == "black" else "normal")
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_xlabel("test error (%, log scale)" if log else "test error (%)", fontsize=11)
+    if log:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter("{x:g}")
+
+
+def fingerprint(source: bytes) -> str:
+    """What a picture says about the file of rows that it was drawn from."""
+    return hashlib.sha256(source).hexdigest()
+
+
+def save(drawn: Figure, path: Path, source: bytes) -> None:
+    """Write a PNG that carries the fingerprint of its source, so that an outdated picture can be told by its text."""
+    drawn.savefig(path, dpi=110, metadata={"Software": None, "Source": fingerprint(source)})

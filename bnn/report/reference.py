@@ -1,0 +1,54 @@
+"""The numbers that others reported for the reference protocol, to stand beside ours.
+
+Source: the README of DejasDejas/Pytorch_CNN_vanilla_binary_weights at commit 02431f708d6e (its network and much of its code
+are those of Wizaron/binary-stochastic-neurons): MNIST, 10 epochs, slope 1 throughout, single unseeded runs. In that table
+differences under about 0.2 points are noise.
+
+Its six rows named REINFORCE never use log q: the unit fires and nothing is sent below it. They are numbers of `frozen`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bnn.report.rows import Row
+
+DATASET, MODEL = "mnist", "cnn"
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Mean test loss in nats, and test accuracy in %."""
+
+    loss: float
+    accuracy: float
+
+
+REPORTED: Mapping[tuple[str, str, str], Reported] = {
+    ("real", "none", "none"): Reported(0.0341, 98.79),
+    ("stochastic", "st", "first"): Reported(0.0539, 98.29),
+    ("stochastic", "st", "last"): Reported(0.0534, 98.31),
+    ("stochastic", "st", "both"): Reported(0.0710, 97.54),
+    ("stochastic", "frozen", "first"): Reported(0.0749, 97.56),
+    ("stochastic", "frozen", "last"): Reported(1.2811, 88.95),
+    ("stochastic", "frozen", "both"): Reported(3.2085, 80.68),
+    ("deterministic", "st", "first"): Reported(0.0391, 98.65),
+    ("deterministic", "st", "last"): Reported(0.0743, 97.81),
+    ("deterministic", "st", "both"): Reported(0.0745, 97.57),
+    ("deterministic", "frozen", "first"): Reported(0.0684, 97.76),
+    ("deterministic", "frozen", "last"): Reported(0.5569, 95.42),
+    ("deterministic", "frozen", "both"): Reported(0.8538, 93.40),
+}
+
+
+def misnamed(row: Row) -> bool:
+    """Whether the sources have a row of this name that shows something else: see the head of this module."""
+    return row.estimator == "reinforce"
+
+
+def reported(row: Row) -> Reported | None:
+    """What the sources report under this row's name; None where they have no such row."""
+    if (row.dataset, row.model) != (DATASET, MODEL):
+        return None
+    return REPORTED.get((row.neuron, "frozen" if misnamed(row) else row.estimator, row.placement))

@@ -1,0 +1,174 @@
+"""One row a run: where each of its values comes from, and the CSV file that keeps rows to the last bit."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from bnn.errors import BnnError
+
+if TYPE_CHECKING:
+    from bnn.tracking.query import FinishedRun
+
+PLACES = ("tracking.uri", "data.root", "hydra.run.dir", "hydra.sweep.dir")
+"""Overrides that name a place on one machine: they are left out of the command that a row keeps."""
+
+
+class ReportError(BnnError):
+    """Rows that make no table, or a file of rows or a README that is not what it should be."""
+
+
+def _param(key: str) -> Any:
+    return field(metadata={"source": ("params", key)})
+
+
+def _tag(key: str) -> Any:
+    return field(metadata={"source": ("tags", key)})
+
+
+def _metric(key: str) -> Any:
+    return field(metadata={"source": ("metrics", key)})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished run. Losses in nats, accuracies as shares in [0, 1], seconds of wall clock.
+
+    `test_*` is the net's own rule; `_mean` averages class probabilities over `evaluation_samples` draws, `_threshold`
+    thresholds the units. Both are None for a net without stochastic units.
+    """
+
+    experiment: str
+    dataset: str = _tag("dataset")
+    model: str = _param("model.name")
+    neuron: str = _tag("neuron")
+    law: str = _tag("law")
+    estimator: str = _tag("estimator")
+    estimator_title: str = _tag("estimator_title")
+    placement: str = _tag("placement")
+    anneal: str = _tag("anneal")
+    seed: int = _param("seed")
+    epochs: int = _param("trainer.epochs")
+    precision: str = _param("trainer.precision")
+    norm: str = _param("model.norm")
+    optimizer: str
+    """Compact: `sgd lr 0.1 constant`."""
+    evaluation_samples: int = _param("trainer.evaluation_samples")
+    best_epoch: int = _metric("best_epoch")
+    val_loss: float = _metric("val_best/loss")
+    val_accuracy: float = _metric("val_best/accuracy")
+    test_loss: float = _metric("test/loss")
+    test_accuracy: float = _metric("test/accuracy")
+    test_loss_mean: float | None = _metric("test/loss_mean")
+    test_accuracy_mean: float | None = _metric("test/accuracy_mean")
+    test_loss_threshold: float | None = _metric("test/loss_threshold")
+    test_accuracy_threshold: float | None = _metric("test/accuracy_threshold")
+    seconds_train: float = _metric("seconds/train")
+    seconds_total: float = _metric("seconds/total")
+    run_id: str
+    digest: str = _tag("bnn.digest")
+    commit: str = _tag("bnn.commit")
+    hardware: str = _tag("bnn.hardware")
+    threads: int = _tag("bnn.threads")
+    versions: str = _tag("bnn.versions")
+    command: str
+    settings: str
+    """`key=value; …` of every other parameter that moves the result: two runs that differ in one are not replicas."""
+
+
+TYPES = get_type_hints(Row)
+OPTIONAL = tuple(name for name, kind in TYPES.items() if kind == float | None)
+
+
+def _value(name: str, text: Any) -> Any:
+    if name in OPTIONAL:
+        return None if text in ("", None) else float(text)
+    return TYPES[name](text)
+
+
+def _settings(params: Mapping[str, str]) -> str:
+    from bnn.config import NOT_RESULT
+
+    shown = {f.metadata["source"][1] for f in fields(Row) if "source" in f.metadata}
+    shown |= {"data.name", "neuron.name", "neuron.law", "placement.name", "anneal.name"}
+    shown |= {"optimizer.name", "optimizer.lr", "optimizer.lr_schedule"}
+    hidden = (*NOT_RESULT, "estimator")  # estimator_title has all values of its group
+    return "; ".join(
+        f"{key}={value}"
+        for key, value in sorted(params.items())
+        if key not in shown and not any(key == h or key.startswith(f"{h}.") for h in hidden)
+    )
+
+
+def portable(command: str) -> str:
+    """`command` without the overrides of PLACES."""
+    words = shlex.split(command)
+    return shlex.join(word for word in words if word.lstrip("+~").partition("=")[0] not in PLACES)
+
+
+def row_of(run: FinishedRun, experiment: str) -> Row:
+    """The row of a finished run. Errors: ReportError for a run that lacks a value, naming it."""
+    sources = {"params": run.params, "tags": run.tags, "metrics": run.metrics}
+    try:
+        values = {
+            f.name: _value(f.name, sources[kind].get(key) if f.name in OPTIONAL else sources[kind][key])
+            for f in fields(Row)
+            if "source" in f.metadata
+            for kind, key in [f.metadata["source"]]
+        }
+        optimizer = f"{run.params['optimizer.name']} lr {run.params['optimizer.lr']} {run.params['optimizer.lr_schedule']}"
+        command = portable(run.tags["bnn.command"])
+    except KeyError as error:
+        raise ReportError(f"{experiment}: the finished run {run.run_id} lacks {error}; delete it, or run it anew") from error
+    settings = _settings(run.params)
+    return Row(experiment=experiment, run_id=run.run_id, optimizer=optimizer, command=command, settings=settings, **values)
+
+
+def rows_of(runs: Iterable[FinishedRun], experiment: str) -> list[Row]:
+    """Rows in a fixed order. Of runs with one digest the newest stands."""
+    newest: dict[str, FinishedRun] = {}
+    for run in sorted(runs, key=lambda run: (run.ended, run.run_id)):
+        newest[run.tags.get("bnn.digest", run.run_id)] = run
+    return in_order(row_of(run, experiment) for run in newest.values())
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda r: (r.neuron, r.estimator_title, r.placement, r.anneal, r.settings, r.seed, r.digest))
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows in a fixed order; numbers with all their digits (repr), None as an empty cell."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TYPES)
+        for row in in_order(rows):
+            cells = (getattr(row, name) for name in TYPES)
+            writer.writerow("" if cell is None else cell if isinstance(cell, str) else repr(cell) for cell in cells)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Errors: ReportError for a missing file, other columns or a cell that cannot be read, naming line and column."""
+    if not path.is_file():
+        raise ReportError(f"{path.name}: no such file in {path.parent}; python -m bnn.report EXPERIMENT --export writes it")
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *lines = list(csv.reader(file)) or [[]]
+    if head != list(TYPES):
+        odd = ", ".join(sorted(set(head) ^ set(TYPES))) or "their order"
+        raise ReportError(f"{path.name}: expected the columns of bnn.report.rows.Row, it differs in {odd}; export it anew")
+    return [_row(path.name, number, line) for number, line in enumerate(lines, 2)]
+
+
+def _row(file: str, number: int, cells: Sequence[str]) -> Row:
+    if len(cells) != len(TYPES):
+        raise ReportError(f"{file}: row {number}: expected {len(TYPES)} cells, got {len(cells)}")
+    values = {}
+    for name, cell in zip(TYPES, cells, strict=True):
+        try:
+            values[name] = _value(name, cell)
+        except ValueError as error:
+            raise ReportError(f"{file}: row {number}, {name}: expected a number, got {cell!r}") from error
+    return Row(**values)

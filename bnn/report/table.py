@@ -1,0 +1,100 @@
+"""Rows -> Markdown: the table, its footnotes, and a caption that says what the numbers stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
+from bnn.report.reference import misnamed, reported
+from bnn.report.rows import Row
+from bnn.tables import markdown
+
+MISSING = "–"
+PRELIMINARY, MISNAMED = "†", "‡"
+
+
+def number(value: Spread | None, digits: int, scale: float = 1.0) -> str:
+    """`98.29 ± 0.05`, without the spread for one seed, a dash for no value."""
+    if value is None:
+        return MISSING
+    mean = f"{scale * value.mean:.{digits}f}"
+    return mean if value.sd is None else f"{mean} ± {scale * value.sd:.{digits}f}"
+
+
+def _columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
+    first = [c.first for c in found]
+    draws = {row.evaluation_samples for row in first}
+    mean = f"mean of {draws.pop() if len(draws) == 1 else 'M'} (%)"
+    columns = {
+        "neuron": [row.neuron for row in first],
+        "estimator": [row.estimator_title for row in first],
+        "placement": [row.placement for row in first],
+        "law": [row.law for row in first],
+        **varying(found),
+        "seeds": [f"{len(c.rows)} {PRELIMINARY}" if c.preliminary else str(len(c.rows)) for c in found],
+        "test accuracy (%)": [number(c.spread("test_accuracy"), 2, 100) for c in found],
+        mean: [number(c.spread("test_accuracy_mean"), 2, 100) for c in found],
+        "threshold (%)": [number(c.spread("test_accuracy_threshold"), 2, 100) for c in found],
+        "test loss (nats)": [number(c.spread("test_loss"), 4) for c in found],
+    }
+    theirs = [(reported(row), f" {MISNAMED}" if misnamed(row) else "") for row in first]
+    if any(r for r, _ in theirs):
+        columns["reported (%)"] = [f"{r.accuracy:.2f}{mark}" if r else MISSING for r, mark in theirs]
+        columns["reported loss"] = [f"{r.loss:.4f}{mark}" if r else MISSING for r, mark in theirs]
+    return columns
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A row per configuration. Errors: ReportError as `configurations`."""
+    columns = _columns(configurations(rows))
+    return markdown(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def footnotes(rows: Iterable[Row]) -> list[str]:
+    """What the marks in the table mean, and what a name in it could be taken for."""
+    found = configurations(rows)
+    first = [c.first for c in found]
+    notes = []
+    if any(c.preliminary for c in found):
+        notes.append(f"{PRELIMINARY} Preliminary: one seed, hence no spread.")
+    if any(map(reported, first)):
+        notes.append("Reported: the sources' single unseeded runs, under their own protocol (bnn/report/reference.py).")
+    if any(misnamed(row) and reported(row) for row in first):
+        notes.append(
+            f"{MISNAMED} The sources' rows of this name. Their code never uses log q and sends nothing below the unit: "
+            "these are numbers of the control `frozen`, and none is known for REINFORCE itself."
+        )
+    if any(row.neuron == "deterministic" and row.estimator == "reinforce" for row in first):
+        notes.append("Deterministic with reinforce: bits are sampled from the noise law in training, thresholded at test.")
+    return notes
+
+
+def _listed(values: Iterable[object], separator: str = ", ") -> str:
+    return separator.join(dict.fromkeys(map(str, values)))
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """Data set, protocol, what the numbers mean, hardware, versions, commits, seconds, and the commands."""
+    found = configurations(rows)
+    same = {head: _listed(getattr(row, field) for row in rows) for field, head in SHOWN_IF_VARYING.items()}
+    protocol = [f"{head} {value}" for head, value in same.items() if head not in varying(found) and head != "M"]
+    machines = [f"{row.hardware}, {row.threads} thread{'' if row.threads == 1 else 's'} a run" for row in rows]
+    dirty = " (+: with uncommitted changes)" if any(row.commit.endswith("+") for row in rows) else ""
+    said = [
+        f"Data set `{rows[0].dataset}`; {', '.join(protocol)}.",
+        "Test accuracy and loss are those of the net's own rule at the epoch of best validation loss: stochastic units "
+        "sampled once, deterministic ones thresholded; `mean of` averages class probabilities over draws, `threshold` "
+        "thresholds stochastic units.",
+        "± is the sample standard deviation over seeds." if any(not c.preliminary for c in found) else "",
+        *footnotes(rows),
+        f"{len(rows)} run{'' if len(rows) == 1 else 's'}, {sum(row.seconds_total for row in rows):,.0f} s in total, on "
+        f"{_listed(machines, '; ')}; {_listed((row.versions for row in rows), '; ')}; commit "
+        f"{_listed(sorted(row.commit for row in rows))}{dirty}:",
+    ]
+    commands = "\n".join(sorted({row.command for row in rows}))
+    return "\n\n".join([*filter(None, said), f"```bash\n{commands}\n```"])
+
+
+def section(rows: Sequence[Row], picture: str) -> str:
+    """The whole report of an experiment, with the picture at the address `picture`."""
+    return f"![test error by configuration]({picture})\n\n{table(rows)}\n\n{caption(rows)}\n"
