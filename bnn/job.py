@@ -104,11 +104,11 @@ def run(config: DictConfig) -> dict[str, Any] | None:
 
 def _run(config: DictConfig, alone: bool, folder: Path, number: int) -> dict[str, Any] | None:
     from bnn.build import plan
-    from bnn.training.notices import batch_norm_notice
+    from bnn.forecast import batch_norm_notice
 
     checked = plan(config, number)
     if alone and config.dry_run:
-        from bnn.training.estimate import dry_run
+        from bnn.forecast import dry_run
 
         print(dry_run([checked]))
         return None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bnn.report.rows import ReportError, Row
 
-ALIKE = ("model", "neuron", "estimator", "estimator_title", "placement", "law", "anneal", "optimizer", "epochs")
-ALIKE += ("precision", "norm", "evaluation_samples")
+ALIKE = ("model", "neuron", "estimator", "estimator_title", "placement", "law", "anneal", "optimizer", "epochs",
+         "precision", "norm", "evaluation_samples")  # fmt: skip
 """Fields, with `settings`, that are equal in every row of a configuration."""
 SHOWN_IF_VARYING: Mapping[str, str] = {
     "model": "model",

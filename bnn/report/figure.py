@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank, varying
@@ -33,9 +37,9 @@ def _percent(accuracy: float) -> float:
 
 def _dots(axis: Axes, y: float, c: Configuration, colour: str) -> None:
     errors = [_percent(row.test_accuracy) for row in c.rows]
-    axis.scatter(errors, [y] * len(errors), s=14, color=colour, alpha=0.55, linewidth=0, zorder=3)
     if not c.preliminary:
-        axis.scatter(sum(errors) / len(errors), y, s=62, color=colour, edgecolor="white", linewidth=0.8, zorder=4)
+        axis.scatter(sum(errors) / len(errors), y, s=95, facecolor=to_rgba(colour, 0.3), edgecolor=colour, zorder=3)
+    axis.scatter(errors, [y] * len(errors), s=14, color=colour, linewidth=0, zorder=4)
     theirs = reported(c.first)
     if theirs is not None and not misnamed(c.first):
         axis.scatter(100 - theirs.accuracy, y, s=48, marker="D", facecolor="none", edgecolor="black", zorder=5)
@@ -45,9 +49,9 @@ def _legend(figure: Figure, found: Sequence[Configuration]) -> None:
     def mark(marker: str, size: float, label: str, **looks: object) -> Line2D:
         return Line2D([], [], linestyle="none", marker=marker, markersize=size, label=label, **looks)  # type: ignore[arg-type]
 
-    marks = [mark("o", 3.5, "one seed", color="grey")]
+    marks = [mark("o", 3.5, "one seed", color="0.4")]
     if any(not c.preliminary for c in found):
-        marks.append(mark("o", 7.5, "mean over seeds", color="grey"))
+        marks.append(mark("o", 9.5, "mean over seeds", markerfacecolor="0.8", color="0.4"))
     if any(reported(c.first) and not misnamed(c.first) for c in found):
         marks.append(mark("D", 6.5, "reported by the sources (one run)", markerfacecolor="none", color="black"))
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10)
@@ -104,5 +108,10 @@ def fingerprint(source: bytes) -> str:
 
 
 def save(drawn: Figure, path: Path, source: bytes) -> None:
-    """Write a PNG that carries the fingerprint of its source, so that an outdated picture can be told by its text."""
-    drawn.savefig(path, dpi=110, metadata={"Software": None, "Source": fingerprint(source)})
+    """Write a PNG of few colours (a third of the bytes) that carries the fingerprint of its source, so that an outdated
+    picture can be told without drawing it again."""
+    rendered = io.BytesIO()
+    drawn.savefig(rendered, format="png", dpi=110)
+    text = PngInfo()
+    text.add_text("Source", fingerprint(source))
+    Image.open(rendered).convert("RGB").quantize(64).save(path, optimize=True, pnginfo=text)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 from bnn.errors import BnnError
 
@@ -22,16 +22,12 @@ class ReportError(BnnError):
     """Rows that make no table, or a file of rows or a README that is not what it should be."""
 
 
-def _param(key: str) -> Any:
-    return field(metadata={"source": ("params", key)})
+@dataclass(frozen=True)
+class From:
+    """Where a field of Row comes from: a key among a run's `params`, `tags` or `metrics`."""
 
-
-def _tag(key: str) -> Any:
-    return field(metadata={"source": ("tags", key)})
-
-
-def _metric(key: str) -> Any:
-    return field(metadata={"source": ("metrics", key)})
+    kind: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -43,44 +39,49 @@ class Row:
     """
 
     experiment: str
-    dataset: str = _tag("dataset")
-    model: str = _param("model.name")
-    neuron: str = _tag("neuron")
-    law: str = _tag("law")
-    estimator: str = _tag("estimator")
-    estimator_title: str = _tag("estimator_title")
-    placement: str = _tag("placement")
-    anneal: str = _tag("anneal")
-    seed: int = _param("seed")
-    epochs: int = _param("trainer.epochs")
-    precision: str = _param("trainer.precision")
-    norm: str = _param("model.norm")
+    dataset: Annotated[str, From("tags", "dataset")]
+    model: Annotated[str, From("params", "model.name")]
+    neuron: Annotated[str, From("tags", "neuron")]
+    law: Annotated[str, From("tags", "law")]
+    estimator: Annotated[str, From("tags", "estimator")]
+    estimator_title: Annotated[str, From("tags", "estimator_title")]
+    placement: Annotated[str, From("tags", "placement")]
+    anneal: Annotated[str, From("tags", "anneal")]
+    seed: Annotated[int, From("params", "seed")]
+    epochs: Annotated[int, From("params", "trainer.epochs")]
+    precision: Annotated[str, From("params", "trainer.precision")]
+    norm: Annotated[str, From("params", "model.norm")]
     optimizer: str
     """Compact: `sgd lr 0.1 constant`."""
-    evaluation_samples: int = _param("trainer.evaluation_samples")
-    best_epoch: int = _metric("best_epoch")
-    val_loss: float = _metric("val_best/loss")
-    val_accuracy: float = _metric("val_best/accuracy")
-    test_loss: float = _metric("test/loss")
-    test_accuracy: float = _metric("test/accuracy")
-    test_loss_mean: float | None = _metric("test/loss_mean")
-    test_accuracy_mean: float | None = _metric("test/accuracy_mean")
-    test_loss_threshold: float | None = _metric("test/loss_threshold")
-    test_accuracy_threshold: float | None = _metric("test/accuracy_threshold")
-    seconds_train: float = _metric("seconds/train")
-    seconds_total: float = _metric("seconds/total")
+    evaluation_samples: Annotated[int, From("params", "trainer.evaluation_samples")]
+    best_epoch: Annotated[int, From("metrics", "best_epoch")]
+    val_loss: Annotated[float, From("metrics", "val_best/loss")]
+    val_accuracy: Annotated[float, From("metrics", "val_best/accuracy")]
+    test_loss: Annotated[float, From("metrics", "test/loss")]
+    test_accuracy: Annotated[float, From("metrics", "test/accuracy")]
+    test_loss_mean: Annotated[float | None, From("metrics", "test/loss_mean")]
+    test_accuracy_mean: Annotated[float | None, From("metrics", "test/accuracy_mean")]
+    test_loss_threshold: Annotated[float | None, From("metrics", "test/loss_threshold")]
+    test_accuracy_threshold: Annotated[float | None, From("metrics", "test/accuracy_threshold")]
+    seconds_train: Annotated[float, From("metrics", "seconds/train")]
+    seconds_total: Annotated[float, From("metrics", "seconds/total")]
     run_id: str
-    digest: str = _tag("bnn.digest")
-    commit: str = _tag("bnn.commit")
-    hardware: str = _tag("bnn.hardware")
-    threads: int = _tag("bnn.threads")
-    versions: str = _tag("bnn.versions")
+    digest: Annotated[str, From("tags", "bnn.digest")]
+    commit: Annotated[str, From("tags", "bnn.commit")]
+    hardware: Annotated[str, From("tags", "bnn.hardware")]
+    threads: Annotated[int, From("tags", "bnn.threads")]
+    versions: Annotated[str, From("tags", "bnn.versions")]
     command: str
     settings: str
     """`key=value; …` of every other parameter that moves the result: two runs that differ in one are not replicas."""
 
 
 TYPES = get_type_hints(Row)
+SOURCES: dict[str, From] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(Row, include_extras=True).items()
+    if get_origin(hint) is Annotated
+}
 OPTIONAL = tuple(name for name, kind in TYPES.items() if kind == float | None)
 
 
@@ -93,7 +94,7 @@ def _value(name: str, text: Any) -> Any:
 def _settings(params: Mapping[str, str]) -> str:
     from bnn.config import NOT_RESULT
 
-    shown = {f.metadata["source"][1] for f in fields(Row) if "source" in f.metadata}
+    shown = {source.key for source in SOURCES.values()}
     shown |= {"data.name", "neuron.name", "neuron.law", "placement.name", "anneal.name"}
     shown |= {"optimizer.name", "optimizer.lr", "optimizer.lr_schedule"}
     hidden = (*NOT_RESULT, "estimator")  # estimator_title has all values of its group
@@ -115,10 +116,8 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
     sources = {"params": run.params, "tags": run.tags, "metrics": run.metrics}
     try:
         values = {
-            f.name: _value(f.name, sources[kind].get(key) if f.name in OPTIONAL else sources[kind][key])
-            for f in fields(Row)
-            if "source" in f.metadata
-            for kind, key in [f.metadata["source"]]
+            name: _value(name, sources[of.kind].get(of.key) if name in OPTIONAL else sources[of.kind][of.key])
+            for name, of in SOURCES.items()
         }
         optimizer = f"{run.params['optimizer.name']} lr {run.params['optimizer.lr']} {run.params['optimizer.lr_schedule']}"
         command = portable(run.tags["bnn.command"])

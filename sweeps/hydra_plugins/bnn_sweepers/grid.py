@@ -38,7 +38,7 @@ class GridSweeper(BasicSweeper):
     def _sweep(self, arguments: list[str]) -> list[JobReturn]:
         cells = self._cells(arguments)
         if cells[0].plan.general.dry_run:
-            from bnn.training.estimate import dry_run
+            from bnn.forecast import dry_run
 
             print(dry_run([cell.plan for cell in cells]))
             return []

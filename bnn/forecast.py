@@ -1,4 +1,4 @@
-"""How long a sweep will take, from a few timed steps on random images. Nothing is read and nothing is kept."""
+"""What can be said of runs before they start: how long they will take, and what is doubtful about them. Nothing is read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from bnn.build import Plan
 from bnn.config import estimator_title
+from bnn.models.norms import couples_above_binary
 from bnn.passes import Run, sites_of
 from bnn.tables import markdown
 from bnn.training.loop import cross_entropy, steps_per_epoch, update
@@ -60,3 +61,13 @@ def dry_run(plans: Sequence[Plan]) -> str:
     ]
     table = markdown(["#", "run", "estimator", "law", "data", "digest", "estimate"], rows)
     return f"{table}\n{len(plans)} runs, about {sum(seconds) / 60:.1f} minutes of training one after the other on {plans[0].general.device}"
+
+
+def batch_norm_notice(plan: Plan) -> str | None:
+    """A line when per-sample credit meets batch statistics above a binary layer, else None."""
+    if not plan.recipe.estimator.per_sample_credit or not couples_above_binary(plan.model, torch.zeros(2, *plan.data.shape)):
+        return None
+    return (
+        "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops those terms; "
+        "model.norm=running and model.norm=group do not couple"
+    )

@@ -1,0 +1,87 @@
+"""Neurons: fire rules, the slope, and what the backward pass makes of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bnn.neurons import Deterministic, Neuron, Real, Site, Stochastic, set_slope
+from bnn.noise import NoiseLaw
+from bnn.paths import folder
+from bnn.surrogates import attach
+
+LAW = NoiseLaw.registry.build("logistic")
+X = torch.linspace(-2, 2, 9, dtype=torch.float64)
+
+
+def test_ties_fire_zero() -> None:
+    neuron = Deterministic(law=LAW)
+    assert neuron(torch.tensor([-1.0, 0.0, 1e-30]), Site.fire).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("law", sorted(NoiseLaw.registry))
+def test_stochastic_units_fire_with_their_probability(law: str) -> None:
+    """20,000 draws a unit; |z| < 4.5 fails once in 16,000 such tests, and the seed is fixed."""
+    neuron, n = Stochastic(law=NoiseLaw.registry.build(law)), 20_000
+    torch.manual_seed(0)
+    rate = neuron(X.expand(n, -1), Site.fire).mean(0)
+    p = neuron.law.cdf(X)
+    certain = (p == 0) | (p == 1)
+    assert torch.equal(rate[certain], p[certain])
+    z = (rate - p)[~certain] / (p * (1 - p) / n).sqrt()[~certain]
+    assert z.abs().max() < 4.5
+    flipped = (1 - rate - p)[~certain] / (p * (1 - p) / n).sqrt()[~certain]
+    assert flipped.abs().max() > 4.5, "the control: a unit that fires with 1 - p"
+
+
+def test_deterministic_units_do_not_see_the_slope_in_the_forward_pass() -> None:
+    neuron = Deterministic(law=LAW)
+    before = neuron(X, Site.fire)
+    set_slope(neuron, 7.0)
+    assert torch.equal(neuron(X, Site.fire), before)
+
+
+def test_slope_sharpens_stochastic_units() -> None:
+    neuron = Stochastic(law=LAW)
+    set_slope(neuron, 3.0)
+    neuron(X, lambda site: torch.testing.assert_close(site.p, torch.sigmoid(6 * X)) or site.fire())
+
+
+@pytest.mark.parametrize("rescale, factor", [(False, 3.0), (True, 1.0)])
+def test_rescaled_gradient_takes_the_slope_out(rescale: bool, factor: float) -> None:
+    neuron = Stochastic(law=LAW, rescale_gradient=rescale)
+    set_slope(neuron, 3.0)
+    x = X.clone().requires_grad_()
+    neuron(x, lambda site: attach(site.fire(), site.p)).sum().backward()
+    torch.testing.assert_close(x.grad, factor * LAW.density(3 * X))
+
+
+def test_slope_is_saved_and_real_neurons_keep_theirs() -> None:
+    net = torch.nn.ModuleList([Stochastic(law=LAW), Real(law=LAW)])
+    set_slope(net, 2.5)
+    assert net[1].slope == 1
+    other = torch.nn.ModuleList([Stochastic(law=LAW), Real(law=LAW)])
+    other.load_state_dict(net.state_dict())
+    assert other[0].slope == 2.5
+
+
+def test_real_neuron_is_the_mean_of_the_law() -> None:
+    torch.testing.assert_close(Real(law=LAW)(X, Site.fire), LAW.cdf(X))
+
+
+def test_probabilities_are_wide_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        Stochastic(law=LAW)(X.bfloat16(), lambda site: pytest.fail("narrow") if site.a.dtype != torch.float32 else site.fire())
+
+
+def test_every_neuron_has_its_yaml() -> None:
+    assert set(Neuron.registry) == {path.stem for path in (folder("conf") / "neuron").glob("*.yaml")}
+
+
+def test_log_prob_is_that_of_the_bits() -> None:
+    for name, law in NoiseLaw.registry.items():
+        if law.full_support:
+            site = Site(X, NoiseLaw.registry.build(name), Site.sample)
+            for bit in (0.0, 1.0):
+                q = site.p if bit else 1 - site.p
+                torch.testing.assert_close(site.log_prob(torch.full_like(X, bit)), q.log())
