@@ -132,7 +132,7 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
 def plan(config: DictConfig, job: int = 0) -> Plan:
     """Check a composed configuration and build what it describes. Errors: ConfigError, naming the key to change."""
     plain = canonical(config)
-    general = General(**typed(General, {key: plain[key] for key in ("seed", "device", "dry_run")}, "config"))
+    general = General(**typed(General, {key: plain[key] for key in ("seed", "device", "dry_run")}, ""))
     if not 0 <= general.seed < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
     if plain["data"].get("name") not in DATASETS:
@@ -161,4 +161,5 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Mapping[str, Any]]:
     content = checkpoint.load(path)
     model = build_model(content["about"], DATASETS[content["about"]["data"]["name"]])
     model.load_state_dict(content["model"])
-    return model.eval(), content["about"]
+    # the layout it was trained in, since noise is drawn in memory order
+    return model.to(memory_format=torch.channels_last).eval(), content["about"]  # type: ignore[call-overload]

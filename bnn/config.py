@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,9 +25,15 @@ NOT_RESULT = ("tracking", "device", "dry_run", "data.root", "data.offline_fallba
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration of `python -m bnn.train OVERRIDES`, for use from Python."""
+    """The configuration of `python -m bnn.train OVERRIDES`, for use from Python.
+
+    Errors: ConfigError for overrides that do not parse or that lead nowhere.
+    """
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-        return hydra_compose("train", overrides=list(overrides))
+        try:
+            return hydra_compose("train", overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
 
 
 def canonical(config: DictConfig) -> dict[str, Any]:
@@ -65,6 +72,14 @@ def digest(plain: dict[str, Any]) -> str:
     """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
     leaves = {k: v for k, v in flat(plain).items() if not any(k == n or k.startswith(f"{n}.") for n in NOT_RESULT)}
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Dotted keys whose value differs between canonical configurations, but those that a run's title tells already."""
+    leaves = [flat(dict(config)) for config in configs]
+    keys = sorted(set().union(*leaves))
+    told = ("estimator.", "placement.", "neuron.name", "neuron.law", "seed")
+    return [key for key in keys if not key.startswith(told) and len({str(leaf.get(key)) for leaf in leaves}) > 1]
 
 
 def estimator_title(plain: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from bnn.build import Plan
-from bnn.config import estimator_title
+from bnn.config import estimator_title, flat, varying
 from bnn.models.norms import couples_above_binary
 from bnn.passes import Run, sites_of
 from bnn.tables import markdown
@@ -47,20 +47,15 @@ def seconds_of(plan: Plan) -> float:
 def dry_run(plans: Sequence[Plan]) -> str:
     """The cells of a sweep with an estimate for each and for all of them one after the other."""
     seconds = [seconds_of(plan) for plan in plans]
-    rows = [
-        [
-            str(i),
-            p.title,
-            estimator_title(dict(p.config)),
-            str(p.config["neuron"]["law"]),
-            p.data.name,
-            p.digest,
-            clock(s),
-        ]
-        for i, (p, s) in enumerate(zip(plans, seconds, strict=True))
-    ]
-    table = markdown(["#", "run", "estimator", "law", "data", "digest", "estimate"], rows)
-    return f"{table}\n{len(plans)} runs, about {sum(seconds) / 60:.1f} minutes of training one after the other on {plans[0].general.device}"
+    keys = varying([plan.config for plan in plans])
+    rows = []
+    for number, (plan, estimate) in enumerate(zip(plans, seconds, strict=True)):
+        config = dict(plan.config)
+        about = [str(number), plan.title, estimator_title(config), config["neuron"]["law"], plan.data.name]
+        rows.append([*about, *(str(flat(config).get(key, "–")) for key in keys), plan.digest, clock(estimate)])
+    table = markdown(["#", "run", "estimator", "law", "data", *keys, "digest", "estimate"], rows)
+    total = f"about {sum(seconds) / 60:.1f} minutes of training one after the other on {plans[0].general.device}"
+    return f"{table}\n{len(plans)} runs, {total}"
 
 
 def batch_norm_notice(plan: Plan) -> str | None:

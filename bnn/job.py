@@ -66,7 +66,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     settings = plan.recipe.settings
     data = load(config["data"], plan.recipe.seed, settings.validation_fraction).to(plan.device)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-    with MlflowRun(store, plan, parent) as run:
+    with MlflowRun(store, plan, folder, parent) as run:
         run.dataset(data)
         result = fit(plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title)
         scores = {

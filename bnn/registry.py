@@ -22,6 +22,7 @@ T = TypeVar("T")
 def typed(schema: type, node: Mapping[str, Any] | DictConfig, key: str) -> dict[str, Any]:
     """`node` converted to the field types of the dataclass `schema`.
 
+    `key` is where the node stands, empty at the top.
     Errors: ConfigError naming `key` and the field for an unknown key, a missing key or a value of the wrong type.
     """
     try:
@@ -30,9 +31,9 @@ def typed(schema: type, node: Mapping[str, Any] | DictConfig, key: str) -> dict[
         reason = str(error).splitlines()[0]
         field = error.full_key if getattr(error, "full_key", None) else ""
         valid = ", ".join(f.name for f in dataclasses.fields(schema))
-        raise ConfigError(f"{'.'.join(filter(None, (key, field)))}: {reason} (keys of {key}: {valid})") from error
+        raise ConfigError(f"{'.'.join(filter(None, (key, field)))}: {reason} (keys here: {valid})") from error
     if missing := sorted(OmegaConf.missing_keys(merged)):
-        raise ConfigError(f"{key}.{missing[0]}: expected a value, none was given")
+        raise ConfigError(f"{'.'.join(filter(None, (key, missing[0])))}: expected a value, none was given")
     values = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items()}
@@ -87,5 +88,5 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         parameters = self.parameters(name)
         parts = {p: t.registry.build(values.pop(p)) for p, t in parameters.items() if p in values and hasattr(t, "registry")}
         plain = {p: t for p, t in parameters.items() if p not in parts}
-        values = typed(dataclasses.make_dataclass(f"{name}_schema", plain.items()), values, self.key)
+        values = typed(dataclasses.make_dataclass(f"{name}_schema", plain.items()), values, self.key.removesuffix(".name"))
         return self[name](*context, **values, **parts)

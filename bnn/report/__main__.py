@@ -24,13 +24,14 @@ def parser() -> argparse.ArgumentParser:
 
 def report(experiment: str, uri: str | None, out: Path, export: bool) -> None:
     """Print the report of an experiment, and write it with its figure to `out`, its rows to sweeps/results."""
-    from bnn.report.figure import figure, save
-    from bnn.report.readme import results
     from bnn.report.rows import rows_of, write_csv
-    from bnn.report.table import section
     from bnn.tracking.query import finished_runs
 
     rows = rows_of(finished_runs(uri, experiment), experiment)
+    from bnn.report.figure import figure, save
+    from bnn.report.readme import results
+    from bnn.report.table import section
+
     name = experiment.replace("/", "_")
     text = section(rows, f"{name}.png")
     print(text)

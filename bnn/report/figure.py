@@ -39,7 +39,7 @@ def _dots(axis: Axes, y: float, c: Configuration, colour: str) -> None:
     errors = [_percent(row.test_accuracy) for row in c.rows]
     if not c.preliminary:
         axis.scatter(sum(errors) / len(errors), y, s=95, facecolor=to_rgba(colour, 0.3), edgecolor=colour, zorder=3)
-    axis.scatter(errors, [y] * len(errors), s=14, color=colour, linewidth=0, zorder=4)
+    axis.scatter(errors, [y] * len(errors), s=30 if c.preliminary else 14, color=colour, linewidth=0, zorder=4)
     theirs = reported(c.first)
     if theirs is not None and not misnamed(c.first):
         axis.scatter(100 - theirs.accuracy, y, s=48, marker="D", facecolor="none", edgecolor="black", zorder=5)
@@ -86,7 +86,7 @@ def figure(rows: Iterable[Row]) -> Figure:
 
 
 def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, *, log: bool) -> None:
-    axis.set_ylim(bottom - 0.3, -0.7)
+    axis.set_ylim(bottom - 0.3, ticks[0][0] - 0.7)
     axis.set_yticks([y for y, _, _ in ticks], [label for _, label, _ in ticks], fontsize=10)
     for text, (_, _, colour) in zip(axis.get_yticklabels(), ticks, strict=True):
         text.set_color(colour)
@@ -97,7 +97,8 @@ def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, *
     axis.set_xlabel("test error (%, log scale)" if log else "test error (%)", fontsize=11)
     if log:
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_xlim()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter("{x:g}")
 

@@ -34,16 +34,17 @@ def finished_runs(uri: str | None, experiment: str) -> list[FinishedRun]:
 
     Errors: TrackingError when the store is missing or unreachable, when it has no such experiment, or no finished run.
     """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
     uri = tracking_uri(uri)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise TrackingError(f"{uri}: no such file; go to the folder that holds mlflow.db, or give --uri")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         client = MlflowClient(uri)
         runs = list(_runs(client, _experiment_id(client, experiment)))
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(f"{uri} cannot be read: {str(error).splitlines()[0]}") from error
     finished = [run for run in runs if run.info.status == "FINISHED"]
     if not finished:

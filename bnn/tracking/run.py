@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +20,6 @@ from bnn import figures
 from bnn.build import Plan
 from bnn.config import estimator_title, flat
 from bnn.data import Dataset
-from bnn.errors import DivergedError
 from bnn.tracking import facts
 from bnn.tracking.export import Predictor
 from bnn.tracking.store import Store
@@ -29,12 +29,13 @@ from bnn.training.units import Snapshot
 
 
 class MlflowRun:
-    """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED."""
+    """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED. The checkpoint in
+    `folder` goes with it, whichever way it ends."""
 
-    def __init__(self, store: Store, plan: Plan, parent: str | None = None) -> None:
+    def __init__(self, store: Store, plan: Plan, folder: Path, parent: str | None = None) -> None:
         from mlflow import MlflowClient
 
-        self.plan = plan
+        self.plan, self._folder = plan, folder
         self.pictures = plan.tracking.heatmaps
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._store = store
@@ -84,8 +85,7 @@ class MlflowRun:
             status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
             self._client.set_tag(self.id, "bnn.reason", f"{type(error).__name__}: {error}")
             self._client.set_tag(self.id, "mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
-            if isinstance(error, DivergedError):
-                self._client.set_tag(self.id, "bnn.diverged", "true")
+            self._log_checkpoint()
         self._client.set_terminated(self.id, status)
 
     def dataset(self, data: Dataset) -> None:
@@ -119,8 +119,7 @@ class MlflowRun:
             with self._timed("figures"):
                 self._client.log_figure(self.id, figure, f"figures/{name}")
         with self._timed("mlflow"):
-            if fit.checkpoint is not None:
-                self._client.log_artifact(self.id, str(fit.checkpoint), "checkpoint")
+            self._log_checkpoint()
             self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
         self._log_model()
         final = {f"{part}": value for name, score in scores.items() for part, value in _named(name, score).items()}
@@ -129,6 +128,11 @@ class MlflowRun:
         final["seconds/total"] = time.perf_counter() - self._started
         self._metrics(final, len(fit.history))
         return final["seconds/total"]
+
+    def _log_checkpoint(self) -> None:
+        """The best checkpoint so far, if an epoch was finished."""
+        if (best := self._folder / "best.pt").exists():
+            self._client.log_artifact(self.id, str(best), "checkpoint")
 
     def _metrics(self, metrics: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric

@@ -18,7 +18,6 @@ from bnn.errors import TrackingError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 SQLITE = "sqlite:///"
 
@@ -85,6 +84,8 @@ def open_store(uri: str | None, experiment: str) -> Store:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    for name in ("mlflow", "alembic"):  # set after the import, which sets them itself
+        logging.getLogger(name).setLevel(logging.ERROR)
     uri = tracking_uri(uri)
     if uri.startswith("http"):
         _check_server(uri)

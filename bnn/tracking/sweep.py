@@ -22,7 +22,7 @@ def open_parent(store: Store, title: str, cells: int) -> str:
     return MlflowClient(store.uri).create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
 
 
-def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, object]]) -> None:
+def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]) -> None:
     """End the parent with the table of its jobs as its description and as an artifact. status: FINISHED, FAILED, KILLED."""
     from mlflow import MlflowClient
 

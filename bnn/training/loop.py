@@ -157,7 +157,7 @@ class Updates:
         """One pass over the training split. Errors: DivergedError for a loss that is not finite."""
         start = time.perf_counter()
         self.model.train()
-        rate = self.learning_rate.get_last_lr()[0]
+        rate = float(self.learning_rate.get_last_lr()[0])
         seen = 0
         total = torch.zeros((), device=self.split.images.device)
         correct = torch.zeros((), device=self.split.images.device, dtype=torch.int64)

@@ -1,0 +1,152 @@
+"""The benchmark: its arithmetic on given timings, the fairness of what it compares, and that it runs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bnn import benchmark
+from bnn.build import Plan, plan
+from bnn.config import compose
+from bnn.data import Split
+from bnn.errors import ConfigError
+from bnn.passes import Run
+from bnn.training.loop import cross_entropy
+
+SECONDS = {"bare": [1.0, 2.0, 9.0], "ours": [2.0, 2.0, 10.0], "ours bf16": [1.0, 1.0, 8.0], "conventional": [3.0, 4.0, 40.0]}
+
+
+def test_ratios_are_taken_within_a_round_and_their_median_is_shown() -> None:
+    assert benchmark.speed_ratios(SECONDS, "ours", "conventional") == [1.5, 2.0, 4.0]
+    assert benchmark.of_fastest(SECONDS, "ours", "bare") == 0.5
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in benchmark.ratio_table(SECONDS).splitlines()[2:]]
+    assert rows == [
+        ["ours / bare", "0.90", "0.50–1.00", "0.50", "0.90"],
+        ["ours / conventional", "2.00", "1.50–4.00", "1.50", "1.60"],
+        ["ours bf16 / conventional", "4.00", "3.00–5.00", "3.00", "2.10"],
+    ]
+
+
+def test_a_loop_that_did_not_run_has_no_ratio() -> None:
+    without = {name: taken for name, taken in SECONDS.items() if name != "conventional"}
+    assert "conventional" not in benchmark.ratio_table(without)
+
+
+def test_blocks_take_turns_and_the_first_round_is_not_counted() -> None:
+    order: list[str] = []
+    seconds = benchmark.interleaved({name: lambda name=name: order.append(name) for name in "abc"}, rounds=2)
+    assert order == list("abcabcabc")
+    assert {name: len(taken) for name, taken in seconds.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_laps_separate_what_grows_with_the_epochs() -> None:
+    laps = benchmark.Laps(lambda: None)
+    laps.taken["figures", "epoch"] += [(1, 2.0), (1, 1.0), (2, 0.25), (2, 0.25)]
+    laps.taken["figures", "once"].append((0, 4.0))
+    laps.epoch = 2
+    assert laps.an_epoch("figures") == 0.5
+    # three epochs take 2 + 1 + 0.5 + 0.5 and the 4 outside of them; the first cost 2.5 more than the last
+    assert laps.once("figures") == 6.5
+    assert laps.a_step("figures") == 0.0
+
+
+def plan_of(*overrides: str) -> Plan:
+    return plan(compose(["device=cpu", "data=digits", *benchmark.DEFAULTS, *overrides]))
+
+
+def batch() -> Split:
+    generator = torch.Generator().manual_seed(3)
+    return Split(torch.randn(32, 1, 8, 8, generator=generator), torch.randint(10, (32,), generator=generator))
+
+
+def both_networks(checked: Plan, split: Split, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """(loss, gradients in order of the layers) of the ordinary network and of ours, at the same weights; the bits of ours
+    are drawn from the same uniform numbers when both are drawn under the same global seed."""
+    ordinary = benchmark.ordinary_network(checked.config, checked.data.shape, checked.data.classes).double()
+    ours = checked.model.double()
+    with torch.no_grad():
+        for parameter, other in zip(ours.parameters(), ordinary.parameters(), strict=True):
+            # away from their initial values, at which a norm that lacked its own would go unseen
+            parameter.add_(0.1 * torch.randn_like(parameter))
+            other.copy_(parameter)
+    images = split.images.double()
+    torch.manual_seed(0)
+    theirs = F.cross_entropy(ordinary(images), split.labels)
+    torch.manual_seed(seed)
+    loss = checked.recipe.estimator.surrogate(Run(ours, images, split.labels, cross_entropy))
+    return (
+        [theirs.detach(), *torch.autograd.grad(theirs, list(ordinary.parameters()))],
+        [loss.detach(), *torch.autograd.grad(loss, list(ours.parameters()))],
+    )
+
+
+@pytest.mark.parametrize("law", ["logistic", "uniform"])
+@pytest.mark.parametrize("neuron", ["stochastic", "deterministic"])
+@pytest.mark.parametrize("placement", ["first", "last", "both"])
+def test_the_conventional_network_has_our_loss_and_gradient_on_the_same_bits(placement: str, neuron: str, law: str) -> None:
+    checked = plan_of(f"placement={placement}", f"neuron={neuron}", f"neuron.law={law}")
+    for theirs, ours in zip(*both_networks(checked, batch(), seed=0), strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
+
+
+def test_other_bits_give_another_loss() -> None:
+    theirs, ours = both_networks(plan_of(), batch(), seed=1)
+    assert abs(theirs[0] - ours[0]) > 1e-4
+
+
+def test_the_conventional_loader_gives_the_images_that_we_hold() -> None:
+    checked = plan_of()
+    split = benchmark.read(checked).train
+    loader = benchmark.image_loader(split, checked.data.mean, checked.data.std, len(split.labels), workers=0)
+    ((images, labels),) = loader
+    assert images.dtype == torch.float32
+    assert labels.bincount().tolist() == split.labels.bincount().tolist()
+    # pixels of digits are sixteenths, which PIL images hold to within half of 1/255
+    atol = 0.51 / 255 / checked.data.std
+    torch.testing.assert_close(images.flatten().sort()[0], split.images.flatten().sort()[0], rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("override", ["model=mlp", "estimator=frozen", "optimizer=adam", "model.norm=group"])
+def test_the_conventional_network_refuses_what_it_does_not_cover(override: str) -> None:
+    checked = plan_of(override)
+    with pytest.raises(ConfigError, match="conventional loop is written for"):
+        benchmark.ordinary_network(checked.config, checked.data.shape, checked.data.classes)
+
+
+def test_every_estimator_is_timed() -> None:
+    from bnn.estimators import Baseline, Estimator
+
+    choices = [" ".join(choice) for choice in benchmark.estimator_choices()]
+    for name in Estimator.registry:
+        assert any(choice.startswith(f"estimator={name}") for choice in choices) == (name != "none")
+    for name in Baseline.registry:
+        assert f"estimator=reinforce estimator/baseline={name}" in choices
+
+
+SECTIONS = (
+    *("threads", "torch ", "Timings are noisy", "## Loops", "| conventional ", "| bare ", "| ours ", "| ours bf16 "),
+    *("ours / bare", "ours / conventional", "ours bf16 / conventional", "## Shares of a run", "| backward ", "| export "),
+    *(
+        "MLflow's calls",
+        "## Estimators",
+        "| frozen ",
+        "reinforce leave_one_out",
+        "## Two jobs",
+        "together / one after the other",
+    ),
+)
+
+
+def test_it_runs_and_prints_every_section(capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark.main(["data=digits", "--steps", "2", "--rounds", "1", "--device", "cpu", "tracking.heatmaps=false", "--jobs"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("# ")
+    for words in SECTIONS:
+        assert words in printed, words
+
+
+def test_an_error_ends_in_one_line() -> None:
+    with pytest.raises(SystemExit, match=r"^error: optimizer.lr: expected a positive number"):
+        benchmark.main(["data=digits", "optimizer.lr=-1"])

@@ -1,0 +1,144 @@
+"""Composition: every group's choices, canonical forms, digests, and refusals."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from bnn.build import pick_device, plan
+from bnn.config import GROUPS, canonical, compose, digest, estimator_title, flat, run_title, varying
+from bnn.errors import ConfigError
+from bnn.paths import folder
+
+
+def config(*overrides: str) -> dict:
+    return canonical(compose(overrides))
+
+
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((folder("conf") / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("group, choice", CHOICES, ids="=".join)
+def test_every_choice_of_every_group_builds(group: str, choice: str) -> None:
+    extra = ["placement=none"] if (group, choice) == ("estimator", "none") else []
+    plan(compose([f"{group}={choice}", *extra]))
+
+
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (folder("conf") / "experiment").glob("*.yaml")))
+def test_every_experiment_builds(experiment: str) -> None:
+    plan(compose([f"experiment={experiment}"]))
+
+
+@pytest.mark.parametrize("law", ["uniform", "logistic", "gaussian", "triangular"])
+def test_every_law_builds(law: str) -> None:
+    plan(compose([f"neuron.law={law}"]))
+
+
+def test_one_smooth_law_for_every_estimator_by_default() -> None:
+    laws = {config(f"estimator={e}")["neuron"]["law"] for e in ("st", "reinforce", "frozen")}
+    assert laws == {"logistic"}
+
+
+def test_seed_table_takes_the_sources_law_where_it_can() -> None:
+    laws = {e: config("experiment=seed_table", f"estimator={e}")["neuron"]["law"] for e in ("st", "frozen", "reinforce")}
+    assert laws == {"st": "uniform", "frozen": "uniform", "reinforce": "logistic"}
+
+
+def test_the_reference_table_has_19_rows() -> None:
+    cells = itertools.product(("stochastic", "deterministic"), ("none", "first", "last", "both"), ("st", "reinforce", "frozen"))
+    digests = {
+        digest(config("experiment=seed_table", f"neuron={n}", f"placement={p}", f"estimator={e}")) for n, p, e in cells
+    }
+    assert len(digests) == 19
+
+
+def test_without_binary_layers_nothing_else_of_the_unit_matters() -> None:
+    cells = [("estimator=st", "anneal=none"), ("estimator=reinforce", "anneal=cosine"), ("neuron=deterministic", "anneal=none")]
+    assert len({digest(config("placement=none", *cell)) for cell in cells}) == 1
+    assert len({digest(config("placement=both", *cell)) for cell in cells}) == 3
+
+
+def test_the_digest_follows_what_moves_the_result_and_nothing_else() -> None:
+    reference = digest(config())
+    for moved in ("seed=1", "optimizer.lr=0.2", "data=digits", "trainer.precision=bf16", "data.limit=10"):
+        assert digest(config(moved)) != reference, moved
+    for watched in ("tracking.experiment=x", "data.root=elsewhere", "trainer.progress=none", "tracking.heatmaps=false"):
+        assert digest(config(watched)) == reference, watched
+
+
+def test_seed_zero_is_a_seed() -> None:
+    assert plan(compose(["seed=0"])).recipe.seed == 0
+
+
+def test_titles() -> None:
+    assert run_title(config("estimator=reinforce", "seed=3")) == "stochastic · reinforce · both · s3"
+    assert run_title(config("placement=none")) == "real · s0"
+    assert estimator_title(config("estimator=reinforce")) == "reinforce leave_one_out 4"
+    assert estimator_title(config("estimator/baseline=none", "estimator=reinforce")) == "reinforce none"
+    assert estimator_title(config("placement=none")) == "none"
+
+
+def test_a_table_shows_the_keys_that_vary_and_no_others() -> None:
+    assert varying([config("optimizer.lr=0.1"), config("optimizer.lr=0.2", "seed=1", "placement=first")]) == ["optimizer.lr"]
+
+
+def test_flat_names_leaves_by_their_path() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": []}) == {"a.b": 1, "a.c.d": None, "e": []}
+
+
+REFUSED = [
+    (["estimator=reinforce", "neuron.law=uniform"], ["estimator=reinforce", "neuron.law=uniform", "logistic"]),
+    (["estimator=reinforce", "neuron.law=triangular"], ["neuron.law=triangular"]),
+    (["estimator=none"], ["estimator=none", "placement=both"]),
+    (["placement.layers=[5]"], ["placement.layers", "2 activations", "5"]),
+    (["placement.layers=[0,-2]"], ["placement.layers", "once"]),
+    (["placement.layers=first"], ["placement"]),
+    (["estimator=reinforce", "estimator.baseline.samples=1"], ["estimator.baseline.samples", "at least 2", "1"]),
+    (["estimator=reinforce", "estimator/baseline=moving_average", "estimator.baseline.decay=1"], ["decay", "[0, 1)"]),
+    (["estimator.proxy=cubic"], ["estimator.proxy", "density, identity, sigmoid", "cubic"]),
+    (["neuron.law=cauchy"], ["neuron.law", "gaussian, logistic, triangular, uniform", "cauchy"]),
+    (["neuron.rescale_gradient=perhaps"], ["rescale_gradient"]),
+    (["model.norm=layer"], ["model.norm", "batch, group, running", "layer"]),
+    (["model=mlp", "model.hidden=0"], ["model.hidden", "0"]),
+    (["model=mlp", "model.hidden=10", "model.norm=group"], ["model.norm=group", "10"]),
+    (["model.hidden=3"], ["model.hidden"]),
+    (["+model.hidden=3"], ["model.hidden", "norm"]),
+    (["estimator=straight"], ["estimator/straight"]),
+    (["seed=[1"], ["seed=[1"]),
+    (["optimizer.lr=0"], ["optimizer.lr", "positive"]),
+    (["optimizer.momentum=1.5"], ["optimizer.momentum", "1.5"]),
+    (["optimizer.warmup=1"], ["optimizer.warmup"]),
+    (["optimizer.lr_schedule=steps"], ["optimizer.lr_schedule", "constant, cosine, one_cycle"]),
+    (["trainer.epochs=0"], ["trainer.epochs"]),
+    (["trainer.epochs=1.5"], ["trainer"]),
+    (["trainer.batch_size=1"], ["trainer.batch_size"]),
+    (["trainer.validation_fraction=1"], ["trainer.validation_fraction"]),
+    (["trainer.precision=fp8"], ["trainer.precision", "float32, bf16"]),
+    (["trainer.progress=loud"], ["trainer.progress"]),
+    (["data.name=imagenet"], ["data.name", "mnist", "imagenet"]),
+    (["seed=-1"], ["seed"]),
+    (["seed=one"], ["seed"]),
+    (["device=tpu"], ["device", "auto, cpu, cuda"]),
+    (["~optimizer"], ["optimizer"]),
+    (["seed=${nowhere}"], ["nowhere"]),
+]
+
+
+@pytest.mark.parametrize("overrides, words", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
+def test_nonsense_is_refused_in_one_line_that_names_the_key(overrides: list[str], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(compose(overrides))
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_jobs_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [pick_device("auto", job) for job in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert pick_device("cpu", 1) == "cpu"

@@ -1,0 +1,185 @@
+"""Training: repeatable, honest about which epoch it keeps, and loud when it diverges."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bnn.build import Plan, load_checkpoint, plan
+from bnn.config import compose
+from bnn.data import Dataset, load
+from bnn.errors import DivergedError
+from bnn.neurons import Binary, Draw, Site, Stochastic
+from bnn.noise import NoiseLaw
+from bnn.training.evaluation import evaluate, evaluate_all, own_rule, probabilities, seeded_noise
+from bnn.training.loop import Fit, batches, fit, steps_per_epoch
+from bnn.training.units import PICTURE_DRAWS, fixed_images, snapshot, unit_health
+
+
+def prepared(*overrides: str) -> tuple[Plan, Dataset]:
+    words = ["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=2", *overrides]
+    made = plan(compose(words))
+    return made, load(made.config["data"], made.recipe.seed, made.recipe.settings.validation_fraction)
+
+
+def trained(*overrides: str, folder: Path | None = None) -> tuple[Plan, Dataset, Fit]:
+    made, data = prepared(*overrides)
+    return made, data, fit(made.model, made.recipe, data, folder=folder, about=dict(made.config))
+
+
+@pytest.mark.parametrize("estimator", ["st", "reinforce"])
+def test_the_same_seed_gives_the_same_metrics_to_the_last_bit(estimator: str) -> None:
+    first, second, other = (trained(f"estimator={estimator}", f"seed={seed}")[2].history for seed in (0, 0, 1))
+    assert first == second
+    assert first != other
+
+
+def test_training_learns_something() -> None:
+    _, data, result = trained("trainer.epochs=6", "placement=last", "optimizer.lr=0.1")
+    assert result.history[-1]["val/accuracy"] > 0.8
+    assert result.history[-1]["train/loss"] < result.history[0]["train/loss"] / 2
+
+
+def test_an_epoch_sees_every_sample_once() -> None:
+    _, data = prepared()
+    seen = torch.cat([images for images, _ in batches(data.train, 64, torch.Generator().manual_seed(0))])
+    assert torch.equal(seen.flatten(1).sum(1).sort().values, data.train.images.flatten(1).sum(1).sort().values)
+    assert steps_per_epoch(len(data.train.labels), 64) == sum(1 for _ in batches(data.train, 64, torch.Generator()))
+    assert steps_per_epoch(129, 64) == 2, "a last batch of one sample has no variance and is dropped"
+
+
+def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
+    made, data, result = trained("trainer.epochs=4", "optimizer.lr=0.5", "optimizer.lr_schedule=constant", folder=tmp_path)
+    losses = [epoch["val/loss"] for epoch in result.history]
+    assert result.best_epoch == losses.index(min(losses)) + 1
+    again = evaluate(made.model, data.validation, own_rule(seeded_noise(made.recipe.seed, torch.device("cpu"))))
+    assert again.loss == min(losses)
+
+
+def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -> None:
+    made, data, result = trained("anneal=geometric", "anneal.rate=2", "trainer.epochs=3", folder=tmp_path)
+    model, config = load_checkpoint(tmp_path / "best.pt")
+    slopes = {float(m.slope) for m in model.modules() if isinstance(m, Binary)}
+    assert slopes == {2.0 ** (result.best_epoch - 1)}
+    assert [epoch["schedule/slope"] for epoch in result.history] == [1, 2, 4]
+    assert config == made.config
+    assert evaluate_all(model, data.test, 2, 0) == evaluate_all(made.model, data.test, 2, 0)
+
+
+def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
+    trained(folder=tmp_path)
+    content = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert set(content) == {"epoch", "loss", "model", "estimator", "about"}
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    made, data = prepared("trainer.epochs=3")
+    calls = 0
+
+    def loss(scores, labels):
+        nonlocal calls
+        calls += 1
+        value = nn.functional.cross_entropy(scores, labels, reduction="none")
+        return value * math.nan if calls > 30 else value
+
+    with pytest.raises(DivergedError, match="optimizer.lr"):
+        fit(made.model, made.recipe, data, folder=tmp_path, about=dict(made.config), loss=loss)
+    assert calls < 60
+    model, _ = load_checkpoint(tmp_path / "best.pt")
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_the_first_step_warms_up_and_the_last_one_rests() -> None:
+    for schedule, last in (("cosine", 0.0), ("one_cycle", 4e-6), ("constant", 1.0)):
+        made, _ = prepared(f"optimizer.lr_schedule={schedule}")
+        curve = [made.recipe.optimization.lr_schedule(step, 1000, 0.1) for step in range(1001)]
+        assert curve[0] < 0.05 and max(curve) == pytest.approx(1) and curve.index(max(curve)) in (99, 100), schedule
+        assert curve[1000] == pytest.approx(last, abs=1e-5), schedule
+
+
+def test_mean_of_m_averages_probabilities_not_scores() -> None:
+    class Coin(nn.Module):
+        def forward(self, x, draw):
+            bit = draw(Site(torch.zeros(len(x), 1), NoiseLaw.registry.build("logistic"), Site.sample))
+            return torch.cat([20 * bit - 10, 10 - 20 * bit], 1)
+
+    torch.manual_seed(0)
+    p = probabilities(Coin(), torch.zeros(400, 1), Site.fire, samples=64)
+    assert (p[:, 0] - 0.5).abs().max() < 0.3
+    assert p.sum(1) == pytest.approx(1)
+
+
+def test_evaluations_that_apply() -> None:
+    for overrides, expected in (
+        (("placement=none",), {""}),
+        (("neuron=deterministic",), {""}),
+        (("neuron=stochastic",), {"", "mean", "threshold"}),
+    ):
+        made, data = prepared(*overrides)
+        assert set(evaluate_all(made.model, data.validation, 2, 0)) == expected
+
+
+def test_a_deterministic_net_evaluates_by_threshold() -> None:
+    made, data = prepared("neuron=deterministic")
+    assert evaluate_all(made.model, data.validation, 2, 0)[""] == evaluate(made.model, data.validation, Site.threshold)
+
+
+def test_unit_health_counts_what_it_says() -> None:
+    _, data = prepared()
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = Stochastic(law=NoiseLaw.registry.build("uniform"))
+
+        def forward(self, x, draw):
+            return self.act(torch.tensor([-2.0, 2.0, 2.0, 0.0]).expand(len(x), -1), draw)
+
+    health = unit_health(Net(), data.validation, 0)
+    assert health["act/dead"] == 0.25 and health["act/saturated"] == 0.5
+    assert health["act/firing_rate"] == pytest.approx(2.5 / 4, abs=0.05)
+
+
+def test_pictures_show_the_same_images_for_every_seed() -> None:
+    views = []
+    for seed in (0, 1):
+        made, data = prepared(f"seed={seed}")
+        views.append(snapshot(made.model, fixed_images(data.test), seed))
+    assert torch.equal(views[0].images, views[1].images)
+    layer = views[0].layers[0]
+    assert layer.bits.shape == layer.p.shape == (10, 16, 4, 4)
+    z = (layer.bits - layer.p) / (layer.p * (1 - layer.p) / PICTURE_DRAWS).sqrt()
+    assert float(z.abs().mean()) < 1, "mean bits are draws of the probability beside them"
+
+
+class Researcher(nn.Module):
+    """A network of one's own: one hidden layer of neurons, put where they are wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(64, 40)
+        self.neuron = Stochastic(law=NoiseLaw.registry.build("gaussian"))
+        self.readout = nn.Linear(40, 10)
+
+    def forward(self, images: torch.Tensor, draw: Draw) -> torch.Tensor:
+        return self.readout(self.neuron(self.hidden(images.flatten(1)), draw))
+
+
+@pytest.mark.parametrize("estimator", ["st", "reinforce"])
+def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> None:
+    made, data = prepared(f"estimator={estimator}", "trainer.epochs=8", "optimizer=adam", "optimizer.lr=0.01")
+    model = Researcher()
+    before = model.hidden.weight.detach().clone()
+    result = fit(model, made.recipe, data)
+    assert result.history[-1]["val/accuracy"] > result.history[0]["val/accuracy"] + 0.05
+    assert not torch.equal(model.hidden.weight, before)
+
+
+def test_bf16_trains_as_well_as_float32() -> None:
+    wide, narrow = (trained(f"trainer.precision={p}", "trainer.epochs=5")[2].history[-1] for p in ("float32", "bf16"))
+    assert abs(wide["val/accuracy"] - narrow["val/accuracy"]) < 0.1
+    assert wide["train/loss"] != narrow["train/loss"], "the control: bf16 does something"
