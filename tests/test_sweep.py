@@ -1,0 +1,150 @@
+"""The command line, as a user types it: a sweep with its parent, children, table, link and exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+QUICK = ["data=digits", "trainer.epochs=1", "trainer.evaluation_samples=2", "tracking.heatmaps=false", "device=cpu"]
+
+
+def bnn_train(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "BNN"))}
+    return subprocess.run(
+        [sys.executable, "-m", "bnn.train", *words],
+        cwd=folder,
+        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def runs(folder: Path, kind: str, experiment: str = "bnn/digits") -> list:
+    store = client(folder)
+    found = store.search_runs([store.get_experiment_by_name(experiment).experiment_id], f"tags.`bnn.kind` = '{kind}'")
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    folder = tmp_path_factory.mktemp("sweep")
+    return folder, bnn_train(folder, "-m", *QUICK, "estimator=st,reinforce", "placement=none,both", "seed=0,1")
+
+
+def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
+    folder, result = sweep
+    assert result.returncode == 0, result.stderr
+    (parent,) = runs(folder, "sweep")
+    children = runs(folder, "run")
+    assert len(children) == 6, "placement=none under two estimators runs once a seed"
+    for child in children:
+        assert child.info.run_id in result.stdout
+        assert f"{100 * child.data.metrics['test/accuracy']:.2f}" in result.stdout
+    assert f"mlflow.parentRunId%60%20%3D%20'{parent.info.run_id}'" in result.stdout
+    assert "mlflow ui" in result.stdout
+
+
+def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
+    folder, result = sweep
+    (parent,) = runs(folder, "sweep")
+    assert parent.info.status == "FINISHED"
+    assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {parent.info.run_id}
+    table = parent.data.tags["mlflow.note.content"]
+    assert table.partition("\n\n")[0] in result.stdout
+    assert "seed=0,1" in parent.data.tags["bnn.command"] == runs(folder, "run")[0].data.tags["bnn.command"]
+    assert {item.path for item in client(folder).list_artifacts(parent.info.run_id)} == {"table.md", "table.json"}
+
+
+def test_a_job_that_diverges_fails_alone(tmp_path: Path) -> None:
+    result = bnn_train(tmp_path, "-m", *QUICK, "optimizer.lr=1e39,0.1")
+    assert result.returncode == 1
+    assert "1 of 2 runs failed" in result.stderr and "Traceback" not in result.stderr
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["FAILED", "FINISHED"]
+    assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
+    assert "1e+39" in result.stdout and "lower optimizer.lr" in result.stdout
+
+
+def test_parallel_jobs_are_nested_and_share_the_cores(tmp_path: Path) -> None:
+    words = ["placement=none,both", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    result = bnn_train(tmp_path, "-m", *QUICK, *words, OMP_NUM_THREADS="")
+    assert result.returncode == 0, result.stderr
+    (parent,) = runs(tmp_path, "sweep")
+    children = runs(tmp_path, "run")
+    assert [child.data.tags["mlflow.parentRunId"] for child in children] == [parent.info.run_id] * 2
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert all(int(child.data.tags["bnn.threads"]) == share for child in children)
+
+
+def test_a_cell_that_makes_no_sense_stops_the_sweep_before_it_starts(tmp_path: Path) -> None:
+    result = bnn_train(tmp_path, "-m", *QUICK, "estimator=st,reinforce", "neuron.law=logistic,uniform")
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.startswith("error: estimator=reinforce with neuron.law=uniform")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_sweep_has_one_data_set(tmp_path: Path) -> None:
+    result = bnn_train(tmp_path, "-m", "data=digits,mnist")
+    assert result.returncode == 1 and "one data set" in result.stderr
+
+
+def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path) -> None:
+    words = [word for word in QUICK if not word.startswith("data=")]
+    root = tmp_path / "empty"
+    unreachable = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "BNN_DATA_ROOT": str(root)}
+    started = time.perf_counter()
+    result = bnn_train(tmp_path, "-m", *words, "placement=none,both", "data.limit=200", **unreachable)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("warning: MNIST is neither on disk nor reachable") == 2
+    assert result.stdout.rstrip().splitlines()[-1].startswith("warning: MNIST")
+    children = runs(tmp_path, "run")
+    assert [child.data.params["data.name"] for child in children] == ["digits", "digits"]
+    assert [child.data.params["data.limit"] for child in children] == ["200", "200"]
+    assert time.perf_counter() - started < 120
+    strict = bnn_train(tmp_path, *words, "data.offline_fallback=null", **unreachable)
+    assert strict.returncode == 1 and "data=digits" in strict.stderr and "Traceback" not in strict.stderr
+
+
+def test_a_dry_run_prints_the_cells_and_trains_nothing(tmp_path: Path) -> None:
+    result = bnn_train(tmp_path, "-m", "experiment=seed_table", "dry_run=true", "seed=0,1")
+    assert result.returncode == 0, result.stderr
+    assert "38 runs, about" in result.stdout
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_single_run_answers_with_its_result(tmp_path: Path) -> None:
+    result = bnn_train(tmp_path, *QUICK, "estimator=reinforce")
+    assert result.returncode == 0, result.stderr
+    (run,) = runs(tmp_path, "run")
+    assert run.info.run_id in result.stdout and "look at it: mlflow ui" in result.stdout
+    assert result.stdout.count("batch norm above a binary layer couples") == 1
+
+
+def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        result = bnn_train(tmp_path, "--help")
+        times.append(time.perf_counter() - started)
+    for line in ("estimator: frozen, none, reinforce, st", "estimator/baseline: leave_one_out,", "placement: both, first, last"):
+        assert line in result.stdout
+    assert min(times) < 2
+
+
+@pytest.mark.parametrize("words", [["estimator=magic"], ["trainer.epoch=1"], ["trainer.epochs=0"], ["seed=1,2"]], ids=str)
+def test_wrong_commands_are_answered_without_a_traceback(tmp_path: Path, words: list[str]) -> None:
+    result = bnn_train(tmp_path, *words)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr and result.stderr.strip()
+    assert not (tmp_path / "mlflow.db").exists()

@@ -1,0 +1,166 @@
+"""What a run leaves in MLflow, on a real SQLite store."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from bnn.build import load_checkpoint, plan
+from bnn.config import compose, flat
+from bnn.errors import DivergedError, TrackingError
+from bnn.job import Summary, execute
+from bnn.tracking.store import open_store, tracking_uri
+
+QUICK = ["device=cpu", "data=digits", "trainer.epochs=2", "trainer.progress=none", "trainer.evaluation_samples=2"]
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, MlflowClient, Path]:
+    folder = tmp_path_factory.mktemp("run")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    made = plan(compose([*QUICK, f"tracking.uri={uri}", "anneal=cosine"]))
+    return execute(made, folder / "out", None, "title"), MlflowClient(uri), folder
+
+
+def test_a_run_is_named_described_and_finished(tracked) -> None:
+    summary, client, _ = tracked
+    run = client.get_run(summary.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "stochastic · st · both · s0"
+    assert client.get_experiment(run.info.experiment_id).name == "bnn/digits"
+    assert run.data.tags["dataset"] == "digits" and run.data.tags["bnn.digest"] == summary.digest
+    assert f"{100 * summary.accuracy:.2f}" in run.data.tags["mlflow.note.content"]
+    assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+
+
+def test_parameters_are_the_flattened_configuration(tracked) -> None:
+    summary, client, _ = tracked
+    parameters = client.get_run(summary.run_id).data.params
+    config = json.loads(Path(client.download_artifacts(summary.run_id, "config.json")).read_text())
+    assert parameters == {key: str(value) for key, value in flat(config).items()}
+    assert parameters["anneal.end"] == "3.0"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/slope", "schedule/lr", "gradient_norm/conv1",
+     "units/act1/dead", "units/act2/saturated", "units/act1/firing_rate"],
+)  # fmt: skip
+def test_curves_have_one_point_an_epoch(tracked, metric: str) -> None:
+    summary, client, _ = tracked
+    assert [point.step for point in client.get_metric_history(summary.run_id, metric)] == [1, 2]
+
+
+def test_the_final_metrics_are_those_of_the_summary(tracked) -> None:
+    summary, client, _ = tracked
+    metrics = client.get_run(summary.run_id).data.metrics
+    assert metrics["test/accuracy"] == summary.accuracy and metrics["test/loss"] == summary.loss
+    assert {"test/accuracy_mean", "test/accuracy_threshold", "val_best/loss", "best_epoch", "seconds/mlflow"} <= set(metrics)
+    assert [p.value for p in client.get_metric_history(summary.run_id, "schedule/slope")] == [1, 3]
+
+
+def test_every_layer_has_a_heatmap_every_epoch(tracked) -> None:
+    summary, client, _ = tracked
+    names = [item.path for item in client.list_artifacts(summary.run_id, "images")]
+    for layer in ("act1", "act2"):
+        for epoch in (1, 2):
+            assert any(f"{layer}+step+{epoch}+" in name and name.endswith(".png") for name in names), (layer, epoch, names)
+    assert {i.path for i in client.list_artifacts(summary.run_id, "figures")} == {
+        "figures/curves.png",
+        "figures/unit_health.png",
+    }
+
+
+def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
+    import mlflow
+
+    summary, client, _ = tracked
+    model, config = load_checkpoint(Path(client.download_artifacts(summary.run_id, "checkpoint/best.pt")))
+    assert config["data"]["name"] == "digits"
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        loaded = mlflow.pytorch.load_model(f"runs:/{summary.run_id}/model")
+        p = loaded(torch.rand(7, 1, 8, 8))
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert p.shape == (7, 10)
+    torch.testing.assert_close(p.sum(1), torch.ones(7))
+
+
+def test_a_failed_run_says_why_and_keeps_its_checkpoint(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    made = plan(compose([*QUICK, f"tracking.uri={uri}", "optimizer.lr=1e39"]))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "best.pt").write_bytes(b"the last good one")
+    with pytest.raises(DivergedError):
+        execute(made, tmp_path / "out", None, "title")
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("bnn/digits").experiment_id])
+    assert run.info.status == "FAILED"
+    assert "lower optimizer.lr" in run.data.tags["bnn.reason"]
+    assert client.list_artifacts(run.info.run_id, "checkpoint")[0].path == "checkpoint/best.pt"
+
+
+def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bnn.training.loop
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bnn.training.loop, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(made, tmp_path / "out", None, "title")
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("bnn/digits").experiment_id])
+    assert run.info.status == "KILLED"
+
+
+def _open(uri: str) -> str:
+    return open_store(uri, "together/digits").experiment_id
+
+
+@pytest.mark.timeout(120)
+def test_parallel_jobs_on_a_missing_database_share_one(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+        identifiers = list(pool.map(_open, [uri] * 4))
+    assert len(set(identifiers)) == 1
+    assert MlflowClient(uri).get_experiment(identifiers[0]).artifact_location == str(tmp_path / "mlartifacts")
+
+
+def test_the_default_store_is_the_one_that_a_bare_mlflow_ui_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri(None) == f"sqlite:///{tmp_path}/mlflow.db" == tracking_uri("sqlite:///mlflow.db")
+
+
+def test_a_dead_server_is_one_clear_error() -> None:
+    with pytest.raises(TrackingError, match=r"tracking\.uri=null"):
+        open_store("http://127.0.0.1:9", "x")
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(TrackingError, match="sqlite:///FILE"):
+        tracking_uri("some/folder")
+
+
+def test_predictions_take_pixels_as_they_are(tracked) -> None:
+    """The exported model normalises: raw pixels in, and the same classes as the network on normalised ones."""
+    from bnn.data import DATASETS
+    from bnn.neurons import Site
+    from bnn.tracking.export import Predictor
+
+    made = plan(compose([*QUICK, "placement=none"]))
+    spec, pixels = DATASETS["digits"], torch.from_numpy(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
+    made.model.eval()
+    scores = made.model((pixels - spec.mean) / spec.std, Site.fire)
+    torch.testing.assert_close(Predictor(made.model, spec.mean, spec.std)(pixels), torch.softmax(scores, 1))
