@@ -26,21 +26,23 @@ def channel_mean(activation: Tensor) -> Tensor:
 
 
 def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
-    """What a layer makes of fixed images: the input above the mean of its bits above its firing probability, as channel
-    means at the layer's own resolution, all on one colour scale from 0 to 1."""
+    """What a layer makes of fixed images: the input above the mean of its bits above its firing probability (a real layer
+    has its output alone), as channel means at the layer's own resolution, all on one colour scale from 0 to 1."""
     columns = min(columns, len(images))
+    rows: list[tuple[str, Tensor | None]] = [("input", None), ("output", layer.bits)]
+    if layer.binary:
+        rows = [("input", None), ("mean bits", layer.bits), ("P(bit = 1)", layer.p)]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots(3, columns, squeeze=False)
-    rows = (("input", None), ("mean bits" if layer.binary else "output", layer.bits), ("p = F(slope·x)", layer.p))
-    for row, (label, values) in enumerate(rows):
-        for column, axis in enumerate(axes[row]):
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for (label, values), line in zip(rows, axes, strict=True):
+        for column, axis in enumerate(line):
             if values is None:
                 axis.imshow(images[column].mean(0), cmap="gray")
             else:
                 drawn = axis.imshow(channel_mean(values[column]), cmap="viridis", vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
-        axes[row][0].set_ylabel(label, fontsize=13)
+        line[0].set_ylabel(label, fontsize=13)
     bar = figure.colorbar(drawn, ax=axes[1:], shrink=0.9)
     bar.ax.tick_params(labelsize=12)
     bar.set_label("channel mean", fontsize=12)

@@ -46,7 +46,9 @@ def test_seed_table_takes_the_sources_law_where_it_can() -> None:
 
 
 def test_the_reference_table_has_19_rows() -> None:
-    cells = itertools.product(("stochastic", "deterministic"), ("none", "first", "last", "both"), ("st", "reinforce", "frozen"))
+    cells = itertools.product(
+        ("stochastic", "deterministic"), ("none", "first", "last", "both"), ("st", "reinforce", "frozen")
+    )
     digests = {
         digest(config("experiment=seed_table", f"neuron={n}", f"placement={p}", f"estimator={e}")) for n, p, e in cells
     }
@@ -54,7 +56,11 @@ def test_the_reference_table_has_19_rows() -> None:
 
 
 def test_without_binary_layers_nothing_else_of_the_unit_matters() -> None:
-    cells = [("estimator=st", "anneal=none"), ("estimator=reinforce", "anneal=cosine"), ("neuron=deterministic", "anneal=none")]
+    cells = [
+        ("estimator=st", "anneal=none"),
+        ("estimator=reinforce", "anneal=cosine"),
+        ("neuron=deterministic", "anneal=none"),
+    ]
     assert len({digest(config("placement=none", *cell)) for cell in cells}) == 1
     assert len({digest(config("placement=both", *cell)) for cell in cells}) == 3
 

@@ -71,7 +71,9 @@ def test_real_neuron_is_the_mean_of_the_law() -> None:
 
 def test_probabilities_are_wide_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        Stochastic(law=LAW)(X.bfloat16(), lambda site: pytest.fail("narrow") if site.a.dtype != torch.float32 else site.fire())
+        Stochastic(law=LAW)(
+            X.bfloat16(), lambda site: pytest.fail("narrow") if site.a.dtype != torch.float32 else site.fire()
+        )
 
 
 def test_every_neuron_has_its_yaml() -> None:

@@ -23,7 +23,9 @@ def test_slopes(node: dict, slopes: list[float]) -> None:
 
 
 def test_every_schedule_is_in_the_table_and_has_its_yaml() -> None:
-    assert {row[0]["name"] for row in TABLE} == set(SCHEDULES) == {p.stem for p in (folder("conf") / "anneal").glob("*.yaml")}
+    assert (
+        {row[0]["name"] for row in TABLE} == set(SCHEDULES) == {p.stem for p in (folder("conf") / "anneal").glob("*.yaml")}
+    )
 
 
 def test_a_single_epoch_trains_at_the_end_of_the_cosine() -> None:

@@ -137,7 +137,11 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
         started = time.perf_counter()
         result = bnn_train(tmp_path, "--help")
         times.append(time.perf_counter() - started)
-    for line in ("estimator: frozen, none, reinforce, st", "estimator/baseline: leave_one_out,", "placement: both, first, last"):
+    for line in (
+        "estimator: frozen, none, reinforce, st",
+        "estimator/baseline: leave_one_out,",
+        "placement: both, first, last",
+    ):
         assert line in result.stdout
     assert min(times) < 2
 

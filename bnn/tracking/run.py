@@ -43,7 +43,7 @@ class MlflowRun:
         self._started = time.perf_counter()
         config = dict(plan.config)
         tags = {
-            "mlflow.source.name": facts.command(),
+            "mlflow.source.name": "bnn.train",
             "bnn.kind": "run",
             "bnn.digest": plan.digest,
             "bnn.commit": facts.commit(),

@@ -17,7 +17,7 @@ def open_parent(store: Store, title: str, cells: int) -> str:
         "bnn.command": facts.command(),
         "bnn.commit": facts.commit(),
         "bnn.cells": str(cells),
-        "mlflow.source.name": facts.command(),
+        "mlflow.source.name": "bnn.train",
     }
     return MlflowClient(store.uri).create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
 
