@@ -47,7 +47,7 @@ def _replicated(samples: int, base: bool) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass left: `loss` is [replicas, samples] and never reduced; sites and bits lie flat, [replicas · samples, ...]."""
+    """What one pass left: `loss` is [replicas, samples], never reduced; sites and bits are [replicas · samples, *units]."""
 
     loss: Tensor
     sites: tuple[Site, ...]

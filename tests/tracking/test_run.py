@@ -82,7 +82,7 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
     import mlflow
 
     summary, client, _ = tracked
-    model, config = load_checkpoint(Path(client.download_artifacts(summary.run_id, "checkpoint/best.pt")))
+    _, config = load_checkpoint(Path(client.download_artifacts(summary.run_id, "checkpoint/best.pt")))
     assert config["data"]["name"] == "digits"
     mlflow.set_tracking_uri(client.tracking_uri)
     try:

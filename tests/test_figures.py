@@ -1,0 +1,58 @@
+"""Figures: what they draw, not only that they draw."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bnn.figures import channel_mean, curves, heatmap, unit_health
+from bnn.training.units import LayerView
+
+
+def view(binary: bool = True) -> LayerView:
+    return LayerView("act1", binary, torch.full((3, 4, 5, 5), 0.25), torch.full((3, 4, 5, 5), 0.75))
+
+
+def test_channel_mean_keeps_the_layers_own_resolution() -> None:
+    activation = torch.stack([torch.zeros(7, 5), torch.ones(7, 5)])
+    assert torch.equal(channel_mean(activation), torch.full((7, 5), 0.5))
+
+
+def test_units_without_a_place_are_folded_in_order_and_padded() -> None:
+    folded = channel_mean(torch.arange(7.0))
+    assert folded.shape == (3, 3)
+    assert folded.flatten()[:7].tolist() == list(range(7)) and all(math.isnan(v) for v in folded.flatten()[7:].tolist())
+
+
+def test_a_heatmap_shows_input_bits_and_probability_on_one_scale() -> None:
+    figure = heatmap(torch.rand(3, 1, 9, 9), view())
+    grid = figure.axes[:9]
+    assert [axis.get_ylabel() for axis in grid[::3]] == ["input", "mean bits", "P(bit = 1)"]
+    assert all(axis.images[0].get_clim() == (0, 1) for axis in grid[3:])
+    assert float(grid[3].images[0].get_array().mean()) == 0.25 and float(grid[6].images[0].get_array().mean()) == 0.75
+
+
+def test_a_real_layer_has_its_output_alone() -> None:
+    figure = heatmap(torch.rand(3, 1, 9, 9), view(binary=False))
+    assert [axis.get_ylabel() for axis in figure.axes[:6:3]] == ["input", "output"]
+
+
+HISTORY = [
+    {"train/loss": 1.0 / e, "val/loss": 2.0 / e, "train/accuracy": 0.9, "val/accuracy": 0.8,
+     "units/act1/firing_rate": 0.4, "units/act1/dead": 0.1, "units/act1/saturated": 0.2}
+    for e in (1, 2, 3)
+]  # fmt: skip
+
+
+def test_curves_draw_error_in_percent_and_loss_in_nats() -> None:
+    loss, error = curves(HISTORY).axes
+    assert loss.lines[1].get_ydata().tolist() == pytest.approx([2, 1, 2 / 3]) and loss.get_ylabel() == "loss (nats)"
+    assert error.lines[1].get_ydata().tolist() == pytest.approx([20, 20, 20]) and error.get_ylabel() == "error (%)"
+
+
+def test_unit_health_draws_shares_in_percent() -> None:
+    rate, dead, saturated = unit_health(HISTORY).axes
+    values = [float(axis.lines[0].get_ydata()[0]) for axis in (rate, dead, saturated)]
+    assert values == pytest.approx([0.4, 10, 20])
