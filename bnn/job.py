@@ -69,20 +69,16 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     with MlflowRun(store, plan, folder, parent) as run:
         run.dataset(data)
         result = fit(plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title)
-        scores = {
-            f"{part}/{how}".rstrip("/"): score
-            for part, split in (("val_best", data.validation), ("test", data.test))
-            for how, score in evaluate_all(plan.model, split, settings.evaluation_samples, plan.recipe.seed).items()
-        }
+        scores = evaluate_all(plan.model, data.test, settings.evaluation_samples, plan.recipe.seed)
         total = run.finish(result, scores)
-    mean = scores.get("test/mean")
+    mean = scores.get("mean")
     return Summary(
         title=plan.title,
         digest=plan.digest,
         dataset=plan.data.name,
         law=config["neuron"]["law"],
-        accuracy=scores["test"].accuracy,
-        loss=scores["test"].loss,
+        accuracy=scores["own"].accuracy,
+        loss=scores["own"].loss,
         accuracy_mean=mean.accuracy if mean else None,
         seconds=total,
         run_id=run.id,

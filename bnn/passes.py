@@ -37,12 +37,27 @@ def replication() -> Replication | None:
 
 
 @contextlib.contextmanager
-def _replicated(samples: int, base: bool) -> Iterator[None]:
+def _normalised_apart(samples: int, base: bool) -> Iterator[None]:
     token = _replication.set(Replication(samples, base))
     try:
         yield
     finally:
         _replication.reset(token)
+
+
+def replicated(draw: Draw, replicas: int) -> Draw:
+    """`draw` for one pass in which the samples fork into `replicas` at the first binary layer: what lies below it is
+    deterministic and computed once."""
+    forked = False
+
+    def ask(site: Site) -> Tensor:
+        nonlocal forked
+        if not forked and replicas > 1:
+            site = dataclasses.replace(site, a=site.a.repeat(replicas, *[1] * (site.a.dim() - 1)))
+        forked = True
+        return draw(site)
+
+    return ask
 
 
 @dataclass(frozen=True)
@@ -76,21 +91,19 @@ class Run:
     def __call__(self, draw: Draw, replicas: int = 1) -> Pass:
         """One pass in which every binary layer draws by `draw`, `replicas` times independently.
 
-        What lies below the first binary layer is deterministic and computed once; the replicas begin there. A network
-        without binary layers has one replica.
+        A network without binary layers has one replica.
         """
         samples = len(self.inputs)
         sites: list[Site] = []
         bits: list[Tensor] = []
 
         def ask(site: Site) -> Tensor:
-            a = site.a if sites else site.a.repeat(replicas, *[1] * (site.a.dim() - 1)) if replicas > 1 else site.a
-            sites.append(dataclasses.replace(site, a=a, noise=self.noise, index=len(sites)))
+            sites.append(dataclasses.replace(site, noise=self.noise, index=len(sites)))
             bits.append(draw(sites[-1]))
             return bits[-1]
 
-        with _replicated(samples, self._base):
-            scores = self.model(self.inputs, ask)
+        with _normalised_apart(samples, self._base):
+            scores = self.model(self.inputs, replicated(ask, replicas))
         if self._base:
             self._base, self._scores = False, scores.detach()
         count = len(scores) // samples

@@ -27,6 +27,8 @@ from bnn.training.evaluation import Score
 from bnn.training.loop import Fit
 from bnn.training.units import Snapshot
 
+EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "test, thresholded"}
+
 
 class MlflowRun:
     """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED. The checkpoint in
@@ -122,8 +124,11 @@ class MlflowRun:
             self._log_checkpoint()
             self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
         self._log_model()
-        final = {f"{part}": value for name, score in scores.items() for part, value in _named(name, score).items()}
-        final |= {"best_epoch": float(fit.best_epoch), "seconds/train": fit.train_seconds}
+        final = {"best_epoch": float(fit.best_epoch), "seconds/train": fit.train_seconds}
+        for how, score in scores.items():
+            suffix = "" if how == "own" else f"_{how}"
+            final |= {f"test/loss{suffix}": score.loss, f"test/accuracy{suffix}": score.accuracy}
+        final |= {f"val_best/{key}": fit.history[fit.best_epoch - 1][f"val/{key}"] for key in ("loss", "accuracy")}
         final |= {f"seconds/{what}": seconds for what, seconds in self.seconds.items()}
         final["seconds/total"] = time.perf_counter() - self._started
         self._metrics(final, len(fit.history))
@@ -158,12 +163,6 @@ class MlflowRun:
         self.seconds["export"] += time.perf_counter() - start
 
 
-def _named(name: str, score: Score) -> dict[str, float]:
-    part, _, how = name.partition("/")
-    suffix = f"_{how}" if how else ""
-    return {f"{part}/loss{suffix}": score.loss, f"{part}/accuracy{suffix}": score.accuracy}
-
-
 def _pixels(figure: Any) -> Any:
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -174,7 +173,10 @@ def _pixels(figure: Any) -> Any:
 
 
 def _description(plan: Plan, fit: Fit, scores: Mapping[str, Score]) -> str:
-    rows = "\n".join(f"| {name} | {100 * s.accuracy:.2f} | {s.loss:.4f} |" for name, s in scores.items())
+    validation = fit.history[fit.best_epoch - 1]
+    table = [("validation", validation["val/accuracy"], validation["val/loss"])]
+    table += [(EVALUATIONS[how], score.accuracy, score.loss) for how, score in scores.items()]
+    rows = "\n".join(f"| {name} | {100 * accuracy:.2f} | {loss:.4f} |" for name, accuracy, loss in table)
     return (
         f"{plan.title} on {plan.data.title}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
         f"| evaluation | accuracy (%) | loss (nats) |\n|---|---|---|\n{rows}\n\n`{facts.command()}`"

@@ -6,6 +6,7 @@ draws, and units thresholded. A deterministic one has the threshold only, a real
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from bnn.data import Split
 from bnn.neurons import Draw, Noise, Site, Stochastic
+from bnn.passes import replicated
 
 BATCH = 500
 
@@ -39,7 +41,8 @@ def seeded_noise(seed: int, device: torch.device) -> Noise:
 @torch.no_grad()
 def probabilities(model: nn.Module, images: Tensor, draw: Draw, samples: int = 1) -> Tensor:
     """Class probabilities [n, classes] in float64, averaged over `samples` draws."""
-    return sum(F.softmax(model(images, draw).double(), dim=1) for _ in range(samples)) / samples  # type: ignore[return-value]
+    p = F.softmax(model(images, replicated(draw, samples)).double(), dim=1)
+    return p.view(-1, len(images), p.shape[1]).mean(0)
 
 
 def evaluate(model: nn.Module, split: Split, draw: Draw, samples: int = 1) -> Score:
@@ -59,7 +62,7 @@ def evaluate(model: nn.Module, split: Split, draw: Draw, samples: int = 1) -> Sc
 
 def own_rule(noise: Noise) -> Draw:
     """Bits by each neuron's own rule, stochastic ones sampled with `noise`."""
-    return lambda site: site.rule(_with_noise(site, noise))
+    return lambda site: dataclasses.replace(site, noise=noise).fire()
 
 
 def is_stochastic(model: nn.Module) -> bool:
@@ -67,14 +70,10 @@ def is_stochastic(model: nn.Module) -> bool:
 
 
 def evaluate_all(model: nn.Module, split: Split, samples: int, seed: int) -> dict[str, Score]:
-    """Every evaluation that applies: "" is the net's own rule; "mean" and "threshold" for stochastic nets only."""
+    """Every evaluation that applies: "own" is the net's own rule; "mean" and "threshold" are for stochastic nets only."""
     device = split.images.device
-    scores = {"": evaluate(model, split, own_rule(seeded_noise(seed, device)))}
+    scores = {"own": evaluate(model, split, own_rule(seeded_noise(seed, device)))}
     if is_stochastic(model):
         scores["mean"] = evaluate(model, split, own_rule(seeded_noise(seed, device)), samples)
         scores["threshold"] = evaluate(model, split, Site.threshold)
     return scores
-
-
-def _with_noise(site: Site, noise: Noise) -> Site:
-    return Site(site.a, site.law, site.rule, noise, site.index)

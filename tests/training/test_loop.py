@@ -108,6 +108,7 @@ def test_mean_of_m_averages_probabilities_not_scores() -> None:
             return torch.cat([20 * bit - 10, 10 - 20 * bit], 1)
 
     torch.manual_seed(0)
+    assert set(probabilities(Coin(), torch.zeros(9, 1), Site.fire)[:, 0].round().tolist()) == {0, 1}
     p = probabilities(Coin(), torch.zeros(400, 1), Site.fire, samples=64)
     assert (p[:, 0] - 0.5).abs().max() < 0.3
     assert p.sum(1) == pytest.approx(1)
@@ -115,9 +116,9 @@ def test_mean_of_m_averages_probabilities_not_scores() -> None:
 
 def test_evaluations_that_apply() -> None:
     for overrides, expected in (
-        (("placement=none",), {""}),
-        (("neuron=deterministic",), {""}),
-        (("neuron=stochastic",), {"", "mean", "threshold"}),
+        (("placement=none",), {"own"}),
+        (("neuron=deterministic",), {"own"}),
+        (("neuron=stochastic",), {"own", "mean", "threshold"}),
     ):
         made, data = prepared(*overrides)
         assert set(evaluate_all(made.model, data.validation, 2, 0)) == expected
@@ -125,7 +126,7 @@ def test_evaluations_that_apply() -> None:
 
 def test_a_deterministic_net_evaluates_by_threshold() -> None:
     made, data = prepared("neuron=deterministic")
-    assert evaluate_all(made.model, data.validation, 2, 0)[""] == evaluate(made.model, data.validation, Site.threshold)
+    assert evaluate_all(made.model, data.validation, 2, 0)["own"] == evaluate(made.model, data.validation, Site.threshold)
 
 
 def test_unit_health_counts_what_it_says() -> None:
