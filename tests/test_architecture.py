@@ -54,7 +54,7 @@ def test_rooms_do_not_reach_upwards(room: str) -> None:
 
 
 def test_only_tracking_imports_mlflow_and_only_entries_import_hydra() -> None:
-    hydra_rooms = {"train.py", "job.py", "config.py", "benchmark.py"}
+    hydra_rooms = {"train.py", "job.py", "config.py"}
     for path in PACKAGE.glob("**/*.py"):
         names = {name.split(".")[0] for name in imports(path)}
         assert "mlflow" not in names or path.parent.name == "tracking", path

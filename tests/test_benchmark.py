@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnn import benchmark
+from bnn.benchmark.__main__ import DEFAULTS, main
+from bnn.benchmark.estimators import estimator_choices
+from bnn.benchmark.jobs import two_jobs
+from bnn.benchmark.loops import image_loader, ordinary_network, ratio_table
+from bnn.benchmark.shares import Laps
+from bnn.benchmark.timing import interleaved, limited, of_fastest, read, speed_ratios
 from bnn.build import Plan, plan
 from bnn.config import compose
 from bnn.data import Split
@@ -19,9 +24,9 @@ SECONDS = {"bare": [1.0, 2.0, 9.0], "ours": [2.0, 2.0, 10.0], "ours bf16": [1.0,
 
 
 def test_ratios_are_taken_within_a_round_and_their_median_is_shown() -> None:
-    assert benchmark.speed_ratios(SECONDS, "ours", "conventional") == [1.5, 2.0, 4.0]
-    assert benchmark.of_fastest(SECONDS, "ours", "bare") == 0.5
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in benchmark.ratio_table(SECONDS).splitlines()[2:]]
+    assert speed_ratios(SECONDS, "ours", "conventional") == [1.5, 2.0, 4.0]
+    assert of_fastest(SECONDS, "ours", "bare") == 0.5
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ratio_table(SECONDS).splitlines()[2:]]
     assert rows == [
         ["ours / bare", "0.90", "0.50–1.00", "0.50", "0.90"],
         ["ours / conventional", "2.00", "1.50–4.00", "1.50", "1.60"],
@@ -31,18 +36,18 @@ def test_ratios_are_taken_within_a_round_and_their_median_is_shown() -> None:
 
 def test_a_loop_that_did_not_run_has_no_ratio() -> None:
     without = {name: taken for name, taken in SECONDS.items() if name != "conventional"}
-    assert "conventional" not in benchmark.ratio_table(without)
+    assert "conventional" not in ratio_table(without)
 
 
 def test_blocks_take_turns_and_the_first_round_is_not_counted() -> None:
     order: list[str] = []
-    seconds = benchmark.interleaved({name: lambda name=name: order.append(name) for name in "abc"}, rounds=2)
+    seconds = interleaved({name: lambda name=name: order.append(name) for name in "abc"}, rounds=2)
     assert order == list("abcabcabc")
     assert {name: len(taken) for name, taken in seconds.items()} == {"a": 2, "b": 2, "c": 2}
 
 
 def test_laps_separate_what_grows_with_the_epochs() -> None:
-    laps = benchmark.Laps(lambda: None)
+    laps = Laps(lambda: None)
     laps.taken["figures", "epoch"] += [(1, 2.0), (1, 1.0), (2, 0.25), (2, 0.25)]
     laps.taken["figures", "once"].append((0, 4.0))
     laps.epoch = 2
@@ -53,7 +58,7 @@ def test_laps_separate_what_grows_with_the_epochs() -> None:
 
 
 def plan_of(*overrides: str) -> Plan:
-    return plan(compose(["device=cpu", "data=digits", *benchmark.DEFAULTS, *overrides]))
+    return plan(compose(["device=cpu", "data=digits", *DEFAULTS, *overrides]))
 
 
 def batch() -> Split:
@@ -64,7 +69,7 @@ def batch() -> Split:
 def both_networks(checked: Plan, split: Split, seed: int) -> tuple[list[Tensor], list[Tensor]]:
     """(loss, gradients in order of the layers) of the ordinary network and of ours, at the same weights; the bits of ours
     are drawn from the same uniform numbers when both are drawn under the same global seed."""
-    ordinary = benchmark.ordinary_network(checked.config, checked.data.shape, checked.data.classes).double()
+    ordinary = ordinary_network(checked.config, checked.data.shape, checked.data.classes).double()
     ours = checked.model.double()
     with torch.no_grad():
         for parameter, other in zip(ours.parameters(), ordinary.parameters(), strict=True):
@@ -98,8 +103,8 @@ def test_other_bits_give_another_loss() -> None:
 
 def test_the_conventional_loader_gives_the_images_that_we_hold() -> None:
     checked = plan_of()
-    split = benchmark.read(checked).train
-    loader = benchmark.image_loader(split, checked.data.mean, checked.data.std, len(split.labels), workers=0)
+    split = read(checked).train
+    loader = image_loader(split, checked.data.mean, checked.data.std, len(split.labels), workers=0)
     ((images, labels),) = loader
     assert images.dtype == torch.float32
     assert labels.bincount().tolist() == split.labels.bincount().tolist()
@@ -112,13 +117,13 @@ def test_the_conventional_loader_gives_the_images_that_we_hold() -> None:
 def test_the_conventional_network_refuses_what_it_does_not_cover(override: str) -> None:
     checked = plan_of(override)
     with pytest.raises(ConfigError, match="conventional loop is written for"):
-        benchmark.ordinary_network(checked.config, checked.data.shape, checked.data.classes)
+        ordinary_network(checked.config, checked.data.shape, checked.data.classes)
 
 
 def test_every_estimator_is_timed() -> None:
     from bnn.estimators import Baseline, Estimator
 
-    choices = [" ".join(choice) for choice in benchmark.estimator_choices()]
+    choices = [" ".join(choice) for choice in estimator_choices()]
     for name in Estimator.registry:
         assert any(choice.startswith(f"estimator={name}") for choice in choices) == (name != "none")
     for name in Baseline.registry:
@@ -126,27 +131,42 @@ def test_every_estimator_is_timed() -> None:
 
 
 SECTIONS = (
-    *("threads", "torch ", "Timings are noisy", "## Loops", "| conventional ", "| bare ", "| ours ", "| ours bf16 "),
-    *("ours / bare", "ours / conventional", "ours bf16 / conventional", "## Shares of a run", "| backward ", "| export "),
     *(
-        "MLflow's calls",
-        "## Estimators",
-        "| frozen ",
-        "reinforce leave_one_out",
-        "## Two jobs",
-        "together / one after the other",
+        "threads",
+        "torch ",
+        "Timings are noisy",
+        "CPU seconds",
+        "## Loops",
+        "| conventional ",
+        "| bare ",
+        "| ours ",
+        "| ours bf16 ",
     ),
+    *("ours / bare", "ours / conventional", "ours bf16 / conventional", "## Shares of a run", "| backward ", "| export "),
+    *("MLflow's calls", "## Estimators", "| frozen ", "reinforce leave_one_out"),
 )
 
 
 def test_it_runs_and_prints_every_section(capsys: pytest.CaptureFixture[str]) -> None:
-    benchmark.main(["data=digits", "--steps", "2", "--rounds", "1", "--device", "cpu", "tracking.heatmaps=false", "--jobs"])
+    main(["data=digits", "--steps", "2", "--rounds", "1", "--device", "cpu", "--cpu-time", "tracking.heatmaps=false"])
     printed = capsys.readouterr().out
     assert printed.startswith("# ")
     for words in SECTIONS:
         assert words in printed, words
 
 
+@pytest.mark.slow
+def test_two_jobs_run_at_a_time_and_one_after_the_other() -> None:
+    table = two_jobs(limited(compose(["data=digits", "device=cpu"]), steps=1), rounds=1)
+    for words in (
+        "together, 1 thread each",
+        "one after the other, 2 threads each",
+        "together / one after the other",
+        "1.10",
+    ):
+        assert words in table
+
+
 def test_an_error_ends_in_one_line() -> None:
     with pytest.raises(SystemExit, match=r"^error: optimizer.lr: expected a positive number"):
-        benchmark.main(["data=digits", "optimizer.lr=-1"])
+        main(["data=digits", "optimizer.lr=-1"])

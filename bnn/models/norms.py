@@ -43,11 +43,13 @@ class BatchNorm(_Norm):
         if not self.training:
             return self._normalise(x, self.running_mean, self.running_var, batch=False)
         pass_ = replication() or Replication(samples=len(x), base=True)
-        replicas = x.split(pass_.samples)
         recorded = (self.running_mean, self.running_var) if pass_.base else (None, None)
-        normalised = [self._normalise(replicas[0], *recorded, batch=True)]
-        normalised += [self._normalise(replica, None, None, batch=True) for replica in replicas[1:]]
-        return torch.cat(normalised) if len(normalised) > 1 else normalised[0]
+        if len(x) == pass_.samples:  # the backward pass of a split copies the whole gradient
+            return self._normalise(x, *recorded, batch=True)
+        first, *others = x.split(pass_.samples)
+        normalised = [self._normalise(first, *recorded, batch=True)]
+        normalised += [self._normalise(replica, None, None, batch=True) for replica in others]
+        return torch.cat(normalised)
 
 
 @NORMS.add("running")

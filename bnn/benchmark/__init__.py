@@ -1,0 +1,1 @@
+"""How fast a step is, against what, and where a run's time goes: `python -m bnn.benchmark`."""

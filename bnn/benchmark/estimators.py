@@ -1,0 +1,64 @@
+"""What a step costs under each estimator, beside the passes that it asks for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from omegaconf import DictConfig
+
+from bnn.benchmark.loops import epoch_of
+from bnn.benchmark.timing import (
+    Clock,
+    changed,
+    interleaved,
+    read,
+    speed_ratios,
+    spread,
+    steps_of,
+)
+from bnn.errors import ConfigError
+from bnn.tables import markdown
+
+
+def estimator_choices() -> list[list[str]]:
+    """Overrides that choose each registered estimator but plain backpropagation, with each baseline where it takes one."""
+    from bnn.estimators import Estimator
+
+    choices: list[list[str]] = []
+    for name in Estimator.registry:
+        parts = {p: t.registry for p, t in Estimator.registry.parameters(name).items() if hasattr(t, "registry")}
+        for words in itertools.product(*([f"estimator/{part}={choice}" for choice in parts[part]] for part in parts)):
+            choices.append([f"estimator={name}", *words])
+    return [choice for choice in choices if choice != ["estimator=none"]]
+
+
+def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
+    """Time of a step under each estimator, over that under straight-through, beside the passes it asks for."""
+    from bnn.build import plan
+    from bnn.config import compose, estimator_title
+
+    both = changed(config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1)
+    data = read(plan(both))
+    blocks: dict[str, Callable[[], object]] = {}
+    passes: dict[str, int] = {}
+    refused = []
+    for choice in estimator_choices():
+        cell = changed(both, estimator=compose(choice).estimator)
+        try:
+            checked = plan(cell)
+        except ConfigError as error:
+            refused.append(f"{' '.join(choice)}: {error}")
+            continue
+        title = estimator_title(dict(checked.config))
+        blocks[title] = epoch_of(cell, data)
+        passes[title] = checked.recipe.estimator.passes(sites=2)
+    seconds = interleaved(blocks, rounds, clock)
+    reference = next(title for title in blocks if title.startswith("st"))
+    rows = [
+        [title, str(passes[title]), *spread([1000 * s / steps_of(data, both) for s in taken], 2),
+         *spread(speed_ratios(seconds, reference, title), 2)]
+        for title, taken in seconds.items()
+    ]  # fmt: skip
+    head = ["estimator", "passes", "ms a step", "min–max", f"over {reference}", "min–max"]
+    return "\n\n".join([markdown(head, rows), *refused])
