@@ -21,8 +21,8 @@ from bnn.noise import NoiseLaw
 from bnn.registry import typed
 from bnn.schedules import SCHEDULES
 from bnn.training import checkpoint
-from bnn.training.loop import Recipe, TrainerSettings
 from bnn.training.optimizers import OPTIMIZERS
+from bnn.training.recipe import Recipe, TrainerSettings
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from bnn.config import estimator_title, flat, varying
 from bnn.models.norms import couples_above_binary
 from bnn.passes import Run, sites_of
 from bnn.tables import markdown
-from bnn.training.loop import cross_entropy, steps_per_epoch, update
 from bnn.training.progress import clock
+from bnn.training.updates import cross_entropy, steps_per_epoch, update
 
 TIMED_STEPS = 5
 

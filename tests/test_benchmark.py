@@ -18,7 +18,7 @@ from bnn.config import compose
 from bnn.data import Split
 from bnn.errors import ConfigError
 from bnn.passes import Run
-from bnn.training.loop import cross_entropy
+from bnn.training.updates import cross_entropy
 
 SECONDS = {"bare": [1.0, 2.0, 9.0], "ours": [2.0, 2.0, 10.0], "ours bf16": [1.0, 1.0, 8.0], "conventional": [3.0, 4.0, 40.0]}
 

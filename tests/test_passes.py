@@ -9,7 +9,7 @@ from torch import nn
 from bnn.neurons import Site, Stochastic
 from bnn.noise import NoiseLaw
 from bnn.passes import Run, replication, sites_of
-from bnn.training.loop import cross_entropy
+from bnn.training.updates import cross_entropy
 
 
 class Counting(nn.Module):

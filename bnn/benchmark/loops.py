@@ -39,8 +39,8 @@ WORKERS_FROM_CORES = 4
 def epoch_of(config: DictConfig, data: Dataset) -> Callable[[], object]:
     """One epoch of the loop that `fit` runs, its state kept from call to call."""
     from bnn.build import plan
-    from bnn.training.loop import Updates
     from bnn.training.progress import Progress
+    from bnn.training.updates import Updates
 
     checked = plan(config)
     updates = Updates(checked.model, checked.recipe, data)
@@ -52,7 +52,7 @@ def bare(plan: Plan, data: Dataset) -> Callable[[], object]:
     import torch
 
     from bnn.passes import Run
-    from bnn.training.loop import Updates, batches, cross_entropy
+    from bnn.training.updates import Updates, batches, cross_entropy
 
     updates = Updates(plan.model, plan.recipe, data)
     gathered = list(batches(data.train, plan.recipe.settings.batch_size, torch.Generator().manual_seed(0)))

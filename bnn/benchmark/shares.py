@@ -140,7 +140,7 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, Plan]:
     from bnn.build import plan
     from bnn.job import execute
     from bnn.tracking.store import open_store
-    from bnn.training.loop import batches
+    from bnn.training.updates import batches
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     plain = plan(changed(config, trainer__epochs=2, trainer__progress="none", tracking__uri=uri))
@@ -164,7 +164,7 @@ PARTS = ("data", "rest of the loop", "forward", "backward", "optimizer", "evalua
 
 def shares(config: DictConfig) -> str:
     """The parts of a run of RUN_EPOCHS epochs on the whole training split, reckoned from a short tracked one."""
-    from bnn.training.loop import steps_per_epoch
+    from bnn.training.updates import steps_per_epoch
 
     with TemporaryDirectory() as folder:
         laps, checked = tracked_run(config, Path(folder))

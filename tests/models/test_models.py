@@ -12,7 +12,7 @@ from bnn.errors import ConfigError
 from bnn.models.norms import NORMS, BatchNorm, couples_above_binary, refuse_coupled_replicas
 from bnn.neurons import Site
 from bnn.passes import Run, sites_of
-from bnn.training.loop import cross_entropy
+from bnn.training.updates import cross_entropy
 
 
 def network(*overrides: str) -> nn.Module:

@@ -109,7 +109,7 @@ def test_a_failed_run_says_why_and_keeps_its_checkpoint(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bnn.training.loop
+    import bnn.training.updates
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
@@ -117,7 +117,7 @@ def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bnn.training.loop, "update", interrupted)
+    monkeypatch.setattr(bnn.training.updates, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         execute(made, tmp_path / "out", None, "title")
     client = MlflowClient(uri)

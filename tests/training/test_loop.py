@@ -16,8 +16,9 @@ from bnn.errors import DivergedError
 from bnn.neurons import Binary, Draw, Site, Stochastic
 from bnn.noise import NoiseLaw
 from bnn.training.evaluation import evaluate, evaluate_all, own_rule, probabilities, seeded_noise
-from bnn.training.loop import Fit, batches, fit, steps_per_epoch
+from bnn.training.loop import Fit, fit
 from bnn.training.units import PICTURE_DRAWS, fixed_images, snapshot, unit_health
+from bnn.training.updates import batches, steps_per_epoch
 
 
 def prepared(*overrides: str) -> tuple[Plan, Dataset]:

@@ -11,7 +11,7 @@ from bnn.build import plan
 from bnn.config import compose
 from bnn.neurons import Binary, Site
 from bnn.passes import Run
-from bnn.training.loop import cross_entropy, update
+from bnn.training.updates import cross_entropy, update
 
 ROUNDING = 1e-6
 """Gradients of weights below this size are rounding: float32 sums of thousands of terms of order one."""

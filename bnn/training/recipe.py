@@ -1,0 +1,45 @@
+"""How a network is trained: everything that moves the result, but the data and the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnn.errors import ConfigError
+from bnn.estimators import Estimator
+from bnn.schedules import Schedule
+from bnn.training.optimizers import Optimization
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The `trainer` group."""
+
+    epochs: int
+    batch_size: int
+    validation_fraction: float
+    precision: str
+    evaluation_samples: int
+    progress: str
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "evaluation_samples"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"trainer.{key}: expected at least 1, got {getattr(self, key)}")
+        if self.batch_size < 2:
+            raise ConfigError(f"trainer.batch_size: expected at least 2 (batch norm needs two), got {self.batch_size}")
+        if not 0 < self.validation_fraction < 1:
+            raise ConfigError(f"trainer.validation_fraction: expected a share in (0, 1), got {self.validation_fraction}")
+        for key, valid in (("precision", ("float32", "bf16")), ("progress", ("auto", "bar", "lines", "none"))):
+            if getattr(self, key) not in valid:
+                raise ConfigError(f"trainer.{key}: expected one of {', '.join(valid)}; got {getattr(self, key)!r}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, whatever the network: everything that moves the result, but the data and the model."""
+
+    estimator: Estimator
+    optimization: Optimization
+    schedule: Schedule
+    settings: TrainerSettings
+    seed: int

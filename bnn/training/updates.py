@@ -1,0 +1,97 @@
+"""Updates: batches from tensors in memory, and one step on each.
+
+The same seed gives the same metrics to the last bit on one machine's CPU at the same number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnn.data import Dataset, Split
+from bnn.errors import DivergedError
+from bnn.estimators import Estimator
+from bnn.models.norms import refuse_coupled_replicas
+from bnn.passes import Run, sites_of
+from bnn.training.evaluation import generator_noise
+from bnn.training.progress import Progress
+from bnn.training.recipe import Recipe
+
+FINITE_EVERY = 50
+"""Steps between two looks at whether the loss is finite; each look waits for the device."""
+
+
+def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """A permutation of the split in batches of `size`; a last one of a single sample is dropped (it has no variance)."""
+    order = torch.randperm(len(split.labels), generator=generator).to(split.labels.device)
+    for index in order.split(size):
+        if len(index) > 1:
+            yield split.images[index], split.labels[index]
+
+
+def steps_per_epoch(samples: int, size: int) -> int:
+    return samples // size + (samples % size > 1)
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""`(scores, targets) -> [samples]`: one value per sample."""
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-likelihood in nats, one value per sample."""
+    return F.cross_entropy(scores, labels, reduction="none")
+
+
+def update(run: Run, estimator: Estimator, optimizer: torch.optim.Optimizer, precision: str) -> Tensor:
+    """One step on one batch; answers the mean loss, detached."""
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(run.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        surrogate = estimator.surrogate(run)
+    surrogate.backward()
+    optimizer.step()
+    return surrogate.detach()
+
+
+class Updates:
+    """The state that updates move: weights, optimizer, learning rate, and the streams of batches and of noise."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset, loss: Loss = cross_entropy) -> None:
+        device = data.train.images.device
+        self.model, self.recipe, self.split, self.loss = model, recipe, data.train, loss
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        recipe.estimator.bind(sites_of(model, data.train.images[:2]))
+        recipe.estimator.to(device)
+        if recipe.estimator.passes(1) > 1:
+            refuse_coupled_replicas(model)
+        self.steps = steps_per_epoch(len(data.train.labels), recipe.settings.batch_size)
+        parameters = [*model.parameters(), *recipe.estimator.parameters()]
+        total = self.steps * recipe.settings.epochs
+        self.optimizer, self.learning_rate = recipe.optimization.start(parameters, total)
+        self.order = torch.Generator().manual_seed(recipe.seed)
+        self.noise = generator_noise(torch.Generator(device).manual_seed(recipe.seed))
+        self.seconds = 0.0
+
+    def epoch(self, progress: Progress) -> dict[str, float]:
+        """One pass over the training split. Errors: DivergedError for a loss that is not finite."""
+        start = time.perf_counter()
+        self.model.train()
+        rate = float(self.learning_rate.get_last_lr()[0])
+        seen = 0
+        total = torch.zeros((), device=self.split.images.device)
+        correct = torch.zeros((), device=self.split.images.device, dtype=torch.int64)
+        for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
+            run = Run(self.model, images, labels, self.loss, self.noise)
+            total += update(run, self.recipe.estimator, self.optimizer, self.recipe.settings.precision) * len(labels)
+            correct += run.correct()
+            seen += len(labels)
+            self.learning_rate.step()
+            progress.step()
+            if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
+                raise DivergedError(f"the training loss became {float(total)} by step {step}: lower optimizer.lr")
+        self.seconds += time.perf_counter() - start
+        return {"train/loss": float(total) / seen, "train/accuracy": float(correct) / seen, "schedule/lr": rate}
