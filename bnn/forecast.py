@@ -58,11 +58,18 @@ def dry_run(plans: Sequence[Plan]) -> str:
     return f"{table}\n{len(plans)} runs, {total}"
 
 
-def batch_norm_notice(plan: Plan) -> str | None:
-    """A line when per-sample credit meets batch statistics above a binary layer, else None."""
-    if not plan.recipe.estimator.per_sample_credit or not couples_above_binary(plan.model, torch.zeros(2, *plan.data.shape)):
-        return None
-    return (
-        "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops those terms; "
-        "model.norm=running and model.norm=group do not couple"
-    )
+def notices(plans: Sequence[Plan]) -> list[str]:
+    """What a reader of these runs has to know beforehand, each once."""
+    found = []
+    if any(plan.recipe.estimator.per_sample_credit and _couples(plan) for plan in plans):
+        found.append(
+            "note: batch norm above a binary layer couples the samples of a batch, and REINFORCE's per-sample credit drops "
+            "those terms; model.norm=running and model.norm=group do not couple"
+        )
+    if any(plan.device.type == "cuda" for plan in plans):
+        found.append("note: on CUDA some sums have no fixed order, so the same seed gives close but not equal metrics")
+    return found
+
+
+def _couples(plan: Plan) -> bool:
+    return couples_above_binary(plan.model, torch.zeros(2, *plan.data.shape))

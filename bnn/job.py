@@ -100,21 +100,19 @@ def run(config: DictConfig) -> dict[str, Any] | None:
 
 def _run(config: DictConfig, alone: bool, folder: Path, number: int) -> dict[str, Any] | None:
     from bnn.build import plan
-    from bnn.forecast import batch_norm_notice
 
     checked = plan(config, number)
-    if alone and config.dry_run:
-        from bnn.forecast import dry_run
+    warning = None
+    if alone:  # a sweep has said and settled all this before its first job
+        from bnn.forecast import dry_run, notices
 
-        print(dry_run([checked]))
-        return None
-    # a sweep has settled its data set before its first job
-    warning = use_data(config) if alone else None
-    if warning:
-        print(warning, flush=True)
-        checked = plan(config, number)
-    if notice := batch_norm_notice(checked):
-        print(notice, flush=True)
+        if config.dry_run:
+            print(dry_run([checked]))
+            return None
+        if warning := use_data(config):
+            checked = plan(config, number)
+        for line in filter(None, [warning, *notices([checked])]):
+            print(line, flush=True)
     title = checked.title if alone else f"[{number + 1}/{os.environ.get(CELLS, '?')}] {checked.title}"
     summary = execute(checked, folder, os.environ.get(PARENT) if not alone else None, title)
     print(

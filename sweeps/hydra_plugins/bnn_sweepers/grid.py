@@ -90,13 +90,16 @@ class GridSweeper(BasicSweeper):
 
     def _tracked(self, cells: list[Cell], title: str, warnings: list[str]) -> list[JobReturn]:
         """Launch the cells under a parent run, which is closed with the right status whatever happens to them."""
+        from bnn.forecast import notices
         from bnn.tracking.store import open_store
         from bnn.tracking.sweep import close_parent, open_parent
 
         first = cells[0].plan
         store = open_store(first.tracking.uri, f"{first.tracking.experiment}/{first.data.name}")
         parent = open_parent(store, f"sweep: {title}", len(cells))
-        print(*warnings, f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}", sep="\n", flush=True)
+        for line in [*warnings, *notices([cell.plan for cell in cells])]:
+            print(line)
+        print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}", flush=True)
         results: list[JobReturn] = []
         status, started = "KILLED", time.perf_counter()
         try:
