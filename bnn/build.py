@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from bnn.config import canonical, digest, run_title
-from bnn.data import DATASETS, DatasetSpec
+from bnn.data import DATASETS, DatasetSpec, configured
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.models import MODELS
@@ -20,6 +20,7 @@ from bnn.neurons import Neuron, Real
 from bnn.noise import NoiseLaw
 from bnn.registry import typed
 from bnn.schedules import SCHEDULES
+from bnn.seeds import stream
 from bnn.training import checkpoint
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.recipe import Recipe, TrainerSettings
@@ -102,15 +103,23 @@ def binary_layers(placement: Placement, depth: int) -> frozenset[int]:
     return layers
 
 
+def positioned(node: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """A placement by positions from the input, with the name that these have; `layers 1,2` where none of ours."""
+    layers = sorted(binary_layers(Placement(**typed(Placement, node, "placement")), depth))
+    names = {(): "none", (0,): "first", (depth - 1,): "last", (0, depth - 1): "both"}
+    return {"name": names.get(tuple(layers), f"layers {','.join(map(str, layers))}"), "layers": layers}
+
+
 def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     """The network with binary neurons where the placement puts them, initialised from the seed."""
     neuron, model = dict(config["neuron"]), dict(config["model"])
     depth = MODELS[model["name"]].depth  # type: ignore[attr-defined]
     binary = binary_layers(Placement(**typed(Placement, config["placement"], "placement")), depth)
     law = NoiseLaw.registry.build(neuron["law"])
-    torch.manual_seed(config["seed"])
-    activations = [Neuron.registry.build(neuron) if layer in binary else Real(law=law) for layer in range(depth)]
-    return MODELS.build(model, spec.shape, spec.classes, activations)
+    with torch.random.fork_rng(devices=[]):  # the caller's stream goes on as if nothing had been drawn
+        torch.manual_seed(stream(config["seed"], "weights"))
+        activations = [Neuron.registry.build(neuron) if layer in binary else Real(law=law) for layer in range(depth)]
+        return MODELS.build(model, spec.shape, spec.classes, activations)
 
 
 def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
@@ -120,6 +129,11 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
         raise ConfigError(
             f"estimator=none with placement={config['placement']['name']}: plain backpropagation cannot train a binary "
             "layer; write placement=none, or choose an estimator"
+        )
+    if estimator.unbiased and config["neuron"].get("rescale_gradient"):
+        raise ConfigError(
+            f"estimator={name} with neuron.rescale_gradient=true: leaving the slope out of the gradient biases an unbiased "
+            "estimator; write neuron.rescale_gradient=false, or estimator=st"
         )
     if estimator.needs_full_support and not NoiseLaw.registry[law].full_support:  # type: ignore[attr-defined]
         smooth = ", ".join(n for n, c in NoiseLaw.registry.items() if c.full_support)  # type: ignore[attr-defined]
@@ -135,14 +149,16 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     general = General(**typed(General, {key: plain[key] for key in ("seed", "device", "dry_run")}, ""))
     if not 0 <= general.seed < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
-    if plain["data"].get("name") not in DATASETS:
-        raise ConfigError(f"data.name: expected one of {', '.join(sorted(DATASETS))}; got {plain['data'].get('name')!r}")
-    spec = DATASETS[plain["data"]["name"]]
+    spec, _ = configured(plain["data"])
+    device = pick_device(general.device, job)
+    plain["device"] = device.partition(":")[0]
+    plain["placement"] = positioned(plain["placement"], MODELS[plain["model"].get("name")].depth)  # type: ignore
     estimator = Estimator.registry.build(plain["estimator"])
+    NoiseLaw.registry.build(plain["neuron"].get("law"))
     check_combination(plain, estimator)
     return Plan(
         config=plain,
-        general=General(general.seed, pick_device(general.device, job), general.dry_run),
+        general=General(general.seed, device, general.dry_run),
         data=spec,
         model=build_model(plain, spec),
         recipe=Recipe(

@@ -20,7 +20,10 @@ from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking")
-NOT_RESULT = ("tracking", "device", "dry_run", "data.root", "data.offline_fallback", "trainer.progress")
+TOP = ("seed", "device", "dry_run")
+FOR_RECIPES = ("law_of_estimator",)
+"""Keys that a recipe may add for its own interpolations."""
+NOT_RESULT = ("tracking", "dry_run", "data.root", "data.offline_fallback", "trainer.progress")
 """Keys that say where and how a run is watched, and do not move its result."""
 
 
@@ -43,20 +46,23 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     `real`. Errors: ConfigError for a group that was removed or an interpolation that leads nowhere.
     """
     config = OmegaConf.create({k: v for k, v in OmegaConf.to_container(config).items() if k != "hydra"})  # type: ignore
+    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, *FOR_RECIPES}):
+        raise ConfigError(f"{unknown[0]}: expected a key of {', '.join((*GROUPS, *TOP))}, or a key within one of the groups")
     for group in GROUPS:
         if not isinstance(config.get(group), DictConfig):
             raise ConfigError(f"{group}: expected a choice of this group, got {config.get(group)!r}")
-    if not config.placement.layers:
+    if config.placement.get("layers") == []:
         with open_dict(config):
             config.estimator = {"name": "none"}
             config.anneal = {"name": "none", "slope": 1.0}
-            config.neuron = {"name": "real", "law": config.neuron._get_node("law")._value()}
+            config.neuron.name = "real"
+            config.neuron.rescale_gradient = False
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(plain, dict)
-    return {key: plain[key] for key in (*GROUPS, "seed", "device", "dry_run")}
+    return {key: plain.get(key) for key in (*GROUPS, *TOP)}
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -70,11 +76,16 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def digest(plain: dict[str, Any]) -> str:
     """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
-    leaves = {k: v for k, v in flat(plain).items() if not any(k == n or k.startswith(f"{n}.") for n in NOT_RESULT)}
+    leaves = {
+        # 1 and 1.0 are the same choice
+        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in flat(plain).items()
+        if not any(key == watched or key.startswith(f"{watched}.") for watched in NOT_RESULT)
+    }
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Dotted keys whose value differs between canonical configurations, but those that a run's title tells already."""
     leaves = [flat(dict(config)) for config in configs]
     keys = sorted(set().union(*leaves))

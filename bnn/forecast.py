@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from bnn.build import Plan
-from bnn.config import estimator_title, flat, varying
+from bnn.config import differing_keys, estimator_title, flat
 from bnn.models.norms import couples_above_binary
 from bnn.passes import Run, sites_of
 from bnn.tables import markdown
@@ -26,6 +26,7 @@ def seconds_per_step(plan: Plan) -> float:
     images = torch.rand(settings.batch_size, *plan.data.shape, device=plan.device)
     labels = torch.zeros(settings.batch_size, dtype=torch.int64, device=plan.device)
     estimator.bind(sites_of(model, images[:2]))
+    estimator.to(plan.device)
     optimizer, _ = plan.recipe.optimization.start(model.parameters(), 1)
     times = []
     for _ in range(TIMED_STEPS):
@@ -40,14 +41,14 @@ def seconds_of(plan: Plan) -> float:
     settings = plan.recipe.settings
     samples = round(plan.data.train_size * (1 - settings.validation_fraction))
     limit = plan.config["data"].get("limit")
-    steps = steps_per_epoch(min(samples, limit or samples), settings.batch_size)
+    steps = steps_per_epoch(samples if limit is None else min(samples, limit), settings.batch_size)
     return seconds_per_step(plan) * steps * settings.epochs
 
 
 def dry_run(plans: Sequence[Plan]) -> str:
     """The cells of a sweep with an estimate for each and for all of them one after the other."""
     seconds = [seconds_of(plan) for plan in plans]
-    keys = varying([plan.config for plan in plans])
+    keys = differing_keys([plan.config for plan in plans])
     rows = []
     for number, (plan, estimate) in enumerate(zip(plans, seconds, strict=True)):
         config = dict(plan.config)

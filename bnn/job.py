@@ -4,6 +4,7 @@ so that `--help` and composition stay quick."""
 from __future__ import annotations
 
 import os
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,19 +92,23 @@ def run(config: DictConfig) -> dict[str, Any] | None:
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
     try:
-        return _run(config, alone, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num))
+        return _run(config, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num))
     except BnnError as error:
         if alone:
             raise SystemExit(f"error: {error}") from error
         raise
+    except Exception:
+        traceback.print_exc()  # a sweep's table has one line for it
+        raise
 
 
-def _run(config: DictConfig, alone: bool, folder: Path, number: int) -> dict[str, Any] | None:
+def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
     from bnn.build import plan
 
     checked = plan(config, number)
     warning = None
-    if alone:  # a sweep has said and settled all this before its first job
+    parent = os.environ.get(PARENT)
+    if parent is None:  # a sweep of ours has said and settled all this before its first job
         from bnn.forecast import dry_run, notices
 
         if config.dry_run:
@@ -113,13 +118,13 @@ def _run(config: DictConfig, alone: bool, folder: Path, number: int) -> dict[str
             checked = plan(config, number)
         for line in filter(None, [warning, *notices([checked])]):
             print(line, flush=True)
-    title = checked.title if alone else f"[{number + 1}/{os.environ.get(CELLS, '?')}] {checked.title}"
-    summary = execute(checked, folder, os.environ.get(PARENT) if not alone else None, title)
+    title = checked.title if parent is None else f"[{number + 1}/{os.environ[CELLS]}] {checked.title}"
+    summary = execute(checked, folder, parent, title)
     print(
         f"{title}: test accuracy {100 * summary.accuracy:.2f} %, loss {summary.loss:.4f}, {summary.seconds:.0f} s, "
         f"run {summary.run_id}",
         flush=True,
     )
-    if alone:
+    if parent is None:
         print(f"look at it: {summary.store}", *([warning] if warning else []), sep="\n", flush=True)
     return asdict(summary)

@@ -60,6 +60,12 @@ def replicated(draw: Draw, replicas: int) -> Draw:
     return ask
 
 
+AROUND = (
+    "This estimator forks the batch into replicas at the first binary layer: a network with a path around that layer "
+    "(a residual connection, parallel branches) needs an estimator of one pass."
+)
+
+
 @dataclass(frozen=True)
 class Pass:
     """What one pass left: `loss` is [replicas, samples], never reduced; sites and bits are [replicas · samples, *units]."""
@@ -103,7 +109,12 @@ class Run:
             return bits[-1]
 
         with _normalised_apart(samples, self._base):
-            scores = self.model(self.inputs, replicated(ask, replicas))
+            try:
+                scores = self.model(self.inputs, replicated(ask, replicas))
+            except RuntimeError as error:
+                if replicas > 1:
+                    error.add_note(AROUND)
+                raise
         if self._base:
             self._base, self._scores = False, scores.detach()
         count = len(scores) // samples

@@ -83,6 +83,8 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         A parameter whose type carries a `registry` of its own (a baseline inside an estimator, a law inside a neuron)
         is built from its sub-node first. `context` holds the positional arguments that no configuration can name.
         """
+        if not isinstance(node, str | Mapping | DictConfig):
+            raise ConfigError(f"{self.key}: expected one of {', '.join(self)}; got {node!r}")
         values: dict[str, Any] = {"name": node} if isinstance(node, str) else {str(k): v for k, v in node.items()}
         name = str(values.pop("name", None))
         parameters = self.parameters(name)

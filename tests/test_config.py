@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from omegaconf import OmegaConf
 
 from bnn.build import pick_device, plan
-from bnn.config import GROUPS, canonical, compose, digest, estimator_title, flat, run_title, varying
+from bnn.config import GROUPS, canonical, compose, differing_keys, digest, estimator_title, flat, run_title
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
@@ -86,7 +87,9 @@ def test_titles() -> None:
 
 
 def test_a_table_shows_the_keys_that_vary_and_no_others() -> None:
-    assert varying([config("optimizer.lr=0.1"), config("optimizer.lr=0.2", "seed=1", "placement=first")]) == ["optimizer.lr"]
+    assert differing_keys([config("optimizer.lr=0.1"), config("optimizer.lr=0.2", "seed=1", "placement=first")]) == [
+        "optimizer.lr"
+    ]
 
 
 def test_flat_names_leaves_by_their_path() -> None:
@@ -127,6 +130,17 @@ REFUSED = [
     (["seed=one"], ["seed"]),
     (["device=tpu"], ["device", "auto, cpu, cuda"]),
     (["~optimizer"], ["optimizer"]),
+    (["~seed"], ["seed"]),
+    (["~neuron.law"], ["neuron.law"]),
+    (["~placement.layers"], ["placement.layers"]),
+    (["~estimator.name"], ["estimator.name"]),
+    (["neuron.law=null"], ["neuron.law", "logistic"]),
+    (["estimator=reinforce", "estimator.baseline=null"], ["estimator.baseline.name", "leave_one_out"]),
+    (["+epochs=3"], ["epochs", "trainer"]),
+    (["data.limit=0"], ["data.limit"]),
+    (["data.limit=-5"], ["data.limit"]),
+    (["+data.mirror=x"], ["data", "root"]),
+    (["estimator=reinforce", "neuron.rescale_gradient=true"], ["estimator=reinforce", "neuron.rescale_gradient=true"]),
     (["seed=${nowhere}"], ["nowhere"]),
 ]
 
@@ -148,3 +162,30 @@ def test_jobs_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [pick_device("auto", job) for job in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert pick_device("cpu", 1) == "cpu"
+
+
+@pytest.mark.parametrize(
+    "layers, name",
+    [("[]", "none"), ("[0]", "first"), ("[1]", "last"), ("[-1]", "last"), ("[1,0]", "both"), ("[0,-1]", "both")],
+)
+def test_a_placement_is_named_by_the_layers_it_makes_binary(layers: str, name: str) -> None:
+    by_layers, by_name = plan(compose([f"placement.layers={layers}"])), plan(compose([f"placement={name}"]))
+    assert by_layers.config["placement"]["name"] == name
+    assert by_layers.digest == by_name.digest
+
+
+def test_integers_and_floats_of_one_value_are_one_choice() -> None:
+    assert digest(config("optimizer.weight_decay=0")) == digest(config("optimizer.weight_decay=0.0"))
+    assert digest(config("neuron.rescale_gradient=true")) != digest(config("neuron.rescale_gradient=false"))
+
+
+def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
+    assert plan(compose(["device=cpu"])).config["device"] == "cpu"
+    assert digest(config("device=cpu")) != digest(config("device=cuda"))
+
+
+def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
+    """`experiment` comes after train.yaml's own values, so that a recipe can set what stands there."""
+    defaults = OmegaConf.load(folder("conf") / "train.yaml").defaults
+    words = [item if isinstance(item, str) else str(next(iter(item))) for item in defaults]
+    assert words.index("experiment") > words.index("_self_")

@@ -5,7 +5,7 @@
 and one yaml in conf/data. Importing the room imports neither torch nor torchvision.
 """
 
-from bnn.data.datasets import DATASETS, DatasetSpec, rename
+from bnn.data.datasets import DATASETS, DatasetSpec, configured, rename
 from bnn.data.loading import Dataset, Split, load, resolve
 
-__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Split", "load", "rename", "resolve"]
+__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Split", "configured", "load", "rename", "resolve"]

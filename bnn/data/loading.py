@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bnn.data.datasets import DatasetSpec, configured
 from bnn.data.download import Unreachable
 from bnn.errors import ConfigError
+from bnn.seeds import stream
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,7 @@ def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Data
     training, test = (
         _normalised(spec, torch.tensor(raw.images), torch.tensor(raw.labels)) for raw in spec.source.read(keys)
     )
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(stream(seed, "split")))
     kept = order[held_out:][: keys.limit]
     return Dataset(spec, _take(training, kept), _take(training, order[:held_out]), test)
 

@@ -29,7 +29,7 @@ class Estimator(nn.Module, ABC):
     """Whether a sample's credit is its own loss alone, which batch statistics above a binary layer contradict."""
 
     def bind(self, sites: Sequence[Site]) -> None:
-        """Allocate state whose shape depends on the network's binary layers. Called once, before training."""
+        """Begin anew, with state for these binary layers. Called before each training."""
 
     @abstractmethod
     def passes(self, sites: int) -> int:

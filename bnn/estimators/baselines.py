@@ -28,7 +28,7 @@ class Baseline(nn.Module, ABC):
     """Independent samples of the whole network that the baseline needs in one step (K)."""
 
     def bind(self, sites: Sequence[Site]) -> None:
-        """Allocate state whose shape depends on the network's binary layers."""
+        """Begin anew, with state for these binary layers."""
 
     @abstractmethod
     def forward(self, site: int, loss: Tensor) -> Tensor:
@@ -70,6 +70,9 @@ class MovingAverage(Baseline):
     def __init__(self, *, decay: float) -> None:
         super().__init__()
         self.decay = _check_decay(decay)
+        self.bind(())
+
+    def bind(self, sites: Sequence[Site]) -> None:
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))
 

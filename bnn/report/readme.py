@@ -1,5 +1,5 @@
-"""The README's results: sections between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, made from
-sweeps/results/NAME.csv alone, each with a picture beside that file."""
+"""The README's results: sections between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, made from sweeps/results
+alone. NAME.csv becomes a table with a picture beside the file; NAME.md is a page that a command printed, shown as it is."""
 
 from __future__ import annotations
 
@@ -39,16 +39,22 @@ def _sections(text: str) -> Iterator[re.Match[str]]:
     return iter(found)
 
 
-def regenerated(text: str, root: Path) -> str:
-    """`text` with every marked section made anew from its CSV file under `root`; the rest as it was.
+def _made(root: Path, name: str) -> str:
+    """The text of a section. Errors: ReportError where neither NAME.md nor a readable NAME.csv is there."""
+    printed = root / RESULTS / f"{name}.md"
+    if printed.is_file():
+        return printed.read_text(encoding="utf-8").rstrip() + "\n"
+    return section(read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix())
 
-    Errors: ReportError for a marker without its partner or without a readable CSV file.
+
+def regenerated(text: str, root: Path) -> str:
+    """`text` with every marked section made anew from its file under `root`; the rest as it was.
+
+    Errors: ReportError for a marker without its partner or without its file.
     """
     parts, end = [], 0
     for found in _sections(text):
-        name = found[2]
-        made = section(read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix())
-        parts += [text[end : found.start()], found[1], made, found[4]]
+        parts += [text[end : found.start()], found[1], _made(root, found[2]), found[4]]
         end = found.end()
     return "".join([*parts, text[end:]])
 
@@ -65,6 +71,8 @@ def regenerate(root: Path) -> list[Path]:
     pictures = []
     for found in _sections(text):
         rows = root / RESULTS / f"{found[2]}.csv"
+        if not rows.is_file():
+            continue
         pictures.append(rows.with_suffix(".png"))
         save(figure(read_csv(rows)), pictures[-1], rows.read_bytes())
     return [path, *pictures]
@@ -85,6 +93,9 @@ def outdated(root: Path) -> list[str]:
 
 
 def _picture_is_current(rows: Path) -> bool:
+    """Whether the picture beside a CSV file was drawn from it; true where there is no such file to draw from."""
+    if not rows.is_file():
+        return True
     from bnn.report.figure import fingerprint
 
     picture = rows.with_suffix(".png")

@@ -23,7 +23,7 @@ def commit() -> str:
     try:
         if Path(git("rev-parse", "--show-toplevel")) != root:
             return "unknown"
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "bnn", "conf", "sweeps/hydra_plugins")
+        changed = git("status", "--porcelain", "--", "bnn", "conf", "sweeps/hydra_plugins")
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -4,6 +4,7 @@ a worker process that is used again does not inherit one."""
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -91,13 +92,14 @@ class MlflowRun:
         self._client.set_terminated(self.id, status)
 
     def dataset(self, data: Dataset) -> None:
-        """The data set as the run's input, with its digest."""
+        """The training split as the run's input, with a digest of its labels in order and its first images."""
         from mlflow.data.numpy_dataset import from_numpy
         from mlflow.entities import DatasetInput, InputTag
 
         with self._timed("mlflow"):
-            images, labels = data.train.images[:1].cpu().numpy(), data.train.labels[:1].cpu().numpy()
-            described = from_numpy(images, targets=labels, name=data.spec.name, digest=self.plan.digest[:8])
+            images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
+            digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
+            described = from_numpy(images, targets=labels, name=data.spec.name, digest=digest)
             tag = InputTag("mlflow.data.context", "training")
             self._client.log_inputs(self.id, [DatasetInput(described._to_mlflow_entity(), [tag])])
 
@@ -113,26 +115,25 @@ class MlflowRun:
 
     def finish(self, fit: Fit, scores: Mapping[str, Score]) -> float:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
-        with self._timed("figures"):
-            pictures = {"curves.png": figures.curves(fit.history)}
-            if any(key.startswith("units/") for key in fit.history[-1]):
-                pictures["unit_health.png"] = figures.unit_health(fit.history)
-        for name, figure in pictures.items():
-            with self._timed("figures"):
-                self._client.log_figure(self.id, figure, f"figures/{name}")
-        with self._timed("mlflow"):
-            self._log_checkpoint()
-            self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
-        self._log_model()
-        final = {"best_epoch": float(fit.best_epoch), "seconds/train": fit.train_seconds}
+        final = {"best_epoch": float(fit.best_epoch)}
         for how, score in scores.items():
             suffix = "" if how == "own" else f"_{how}"
             final |= {f"test/loss{suffix}": score.loss, f"test/accuracy{suffix}": score.accuracy}
         final |= {f"val_best/{key}": fit.history[fit.best_epoch - 1][f"val/{key}"] for key in ("loss", "accuracy")}
-        final |= {f"seconds/{what}": seconds for what, seconds in self.seconds.items()}
-        final["seconds/total"] = time.perf_counter() - self._started
         self._metrics(final, len(fit.history))
-        return final["seconds/total"]
+        with self._timed("mlflow"):
+            self._log_checkpoint()
+            self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
+        with self._timed("figures"):
+            pictures = {"curves.png": figures.curves(fit.history)}
+            if any(key.startswith("units/") for key in fit.history[-1]):
+                pictures["unit_health.png"] = figures.unit_health(fit.history)
+            for name, figure in pictures.items():
+                self._client.log_figure(self.id, figure, f"figures/{name}")
+        self._log_model()
+        seconds = {"train": fit.train_seconds, **self.seconds, "total": time.perf_counter() - self._started}
+        self._metrics({f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history))
+        return seconds["total"]
 
     def _log_checkpoint(self) -> None:
         """The best checkpoint so far, if an epoch was finished."""
@@ -154,12 +155,14 @@ class MlflowRun:
         start = time.perf_counter()
         predictor = Predictor(self.plan.model, self.plan.data.mean, self.plan.data.std).cpu().eval()
         example = torch.zeros(2, *self.plan.data.shape).numpy()
-        os.environ.pop("MLFLOW_RUN_ID", None)
+        inherited = os.environ.pop("MLFLOW_RUN_ID", None)  # it would override ours
         mlflow.set_tracking_uri(self._store.uri)
         requirements = [f"torch=={version('torch')}"]
         with mlflow.start_run(run_id=self.id), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mlflow.pytorch.log_model(predictor, name="model", input_example=example, pip_requirements=requirements)
+        if inherited is not None:
+            os.environ["MLFLOW_RUN_ID"] = inherited
         self.seconds["export"] += time.perf_counter() - start
 
 

@@ -68,10 +68,22 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _make_database(path: Path) -> None:
+    """A ready SQLite store at `path`, moved there whole: one that a kill left half made would be broken for good."""
+    from mlflow import MlflowClient
+
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    MlflowClient(f"{SQLITE}{part}").search_experiments()
+    os.replace(part, path)
+
+
 def _check_server(uri: str) -> None:
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
             pass
+    except urllib.error.HTTPError:
+        pass  # an answer, if only that it wants a password: what follows says so
     except (urllib.error.URLError, OSError) as error:
         raise TrackingError(
             f"tracking.uri: the MLflow server at {uri} does not answer ({error}); start it, or write tracking.uri=null "
@@ -98,6 +110,8 @@ def open_store(uri: str | None, experiment: str) -> Store:
         raise TrackingError(f"tracking.uri: the folder of {local} does not exist")
     try:
         with _locked(local) if local is not None else contextlib.nullcontext():
+            if local is not None and not local.exists():
+                _make_database(local)
             client = MlflowClient(uri)
             found = client.get_experiment_by_name(experiment)
             if found is not None and found.lifecycle_stage == "deleted":

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from bnn.data import Split
 from bnn.neurons import Draw, Noise, Site, Stochastic
 from bnn.passes import replicated
+from bnn.seeds import stream
 
 BATCH = 500
 
@@ -35,7 +36,7 @@ def generator_noise(generator: torch.Generator) -> Noise:
 
 def seeded_noise(seed: int, device: torch.device) -> Noise:
     """Uniform numbers that start anew from `seed` on `device`."""
-    return generator_noise(torch.Generator(device).manual_seed(seed))
+    return generator_noise(torch.Generator(device).manual_seed(stream(seed, "evaluation")))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from bnn.training.optimizers import gradient_norms
 from bnn.training.progress import Progress
 from bnn.training.recipe import Recipe
 from bnn.training.units import Snapshot, fixed_images, snapshot, unit_health
-from bnn.training.updates import Loss, Updates, cross_entropy
+from bnn.training.updates import Updates
 
 
 class Tracker(Protocol):
@@ -86,17 +86,19 @@ def fit(
     folder: Path | None = None,
     about: Mapping[str, Any] | None = None,
     title: str = "",
-    loss: Loss = cross_entropy,
 ) -> Fit:
-    """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch.
+    """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch, in
+    evaluation mode.
 
     The best checkpoint is written to `folder`, with `about` (plain values: the configuration) beside the weights.
     Errors: DivergedError for a loss that is not finite; the last good checkpoint then stays in `folder`.
     """
     tracker = tracker or Untracked()
-    updates = Updates(model, recipe, data, loss)
+    updates = Updates(model, recipe, data)
     epochs, seed = recipe.settings.epochs, recipe.seed
     best = _Best(folder / "best.pt" if folder is not None else None, about or {})
+    if best.path is not None:
+        best.path.unlink(missing_ok=True)  # another run's, where a folder is used again
     history: list[dict[str, float]] = []
     with Progress(recipe.settings.progress, title, epochs, updates.steps) as progress:
         for epoch in range(1, epochs + 1):
@@ -112,6 +114,7 @@ def fit(
     if not best.epoch:
         raise DivergedError("the validation loss was never finite: lower optimizer.lr")
     model.load_state_dict(best.state)
+    model.eval()
     return Fit(best.epoch, tuple(history), updates.seconds, best.path)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from bnn.errors import DivergedError
 from bnn.estimators import Estimator
 from bnn.models.norms import refuse_coupled_replicas
 from bnn.passes import Run, sites_of
+from bnn.seeds import stream
 from bnn.training.evaluation import generator_noise
 from bnn.training.progress import Progress
 from bnn.training.recipe import Recipe
@@ -38,10 +39,6 @@ def steps_per_epoch(samples: int, size: int) -> int:
     return samples // size + (samples % size > 1)
 
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""`(scores, targets) -> [samples]`: one value per sample."""
-
-
 def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
     """Negative log-likelihood in nats, one value per sample."""
     return F.cross_entropy(scores, labels, reduction="none")
@@ -60,9 +57,9 @@ def update(run: Run, estimator: Estimator, optimizer: torch.optim.Optimizer, pre
 class Updates:
     """The state that updates move: weights, optimizer, learning rate, and the streams of batches and of noise."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset, loss: Loss = cross_entropy) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset) -> None:
         device = data.train.images.device
-        self.model, self.recipe, self.split, self.loss = model, recipe, data.train, loss
+        self.model, self.recipe, self.split = model, recipe, data.train
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         recipe.estimator.bind(sites_of(model, data.train.images[:2]))
         recipe.estimator.to(device)
@@ -72,8 +69,8 @@ class Updates:
         parameters = [*model.parameters(), *recipe.estimator.parameters()]
         total = self.steps * recipe.settings.epochs
         self.optimizer, self.learning_rate = recipe.optimization.start(parameters, total)
-        self.order = torch.Generator().manual_seed(recipe.seed)
-        self.noise = generator_noise(torch.Generator(device).manual_seed(recipe.seed))
+        self.order = torch.Generator().manual_seed(stream(recipe.seed, "batches"))
+        self.noise = generator_noise(torch.Generator(device).manual_seed(stream(recipe.seed, "bits")))
         self.seconds = 0.0
 
     def epoch(self, progress: Progress) -> dict[str, float]:
@@ -85,7 +82,7 @@ class Updates:
         total = torch.zeros((), device=self.split.images.device)
         correct = torch.zeros((), device=self.split.images.device, dtype=torch.int64)
         for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
-            run = Run(self.model, images, labels, self.loss, self.noise)
+            run = Run(self.model, images, labels, cross_entropy, self.noise)
             total += update(run, self.recipe.estimator, self.optimizer, self.recipe.settings.precision) * len(labels)
             correct += run.correct()
             seen += len(labels)

@@ -63,10 +63,10 @@ def gradient(model: Toy, estimator: Estimator, run: Run) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
 
 
-def expectation(model: Toy, estimator: Estimator, loss=tangled) -> list[Tensor]:
+def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1) -> list[Tensor]:
     """E over the bits of the estimate, by forcing each configuration through a copy of the estimator."""
-    inputs, targets = batch(1)
-    units = sum(site.a[0].numel() for site in sites_of(model, inputs)) * estimator.passes(len(model.neurons))
+    inputs, targets = batch(samples)
+    units = sum(site.a.numel() for site in sites_of(model, inputs)) * estimator.passes(len(model.neurons))
     total = [torch.zeros_like(p) for p in model.parameters()]
     mass = 0.0
     for bits in itertools.product((0, 1), repeat=units):
@@ -97,8 +97,8 @@ def _record_probability(run: Run, seen: list[float]) -> Run:
     return Recorded()  # type: ignore[return-value]
 
 
-def exact(model: Toy, loss=tangled) -> list[Tensor]:
-    return gradient(model, Enumeration(), Run(model, *batch(1), loss))
+def exact(model: Toy, loss=tangled, samples: int = 1) -> list[Tensor]:
+    return gradient(model, Enumeration(), Run(model, *batch(samples), loss))
 
 
 def distance(a: list[Tensor], b: list[Tensor]) -> float:
@@ -134,6 +134,27 @@ def test_deterministic_neuron_explores_by_its_noise_law_under_reinforce() -> Non
     stochastic, deterministic = Toy((2, 2)), Toy((2, 2), neuron=Deterministic)
     estimator = Estimator.registry.build({"name": "reinforce", "baseline": "none"})
     assert distance(expectation(deterministic, estimator), exact(stochastic)) < 1e-12
+
+
+@pytest.mark.parametrize("config", UNBIASED)
+def test_each_sample_of_a_batch_gets_its_own_credit(config: dict) -> None:
+    model = Toy((2,))
+    estimator = warmed(Estimator.registry.build(config), model)
+    assert distance(expectation(model, estimator, samples=2), exact(model, samples=2)) < 1e-12
+
+
+def test_a_neighbours_credit_is_caught() -> None:
+    """The mutant of the test above: each sample is credited with the loss of the one beside it."""
+
+    class Neighbours(Reinforce):
+        def surrogate(self, run: Run) -> Tensor:
+            base = run(Site.sample)
+            score = (base.loss.detach().roll(1, 1) * base.sites[0].log_prob(base.bits[0]).sum(1)).mean()
+            return base.loss.mean() + (score - score.detach())
+
+    model, mutant = Toy((2,)), Neighbours(baseline=Baseline.registry.build("none"))
+    assert distance(expectation(model, mutant, samples=2), exact(model, samples=2)) > 1e-3
+    assert distance(expectation(model, mutant), exact(model)) < 1e-12, "a batch of one does not see it"
 
 
 class SeesItself(Baseline):
@@ -179,11 +200,16 @@ def test_mutants_are_caught(mutant: Estimator) -> None:
     assert distance(expectation(model, mutant), exact(model)) > 1e-3
 
 
-def test_density_proxy_is_exact_for_one_layer_under_a_linear_loss() -> None:
+def test_density_proxy_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
     for law in NoiseLaw.registry:
-        model = Toy((3,), law)
+        model = Toy((2,), law)
+        with torch.no_grad():  # each score is one bit, so that their product is multilinear and not additive
+            model.readout.weight.copy_(torch.eye(2))
         estimator = Estimator.registry.build({"name": "st", "proxy": "density"})
-        assert distance(expectation(model, estimator, product), exact(model, product)) < 1e-12, law
+        for one in (expectation(model, estimator, product), exact(model, product)):
+            assert max(float(g.abs().max()) for g in one) > 1e-3
+        # of the layer below: the read-out itself has the derivative of a product by its own weights
+        assert distance(expectation(model, estimator, product)[:2], exact(model, product)[:2]) < 1e-12, law
 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)

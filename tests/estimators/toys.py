@@ -34,8 +34,8 @@ def tangled(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def product(scores: Tensor, targets: Tensor) -> Tensor:
-    """A linear loss, so multilinear in the bits of the layer below the read-out."""
-    return scores[:, 0] * targets + 2 * scores[:, 1]
+    """Multilinear in the scores: their product and one of them."""
+    return scores[:, 0] * scores[:, 1] * targets + 2 * scores[:, 1]
 
 
 def batch(samples: int = 1) -> tuple[Tensor, Tensor]:

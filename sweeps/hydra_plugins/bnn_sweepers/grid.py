@@ -1,6 +1,7 @@
 """A grid sweeper: checks every cell before the first starts, runs equal cells once, keeps one parent run in MLflow, ends
 with a table, and fails if a job failed."""
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -103,7 +105,7 @@ class GridSweeper(BasicSweeper):
         results: list[JobReturn] = []
         status, started = "KILLED", time.perf_counter()
         try:
-            self._launch(cells, parent, results)
+            self._launch(cells, store.uri, parent, results)
             status = "FINISHED" if all(result.status == JobStatus.COMPLETED for result in results) else "FAILED"
         except Exception:
             status = "FAILED"
@@ -115,7 +117,7 @@ class GridSweeper(BasicSweeper):
             print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *warnings, sep="\n", flush=True)
         return results
 
-    def _launch(self, cells: list[Cell], parent: str, results: list[JobReturn]) -> None:
+    def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
         assert self.launcher is not None and self.config is not None
         from bnn.job import CELLS, PARENT
         from bnn.tracking.facts import COMMAND, command
@@ -125,30 +127,42 @@ class GridSweeper(BasicSweeper):
         OmegaConf.save(self.config, folder / "multirun.yaml")
         values = {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()}
         handed = [f"++hydra.job.env_set.{key}={_quoted(value)}" for key, value in values.items()]
+        handed.append(f"tracking.uri={_quoted(uri)}")  # a job may run in another directory
         jobs = [[*cell.overrides, *handed] for cell in cells]
-        for chunk in self.split_overrides_to_chunks(jobs, self.max_batch_size):
+        # one at a time where nothing runs side by side: an interrupt then keeps what has finished
+        size = 1 if isinstance(self.launcher, BasicLauncher) else self.max_batch_size
+        for chunk in self.split_overrides_to_chunks(jobs, size):
             results.extend(self.launcher.launch(chunk, initial_job_idx=len(results)))
 
 
 def _quoted(value: str) -> str:
     """`value` as a quoted string of Hydra's override grammar, without interpolation."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
+    value = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash is itself, but before a quote
+    return "'" + value.replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
+def reason(value: object) -> str:
+    """Why a job has no result, in one line."""
+    if value is None:
+        return "not run"
+    words = str(value).partition("\n")[0]
+    return words if isinstance(value, BnnError) else f"{type(value).__name__}: {words}"
+
+
 def result_table(cells: Sequence[Cell], results: Sequence[JobReturn]) -> tuple[str, list[dict[str, str]]]:
     """The sweep's table as Markdown, and its rows. A job that failed shows its reason, one that never ran says so."""
-    from bnn.config import estimator_title, flat, varying
+    from bnn.config import differing_keys, estimator_title, flat
     from bnn.tables import markdown
 
     rows: list[dict[str, str]] = []
-    keys = varying([cell.plan.config for cell in cells])
+    keys = differing_keys([cell.plan.config for cell in cells])
     for number, cell in enumerate(cells):
         config = dict(cell.plan.config)
-        value = results[number]._return_value if number < len(results) else "not run"
+        value = results[number]._return_value if number < len(results) else None
         figures = dict.fromkeys(("accuracy (%)", "mean of M (%)", "loss", "seconds"), BLANK)
         if isinstance(value, dict):
             mean = value["accuracy_mean"]
@@ -158,7 +172,7 @@ def result_table(cells: Sequence[Cell], results: Sequence[JobReturn]) -> tuple[s
                 "loss": f"{value['loss']:.4f}",
                 "seconds": f"{value['seconds']:.0f}",
             }
-        outcome = value["run_id"] if isinstance(value, dict) else str(value).partition("\n")[0]
+        outcome = value["run_id"] if isinstance(value, dict) else reason(value)
         about = {"run": cell.plan.title, "estimator": estimator_title(config), "law": config["neuron"]["law"]}
         about |= {key: str(flat(config).get(key, BLANK)) for key in keys}
         rows.append({**about, **figures, "run id": outcome})
