@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -152,3 +153,24 @@ def test_wrong_commands_are_answered_without_a_traceback(tmp_path: Path, words: 
     assert result.returncode != 0
     assert "Traceback" not in result.stderr and result.stderr.strip()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupt_ends_cleanly_and_keeps_what_has_finished(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "bnn.train", "-m", *QUICK, "trainer.epochs=1,500"]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "BNN"))}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=inherited, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "[2/2]" in line and "epoch 3/500" in line:
+            break
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    (parent,) = runs(tmp_path, "sweep")
+    children = runs(tmp_path, "run")
+    assert parent.info.status == "KILLED"
+    assert [child.info.status for child in children] == ["FINISHED", "KILLED"]
+    assert children[0].info.run_id in rest and "not run" in rest

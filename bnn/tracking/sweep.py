@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bnn.tracking import facts
 from bnn.tracking.store import Store
@@ -20,6 +21,24 @@ def open_parent(store: Store, title: str, cells: int) -> str:
         "mlflow.source.name": "bnn.train",
     }
     return MlflowClient(store.uri).create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
+
+
+def finished_jobs(store: Store, parent: str) -> dict[str, dict[str, Any]]:
+    """The finished children of a sweep by digest, each with what the table of a sweep shows."""
+    from mlflow import MlflowClient
+
+    search = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'"
+    found = {}
+    for run in MlflowClient(store.uri).search_runs([store.experiment_id], search, max_results=10_000):
+        metrics = run.data.metrics
+        found[run.data.tags["bnn.digest"]] = {
+            "accuracy": metrics["test/accuracy"],
+            "accuracy_mean": metrics.get("test/accuracy_mean"),
+            "loss": metrics["test/loss"],
+            "seconds": metrics["seconds/total"],
+            "run_id": run.info.run_id,
+        }
+    return found
 
 
 def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -94,7 +93,7 @@ class GridSweeper(BasicSweeper):
         """Launch the cells under a parent run, which is closed with the right status whatever happens to them."""
         from bnn.forecast import notices
         from bnn.tracking.store import open_store
-        from bnn.tracking.sweep import close_parent, open_parent
+        from bnn.tracking.sweep import close_parent, finished_jobs, open_parent
 
         first = cells[0].plan
         store = open_store(first.tracking.uri, f"{first.tracking.experiment}/{first.data.name}")
@@ -111,11 +110,20 @@ class GridSweeper(BasicSweeper):
             status = "FAILED"
             raise
         finally:
-            table, rows = result_table(cells, results)
+            table, rows = result_table(cells, self._outcomes(cells, results, finished_jobs(store, parent)))
             close_parent(store, parent, table, status, rows)
             print(f"\n{table}\n{len(cells)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
             print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *warnings, sep="\n", flush=True)
         return results
+
+    @staticmethod
+    def _outcomes(cells: list[Cell], results: list[JobReturn], finished: dict[str, dict[str, Any]]) -> list[Any]:
+        """What each cell came to: its summary, its exception, or None. A launcher that was interrupted answers nothing, but
+        what had finished by then stands in the tracking store."""
+        answers = [result._return_value for result in results] + [None] * (len(cells) - len(results))
+        return [
+            finished.get(cell.plan.digest) if answer is None else answer for cell, answer in zip(cells, answers, strict=True)
+        ]
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
         assert self.launcher is not None and self.config is not None
@@ -129,9 +137,7 @@ class GridSweeper(BasicSweeper):
         handed = [f"++hydra.job.env_set.{key}={_quoted(value)}" for key, value in values.items()]
         handed.append(f"tracking.uri={_quoted(uri)}")  # a job may run in another directory
         jobs = [[*cell.overrides, *handed] for cell in cells]
-        # one at a time where nothing runs side by side: an interrupt then keeps what has finished
-        size = 1 if isinstance(self.launcher, BasicLauncher) else self.max_batch_size
-        for chunk in self.split_overrides_to_chunks(jobs, size):
+        for chunk in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             results.extend(self.launcher.launch(chunk, initial_job_idx=len(results)))
 
 
@@ -153,16 +159,15 @@ def reason(value: object) -> str:
     return words if isinstance(value, BnnError) else f"{type(value).__name__}: {words}"
 
 
-def result_table(cells: Sequence[Cell], results: Sequence[JobReturn]) -> tuple[str, list[dict[str, str]]]:
+def result_table(cells: Sequence[Cell], outcomes: Sequence[Any]) -> tuple[str, list[dict[str, str]]]:
     """The sweep's table as Markdown, and its rows. A job that failed shows its reason, one that never ran says so."""
     from bnn.config import differing_keys, estimator_title, flat
     from bnn.tables import markdown
 
     rows: list[dict[str, str]] = []
     keys = differing_keys([cell.plan.config for cell in cells])
-    for number, cell in enumerate(cells):
+    for cell, value in zip(cells, outcomes, strict=True):
         config = dict(cell.plan.config)
-        value = results[number]._return_value if number < len(results) else None
         figures = dict.fromkeys(("accuracy (%)", "mean of M (%)", "loss", "seconds"), BLANK)
         if isinstance(value, dict):
             mean = value["accuracy_mean"]
