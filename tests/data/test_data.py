@@ -535,7 +535,7 @@ def test_two_processes_that_download_at_once_both_succeed(serve, published: Path
         ({"limit": 0}, r"data\.limit: expected at least 1"),
         ({"limit": "many"}, r"data\.limit"),
         ({"root": ""}, r"data\.root: expected a folder"),
-        ({"rooot": "x"}, r"data\.rooot.*keys of data: root, offline_fallback, limit"),
+        ({"rooot": "x"}, r"data\.rooot.*keys here: root, offline_fallback, limit"),
     ],
 )
 def test_a_node_that_cannot_be_read_is_refused_by_its_key(published: Path, change: dict, message: str) -> None:

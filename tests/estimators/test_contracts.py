@@ -91,7 +91,7 @@ def _record_probability(run: Run, seen: list[float]) -> Run:
         def __call__(self, draw, replicas=1):
             result = call(draw, replicas)
             for site, bits in zip(result.sites, result.bits, strict=True):
-                seen.append(float(torch.where(bits > 0, site.p, 1 - site.p).prod()))
+                seen.append(float(torch.where(bits > 0, site.p, 1 - site.p).detach().prod()))
             return result
 
     return Recorded()  # type: ignore[return-value]

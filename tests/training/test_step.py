@@ -42,7 +42,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     moved = {
         name.removesuffix(".weight"): (
             float(p.grad.norm()) if p.grad is not None else 0.0,
-            float((p - before[name]).abs().max()),
+            float((p.detach() - before[name]).abs().max()),
         )
         for name, p in model.named_parameters()
         if name.endswith("weight")
