@@ -146,6 +146,8 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
 def plan(config: DictConfig, job: int = 0) -> Plan:
     """Check a composed configuration and build what it describes. Errors: ConfigError, naming the key to change."""
     plain = canonical(config)
+    for group, registry in (("estimator", Estimator.registry), ("anneal", SCHEDULES)):
+        registry.build(config[group])  # as it was given: without binary layers the canonical form has `none` in its place
     general = General(**typed(General, {key: plain[key] for key in ("seed", "device", "dry_run")}, ""))
     if not 0 <= general.seed < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")

@@ -127,6 +127,8 @@ REFUSED = [
     (["trainer.progress=loud"], ["trainer.progress"]),
     (["data.name=imagenet"], ["data.name", "mnist", "imagenet"]),
     (["seed=-1"], ["seed"]),
+    (["placement=none", "estimator.proxy=cubic"], ["estimator.proxy", "cubic"]),
+    (["placement=none", "anneal.slope=-1"], ["anneal.slope"]),
     (["seed=one"], ["seed"]),
     (["device=tpu"], ["device", "auto, cpu, cuda"]),
     (["~optimizer"], ["optimizer"]),

@@ -87,3 +87,15 @@ def test_correct_counts_the_first_replica() -> None:
     run = Run(Fixed(), torch.zeros(3, 1), torch.tensor([0, 1, 1]), cross_entropy)
     run(Site.sample)
     assert run.correct() == 2
+
+
+def test_a_path_around_the_first_binary_layer_is_explained() -> None:
+    class Residual(Counting):
+        def forward(self, x, draw):
+            return x + super().forward(x, draw)
+
+    run = Run(Residual(), torch.randn(5, 3), torch.zeros(5, dtype=torch.int64), cross_entropy)
+    assert run(Site.sample).loss.shape == (1, 5)
+    with pytest.raises(RuntimeError) as caught:
+        run(Site.sample, replicas=4)
+    assert "an estimator of one pass" in caught.value.__notes__[0]

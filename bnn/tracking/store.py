@@ -52,10 +52,12 @@ class Store:
 def tracking_uri(uri: str | None) -> str:
     """`uri`, or the SQLite file in the working directory that a bare `mlflow ui` opens. Relative SQLite paths are made
     absolute, so that jobs in other directories mean the same file."""
-    if not uri:
-        return f"{SQLITE}{Path.cwd() / 'mlflow.db'}"
+    uri = uri or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
-        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}"
+        path = str(Path(uri.removeprefix(SQLITE)).absolute())
+        if found := next((sign for sign in "%?#" if sign in path), None):
+            raise TrackingError(f"tracking.uri: expected a path without {found!r}, which an address cannot hold, got {path}")
+        return f"{SQLITE}{path}"
     if "://" not in uri:
         raise TrackingError(f"tracking.uri: expected sqlite:///FILE, http://… or a database address, got {uri!r}")
     return uri

@@ -153,6 +153,13 @@ def test_a_dead_server_is_one_clear_error() -> None:
         open_store("http://127.0.0.1:9", "x")
 
 
+def test_a_path_that_an_address_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "50%20off").mkdir()
+    monkeypatch.chdir(tmp_path / "50%20off")
+    with pytest.raises(TrackingError, match="'%'"):
+        tracking_uri(None)
+
+
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(TrackingError, match="sqlite:///FILE"):
         tracking_uri("some/folder")
