@@ -43,7 +43,8 @@ def _made(root: Path, name: str) -> str:
     """The text of a section. Errors: ReportError where neither NAME.md nor a readable NAME.csv is there."""
     printed = root / RESULTS / f"{name}.md"
     if printed.is_file():
-        return printed.read_text(encoding="utf-8").rstrip() + "\n"
+        # its headings come to stand below the README's own
+        return re.sub(r"^#", "###", printed.read_text(encoding="utf-8"), flags=re.MULTILINE).rstrip() + "\n"
     return section(read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix())
 
 

@@ -39,7 +39,7 @@ def command() -> str:
         return os.environ[COMMAND]
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
-    program = f"python -m {spec.name}" if spec is not None else Path(sys.argv[0]).name
+    program = f"python -m {spec.name.removesuffix('.__main__')}" if spec is not None else Path(sys.argv[0]).name
     return " ".join([program, *map(shlex.quote, sys.argv[1:])])
 
 

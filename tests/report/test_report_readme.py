@@ -37,6 +37,15 @@ def test_regeneration_is_idempotent_and_leaves_the_rest(tree: Path) -> None:
     assert len(picture) < 60_000
 
 
+def test_a_printed_page_is_shown_as_it_is_below_the_readmes_headings(tree: Path) -> None:
+    (tree / readme.RESULTS / "printed.md").write_text("# A\n\n## B\n\n| c # d |\n\n\n")
+    (tree / "README.md").write_text("<!-- results:printed -->\n<!-- /results:printed -->\n")
+    assert readme.outdated(tree) == ["printed"]
+    assert main(["--readme"]) == 0 and readme.outdated(tree) == []
+    made = "### A\n\n#### B\n\n| c # d |\n"
+    assert (tree / "README.md").read_text() == f"<!-- results:printed -->\n{made}<!-- /results:printed -->\n"
+
+
 def test_the_check_changes_nothing_and_fails_until_the_readme_is_made(tree: Path) -> None:
     assert main(["--readme", "--check"]) == 1
     assert (tree / "README.md").read_text() == TEXT
