@@ -113,4 +113,6 @@ def test_outside_a_source_tree_the_reason_is_said(tmp_path: Path, monkeypatch: p
 
 
 def test_the_readme_of_this_repository_agrees_with_its_results() -> None:
-    assert readme.outdated(readme.source_tree()) == []
+    root = readme.source_tree()
+    assert (root / "README.md").read_text(encoding="utf-8").count("<!-- results:") >= 2, "the README shows generated results"
+    assert readme.outdated(root) == []
