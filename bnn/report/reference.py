@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from bnn.report.rows import Row
 
-DATASET, MODEL = "mnist", "cnn"
+PROTOCOL = ("mnist", "cnn", 10, "sgd lr 0.1 constant")
+"""Data set, model, epochs and optimizer under which the numbers were made; beside others they say nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def misnamed(row: Row) -> bool:
 
 
 def reported(row: Row) -> Reported | None:
-    """What the sources report under this row's name; None where they have no such row."""
-    if (row.dataset, row.model) != (DATASET, MODEL):
+    """What the sources report under this row's name; None where they have no such row, or the row another protocol."""
+    if (row.dataset, row.model, row.epochs, row.optimizer) != PROTOCOL:
         return None
     return REPORTED.get((row.neuron, "frozen" if misnamed(row) else row.estimator, row.placement))
