@@ -246,7 +246,7 @@ def test_value_is_the_mean_loss_of_the_base_pass(config: dict) -> None:
         return losses[-1]
 
     value = estimator.surrogate(Run(model, *batch(5), noted))
-    assert float(value) == pytest.approx(float(losses[0].mean()), rel=1e-12)
+    assert value.item() == pytest.approx(losses[0].mean().item(), rel=1e-12)
 
 
 def spread(baseline: str | dict, runs: int) -> float:
