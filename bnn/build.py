@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from bnn.config import canonical, digest, run_title
+from bnn.config import TOP, canonical, digest, run_title
 from bnn.data import DATASETS, DatasetSpec, configured
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
@@ -50,6 +51,7 @@ class General:
     seed: int
     device: str
     dry_run: bool
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     plain = canonical(config)
     for group, registry in (("estimator", Estimator.registry), ("anneal", SCHEDULES)):
         registry.build(config[group])  # as it was given: without binary layers the canonical form has `none` in its place
-    general = General(**typed(General, {key: plain[key] for key in ("seed", "device", "dry_run")}, ""))
+    general = General(**typed(General, {key: plain[key] for key in TOP}, ""))
     if not 0 <= general.seed < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
     spec, _ = configured(plain["data"])
@@ -160,7 +162,7 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     check_combination(plain, estimator)
     return Plan(
         config=plain,
-        general=General(general.seed, device, general.dry_run),
+        general=dataclasses.replace(general, device=device),
         data=spec,
         model=build_model(plain, spec),
         recipe=Recipe(

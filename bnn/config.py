@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,10 @@ from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking")
-TOP = ("seed", "device", "dry_run")
+TOP = ("seed", "device", "dry_run", "fresh")
 FOR_RECIPES = ("law_of_estimator",)
 """Keys that a recipe may add for its own interpolations."""
-NOT_RESULT = ("tracking", "dry_run", "data.root", "data.offline_fallback", "trainer.progress")
+NOT_RESULT = ("tracking", "dry_run", "fresh", "data.root", "data.offline_fallback", "trainer.progress")
 """Keys that say where and how a run is watched, and do not move its result."""
 
 
@@ -63,6 +64,12 @@ def canonical(config: DictConfig) -> dict[str, Any]:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(plain, dict)
     return {key: plain.get(key) for key in (*GROUPS, *TOP)}
+
+
+def override_word(key: str, value: Any) -> str:
+    """The override that sets a leaf to `value`, as a shell takes it: `optimizer.lr=0.1`, `placement.layers=[0,-1]`."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return f"{key}={text}" if re.fullmatch(r"[\w.+\-\[\],]*", text) else f"'{key}=\"{text}\"'"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

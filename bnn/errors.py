@@ -21,3 +21,7 @@ class DivergedError(BnnError, ArithmeticError):
 
 class TrackingError(BnnError):
     """The tracking store cannot be reached or does not hold what was asked for."""
+
+
+class Pruned(BnnError):
+    """A trial of a study was stopped early, since it was unpromising."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import traceback
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from bnn.errors import BnnError
+from bnn.errors import BnnError, ConfigError
+from bnn.tuning.settings import TRIAL, Assignment
 
 if TYPE_CHECKING:
     from bnn.build import Plan
+    from bnn.tuning.trial import Report, Trained
 
 PARENT = "BNN_PARENT_RUN_ID"
 CELLS = "BNN_CELLS"
@@ -87,6 +90,26 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     )
 
 
+def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
+    """Train one seed of a trial and track it; the test set is not read."""
+    from bnn.data import load
+    from bnn.tracking.run import MlflowRun
+    from bnn.tracking.store import open_store
+    from bnn.training.loop import Reporting, fit
+    from bnn.tuning.trial import Trained
+
+    config = dict(plan.config)
+    data = load(config["data"], plan.recipe.seed, plan.recipe.settings.validation_fraction).to(plan.device)
+    store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
+    with MlflowRun(store, plan, folder, parent, tags) as run:
+        run.dataset(data)
+        tracker = Reporting(run, report)
+        result = fit(plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=config, title=title)
+        run.finish_trial(result)
+    best = result.history[result.best_epoch - 1]
+    return Trained({**best, "seconds/train": result.train_seconds}, run.id)
+
+
 def run(config: DictConfig) -> dict[str, Any] | None:
     """The task that Hydra runs: one configuration, alone or as a job of a sweep."""
     settings = HydraConfig.get()
@@ -103,6 +126,10 @@ def run(config: DictConfig) -> dict[str, Any] | None:
 
 
 def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
+    if assigned := os.environ.get(TRIAL):
+        return _trial(config, folder, number, Assignment.from_json(assigned))
+    if config.fresh:
+        raise ConfigError("fresh=true: only a study keeps trials that it could forget; write -m study=NAME beside it")
     from bnn.build import plan
 
     checked = plan(config, number)
@@ -128,3 +155,12 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
     if parent is None:
         print(f"look at it: {summary.store}", *([warning] if warning else []), sep="\n", flush=True)
     return asdict(summary)
+
+
+def _trial(config: DictConfig, folder: Path, number: int, assignment: Assignment) -> dict[str, Any]:
+    from bnn.tuning.trial import run_trial
+
+    shown = " ".join(f"{key}={value}" for key, value in assignment.params.items())
+    tags = {"trial": str(assignment.number), "study": assignment.study, "trial_params": shown}
+    train = partial(train_seed, parent=os.environ.get(PARENT), tags=tags)
+    return run_trial(config, folder, number, assignment, train)

@@ -38,15 +38,15 @@ def geometric(*, start: float, rate: float) -> Schedule:
 
 
 @SCHEDULES.add("linear")
-def linear(*, start: float, rate: float, cap: float) -> Schedule:
-    """s_e = min(cap, start + rate · e). Chung, Ahn & Bengio 2017: min(5, 1 + 0.04 e).
+def linear(*, start: float, step: float, cap: float) -> Schedule:
+    """s_e = min(cap, start + step · e). Chung, Ahn & Bengio 2017: min(5, 1 + 0.04 e).
 
-    Errors: ConfigError for a negative rate or a cap below the start.
+    Errors: ConfigError for a negative step or a cap below the start.
     """
     _positive(start=start, cap=cap)
-    if rate < 0 or cap < start:
-        raise ConfigError(f"anneal: expected rate >= 0 and cap >= start, got rate={rate}, start={start}, cap={cap}")
-    return lambda epoch, epochs: min(cap, start + rate * epoch)
+    if step < 0 or cap < start:
+        raise ConfigError(f"anneal: expected step >= 0 and cap >= start, got step={step}, start={start}, cap={cap}")
+    return lambda epoch, epochs: min(cap, start + step * epoch)
 
 
 @SCHEDULES.add("cosine")

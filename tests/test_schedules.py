@@ -11,7 +11,7 @@ from bnn.schedules import SCHEDULES
 TABLE = [
     ({"name": "none", "slope": 1.0}, [1, 1, 1, 1, 1]),
     ({"name": "geometric", "start": 1.0, "rate": 1.1}, [1, 1.1, 1.21, 1.331, 1.4641]),
-    ({"name": "linear", "start": 1.0, "rate": 0.5, "cap": 2.0}, [1, 1.5, 2, 2, 2]),
+    ({"name": "linear", "start": 1.0, "step": 0.5, "cap": 2.0}, [1, 1.5, 2, 2, 2]),
     ({"name": "cosine", "start": 1.0, "end": 3.0}, [1, 3 - 2 * (1 + 2**-0.5) / 2, 2, 3 - 2 * (1 - 2**-0.5) / 2, 3]),
 ]
 
@@ -36,8 +36,8 @@ def test_a_single_epoch_trains_at_the_end_of_the_cosine() -> None:
     "node, word",
     [
         ({"name": "geometric", "start": 0.0, "rate": 1.1}, "anneal.start"),
-        ({"name": "linear", "start": 3.0, "rate": 0.1, "cap": 2.0}, "cap"),
-        ({"name": "linear", "start": 1.0, "rate": -0.1, "cap": 2.0}, "rate"),
+        ({"name": "linear", "start": 3.0, "step": 0.1, "cap": 2.0}, "cap"),
+        ({"name": "linear", "start": 1.0, "step": -0.1, "cap": 2.0}, "step"),
         ({"name": "cosine", "start": 1.0, "end": float("nan")}, "anneal.end"),
         ({"name": "none", "slope": "steep"}, "anneal"),
         ({"name": "none"}, "anneal"),

@@ -21,6 +21,7 @@ from bnn import figures
 from bnn.build import Plan
 from bnn.config import estimator_title, flat
 from bnn.data import Dataset
+from bnn.errors import Pruned
 from bnn.tracking import facts
 from bnn.tracking.export import Predictor
 from bnn.tracking.store import Store
@@ -32,10 +33,15 @@ EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "tes
 
 
 class MlflowRun:
-    """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED. The checkpoint in
-    `folder` goes with it, whichever way it ends."""
+    """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED; one that was pruned
+    is KILLED and says so. The checkpoint in `folder` goes with it, whichever way it ends.
 
-    def __init__(self, store: Store, plan: Plan, folder: Path, parent: str | None = None) -> None:
+    trial: tags of a trial of a study, which then is of another kind than a run that reads the test set.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, folder: Path, parent: str | None = None, trial: Mapping[str, str] | None = None
+    ) -> None:
         from mlflow import MlflowClient
 
         self.plan, self._folder = plan, folder
@@ -47,7 +53,7 @@ class MlflowRun:
         config = dict(plan.config)
         tags = {
             "mlflow.source.name": "bnn.train",
-            "bnn.kind": "run",
+            "bnn.kind": "run" if trial is None else "trial",
             "bnn.digest": plan.digest,
             "bnn.commit": facts.commit(),
             "bnn.command": facts.command(),
@@ -62,10 +68,12 @@ class MlflowRun:
             "anneal": config["anneal"]["name"],
             "law": config["neuron"]["law"],
         }
+        tags |= trial or {}
         if parent:
             tags["mlflow.parentRunId"] = parent
+        name = plan.title if trial is None else f"trial {trial['trial']} · {plan.title}"
         with self._timed("mlflow"):
-            self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=plan.title).info.run_id
+            self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -84,7 +92,11 @@ class MlflowRun:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         status = "FINISHED"
-        if error is not None:
+        if isinstance(error, Pruned):
+            status = "KILLED"
+            self._client.set_tag(self.id, "bnn.pruned", "true")
+            self._client.set_tag(self.id, "mlflow.note.content", f"**PRUNED**: {error}")
+        elif error is not None:
             status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
             self._client.set_tag(self.id, "bnn.reason", f"{type(error).__name__}: {error}")
             self._client.set_tag(self.id, "mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
@@ -115,6 +127,22 @@ class MlflowRun:
 
     def finish(self, fit: Fit, scores: Mapping[str, Score]) -> float:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
+        self._finals(fit, scores)
+        with self._timed("figures"):
+            pictures = {"curves.png": figures.curves(fit.history)}
+            if any(key.startswith("units/") for key in fit.history[-1]):
+                pictures["unit_health.png"] = figures.unit_health(fit.history)
+            for name, figure in pictures.items():
+                self._client.log_figure(self.id, figure, f"figures/{name}")
+        self._log_model()
+        return self._durations(fit)
+
+    def finish_trial(self, fit: Fit) -> None:
+        """Final validation metrics and the checkpoint of one seed of a trial."""
+        self._finals(fit, {})
+        self._durations(fit)
+
+    def _finals(self, fit: Fit, scores: Mapping[str, Score]) -> None:
         final = {"best_epoch": float(fit.best_epoch)}
         for how, score in scores.items():
             suffix = "" if how == "own" else f"_{how}"
@@ -124,13 +152,8 @@ class MlflowRun:
         with self._timed("mlflow"):
             self._log_checkpoint()
             self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
-        with self._timed("figures"):
-            pictures = {"curves.png": figures.curves(fit.history)}
-            if any(key.startswith("units/") for key in fit.history[-1]):
-                pictures["unit_health.png"] = figures.unit_health(fit.history)
-            for name, figure in pictures.items():
-                self._client.log_figure(self.id, figure, f"figures/{name}")
-        self._log_model()
+
+    def _durations(self, fit: Fit) -> float:
         seconds = {"train": fit.train_seconds, **self.seconds, "total": time.perf_counter() - self._started}
         self._metrics({f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history))
         return seconds["total"]

@@ -37,14 +37,14 @@ class Store:
         here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
         return "mlflow ui" if here else f"mlflow ui --backend-store-uri {self.uri}"
 
-    def sweep_link(self, parent: str) -> str:
+    def sweep_link(self, parent: str, by: str = "metrics.`test/accuracy`", ascending: bool = False) -> str:
         """The page that charts the children of a sweep, best first, at the address that `mlflow ui` serves by default.
 
         The order matters: by date, the page folds the children into their parent and charts nothing.
         """
         server = "http://127.0.0.1:5000" if self.uri.startswith(SQLITE) else self.uri.rstrip("/")
         search = quote(f"tags.`mlflow.parentRunId` = '{parent}'", safe="'")
-        order = f"orderByKey={quote('metrics.`test/accuracy`', safe='')}&orderByAsc=false"
+        order = f"orderByKey={quote(by, safe='')}&orderByAsc={'true' if ascending else 'false'}"
         page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
         return f"{server}/{page}&{order}&searchFilter={search}"
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bnn.tracking import facts
 from bnn.tracking.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
 
 
 def open_parent(store: Store, title: str, cells: int) -> str:
@@ -46,9 +50,55 @@ def close_parent(store: Store, parent: str, table: str, status: str, rows: Seque
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
+    _describe(client, parent, table, rows)
+    client.set_terminated(parent, status)
+
+
+def _describe(client: MlflowClient, parent: str, table: str, rows: Sequence[dict[str, str]]) -> None:
     client.set_tag(parent, "mlflow.note.content", f"{table}\n\n`{facts.command()}`")
     client.log_text(parent, table, "table.md")
     if rows:
         columns = {key: [str(row.get(key)) for row in rows] for key in rows[0]}
         client.log_table(parent, columns, "table.json")
-    client.set_terminated(parent, status)
+
+
+def is_there(store: Store, run_id: str) -> bool:
+    """Whether the store has this run, and has not deleted it."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return MlflowClient(store.uri).get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False
+
+
+def reopen(store: Store, parent: str) -> None:
+    """Say that a parent, which may have ended before, goes on."""
+    from mlflow import MlflowClient
+
+    MlflowClient(store.uri).update_run(parent, status="RUNNING")
+
+
+def close_study(
+    store: Store,
+    parent: str,
+    description: str,
+    status: str,
+    rows: Sequence[dict[str, str]],
+    pictures: Iterable[tuple[str, Figure]],
+) -> None:
+    """Leave what is known of a study on its parent run, its figures among the artifacts; status may be RUNNING, where others
+    are still at work on it."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    if any(item.path == "table.json" for item in client.list_artifacts(parent)):
+        rows = ()  # MLflow appends to a table that is there
+    _describe(client, parent, description, rows)
+    for name, picture in pictures:
+        client.log_figure(parent, picture, f"figures/{name}.png")
+    if status == "RUNNING":
+        client.update_run(parent, status=status)
+    else:
+        client.set_terminated(parent, status)

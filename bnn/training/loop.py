@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,6 +44,21 @@ class Untracked:
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None: ...
 
     def picture(self, epoch: int, view: Snapshot) -> None: ...
+
+
+class Reporting:
+    """A Tracker that passes everything on, and calls `report` after each epoch; what that raises ends the training."""
+
+    def __init__(self, tracker: Tracker, report: Callable[[int, Mapping[str, float]], None]) -> None:
+        self.pictures = tracker.pictures
+        self._tracker, self._report = tracker, report
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._tracker.epoch(epoch, metrics)
+        self._report(epoch, metrics)
+
+    def picture(self, epoch: int, view: Snapshot) -> None:
+        self._tracker.picture(epoch, view)
 
 
 @dataclass(frozen=True)

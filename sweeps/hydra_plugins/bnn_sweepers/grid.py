@@ -1,43 +1,22 @@
 """A grid sweeper: checks every cell before the first starts, runs equal cells once, keeps one parent run in MLflow, ends
 with a table, and fails if a job failed."""
 
-import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf
 
 from bnn.errors import BnnError, ConfigError
 
+from .base import Cell, ProjectSweeper, without_data
+
 BLANK = "–"
-SETTLED = ("data", "data.name", "data.root", "data.offline_fallback")
-"""Keys that a fallback to a bundled data set replaces; a limit stays."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One job of a sweep: its overrides, what they compose to, and the plan that was checked (a bnn.build.Plan)."""
-
-    overrides: list[str]
-    config: DictConfig
-    plan: Any
-
-
-class GridSweeper(BasicSweeper):
+class GridSweeper(ProjectSweeper):
     """Every combination of the choices on the command line and in `hydra.sweeper.params`."""
-
-    def sweep(self, arguments: list[str]) -> Any:
-        try:
-            return self._sweep(arguments)
-        except BnnError as error:
-            raise SystemExit(f"error: {error}") from error
 
     def _sweep(self, arguments: list[str]) -> list[JobReturn]:
         cells = self._distinct_cells(arguments)
@@ -56,27 +35,14 @@ class GridSweeper(BasicSweeper):
 
     def _distinct_cells(self, arguments: list[str]) -> list[Cell]:
         """The cells in order, each checked, equal ones once."""
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         cells: dict[str, Cell] = {}
-        for words in self.split_arguments(overrides, None)[0]:
-            cell = self._cell(list(words))
+        for words in self.split_arguments(self._overrides(arguments), None)[0]:
+            cell = self.cell(list(words))
             cells.setdefault(cell.plan.digest, cell)
         names = sorted({cell.plan.data.name for cell in cells.values()})
         if len(names) > 1:
             raise ConfigError(f"data: a sweep has one data set, so that its table compares; got {', '.join(names)}")
         return list(cells.values())
-
-    def _cell(self, overrides: list[str]) -> Cell:
-        assert self.hydra_context is not None and self.config is not None
-        from bnn.build import plan
-
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        try:
-            return Cell(overrides, config, plan(config))
-        except ConfigError as error:
-            raise ConfigError(f"{error} (in the cell {' '.join(overrides)})") from error
 
     def _settle_data(self, cells: list[Cell]) -> tuple[list[Cell], str | None]:
         """Decide the data set once for all cells, before the first job; answers the warning of a fallback with them."""
@@ -87,7 +53,7 @@ class GridSweeper(BasicSweeper):
         if warning is None:
             return cells, None
         choice = f"data={config.data.name}"
-        return [self._cell([*(w for w in cell.overrides if _key(w) not in SETTLED), choice]) for cell in cells], warning
+        return [self.cell([*without_data(cell.overrides), choice]) for cell in cells], warning
 
     def _tracked(self, cells: list[Cell], title: str, warnings: list[str]) -> list[JobReturn]:
         """Launch the cells under a parent run, which is closed with the right status whatever happens to them."""
@@ -126,29 +92,15 @@ class GridSweeper(BasicSweeper):
         ]
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
-        assert self.launcher is not None and self.config is not None
+        assert self.launcher is not None
         from bnn.job import CELLS, PARENT
         from bnn.tracking.facts import COMMAND, command
 
-        folder = Path(self.config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        values = {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()}
-        handed = [f"++hydra.job.env_set.{key}={_quoted(value)}" for key, value in values.items()]
-        handed.append(f"tracking.uri={_quoted(uri)}")  # a job may run in another directory
+        self._keep_config()
+        handed = self.handed(uri, {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()})
         jobs = [[*cell.overrides, *handed] for cell in cells]
         for chunk in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             results.extend(self.launcher.launch(chunk, initial_job_idx=len(results)))
-
-
-def _quoted(value: str) -> str:
-    """`value` as a quoted string of Hydra's override grammar, without interpolation."""
-    value = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash is itself, but before a quote
-    return "'" + value.replace("'", "\\'").replace("${", "\\${") + "'"
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def reason(value: object) -> str:

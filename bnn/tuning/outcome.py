@@ -1,0 +1,147 @@
+"""What a person reads of a study: a line a trial, the time that is left, the table at the end, and the study's figures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from bnn.tables import markdown
+from bnn.training.progress import clock
+from bnn.tuning.ledger import LOST, REASON, SURPLUS
+from bnn.tuning.trial import SPREAD, STOPPED, VALUES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLANK = "–"
+ROWS = 50
+"""Rows of the table that goes into a description; the artifact has all of them."""
+
+
+def shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def shown_params(trial: FrozenTrial) -> str:
+    return " ".join(f"{key}={shown(value)}" for key, value in trial.params.items())
+
+
+def shown_values(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+    """`val/loss 0.0512 ± 0.0021`: each objective, with its standard deviation over seeds where there are several."""
+    spread = trial.user_attrs.get(SPREAD, {})
+    words = []
+    for metric, value in zip(metrics, trial.values or (), strict=False):
+        sd = spread.get(metric)
+        words.append(f"{metric} {value:.5g}" + (f" ± {sd:.2g}" if sd is not None else ""))
+    return ", ".join(words)
+
+
+def best(study: Study) -> list[FrozenTrial]:
+    """The best complete trial; with several objectives those that no other beats in all; empty before one is complete."""
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return []
+    return study.best_trials if len(study.directions) > 1 else [study.best_trial]
+
+
+def verdict(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+    """How a trial ended, in a few words."""
+    if trial.state == TrialState.COMPLETE:
+        return shown_values(trial, metrics)
+    if trial.state == TrialState.PRUNED:
+        return str(trial.user_attrs.get(STOPPED, "pruned"))
+    if trial.state == TrialState.FAIL:
+        kind = "lost" if LOST in trial.user_attrs else "not needed" if SURPLUS in trial.user_attrs else "failed"
+        return f"{kind}: {trial.user_attrs.get(REASON, 'no reason given')}"
+    return trial.state.name.lower()
+
+
+def line(study: Study, number: int, metrics: Sequence[str], n_trials: int, at_once: int) -> str:
+    """`trial 7 of 30: anneal=cosine …: val/loss 0.0512 ± 0.0021 · best 0.0498 (trial 3) · ETA 12:30`."""
+    trials = study.get_trials(deepcopy=False)
+    trial = trials[number]
+    leaders = best(study)
+    words = [f"{shown_params(trial) or 'no parameters'}: {verdict(trial, metrics)}"]
+    if len(metrics) > 1:
+        words.append(f"unbeaten: {', '.join(str(t.number) for t in leaders) or 'none yet'}")
+    elif leaders:
+        words.append(f"best {leaders[0].value:.5g} (trial {leaders[0].number})")
+    done = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    words.append(f"{len(done)} of {n_trials} done")
+    if done and len(done) < n_trials:
+        words.append(f"ETA {clock(_mean_seconds(done) * (n_trials - len(done)) / at_once)}")
+    return f"trial {number}: {' · '.join(words)}"
+
+
+def seconds(trial: FrozenTrial) -> float:
+    return trial.duration.total_seconds() if trial.duration else 0.0
+
+
+def _mean_seconds(trials: Sequence[FrozenTrial]) -> float:
+    return sum(map(seconds, trials)) / len(trials)
+
+
+def rows(study: Study, metrics: Sequence[str]) -> list[dict[str, str]]:
+    """Every trial that ended, best first, then pruned ones, then failed ones."""
+    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+    order = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.FAIL: 2}
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state in order]
+    ended.sort(key=lambda t: (order[t.state], sign * t.values[0] if t.state == TrialState.COMPLETE else t.number))
+    keys = list(dict.fromkeys(key for trial in ended for key in trial.params))
+    return [_row(trial, keys, metrics) for trial in ended]
+
+
+def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
+    row = {"trial": str(trial.number)} | {key: shown(trial.params.get(key, BLANK)) for key in keys}
+    spread: Mapping[str, float | None] = trial.user_attrs.get(SPREAD, {})
+    for index, metric in enumerate(metrics):
+        complete = trial.state == TrialState.COMPLETE
+        row[metric] = f"{trial.values[index]:.5g}" if complete else BLANK
+        if trial.user_attrs.get(VALUES) and spread.get(metric) is not None:
+            row[metric] += f" ± {spread[metric]:.2g}"
+    return row | {"seconds": f"{seconds(trial):.0f}", "end": "complete" if complete else verdict(trial, metrics)}
+
+
+def table(found: Sequence[Mapping[str, str]]) -> str:
+    return markdown(list(found[0]), [list(row.values()) for row in found]) if found else "no trial has ended"
+
+
+def tally(study: Study) -> str:
+    """`20 complete, 9 pruned, 1 failed; 1,203 s of trials`."""
+    trials = study.get_trials(deepcopy=False)
+    kinds = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL,
+             "running": TrialState.RUNNING, "waiting": TrialState.WAITING}  # fmt: skip
+    counts = {name: sum(t.state == state for t in trials) for name, state in kinds.items()}
+    total = sum(seconds(t) for t in trials if t.state.is_finished())
+    return f"{', '.join(f'{n} {name}' for name, n in counts.items() if n) or 'no trials'}; {total:,.0f} s of trials"
+
+
+def pictures(study: Study, metrics: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+    """Optuna's own figures by name, those for which the study has enough trials."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from optuna.visualization import matplotlib as plots
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        return
+    if len(metrics) > 1:
+        makers = {"pareto_front": partial(plots.plot_pareto_front, study, target_names=list(metrics))}
+    else:
+        names = ["optimization_history", "slice", "parallel_coordinate"]
+        if any(len({str(t.params.get(key)) for t in complete}) > 1 for key in complete[0].params):
+            names.append("param_importances")
+        makers = {name: partial(getattr(plots, f"plot_{name}"), study, target_name=metrics[0]) for name in names}
+    for name, make in makers.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            axes = make()
+        drawn: Any = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+        yield name, drawn
+        plt.close(drawn)

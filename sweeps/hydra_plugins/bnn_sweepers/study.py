@@ -1,0 +1,260 @@
+"""A sweeper for studies: Optuna proposes trials, jobs train them and report to the study themselves, and any number of these
+sweepers, on one machine or several, work on one study."""
+
+import difflib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from bnn.errors import ConfigError
+
+from .base import Cell, ProjectSweeper, without_data
+from .space import SearchSpace, search_space, word
+from .worker import Worker
+
+UNNAMED = ("hydra", "study", "tracking", "dry_run", "fresh", "device", "data.root", "data.offline_fallback",
+           "trainer.progress")  # fmt: skip
+"""Overrides that do not distinguish studies, and are left out of a study's name."""
+ABSENT = object()
+
+
+def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: Any) -> Any:
+    """The value of `key`, or the first that its distribution has; `asked` learns that it was asked for."""
+    asked.add(key)
+    return (
+        values[key] if key in values else distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+    )
+
+
+class StudySweeper(ProjectSweeper):
+    """Trials of an Optuna study over `params` and the choices on the command line, until `n_trials` are done."""
+
+    def __init__(self, params: Mapping[str, str] | None = None, **settings: Any) -> None:
+        super().__init__(max_batch_size=None, params=dict(params or {}))
+        from bnn.tuning.settings import StudySettings
+
+        plain: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if isinstance(v, DictConfig | ListConfig) else v for k, v in settings.items()
+        }
+        self._refusal: ConfigError | None = None
+        try:
+            self.settings = StudySettings(**plain)
+        except ConfigError as error:  # Hydra would bury it in its own while it makes a sweeper
+            self._refusal = error
+
+    # ---- what is searched
+
+    def _sweep(self, arguments: list[str]) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        from bnn.tuning.optuna_parts import pruner, sampler
+
+        sampler(self.settings.sampler), pruner(self.settings.pruner)
+        space = self._space(arguments)
+        cells = self._check(space)
+        if cells[0].plan.general.dry_run:
+            print(self._forecast(space, cells))
+            return
+        from bnn.job import use_data
+
+        warning = use_data(cells[0].config)
+        if warning is not None:
+            fixed = [*without_data(list(space.fixed)), f"data={cells[0].config.data.name}"]
+            space = SearchSpace(space.searched, fixed)
+            cells = self._check(space)
+        self._work(space, cells, [warning] if warning else [])
+
+    def _space(self, arguments: list[str]) -> SearchSpace:
+        space = search_space(self._overrides(arguments))
+        if not space.searched:
+            raise ConfigError("study: nothing is searched; give a key choices, a range or an interval: "
+                              "'optimizer.lr=tag(log,interval(0.01,0.3))'")  # fmt: skip
+        if "seed" in space.searched:
+            raise ConfigError("seed: a seed is not tuned; write hydra.sweeper.seeds=N to evaluate every trial on N seeds")
+        return space
+
+    def _is_group(self, key: str) -> bool:
+        assert self.hydra_context is not None
+        return bool(self.hydra_context.config_loader.get_group_options(key.lstrip("+~")))
+
+    def _compose(self, words: Sequence[str]) -> DictConfig:
+        assert self.hydra_context is not None and self.config is not None
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
+
+    def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
+        """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
+        them. A key that the picked groups do not have is not asked for."""
+        words = list(space.fixed)
+        for key in filter(self._is_group, space.searched):
+            if self._exists(words, key, space.searched[key].choices[0]):
+                words.append(word(key, pick(key, space.searched[key])))
+        config = self._compose(words)
+        keys = [key for key in space.searched if not self._is_group(key)]
+        there = [k for k in keys if k.startswith("+") or OmegaConf.select(config, k, default=ABSENT) is not ABSENT]
+        return words + [word(key, pick(key, space.searched[key])) for key in there]
+
+    def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
+        """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
+        if "/" not in group:
+            return True
+        try:
+            self._compose([*words, f"{group}={choice}"])
+        except ConfigCompositionException as error:
+            if "Could not override" in str(error):
+                return False
+            raise
+        return True
+
+    # ---- what is refused before the first trial
+
+    def _check(self, space: SearchSpace) -> list[Cell]:
+        """A checked cell for each way through the groups and each end of the values. Errors: ConfigError for a cell that
+        cannot run, or for a key that no way through the groups has."""
+        cells: list[Cell] = []
+        seen: set[str] = set()
+        for path in self._paths(space):
+            for way in self._ways(space):
+                asked: set[str] = set()
+                cells.append(self.cell(self.words(space, partial(_picked, {**way, **path}, asked))))
+                seen |= asked
+        if unknown := [key for key in space.searched if key not in seen]:
+            raise ConfigError(self._unknown(unknown[0], cells))
+        return cells
+
+    def _ways(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
+        """Values to try under each path: both ends of every interval at once, and every choice once."""
+        values = {key: d for key, d in space.searched.items() if not self._is_group(key)}
+        for end in ("low", "high"):
+            yield {key: getattr(d, end) for key, d in values.items() if hasattr(d, end)}
+        for key, d in values.items():
+            yield from ({key: choice} for choice in getattr(d, "choices", ())[1:])
+
+    def _paths(self, space: SearchSpace) -> Iterator[dict[str, str]]:
+        groups = [key for key in space.searched if self._is_group(key)]
+        for choices in itertools.product(*(space.searched[key].choices for key in groups)):
+            yield dict(zip(groups, choices, strict=True))
+
+    @staticmethod
+    def _unknown(key: str, cells: Sequence[Cell]) -> str:
+        from bnn.config import GROUPS, flat
+
+        keys = sorted(set(GROUPS).union(*(flat(dict(cell.plan.config)) for cell in cells)))
+        close = difflib.get_close_matches(key, keys, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{key}: no configuration of this search space has this key{hint}"
+
+    def _forecast(self, space: SearchSpace, cells: Sequence[Cell]) -> str:
+        from bnn.forecast import seconds_of
+        from bnn.tables import markdown
+
+        minutes = [seconds_of(cell.plan) * self.settings.seeds / 60 for cell in cells]
+        rows = [[key, text] for key, text in space.as_text().items()]
+        total = self.settings.n_trials * sum(minutes) / len(minutes)
+        return (
+            f"{markdown(['key', 'searched'], rows)}\n{self.settings.n_trials} trials of {self.settings.seeds} seeds, "
+            f"about {min(minutes):.1f} to {max(minutes):.1f} minutes each and {total:.0f} in all, one after the other and "
+            "without pruning"
+        )
+
+    # ---- the study
+
+    def _name(self, space: SearchSpace, cell: Cell) -> str:
+        """What finds the study again: its file, the data set, and what was typed and moves the result."""
+        from bnn.tuning.storage import check_name
+
+        if self.settings.study_name is not None:
+            return check_name(self.settings.study_name)
+        label = cell.config.hydra.runtime.choices.get("study") or "study"
+        given = [w for w in space.fixed if not self._unnamed(w)]
+        own = set(self._parse_config())
+        words = sorted(w for w in given if w not in own and w.partition("=")[0] != "data")
+        return check_name(" ".join([f"{label}/{cell.plan.data.name}", *words]))
+
+    @staticmethod
+    def _unnamed(override: str) -> bool:
+        key = override.partition("=")[0].lstrip("+~")
+        return any(key == prefix or key.startswith((f"{prefix}.", f"{prefix}/")) for prefix in UNNAMED)
+
+    def _identity(self, space: SearchSpace, cell: Cell) -> dict[str, Any]:
+        """What the study is a study of: trials of different identities do not compare."""
+        from bnn.config import NOT_RESULT, flat
+
+        searched = [key.lstrip("+").replace("/", ".") for key in space.searched]
+        apart = (*searched, *NOT_RESULT, "device")
+        config = {
+            key: str(value)
+            for key, value in flat(dict(cell.plan.config)).items()
+            if not any(key == part or key.startswith(f"{part}.") for part in apart)
+        }
+        objective = {"metric": ", ".join(self.settings.metrics), "direction": ", ".join(self.settings.directions)}
+        return {"space": space.as_text(), **objective, "seeds": self.settings.seeds, "config": config}
+
+    def _work(self, space: SearchSpace, cells: Sequence[Cell], warnings: list[str]) -> None:
+        """Take part in the study until it has all its trials; then say what came of it."""
+        from bnn.forecast import notices
+        from bnn.tracking.store import open_store
+        from bnn.tuning.ledger import Ledger
+        from bnn.tuning.optuna_parts import sampler
+        from bnn.tuning.storage import dashboard, open_storage, open_study, storage_address
+
+        plan = cells[0].plan
+        store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
+        address = storage_address(self.settings.storage, store.uri)
+        name = self._name(space, cells[0])
+        study = open_study(
+            open_storage(address), name, self.settings.directions, self._identity(space, cells[0]),
+            fresh=plan.general.fresh, sampler=sampler(self.settings.sampler),
+        )  # fmt: skip
+        for text in [*warnings, *notices([cell.plan for cell in cells])]:
+            print(text)
+        there = Ledger(study, self.settings.n_trials, self.settings.stale_after).done()
+        print(f"study {name!r}: {there} of {self.settings.n_trials} trials done, on {plan.data.title}")
+        print(f"watch it: {dashboard(address)}", flush=True)
+        self._keep_config()
+        self.seed = plan.general.seed
+        stride = max(cell.plan.recipe.settings.epochs for cell in cells)
+        Worker(self, space, study, store, address, stride).work()
+
+    def launch(self, jobs: list[list[str]], first: int) -> Sequence[Any]:
+        assert self.launcher is not None
+        return self.launcher.launch(jobs, initial_job_idx=first)
+
+    def at_once(self) -> int:
+        """Trials that go to the launcher together: it answers when the slowest of them is done."""
+        assert self.config is not None
+        if self.settings.n_jobs is not None:
+            return self.settings.n_jobs
+        n_jobs = self.config.hydra.launcher.get("n_jobs", 1)
+        return n_jobs if n_jobs > 0 else os.cpu_count() or 1
+
+    def command(self, cell: Cell) -> str:
+        """A command line that trains the configuration of `cell` on the trial's seeds, whatever the study file says."""
+        assert self.hydra_context is not None
+        from bnn.build import plan
+        from bnn.config import NOT_RESULT, flat, override_word
+
+        loader = self.hydra_context.config_loader
+        words: list[str] = []
+
+        def composed() -> DictConfig:
+            return loader.load_configuration("train", words, run_mode=RunMode.RUN)
+
+        standard = composed().hydra.runtime.choices
+        for group, choice in cell.config.hydra.runtime.choices.items():
+            if not group.startswith("hydra/") and group not in ("study", "experiment") and choice != standard.get(group):
+                words.append(f"{group}={choice}")
+        mine, theirs = flat(dict(cell.plan.config)), flat(dict(plan(composed()).config))
+        for key, value in mine.items():
+            apart = ("seed", "device", *NOT_RESULT)
+            told = any(key == part or key.startswith(f"{part}.") for part in apart)
+            if not told and theirs.get(key, ABSENT) != value:
+                words.append(override_word(key, value))
+        first = int(cell.plan.general.seed)
+        seeds = ",".join(str(first + index) for index in range(self.settings.seeds))
+        return " ".join(["python -m bnn.train", *(["-m"] if "," in seeds else []), *words, f"seed={seeds}"])
