@@ -125,14 +125,19 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         raise
 
 
+def refuse_fresh(plan: Plan) -> None:
+    """Errors: ConfigError for `fresh` where there is nothing to forget."""
+    if plan.general.fresh:
+        raise ConfigError("fresh=true: only a study keeps trials that it could forget; write -m study=NAME beside it")
+
+
 def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
     if assigned := os.environ.get(TRIAL):
         return _trial(config, folder, number, Assignment.from_json(assigned))
-    if config.fresh:
-        raise ConfigError("fresh=true: only a study keeps trials that it could forget; write -m study=NAME beside it")
     from bnn.build import plan
 
     checked = plan(config, number)
+    refuse_fresh(checked)
     warning = None
     parent = os.environ.get(PARENT)
     if parent is None:  # a sweep of ours has said and settled all this before its first job

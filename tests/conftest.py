@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import bnn  # noqa: F401  (makes hydra_plugins importable)
+
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("MLFLOW_TRACKING_URI", None)

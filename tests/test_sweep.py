@@ -10,31 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
-
-QUICK = ["data=digits", "trainer.epochs=1", "trainer.evaluation_samples=2", "tracking.heatmaps=false", "device=cpu"]
-
-
-def bnn_train(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "BNN"))}
-    return subprocess.run(
-        [sys.executable, "-m", "bnn.train", *words],
-        cwd=folder,
-        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
-def client(folder: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
-
-
-def runs(folder: Path, kind: str, experiment: str = "bnn/digits") -> list:
-    store = client(folder)
-    found = store.search_runs([store.get_experiment_by_name(experiment).experiment_id], f"tags.`bnn.kind` = '{kind}'")
-    return sorted(found, key=lambda run: run.info.start_time)
+from command_line import QUICK, bnn_train, client, environment, runs
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +134,8 @@ def test_wrong_commands_are_answered_without_a_traceback(tmp_path: Path, words: 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupt_ends_cleanly_and_keeps_what_has_finished(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "bnn.train", "-m", *QUICK, "trainer.epochs=1,500"]
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "BNN"))}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=inherited, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     for line in process.stdout:

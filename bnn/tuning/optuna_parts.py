@@ -43,7 +43,7 @@ def _built(kinds: Mapping[str, Any], key: str, node: Mapping[str, Any], **ours: 
     name = options.pop("name", None)
     if name not in kinds:
         raise ConfigError(f"{key}.name: expected one of {', '.join(kinds)}; got {name!r}")
-    parameters = [p for p in inspect.signature(kinds[name].__init__).parameters if p not in ("self", *ours)]
+    parameters = [p for p in inspect.signature(kinds[name]).parameters if p not in ours]
     if unknown := sorted(set(options) - set(parameters)):
         raise ConfigError(f"{key}.{unknown[0]}: {name} has no such parameter (it has {', '.join(parameters) or 'none'})")
     try:

@@ -72,8 +72,8 @@ class StudySettings:
             )
         if len(self.metrics) > 1 and self.pruner.get("name") != "none":
             raise ConfigError(
-                "hydra.sweeper.pruner: a study of several metrics has no order by which to prune; write "
-                "hydra.sweeper.pruner.name=none"
+                "hydra/sweeper/pruner: a study of several metrics has no order by which to prune; write "
+                "hydra/sweeper/pruner=none"
             )
 
     @property

@@ -1,6 +1,7 @@
 """What the sweepers of this project share: a cell, how it is checked, one data set a sweep, and what a job is handed."""
 
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class ProjectSweeper(BasicSweeper):
             return self._sweep(arguments)
         except BnnError as error:
             raise SystemExit(f"error: {error}") from error
+        except KeyboardInterrupt:
+            raise SystemExit(128 + signal.SIGINT) from None
 
     def _sweep(self, arguments: list[str]) -> Any:
         raise NotImplementedError

@@ -19,7 +19,10 @@ class GridSweeper(ProjectSweeper):
     """Every combination of the choices on the command line and in `hydra.sweeper.params`."""
 
     def _sweep(self, arguments: list[str]) -> list[JobReturn]:
+        from bnn.job import refuse_fresh
+
         cells = self._distinct_cells(arguments)
+        refuse_fresh(cells[0].plan)
         if cells[0].plan.general.dry_run:
             from bnn.forecast import dry_run
 

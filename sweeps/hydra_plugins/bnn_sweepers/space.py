@@ -90,10 +90,10 @@ def _range(sweep: RangeSweep, log: bool) -> Any:
 
     if log:
         raise ValueError(f"a range has steps and no {LOG} scale; write tag({LOG},interval(low,high))")
-    start, stop, step = (Decimal(str(value)) for value in (sweep.start, sweep.stop, sweep.step))
-    count = math.ceil((stop - start) / step) if step else 0
+    count = len(list(sweep.range())) if sweep.step else 0  # Hydra's own count, which rounding moves for floats
     if count < 1:
         raise ValueError("expected a range that holds a number, got an empty one")
+    start, step = Decimal(str(sweep.start)), Decimal(str(sweep.step))
     low, high = sorted((start, start + (count - 1) * step))
     if all(isinstance(value, int) for value in (sweep.start, sweep.stop, sweep.step)):
         return IntDistribution(int(low), int(high), step=abs(int(step)))
