@@ -22,8 +22,8 @@ from bnn.paths import folder
 
 GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking")
 TOP = ("seed", "device", "dry_run", "fresh")
-FOR_RECIPES = ("law_of_estimator",)
-"""Keys that a recipe may add for its own interpolations."""
+RECIPE = "recipe"
+"""A key in which a recipe may hold what its own interpolations read."""
 NOT_RESULT = ("tracking", "dry_run", "fresh", "data.root", "data.offline_fallback", "trainer.progress")
 """Keys that say where and how a run is watched, and do not move its result."""
 
@@ -47,7 +47,7 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     `real`. Errors: ConfigError for a group that was removed or an interpolation that leads nowhere.
     """
     config = OmegaConf.create({k: v for k, v in OmegaConf.to_container(config).items() if k != "hydra"})  # type: ignore
-    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, *FOR_RECIPES}):
+    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, RECIPE}):
         raise ConfigError(f"{unknown[0]}: expected a key of {', '.join((*GROUPS, *TOP))}, or a key within one of the groups")
     for group in GROUPS:
         if not isinstance(config.get(group), DictConfig):

@@ -71,6 +71,20 @@ def test_the_wheel_finds_its_sweeper(wheel: Path) -> None:
     assert "2 runs, about" in run(wheel, "-m", "bnn.train", "-m", "data=digits", "placement=first,last", "dry_run=true")
 
 
+def test_the_wheel_finds_its_study_sweeper(wheel: Path) -> None:
+    words = ["-m", "study=anneal", "data=digits", "dry_run=true"]
+    assert "30 trials of 2 seeds" in run(wheel, "-m", "bnn.train", *words)
+
+
+def test_hydra_discovers_the_sweepers() -> None:
+    code = (
+        "import bnn\nfrom hydra.core.plugins import Plugins\nfrom hydra.plugins.sweeper import Sweeper\n"
+        "print(sorted(c.__name__ for c in Plugins.instance().discover(Sweeper)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "GridSweeper" in found and "StudySweeper" in found
+
+
 def test_the_console_script_is_declared(wheel: Path) -> None:
     (declared,) = wheel.glob("bnn-*.dist-info/entry_points.txt")
     assert "bnn-train = bnn.train:main" in declared.read_text()

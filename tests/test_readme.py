@@ -25,7 +25,7 @@ def test_the_example_of_a_network_of_ones_own_runs_and_learns(capsys: pytest.Cap
 
 def test_the_table_of_choices_is_that_of_conf() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README.read_text(), re.MULTILINE))
-    assert set(rows) == {*GROUPS, "experiment"}
+    assert set(rows) == {*GROUPS, "experiment", "study"}
     for group, cell in rows.items():
         assert set(re.findall(r"`(\w+)`", cell)) == {path.stem for path in (folder("conf") / group).glob("*.yaml")}, group
 

@@ -17,23 +17,26 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--uri", help="the tracking store (default: MLFLOW_TRACKING_URI, else mlflow.db in this folder)")
     made.add_argument("--out", type=Path, default=Path("outputs"), help="folder for table and figure (default: outputs)")
     made.add_argument("--export", action="store_true", help="also write the runs to sweeps/results as CSV")
+    made.add_argument("--against", metavar="FIELD=VALUE", help="also the differences to these rows, e.g. estimator=frozen")
+    made.add_argument("--margin", type=float, default=0.0, help="a difference that matters, in points of accuracy")
     made.add_argument("--readme", action="store_true", help="make the README's results anew from sweeps/results")
     made.add_argument("--check", action="store_true", help="with --readme: change nothing, fail if it is out of date")
     return made
 
 
-def report(experiment: str, uri: str | None, out: Path, export: bool) -> None:
+def report(experiment: str, uri: str | None, out: Path, export: bool, against: str | None, margin: float) -> None:
     """Print the report of an experiment, and write it with its figure to `out`, its rows to sweeps/results."""
     from bnn.report.rows import rows_of, write_csv
     from bnn.tracking.query import finished_runs
 
     rows = rows_of(finished_runs(uri, experiment), experiment)
+    from bnn.report.against import Reference
     from bnn.report.figure import figure, save
     from bnn.report.readme import results
     from bnn.report.table import section
 
     name = experiment.replace("/", "_")
-    text = section(rows, f"{name}.png")
+    text = section(rows, f"{name}.png", Reference.parse(against, margin) if against else None)
     print(text)
     out.mkdir(parents=True, exist_ok=True)
     written = [out / f"{name}.md", out / f"{name}.png"]
@@ -66,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if asked.readme:
             return readme(asked.check)
-        report(asked.experiment, asked.uri or os.environ.get("MLFLOW_TRACKING_URI"), asked.out, asked.export)
+        uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
+        report(asked.experiment, uri, asked.out, asked.export, asked.against, asked.margin)
     except BnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,7 @@
 """The README's results: sections between `<!-- results:NAME -->` and `<!-- /results:NAME -->`, made from sweeps/results
-alone. NAME.csv becomes a table with a picture beside the file; NAME.md is a page that a command printed, shown as it is."""
+alone. NAME.csv becomes a table with a picture beside the file; NAME.md is a page that a command printed, shown as it is.
+
+`<!-- results:NAME against FIELD=VALUE margin POINTS -->` adds the differences to a reference."""
 
 from __future__ import annotations
 
@@ -8,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bnn.paths import folder
+from bnn.report.against import Reference
 from bnn.report.rows import ReportError, read_csv
 from bnn.report.table import section
 
 RESULTS = Path("sweeps/results")
-_SECTION = re.compile(r"(<!-- results:(\S+) -->\n)(.*?)(<!-- /results:\2 -->)", re.DOTALL)
-_MARK = re.compile(r"<!-- /?results:(\S+) -->")
+_SECTION = re.compile(r"(<!-- results:(\S+)(?: against (\S+) margin (\S+))? -->\n)(.*?)(<!-- /results:\2 -->)", re.DOTALL)
+_MARK = re.compile(r"<!-- /?results:(\S+)[^\n]*? -->")
 
 
 def source_tree() -> Path:
@@ -32,20 +35,29 @@ def results() -> Path:
 def _sections(text: str) -> Iterator[re.Match[str]]:
     found = list(_SECTION.finditer(text))
     odd = [mark[1] for mark in _MARK.finditer(text) if not any(s.start() <= mark.start() < s.end() for s in found)]
-    nested = [section[2] for section in found if _MARK.search(section[3])]
+    nested = [section[2] for section in found if _MARK.search(section[5])]
     if odd or nested:
         name = (odd + nested)[0]
         raise ReportError(f"README.md: expected <!-- results:{name} --> and <!-- /results:{name} --> around one section")
     return iter(found)
 
 
-def _made(root: Path, name: str) -> str:
+def _made(root: Path, name: str, reference: Reference | None) -> str:
     """The text of a section. Errors: ReportError where neither NAME.md nor a readable NAME.csv is there."""
     printed = root / RESULTS / f"{name}.md"
     if printed.is_file():
         # its headings come to stand below the README's own
         return re.sub(r"^#", "###", printed.read_text(encoding="utf-8"), flags=re.MULTILINE).rstrip() + "\n"
-    return section(read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix())
+    return section(read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix(), reference)
+
+
+def _reference(found: re.Match[str]) -> Reference | None:
+    if found[3] is None:
+        return None
+    try:
+        return Reference.parse(found[3], float(found[4]))
+    except ValueError as error:
+        raise ReportError(f"README.md: results:{found[2]}: {error}") from error
 
 
 def regenerated(text: str, root: Path) -> str:
@@ -55,7 +67,7 @@ def regenerated(text: str, root: Path) -> str:
     """
     parts, end = [], 0
     for found in _sections(text):
-        parts += [text[end : found.start()], found[1], _made(root, found[2]), found[4]]
+        parts += [text[end : found.start()], found[1], _made(root, found[2], _reference(found)), found[6]]
         end = found.end()
     return "".join([*parts, text[end:]])
 
@@ -84,8 +96,8 @@ def outdated(root: Path) -> list[str]:
     without marked sections there are none. Errors: as `regenerated`."""
     path = root / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    made = [(found[2], found[3]) for found in _sections(regenerated(text, root))]
-    there = [found[3] for found in _sections(text)]
+    made = [(found[2], found[5]) for found in _sections(regenerated(text, root))]
+    there = [found[5] for found in _sections(text)]
     return [
         name
         for (name, should), is_ in zip(made, there, strict=True)

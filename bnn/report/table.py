@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bnn.report.against import Reference, against
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
@@ -95,6 +96,9 @@ def caption(rows: Sequence[Row]) -> str:
     return "\n\n".join([*filter(None, said), f"```bash\n{commands}\n```"])
 
 
-def section(rows: Sequence[Row], picture: str) -> str:
-    """The whole report of an experiment, with the picture at the address `picture`."""
-    return f"![test error by configuration]({picture})\n\n{table(rows)}\n\n{caption(rows)}\n"
+def section(rows: Sequence[Row], picture: str, reference: Reference | None = None) -> str:
+    """The whole report of an experiment, with the picture at the address `picture`, and the differences to a reference."""
+    parts = [f"![test error by configuration]({picture})", table(rows)]
+    if reference is not None:
+        parts.append(against(rows, reference))
+    return "\n\n".join([*parts, f"{caption(rows)}\n"])

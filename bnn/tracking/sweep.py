@@ -97,7 +97,7 @@ def close_study(
         rows = ()  # MLflow appends to a table that is there
     _describe(client, parent, description, rows)
     for name, picture in pictures:
-        client.log_figure(parent, picture, f"figures/{name}.png")
+        client.log_figure(parent, picture, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight", "dpi": 110})
     if status == "RUNNING":
         client.update_run(parent, status=status)
     else:

@@ -131,13 +131,21 @@ def pictures(study: Study, metrics: Sequence[str]) -> Iterator[tuple[str, Figure
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         return
+    makers: dict[str, Any]
     if len(metrics) > 1:
         makers = {"pareto_front": partial(plots.plot_pareto_front, study, target_names=list(metrics))}
     else:
-        names = ["optimization_history", "slice", "parallel_coordinate"]
-        if any(len({str(t.params.get(key)) for t in complete}) > 1 for key in complete[0].params):
-            names.append("param_importances")
-        makers = {name: partial(getattr(plots, f"plot_{name}"), study, target_name=metrics[0]) for name in names}
+        shared = [key for key in complete[0].params if all(key in trial.params for trial in complete)]
+        makers = {
+            "optimization_history": partial(plots.plot_optimization_history, study, target_name=metrics[0]),
+            "slice": partial(plots.plot_slice, study, target_name=metrics[0]),
+        }
+        if shared:  # a line across all axes needs a trial that has them all
+            makers["parallel_coordinate"] = partial(
+                plots.plot_parallel_coordinate, study, params=shared, target_name=metrics[0]
+            )
+        if any(len({str(trial.params[key]) for trial in complete}) > 1 for key in shared):
+            makers["param_importances"] = partial(plots.plot_param_importances, study, target_name=metrics[0])
     for name, make in makers.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,0 +1,137 @@
+"""Every configuration against a reference of its own neuron and placement, paired by seed: does a choice pay, and how much?
+
+A question is settled beforehand by the number of seeds and a margin: a difference that matters, in points of accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bnn.report.configurations import Configuration, configurations, varying
+from bnn.report.rows import ReportError, Row
+from bnn.tables import markdown
+
+LEVEL = 0.95
+FIELDS = ("estimator", "anneal", "neuron", "placement", "law", "norm", "precision", "optimizer", "model")
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`field=value` names the reference configurations; `margin` is in points of accuracy."""
+
+    field: str
+    value: str
+    margin: float
+
+    @staticmethod
+    def parse(words: str, margin: float) -> Reference:
+        """Errors: ReportError for anything but FIELD=VALUE with a field that rows have, or a negative margin."""
+        found = re.fullmatch(r"(\w+)=(.+)", words)
+        if found is None or found[1] not in FIELDS:
+            raise ReportError(f"against: expected FIELD=VALUE with a field of {', '.join(FIELDS)}; got {words!r}")
+        if not (margin >= 0 and math.isfinite(margin)):
+            raise ReportError(f"margin: expected points of accuracy, 0 or more, got {margin}")
+        return Reference(found[1], found[2], margin)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval, low to high (Student's t over n values)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: Sequence[float]) -> Interval | None:
+    """mean ± t(n - 1) · s / √n; None for fewer than two values."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None
+    mean = statistics.fmean(values)
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def verdict(difference: Interval | None, margin: float) -> str:
+    """What an interval of differences says, given a margin that was fixed beforehand."""
+    if difference is None:
+        return "too few seeds"
+    if -margin <= difference.low and difference.high <= margin:
+        return f"equal within {margin:g}"
+    for low, word in ((difference.low, "better"), (-difference.high, "worse")):
+        if low > margin:
+            return f"{word} by more than {margin:g}" if margin else word
+        if low > 0:
+            return word
+    return "undecided"
+
+
+def _shown(value: Interval | None, sign: str = "") -> str:
+    return MISSING if value is None else f"{value.mean:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
+
+
+def _references(found: Sequence[Configuration], reference: Reference) -> dict[tuple[str, ...], Configuration]:
+    chosen = [c for c in found if getattr(c.first, reference.field) == reference.value]
+    if not chosen:
+        there = sorted({getattr(c.first, reference.field) for c in found})
+        raise ReportError(
+            f"against {reference.field}={reference.value}: no such rows; {reference.field} is {', '.join(there)}"
+        )
+    by_peers: dict[tuple[str, ...], Configuration] = {}
+    for c in chosen:
+        if _peers(c.first, reference) in by_peers:
+            raise ReportError(
+                f"against {reference.field}={reference.value}: several configurations of {c.first.neuron} · "
+                f"{c.first.placement} are that; expected one"
+            )
+        by_peers[_peers(c.first, reference)] = c
+    return by_peers
+
+
+def _peers(row: Row, reference: Reference) -> tuple[str, ...]:
+    """What a configuration and its reference have in common."""
+    fields = [field for field in ("neuron", "placement", "estimator_title") if not field.startswith(reference.field)]
+    return tuple(getattr(row, field) for field in fields)
+
+
+def against(rows: Sequence[Row], reference: Reference) -> str:
+    """A Markdown table: accuracy with its interval, the difference to the reference over common seeds, and the verdict.
+
+    Errors: ReportError as `configurations`, and where no or several configurations are the reference.
+    """
+    found = configurations(rows)
+    references = _references(found, reference)
+    shown = [c for c in found if _peers(c.first, reference) in references]
+    columns = {
+        "neuron": [c.first.neuron for c in shown],
+        "estimator": [c.first.estimator_title for c in shown],
+        "placement": [c.first.placement for c in shown],
+        **varying(shown),
+        "test accuracy (%)": [],
+        "difference (points)": [],
+        "verdict": [],
+    }
+    for c in shown:
+        base = references[_peers(c.first, reference)]
+        columns["test accuracy (%)"].append(_shown(interval([100 * row.test_accuracy for row in c.rows])))
+        difference = None if c is base else interval(_differences(c, base))
+        columns["difference (points)"].append("reference" if c is base else _shown(difference, "+"))
+        columns["verdict"].append(MISSING if c is base else verdict(difference, reference.margin))
+    margin = f", margin {reference.margin:g} points" if reference.margin else ""
+    note = (
+        f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets 95 % intervals (Student's t over "
+        "seeds, without correction for the number of comparisons)."
+    )
+    return f"{markdown(list(columns), list(zip(*columns.values(), strict=True)))}\n\n{note}"
+
+
+def _differences(c: Configuration, base: Configuration) -> list[float]:
+    theirs = {row.seed: row.test_accuracy for row in base.rows}
+    return [100 * (row.test_accuracy - theirs[row.seed]) for row in c.rows if row.seed in theirs]

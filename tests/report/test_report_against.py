@@ -1,0 +1,85 @@
+"""Paired differences: the interval, the verdict, and which rows are compared."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bnn.report.against import Interval, Reference, against, interval, verdict
+from bnn.report.rows import ReportError
+
+FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}
+
+
+def test_the_interval_is_students() -> None:
+    """n = 4: t = 3.182446 (tables), s = 1.290994."""
+    found = interval([1.0, 2.0, 3.0, 4.0])
+    assert found is not None and found.mean == 2.5
+    assert found.high - 2.5 == pytest.approx(3.182446 * 1.290994 / 2, rel=1e-6) == pytest.approx(2.5 - found.low)
+    assert interval([1.0]) is None
+
+
+@pytest.mark.parametrize(
+    "low, high, margin, word",
+    [
+        (0.2, 0.4, 0.1, "better by more than 0.1"),
+        (0.05, 0.4, 0.1, "better"),
+        (-0.4, -0.2, 0.1, "worse by more than 0.1"),
+        (-0.4, -0.05, 0.1, "worse"),
+        (-0.05, 0.09, 0.1, "equal within 0.1"),
+        (0.01, 0.09, 0.1, "equal within 0.1"),
+        (-0.05, 0.3, 0.1, "undecided"),
+        (0.2, 0.4, 0.0, "better"),
+        (-0.1, 0.1, 0.0, "undecided"),
+    ],
+)
+def test_a_verdict_follows_from_interval_and_margin(low: float, high: float, margin: float, word: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high), margin) == word
+
+
+def test_pairing_takes_out_what_seeds_have_in_common(row) -> None:
+    """Seeds differ by whole points, the two estimators by 0.2 on each: unpaired nothing could be told."""
+    rows = [row(0.95 + 0.01 * seed, seed=seed, **FROZEN) for seed in range(4)]
+    rows += [row(0.952 + 0.01 * seed + 1e-5 * (-1) ** seed, seed=seed) for seed in range(4)]
+    text = against(rows, Reference.parse("estimator=frozen", 0.1))
+    assert "+0.20 [" in text and "better by more than 0.1" in text and "margin 0.1 points" in text
+    assert text.count("reference") == 1
+
+
+def test_only_common_seeds_are_compared(row) -> None:
+    rows = [row(0.9, seed=0, **FROZEN), row(0.9, seed=1, **FROZEN), row(0.93, seed=1), row(0.99, seed=2)]
+    assert "too few seeds" in against(rows, Reference.parse("estimator=frozen", 0))
+    rows.append(row(0.95, seed=0))
+    assert "+4.00 [" in against(rows, Reference.parse("estimator=frozen", 0))
+
+
+def test_a_configuration_meets_the_reference_of_its_own_neuron_and_placement(row) -> None:
+    rows = [
+        row(base + gain + 1e-4 * seed, seed=seed, neuron=neuron, placement=placement, **kind)
+        for neuron, base in (("stochastic", 0.8), ("deterministic", 0.9))
+        for placement, gain in (("first", 0.01), ("last", 0.03))
+        for kind in (FROZEN, {})
+        for seed in (0, 1)
+    ]
+    assert against(rows, Reference.parse("estimator=frozen", 0)).count("+0.00 [") == 4
+
+
+@pytest.mark.parametrize("words", ["frozen", "colour=red", "estimator=", "seed=0"])
+def test_a_reference_is_a_field_and_a_value(words: str) -> None:
+    with pytest.raises(ReportError, match=r"FIELD=VALUE"):
+        Reference.parse(words, 0.1)
+
+
+def test_a_margin_is_not_negative() -> None:
+    for margin in (-0.1, math.inf, math.nan):
+        with pytest.raises(ReportError, match="margin"):
+            Reference.parse("estimator=st", margin)
+
+
+def test_a_reference_that_is_not_there_or_not_one_is_refused(row) -> None:
+    with pytest.raises(ReportError, match=r"estimator=none.*st"):
+        against([row(seed=0), row(seed=1)], Reference.parse("estimator=none", 0))
+    two = [row(seed=0), row(seed=0, settings="data.limit=5; neuron.rescale_gradient=False; optimizer.momentum=0.9")]
+    with pytest.raises(ReportError, match="several"):
+        against(two, Reference.parse("estimator=st", 0))
