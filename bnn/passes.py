@@ -53,7 +53,7 @@ def replicated(draw: Draw, replicas: int) -> Draw:
     def ask(site: Site) -> Tensor:
         nonlocal forked
         if not forked and replicas > 1:
-            site = dataclasses.replace(site, a=site.a.repeat(replicas, *[1] * (site.a.dim() - 1)))
+            site = dataclasses.replace(site, a=torch.cat([site.a] * replicas))  # `repeat` would lose the memory layout
         forked = True
         return draw(site)
 

@@ -80,6 +80,19 @@ def test_every_neuron_has_its_yaml() -> None:
     assert set(Neuron.registry) == {path.stem for path in (folder("conf") / "neuron").glob("*.yaml")}
 
 
+def test_the_score_has_the_gradient_of_log_prob() -> None:
+    """And only that: its value is another."""
+    for law in (law() for law in NoiseLaw.registry.values() if law.full_support):
+        for bit in (0.0, 1.0):
+            a = X.clone().requires_grad_()
+            site = Site(a, law, Site.sample)
+            bits = torch.full_like(X, bit)
+            (expected,) = torch.autograd.grad(site.log_prob(bits).sum(), a)
+            (found,) = torch.autograd.grad(site.score(bits).sum(), a)
+            torch.testing.assert_close(found, expected)
+            assert expected.abs().min() > 0
+
+
 def test_log_prob_is_that_of_the_bits() -> None:
     for name, law in NoiseLaw.registry.items():
         if law.full_support:

@@ -40,9 +40,9 @@ class Reinforce(Estimator):
         loss = base.loss.detach()  # cuts nothing the estimate needs: the pathwise term is base.loss itself, below
         score = base.loss.new_zeros(())
         for site, bits in zip(base.sites, base.bits, strict=True):
-            log_q = site.log_prob(bits).unflatten(0, loss.shape)
-            credit = over_units(loss, log_q) - _aligned(self.baseline(site.index, loss), log_q)
-            score = score + (credit * log_q).sum() / loss.numel()
+            units = site.score(bits).unflatten(0, loss.shape)
+            credit = over_units(loss, units) - _aligned(self.baseline(site.index, loss), units)
+            score = score + (credit * units).sum() / loss.numel()
         self.baseline.update(base)
         return base.loss.mean() + (score - score.detach())
 

@@ -72,6 +72,6 @@ def test_frozen_sends_exactly_nothing_below_the_highest_binary_layer(neuron: str
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_without_the_score_term_the_layers_below_stay(placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control of the first test: what it asserts of REINFORCE is false once log q is not used."""
-    monkeypatch.setattr(Site, "log_prob", lambda site, bits: torch.zeros_like(bits))
+    monkeypatch.setattr(Site, "score", lambda site, bits: torch.zeros_like(bits))
     moved, below = one_step(f"placement={placement}", "estimator=reinforce")
     assert all(moved[layer] == (0.0, 0.0) for layer in below)
