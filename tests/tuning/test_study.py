@@ -121,6 +121,20 @@ def test_the_best_is_given_as_a_command_that_makes_it_again(annealed) -> None:
     assert again.digest == run.data.tags["bnn.digest"]
 
 
+def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> None:
+    """Here schedule, samples and estimator come from a recipe's interpolations, not from choices."""
+    for recipe in (["experiment=annealing", "recipe.arm=geometric_gs"], ["experiment=reinforce_tuned", "placement=last"]):
+        words = [*recipe, "study=learning_rate", "estimator=reinforce" if "last" in recipe[1] else "estimator=st", *QUICK]
+        result = bnn_train(tmp_path, "-m", *words, "neuron=deterministic", "hydra.sweeper.n_trials=1", "trainer.epochs=1")
+        assert result.returncode == 0, result.stderr
+        (line,) = [line for line in result.stdout.splitlines() if line.startswith("    python -m bnn.train")]
+        assert "recipe" not in line and "experiment" not in line
+        again = plan(compose(shlex.split(line)[3:]))
+        name = next(n for n in optuna.get_all_study_names(open_storage(str(tmp_path / "optuna.journal"))) if recipe[0] in n)
+        run = client(tmp_path).get_run(study(tmp_path, name).best_trial.user_attrs["runs"][0])
+        assert again.digest == run.data.tags["bnn.digest"]
+
+
 def test_the_same_command_goes_on_and_a_changed_space_is_refused(annealed) -> None:
     folder, _first = annealed
     words = ["study=anneal", "estimator=st", "placement=both", *QUICK, *EAGER]

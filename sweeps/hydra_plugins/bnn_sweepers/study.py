@@ -237,7 +237,7 @@ class StudySweeper(ProjectSweeper):
         """A command line that trains the configuration of `cell` on the trial's seeds, whatever the study file says."""
         assert self.hydra_context is not None
         from bnn.build import plan
-        from bnn.config import NOT_RESULT, flat, override_word
+        from bnn.config import GROUPS, NOT_RESULT, flat, override_word
 
         loader = self.hydra_context.config_loader
         words: list[str] = []
@@ -245,11 +245,14 @@ class StudySweeper(ProjectSweeper):
         def composed() -> DictConfig:
             return loader.load_configuration("train", words, run_mode=RunMode.RUN)
 
-        standard = composed().hydra.runtime.choices
+        mine, standard = flat(dict(cell.plan.config)), composed()
         for group, choice in cell.config.hydra.runtime.choices.items():
-            if not group.startswith("hydra/") and group not in ("study", "experiment") and choice != standard.get(group):
-                words.append(f"{group}={choice}")
-        mine, theirs = flat(dict(cell.plan.config)), flat(dict(plan(composed()).config))
+            name = mine.get(f"{group.replace('/', '.')}.name", choice)  # a recipe may write the name, not choose the file
+            chosen = name if name in loader.get_group_options(group) else choice
+            known = group.split("/")[0] in GROUPS
+            if known and chosen != standard.hydra.runtime.choices.get(group):
+                words.append(f"{group}={chosen}")
+        theirs = flat(dict(plan(composed()).config))
         for key, value in mine.items():
             apart = ("seed", "device", *NOT_RESULT)
             told = any(key == part or key.startswith(f"{part}.") for part in apart)
