@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -45,16 +45,17 @@ def _normalised_apart(samples: int, base: bool) -> Iterator[None]:
         _replication.reset(token)
 
 
-def replicated(draw: Draw, replicas: int) -> Draw:
-    """`draw` for one pass in which the samples fork into `replicas` at the first binary layer: what lies below it is
-    deterministic and computed once."""
-    forked = False
+def replicated(draw: Draw, forks: Sequence[int]) -> Draw:
+    """`draw` for one pass in which the samples fork at each binary layer into the number that `forks` has for it, counted
+    from the input; layers beyond have 1. What lies below a fork is computed once."""
+    met = 0
 
     def ask(site: Site) -> Tensor:
-        nonlocal forked
-        if not forked and replicas > 1:
-            site = dataclasses.replace(site, a=torch.cat([site.a] * replicas))  # `repeat` would lose the memory layout
-        forked = True
+        nonlocal met
+        fork = forks[met] if met < len(forks) else 1
+        met += 1
+        if fork > 1:
+            site = dataclasses.replace(site, a=torch.cat([site.a] * fork))  # `repeat` would lose the memory layout
         return draw(site)
 
     return ask
@@ -68,7 +69,8 @@ AROUND = (
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass left: `loss` is [replicas, samples], never reduced; sites and bits are [replicas · samples, *units]."""
+    """What one pass left: `loss` is [replicas, samples], never reduced; sites and bits are [replicas · samples, *units],
+    with the replicas that there were at that layer. A later fork's are outermost: [last fork, …, first fork, samples]."""
 
     loss: Tensor
     sites: tuple[Site, ...]
@@ -94,10 +96,9 @@ class Run:
         self._base = True
         self._scores: Tensor | None = None
 
-    def __call__(self, draw: Draw, replicas: int = 1) -> Pass:
-        """One pass in which every binary layer draws by `draw`, `replicas` times independently.
-
-        A network without binary layers has one replica.
+    def __call__(self, draw: Draw, forks: Sequence[int] = ()) -> Pass:
+        """One pass in which every binary layer draws by `draw`; at the i-th the samples fork into `forks[i]` replicas, each
+        with draws of its own from there on. A network without binary layers has one replica.
         """
         samples = len(self.inputs)
         sites: list[Site] = []
@@ -110,9 +111,9 @@ class Run:
 
         with _normalised_apart(samples, self._base):
             try:
-                scores = self.model(self.inputs, replicated(ask, replicas))
+                scores = self.model(self.inputs, replicated(ask, forks))
             except RuntimeError as error:
-                if replicas > 1:
+                if max(forks, default=1) > 1:
                     error.add_note(AROUND)
                 raise
         if self._base:

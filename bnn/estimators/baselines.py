@@ -24,15 +24,18 @@ class Baseline(nn.Module, ABC):
     """What the losses of a pass are compared with."""
 
     registry: ClassVar[Registry[Baseline]] = Registry("estimator.baseline.name")
-    samples: int = 1
-    """Independent samples of the whole network that the baseline needs in one step (K)."""
+
+    def forks(self, sites: int) -> list[int]:
+        """Replicas that the baseline needs at each of `sites` binary layers, from the input."""
+        return [1] * sites
 
     def bind(self, sites: Sequence[Site]) -> None:
         """Begin anew, with state for these binary layers."""
 
     @abstractmethod
     def forward(self, site: int, loss: Tensor) -> Tensor:
-        """The baseline of binary layer `site` for `loss` [K, samples]: broadcasts against [K, samples, *units]."""
+        """The baseline of binary layer `site` for `loss` [K, samples], the losses of its K draws: broadcasts against
+        [K, samples, *units]."""
 
     def update(self, latest: Pass) -> None:
         """Take in a pass whose credits have been computed already."""
@@ -113,6 +116,18 @@ class MinimumVariance(Baseline):
             self.get_buffer(f"denominator_{site.index}").lerp_(square.mean((0, 1)), 1 - self.decay)
 
 
+def _at_least(least: int, why: str, **values: int) -> None:
+    for key, value in values.items():
+        if value < least:
+            raise ConfigError(f"estimator.baseline.{key}: {why}, expected at least {least}, got {value}")
+
+
+def _mean_of_others(loss: Tensor, draws: int) -> Tensor:
+    """The mean over the other draws, of `loss` [draws · below, samples], whose latest fork is outermost."""
+    peers = loss.view(draws, -1, loss.shape[-1])
+    return ((peers.sum(0, keepdim=True) - peers) / (draws - 1)).view_as(loss)
+
+
 @Baseline.registry.add("leave_one_out")
 class LeaveOneOut(Baseline):
     """B_k = the mean loss of the same sample under the other K - 1 draws (Kool, van Hoof & Welling 2019).
@@ -122,11 +137,33 @@ class LeaveOneOut(Baseline):
 
     def __init__(self, *, samples: int) -> None:
         super().__init__()
-        if samples < 2:
-            raise ConfigError(
-                f"estimator.baseline.samples: leave_one_out compares samples, expected at least 2, got {samples}"
-            )
+        _at_least(2, "leave_one_out compares samples", samples=samples)
         self.samples = samples
 
+    def forks(self, sites: int) -> list[int]:
+        return [self.samples, *[1] * (sites - 1)]
+
     def forward(self, site: int, loss: Tensor) -> Tensor:
-        return (loss.sum(0, keepdim=True) - loss) / (self.samples - 1)
+        return _mean_of_others(loss, self.samples)
+
+
+@Baseline.registry.add("nested_leave_one_out")
+class NestedLeaveOneOut(Baseline):
+    """Leave-one-out, layer by layer: K draws of the first binary layer, and M of each further one for each draw below it.
+
+    A draw is compared with the others of its layer that share what lies below, so that the noise of the layers below is not
+    in its credit; its own loss is the mean over what was drawn above it. Unbiased, since each baseline is independent of its
+    draw given the layers below. K · M^(layers - 1) losses a step; what lies below the last fork is computed less often.
+    Errors: ConfigError for samples < 2 or nested < 2.
+    """
+
+    def __init__(self, *, samples: int, nested: int) -> None:
+        super().__init__()
+        _at_least(2, "nested_leave_one_out compares draws", samples=samples, nested=nested)
+        self.samples, self.nested = samples, nested
+
+    def forks(self, sites: int) -> list[int]:
+        return [self.samples, *[self.nested] * (sites - 1)]
+
+    def forward(self, site: int, loss: Tensor) -> Tensor:
+        return _mean_of_others(loss, self.nested if site else self.samples)

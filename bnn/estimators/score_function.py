@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -28,21 +29,25 @@ class Reinforce(Estimator):
     def __init__(self, *, baseline: Baseline) -> None:
         super().__init__()
         self.baseline = baseline
+        self._sites = 1
 
     def bind(self, sites: Sequence[Site]) -> None:
+        self._sites = len(sites)
         self.baseline.bind(sites)
 
     def passes(self, sites: int) -> int:
-        return self.baseline.samples
+        return math.prod(self.baseline.forks(sites))
 
     def surrogate(self, run: Run) -> Tensor:
-        base = run(Site.sample, replicas=self.baseline.samples)
+        base = run(Site.sample, self.baseline.forks(self._sites))
         loss = base.loss.detach()  # cuts nothing the estimate needs: the pathwise term is base.loss itself, below
         score = base.loss.new_zeros(())
         for site, bits in zip(base.sites, base.bits, strict=True):
-            units = site.score(bits).unflatten(0, loss.shape)
-            credit = over_units(loss, units) - _aligned(self.baseline(site.index, loss), units)
-            score = score + (credit * units).sum() / loss.numel()
+            # the loss of a draw: the mean over what was drawn above it
+            mine = loss.view(-1, len(bits) // loss.shape[1], loss.shape[1]).mean(0)
+            units = site.score(bits).unflatten(0, mine.shape)
+            credit = over_units(mine, units) - _aligned(self.baseline(site.index, mine), units)
+            score = score + (credit * units).sum() / mine.numel()
         self.baseline.update(base)
         return base.loss.mean() + (score - score.detach())
 

@@ -39,7 +39,7 @@ class Enumeration(Estimator):
             block = blocks[site.index].to(site.a).repeat_interleave(len(run.inputs), 0)
             return block.view_as(site.a)
 
-        base = run(draw, replicas=len(configurations))
+        base = run(draw, [len(configurations)])
         q = torch.ones_like(base.loss)
         for site, bits in zip(base.sites, base.bits, strict=True):
             q = q * torch.where(bits > 0, site.p, 1 - site.p).flatten(1).prod(1).view_as(q)

@@ -42,7 +42,7 @@ def seeded_noise(seed: int, device: torch.device) -> Noise:
 @torch.no_grad()
 def probabilities(model: nn.Module, images: Tensor, draw: Draw, samples: int = 1) -> Tensor:
     """Class probabilities [n, classes] in float64, averaged over `samples` draws."""
-    p = F.softmax(model(images, replicated(draw, samples)).double(), dim=1)
+    p = F.softmax(model(images, replicated(draw, [samples])).double(), dim=1)
     return p.view(-1, len(images), p.shape[1]).mean(0)
 
 

@@ -29,6 +29,7 @@ BASELINES = {
     "moving_average": {"decay": 0.5},
     "min_variance": {"decay": 0.5},
     "leave_one_out": {"samples": 2},
+    "nested_leave_one_out": {"samples": 2, "nested": 2},
 }
 CONTRACTS = {
     "none": [{}],
@@ -66,7 +67,7 @@ def gradient(model: Toy, estimator: Estimator, run: Run) -> list[Tensor]:
 def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1) -> list[Tensor]:
     """E over the bits of the estimate, by forcing each configuration through a copy of the estimator."""
     inputs, targets = batch(samples)
-    units = sum(site.a.numel() for site in sites_of(model, inputs)) * estimator.passes(len(model.neurons))
+    units = numbers_asked_for(model, estimator, Run(model, inputs, targets, loss))
     total = [torch.zeros_like(p) for p in model.parameters()]
     mass = 0.0
     for bits in itertools.product((0, 1), repeat=units):
@@ -81,6 +82,20 @@ def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1
     return total
 
 
+def numbers_asked_for(model: Toy, estimator: Estimator, run: Run) -> int:
+    """How many bits one estimate draws."""
+    asked = 0
+
+    def count(like: Tensor) -> Tensor:
+        nonlocal asked
+        asked += like.numel()
+        return torch.rand_like(like)
+
+    run.noise = count
+    gradient(model, copy.deepcopy(estimator), run)
+    return asked
+
+
 def _record_probability(run: Run, seen: list[float]) -> Run:
     """The run, noting q(bits) of every site it meets."""
     call = run.__call__
@@ -88,8 +103,8 @@ def _record_probability(run: Run, seen: list[float]) -> Run:
     class Recorded:
         inputs, model, targets, loss, noise = run.inputs, run.model, run.targets, run.loss, run.noise
 
-        def __call__(self, draw, replicas=1):
-            result = call(draw, replicas)
+        def __call__(self, draw, forks=()):
+            result = call(draw, forks)
             for site, bits in zip(result.sites, result.bits, strict=True):
                 seen.append(float(torch.where(bits > 0, site.p, 1 - site.p).detach().prod()))
             return result
@@ -160,7 +175,8 @@ def test_a_neighbours_credit_is_caught() -> None:
 class SeesItself(Baseline):
     """Mutant: the mean over all samples, the credited one included."""
 
-    samples = 2
+    def forks(self, sites: int) -> list[int]:
+        return [2] + [1] * (sites - 1)
 
     def forward(self, site: int, loss: Tensor) -> Tensor:
         return loss.mean(0, keepdim=True)
@@ -249,22 +265,29 @@ def test_value_is_the_mean_loss_of_the_base_pass(config: dict) -> None:
     assert value.item() == pytest.approx(losses[0].mean().item(), rel=1e-12)
 
 
-def spread(baseline: str | dict, runs: int) -> float:
-    """Total variance of the lowest layer's gradient, averaged over `runs` steps, from 400 repetitions of a fixed seed."""
-    model, generator = Toy((3,)), torch.Generator().manual_seed(0)
+def spread(baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), layer: int = 0) -> float:
+    """Total variance of a layer's weight gradient, averaged over `runs` steps, from 400 repetitions of a fixed seed."""
+    model, generator = Toy(widths), torch.Generator().manual_seed(0)
     estimator = Estimator.registry.build({"name": "reinforce", "baseline": baseline})
+    estimator.bind(sites_of(model, batch(1)[0]))
 
     def estimate() -> Tensor:
         run = Run(
             model, *batch(1), lambda s, t: tangled(s, t) + 5, lambda u: torch.empty_like(u).uniform_(generator=generator)
         )
-        return gradient(model, estimator, run)[0]
+        return gradient(model, estimator, run)[2 * layer]
 
     return float(torch.stack([sum(estimate() for _ in range(runs)) / runs for _ in range(400)]).var(0).sum())  # type: ignore
 
 
 def test_leave_one_out_reduces_the_variance_of_plain_reinforce_at_equal_passes() -> None:
     assert spread({"name": "leave_one_out", "samples": 4}, runs=1) < spread("none", runs=4) / 4
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_nesting_reduces_the_variance_of_leave_one_out_in_every_layer(layer: int) -> None:
+    plain, nested = {"name": "leave_one_out", "samples": 4}, {"name": "nested_leave_one_out", "samples": 4, "nested": 4}
+    assert spread(nested, 1, (3, 3), layer) < spread(plain, 1, (3, 3), layer) * (0.9, 0.5)[layer]
 
 
 def test_every_estimator_and_baseline_has_its_three_places() -> None:
