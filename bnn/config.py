@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -67,9 +69,35 @@ def canonical(config: DictConfig) -> dict[str, Any]:
 
 
 def override_word(key: str, value: Any) -> str:
-    """The override that sets a leaf to `value`, as a shell takes it: `optimizer.lr=0.1`, `placement.layers=[0,-1]`."""
-    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-    return f"{key}={text}" if re.fullmatch(r"[\w.+\-\[\],]*", text) else f"'{key}=\"{text}\"'"
+    """The override that sets a leaf to `value`, as a shell takes it: `optimizer.lr=0.1`, `'placement.layers=[0,-1]'`."""
+    return shlex.quote(f"{key}={in_grammar(value)}")
+
+
+def in_grammar(value: Any) -> str:
+    """`value` in Hydra's override grammar, which reads it back as it is."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return value if _reads_back(value) else quoted(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{in_grammar(k)}:{in_grammar(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ",".join(map(in_grammar, value)) + "]"
+    return repr(value)
+
+
+def _reads_back(text: str) -> bool:
+    try:
+        override = OverridesParser.create().parse_override(f"key={text}")
+    except HydraException:
+        return False
+    return not override.is_sweep_override() and "${" not in text and override.value() == text
+
+
+def quoted(text: str) -> str:
+    """`text` as a quoted string of Hydra's override grammar, without interpolation."""
+    text = re.sub(r"(\\+)(?='|$)", r"\1\1", text)  # a backslash is itself, but before a quote
+    return "'" + text.replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -133,7 +133,7 @@ def refuse_fresh(plan: Plan) -> None:
 
 def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
     if assigned := os.environ.get(TRIAL):
-        return _trial(config, folder, number, Assignment.from_json(assigned))
+        return _trial(config, folder, Assignment.from_json(assigned))
     from bnn.build import plan
 
     checked = plan(config, number)
@@ -162,10 +162,10 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
     return asdict(summary)
 
 
-def _trial(config: DictConfig, folder: Path, number: int, assignment: Assignment) -> dict[str, Any]:
+def _trial(config: DictConfig, folder: Path, assignment: Assignment) -> dict[str, Any]:
     from bnn.tuning.trial import run_trial
 
     shown = " ".join(f"{key}={value}" for key, value in assignment.params.items())
     tags = {"trial": str(assignment.number), "study": assignment.study, "trial_params": shown}
     train = partial(train_seed, parent=os.environ.get(PARENT), tags=tags)
-    return run_trial(config, folder, number, assignment, train)
+    return run_trial(config, folder, assignment, train)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from bnn.build import pick_device, plan
-from bnn.config import GROUPS, canonical, compose, differing_keys, digest, estimator_title, flat, run_title
+from bnn.config import (
+    GROUPS,
+    canonical,
+    compose,
+    differing_keys,
+    digest,
+    estimator_title,
+    flat,
+    override_word,
+    run_title,
+)
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
@@ -191,3 +203,17 @@ def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
     defaults = OmegaConf.load(folder("conf") / "train.yaml").defaults
     words = [item if isinstance(item, str) else str(next(iter(item))) for item in defaults]
     assert words.index("experiment") > words.index("_self_")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0.1, 1e-05, 3, True, None, "logistic", "a,b", "null", "true", "5", "1e3", "it's", 'say "so"', "a b", "${x}", "",
+     [0, -1], ["a", "b,c"], {"name": "x", "k": 1.5}, "back\\slash", "a:b", "path/to.x"],
+    ids=repr,
+)  # fmt: skip
+def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> None:
+    (word,) = shlex.split(override_word("key", value))
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert not override.is_sweep_override() and override.key_or_group == "key"
+    read = OmegaConf.to_container(OmegaConf.create({"key": override.value()}), resolve=True)["key"]
+    assert read == value and type(read) is type(value)

@@ -34,7 +34,7 @@ EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "tes
 
 class MlflowRun:
     """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED; one that was pruned
-    is KILLED and says so. The checkpoint in `folder` goes with it, whichever way it ends.
+    is KILLED and says so. The checkpoint in `folder` goes with it, whichever way it ends, but not with a pruned one.
 
     trial: tags of a trial of a study, which then is of another kind than a run that reads the test set.
     """

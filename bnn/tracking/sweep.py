@@ -57,7 +57,12 @@ def close_parent(store: Store, parent: str, table: str, status: str, rows: Seque
 def _describe(client: MlflowClient, parent: str, table: str, rows: Sequence[dict[str, str]]) -> None:
     client.set_tag(parent, "mlflow.note.content", f"{table}\n\n`{facts.command()}`")
     client.log_text(parent, table, "table.md")
-    if rows:
+    if not rows:
+        return
+    if any(item.path == "table.json" for item in client.list_artifacts(parent)):  # log_table would append to it
+        data = [[str(row.get(key)) for key in rows[0]] for row in rows]
+        client.log_dict(parent, {"columns": list(rows[0]), "data": data}, "table.json")
+    else:
         columns = {key: [str(row.get(key)) for row in rows] for key in rows[0]}
         client.log_table(parent, columns, "table.json")
 
@@ -80,25 +85,39 @@ def reopen(store: Store, parent: str) -> None:
     MlflowClient(store.uri).update_run(parent, status="RUNNING")
 
 
-def close_study(
-    store: Store,
-    parent: str,
-    description: str,
-    status: str,
-    rows: Sequence[dict[str, str]],
-    pictures: Iterable[tuple[str, Figure]],
-) -> None:
-    """Leave what is known of a study on its parent run, its figures among the artifacts; status may be RUNNING, where others
-    are still at work on it."""
+def end(store: Store, parent: str, status: str) -> None:
+    """Set a parent's status: FINISHED, FAILED, KILLED, or RUNNING where others are still at work on it."""
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    if any(item.path == "table.json" for item in client.list_artifacts(parent)):
-        rows = ()  # MLflow appends to a table that is there
-    _describe(client, parent, description, rows)
-    for name, picture in pictures:
-        client.log_figure(parent, picture, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight", "dpi": 110})
     if status == "RUNNING":
         client.update_run(parent, status=status)
     else:
         client.set_terminated(parent, status)
+
+
+def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
+    """End the runs of a trial whose process could not."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    search = f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
+    for run in client.search_runs([store.experiment_id], search):
+        client.set_tag(run.info.run_id, "bnn.reason", why)
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def describe_study(
+    store: Store,
+    parent: str,
+    description: str,
+    rows: Sequence[dict[str, str]],
+    pictures: Iterable[tuple[str, Figure]],
+) -> None:
+    """Leave what is known of a study on its parent run, its figures among the artifacts."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    _describe(client, parent, description, rows)
+    for name, picture in pictures:
+        client.log_figure(parent, picture, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight", "dpi": 110})

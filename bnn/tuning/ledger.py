@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -28,11 +29,12 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def machine() -> str:
-    """A name of this machine, different for each space of process numbers on it (containers)."""
-    space = ""
+    """A name of this machine since it was started, different for each space of process numbers on it (containers)."""
+    words = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        space = os.readlink("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {space}"
+        words.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        words.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(words)
 
 
 def process() -> list[Any]:
@@ -111,14 +113,17 @@ def fail(study: Study, number: int, reason: str, **attributes: Any) -> bool:
     return True
 
 
-def give_up(study: Study, number: int, why: str) -> None:
-    """End a trial that was lost, not tried: its parameters wait for whoever asks next, but not for ever."""
+def give_up(study: Study, number: int, why: str, *, tried: bool = True) -> bool:
+    """End a trial that was lost: its parameters wait for whoever asks next. One that was `tried` and lost `ATTEMPTS` times
+    has failed; an interruption tries nothing. Answers whether it was this call that ended it."""
     trial = study._storage.get_trial(id_of(study, number))
     attempt = int(trial.user_attrs.get(ATTEMPT, 1))
-    if attempt >= ATTEMPTS:
-        fail(study, number, f"{why}, {attempt} times")
-    elif fail(study, number, why, **{LOST: True}):
-        study.enqueue_trial(trial.params, user_attrs={ATTEMPT: attempt + 1})
+    if tried and attempt >= ATTEMPTS:
+        return fail(study, number, f"{why}, {attempt} times")
+    ended = fail(study, number, why, **{LOST: True})
+    if ended:
+        study.enqueue_trial(trial.params, user_attrs={ATTEMPT: attempt + tried})
+    return ended
 
 
 class Ledger:
@@ -148,9 +153,7 @@ class Ledger:
     def reap(self) -> list[int]:
         """Give up the lost trials; answers their numbers."""
         lost = [trial.number for trial in self.trials(TrialState.RUNNING) if self.is_lost(trial)]
-        for number in lost:
-            give_up(self.study, number, "its process ended without a word")
-        return lost
+        return [number for number in lost if give_up(self.study, number, "its process ended without a word")]
 
     def claim(self) -> Trial | None:
         """A trial to run, or None when every place is taken. One that was lost comes first.
@@ -174,5 +177,5 @@ class Ledger:
             for trial in self.trials(TrialState.WAITING):
                 fail(self.study, trial.number, "no place left", **{SURPLUS: True})
 
-    def running(self) -> Iterator[FrozenTrial]:
-        return iter(self.trials(TrialState.RUNNING))
+    def running(self) -> list[FrozenTrial]:
+        return self.trials(TrialState.RUNNING)

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
@@ -59,20 +60,23 @@ def pruner(node: Mapping[str, Any]) -> BasePruner:
 
 def sampler(node: Mapping[str, Any]) -> BaseSampler:
     """The sampler of a `hydra.sweeper.sampler` node. Errors: ConfigError for a name or a parameter that it does not have."""
-    if not isinstance(node.get("seed"), int) or isinstance(node.get("seed"), bool):
-        raise ConfigError(f"hydra.sweeper.sampler.seed: expected an integer, got {node.get('seed')!r}")
+    seed = node.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"hydra.sweeper.sampler.seed: expected an integer of at least 0, got {seed!r}")
     return SeededByTrial(node)
 
 
 class SeededByTrial(BaseSampler):
-    """A sampler whose random numbers in trial t are those of the seed `seed + t`, whoever asks and when."""
+    """A sampler whose random numbers in trial t come from `seed` and t alone, whoever asks and when."""
 
     def __init__(self, node: Mapping[str, Any]) -> None:
         self._node = dict(node)
         self._begin(0)
 
     def _begin(self, number: int) -> None:
-        seed = (int(self._node["seed"]) + number) % 2**32
+        seed = int(self._node["seed"])
+        if self._node["name"] != "qmc":  # a sequence that all trials share must not change under them
+            seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         options = {key: value for key, value in self._node.items() if key != "seed"}
         self._sampler: BaseSampler = _built(SAMPLERS, "hydra.sweeper.sampler", options, seed=seed)
 
@@ -95,7 +99,10 @@ class SeededByTrial(BaseSampler):
 
 class SeedView:
     """A study as it looks to a pruner that judges the j-th seed: every trial has the values of its j-th seed alone, at their
-    epochs, so that like is compared with like. Epoch e of the j-th seed is step j · stride + e of the study."""
+    epochs, so that like is compared with like.
+
+    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 of the view: Optuna's warm-up counts from 0.
+    """
 
     def __init__(self, study: Study, seed_index: int, stride: int) -> None:
         self._study = study
@@ -111,7 +118,7 @@ class SeedView:
         return [trial for trial in trials if trial.intermediate_values]
 
     def trial(self, trial: FrozenTrial) -> FrozenTrial:
-        values = {s - self._first: v for s, v in trial.intermediate_values.items() if self._first < s <= self._last}
+        values = {s - self._first - 1: v for s, v in trial.intermediate_values.items() if self._first < s <= self._last}
         attributes = {k.removeprefix(self._prefix): v for k, v in trial.system_attrs.items() if k.startswith(self._prefix)}
         return FrozenTrial(
             number=trial.number,

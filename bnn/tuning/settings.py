@@ -10,13 +10,11 @@ from typing import Any
 
 from bnn.errors import ConfigError
 
-DIRECTIONS = ("minimize", "maximize")
-OBJECTIVES = {
-    "val/loss": "validation loss in nats at the epoch where it is lowest, by the net's own rule",
-    "val/accuracy": "validation accuracy in [0, 1] at that epoch",
-    "seconds/train": "seconds of training",
-}
-"""What a study may optimise. Nothing that reads the test set is among it."""
+OBJECTIVES = {"val/loss": "minimize", "val/accuracy": "maximize", "seconds/train": "minimize"}
+"""What a study may optimise, and which way: the validation loss in nats where it is lowest over the epochs, the validation
+accuracy in [0, 1] at that epoch, the seconds of training. Nothing that reads the test set is among it."""
+BY_EPOCH = ("val/loss", "val/accuracy")
+"""Objectives with a value after each epoch, by which a trial can be pruned."""
 
 
 def _list(value: Any) -> list[Any]:
@@ -32,7 +30,8 @@ class StudySettings:
     seeds: int
     """Seeds of a trial, from the configuration's `seed` upwards; their mean is the trial's value."""
     metric: str | Sequence[str]
-    direction: str | Sequence[str]
+    direction: str | Sequence[str] | None
+    """None: the metric's own."""
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
     study_name: str | None
@@ -44,17 +43,25 @@ class StudySettings:
     """Seconds without a sign of life after which a running trial counts as lost."""
 
     def __post_init__(self) -> None:
-        for key, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0)):
+        for key, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("n_jobs", 1)):
             value = getattr(self, key)
+            if key == "n_jobs" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigError(f"hydra.sweeper.{key}: expected an integer of at least {least}, got {value!r}")
-        if self.n_jobs is not None and (not isinstance(self.n_jobs, int) or self.n_jobs < 1):
-            raise ConfigError(f"hydra.sweeper.n_jobs: expected an integer of at least 1 or null, got {self.n_jobs!r}")
         if not (isinstance(self.stale_after, int | float) and self.stale_after > 0 and math.isfinite(self.stale_after)):
             raise ConfigError(f"hydra.sweeper.stale_after: expected a positive number of seconds, got {self.stale_after!r}")
+        for key in ("study_name", "storage"):
+            if not isinstance(getattr(self, key), str | None):
+                raise ConfigError(f"hydra.sweeper.{key}: expected text or null, got {getattr(self, key)!r}")
+        for key in ("sampler", "pruner"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise ConfigError(f"hydra/sweeper/{key}: expected a choice of this group, got {getattr(self, key)!r}")
         self._check_objectives()
 
     def _check_objectives(self) -> None:
+        if not self.metrics or len(set(self.metrics)) < len(self.metrics):
+            raise ConfigError(f"hydra.sweeper.metric: expected metrics, each once, got {self.metric!r}")
         for metric in self.metrics:
             if metric.startswith("test"):
                 raise ConfigError(
@@ -62,18 +69,16 @@ class StudySettings:
                 )
             if metric not in OBJECTIVES:
                 raise ConfigError(f"hydra.sweeper.metric: expected one of {', '.join(OBJECTIVES)}; got {metric!r}")
-        for direction in self.directions:
-            if direction not in DIRECTIONS:
-                raise ConfigError(f"hydra.sweeper.direction: expected one of {', '.join(DIRECTIONS)}; got {direction!r}")
-        if len(self.metrics) != len(self.directions):
+        own = [OBJECTIVES[metric] for metric in self.metrics]
+        if self.directions != own:
             raise ConfigError(
-                "hydra.sweeper.direction: expected one for each metric, got "
-                f"{len(self.directions)} for {', '.join(self.metrics)}"
+                f"hydra.sweeper.direction: expected {', '.join(own)} for {', '.join(self.metrics)} (or null), got "
+                f"{', '.join(self.directions)}"
             )
-        if len(self.metrics) > 1 and self.pruner.get("name") != "none":
+        if self.pruner.get("name") != "none" and (len(self.metrics) > 1 or self.metrics[0] not in BY_EPOCH):
             raise ConfigError(
-                "hydra/sweeper/pruner: a study of several metrics has no order by which to prune; write "
-                "hydra/sweeper/pruner=none"
+                f"hydra/sweeper/pruner: {', '.join(self.metrics)} gives no order by which to stop a trial after an epoch; "
+                "write hydra/sweeper/pruner=none"
             )
 
     @property
@@ -82,6 +87,8 @@ class StudySettings:
 
     @property
     def directions(self) -> list[str]:
+        if self.direction is None:
+            return [OBJECTIVES[metric] for metric in self.metrics]
         return [str(direction) for direction in _list(self.direction)]
 
 

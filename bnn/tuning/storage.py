@@ -6,7 +6,6 @@ refused.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
@@ -52,7 +52,7 @@ def dashboard(address: str) -> str:
     return f"optuna-dashboard {address}"
 
 
-def _patiently(attempt: Callable[[], T], errors: type[Exception] | tuple[type[Exception], ...]) -> T:
+def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
     """Several processes that make one schema at once: all but one fail, and find it made a moment later."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
@@ -66,23 +66,45 @@ def _patiently(attempt: Callable[[], T], errors: type[Exception] | tuple[type[Ex
 
 def open_storage(address: str) -> BaseStorage:
     """The storage at an address made by `storage_address`. Errors: StudyError when it cannot be reached or read."""
+    file = address.removeprefix("sqlite:///") if address.startswith("sqlite:///") else address
+    if "://" not in file and not Path(file).parent.is_dir():
+        raise StudyError(f"hydra.sweeper.storage: the folder of {file} does not exist")
     if "://" not in address:
-        if not Path(address).parent.is_dir():
-            raise StudyError(f"hydra.sweeper.storage: the folder of {address} does not exist")
         try:
             return JournalStorage(JournalFileBackend(address))
         except (OSError, ValueError, KeyError) as error:
             raise StudyError(f"hydra.sweeper.storage: {address} is not a journal of Optuna's: {error}") from error
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    return _database(address)
 
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if address.startswith("sqlite"):
-        options["connect_args"] = {"timeout": 60}
+
+def _database(address: str) -> BaseStorage:
+    from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+    sqlite = address.startswith("sqlite")
+    options: dict[str, Any] = {"pool_pre_ping": True} | ({"connect_args": {"timeout": 60}} if sqlite else {})
     try:
-        return _patiently(lambda: RDBStorage(address, engine_kwargs=options), SQLAlchemyError)
-    except (ArgumentError, SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
+        storage = _patiently(lambda: RDBStorage(address, engine_kwargs=options), (DBAPIError, StorageInternalError))
+    except (ArgumentError, SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
         shown = address.partition("@")[2] or address  # no password
         raise StudyError(f"hydra.sweeper.storage: {shown} cannot be used: {str(error).splitlines()[0]}") from error
+    if sqlite:
+        _one_writer_at_a_time(storage)
+    return storage
+
+
+def _one_writer_at_a_time(storage: RDBStorage) -> None:
+    """SQLite does not know the row locks by which Optuna hands a waiting trial to one process only: take the file's."""
+    from sqlalchemy import event
+
+    @event.listens_for(storage.engine, "connect")
+    def connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # Python's own, which begins a transaction at the first write
+
+    @event.listens_for(storage.engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    storage.engine.dispose()  # connections from before
 
 
 def open_study(
@@ -91,36 +113,56 @@ def open_study(
     directions: Sequence[str],
     identity: Mapping[str, Any],
     *,
-    fresh: bool = False,
     sampler: optuna.samplers.BaseSampler | None = None,
-) -> Study:
-    """The study of this name, made if it is missing; `fresh` forgets one that is there.
+) -> tuple[Study, bool]:
+    """The study of this name, and whether it is this call that made it.
 
     Errors: StudyError when the study that is there is of something else, showing both.
     """
-    if fresh:
-        with contextlib.suppress(KeyError):
-            optuna.delete_study(study_name=name, storage=storage)
+    ways = [StudyDirection[direction.upper()] for direction in directions]
     try:
-        ways = [StudyDirection[direction.upper()] for direction in directions]
         study = optuna.create_study(study_name=name, storage=storage, directions=ways, sampler=sampler)
         study.set_user_attr(IDENTITY, json.dumps(identity))
-        return study
+        return study, True
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-    there = _identity(study)
-    if there is None:  # whoever made it was ended before it could say what it is
-        study.set_user_attr(IDENTITY, json.dumps(identity))
-    elif there != identity:
-        raise StudyError(_differences(name, there, identity))
-    return study
+    there = attribute(study, IDENTITY)
+    if there is None:
+        if study.directions != ways or study.get_trials(deepcopy=False):
+            raise StudyError(f"study {name!r} was not made by this program: write hydra.sweeper.study_name=NAME for another")
+        study.set_user_attr(IDENTITY, json.dumps(identity))  # whoever made it was ended before it could say what it is
+    elif json.loads(there) != identity:
+        raise StudyError(_differences(name, json.loads(there), identity))
+    return study, False
 
 
-def _identity(study: Study) -> dict[str, Any] | None:
+def forget_study(storage: BaseStorage, name: str, stale_after: float) -> None:
+    """Delete the study of this name, if there is one. Errors: StudyError while a trial of it is running."""
+    from bnn.tuning.ledger import Ledger
+
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return
+    ledger = Ledger(study, 1, stale_after)
+    if alive := [trial.number for trial in ledger.running() if not ledger.is_lost(trial)]:
+        raise StudyError(
+            f"fresh=true: study {name!r} has a running trial ({', '.join(map(str, alive))}): stop the command that runs it"
+        )
+    optuna.delete_study(study_name=name, storage=storage)
+
+
+def is_there(study: Study) -> bool:
+    """Whether the study has not been deleted meanwhile."""
+    return study.study_name in optuna.get_all_study_names(study._storage)
+
+
+def attribute(study: Study, key: str) -> Any:
+    """An attribute that the maker of the study is about to set; None if it never comes."""
     end = time.monotonic() + SETTLE_SECONDS
-    while (text := study.user_attrs.get(IDENTITY)) is None and time.monotonic() < end:
+    while (value := study.user_attrs.get(key)) is None and time.monotonic() < end:
         time.sleep(0.2)
-    return None if text is None else json.loads(text)
+    return value
 
 
 def _differences(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

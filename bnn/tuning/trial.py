@@ -42,7 +42,7 @@ Train = Callable[[Plan, Path, str, Report], Trained]
 """(plan, folder, title, report) -> what one seed came to. `report` is called after each epoch and may raise Pruned."""
 
 
-def run_trial(config: DictConfig, folder: Path, job: int, assignment: Assignment, train: Train) -> dict[str, Any]:
+def run_trial(config: DictConfig, folder: Path, assignment: Assignment, train: Train) -> dict[str, Any]:
     """Train every seed of a trial and tell the study how it ended: complete with the means, pruned, failed with the reason.
 
     An interruption gives the trial back to whoever asks next, and goes on upwards.
@@ -51,12 +51,12 @@ def run_trial(config: DictConfig, folder: Path, job: int, assignment: Assignment
     number = assignment.number
     with ledger.Heartbeat(study, [number], ledger.JOB, assignment.stale_after):
         try:
-            trained = _seeds(config, folder, job, assignment, study, train)
+            trained = _seeds(config, folder, assignment, study, train)
         except Pruned as stop:
             _attributes(study, number, {STOPPED: str(stop)})
             state = _tell(study, number, TrialState.PRUNED)
         except (KeyboardInterrupt, SystemExit):
-            ledger.give_up(study, number, "interrupted")
+            ledger.give_up(study, number, "interrupted", tried=False)
             raise
         except Exception as error:
             words = str(error).partition("\n")[0]
@@ -71,7 +71,7 @@ def run_trial(config: DictConfig, folder: Path, job: int, assignment: Assignment
     return {"trial": number, "state": state}
 
 
-def _seeds(config: DictConfig, folder: Path, job: int, assignment: Assignment, study: Study, train: Train) -> list[Trained]:
+def _seeds(config: DictConfig, folder: Path, assignment: Assignment, study: Study, train: Train) -> list[Trained]:
     judge, trial_id = pruner(assignment.pruner), ledger.id_of(study, assignment.number)
     trained: list[Trained] = []
     for index, seed in enumerate(assignment.seeds):
@@ -79,6 +79,8 @@ def _seeds(config: DictConfig, folder: Path, job: int, assignment: Assignment, s
             config.seed = seed
 
         def report(epoch: int, metrics: Mapping[str, float], index: int = index, seed: int = seed) -> None:
+            if study._storage.get_trial(trial_id).state != TrialState.RUNNING:
+                raise Pruned("another process has ended this trial")
             if len(assignment.metrics) > 1 or assignment.metrics[0] not in metrics:
                 return
             value = metrics[assignment.metrics[0]]
@@ -86,7 +88,7 @@ def _seeds(config: DictConfig, folder: Path, job: int, assignment: Assignment, s
             if should_prune(judge, study, trial_id, index, assignment.stride):
                 raise Pruned(f"pruned after epoch {epoch} of seed {seed}")
 
-        checked = plan(config, job)
+        checked = plan(config, assignment.number)
         title = f"[trial {assignment.number}] {checked.title}"
         trained.append(train(checked, folder / f"seed_{seed}", title, report))
         _attributes(study, assignment.number, {RUNS: [each.run_id for each in trained]})

@@ -14,18 +14,23 @@ import pytest
 from optuna.trial import TrialState
 
 from bnn.tuning import ledger as ledgers
+from bnn.tuning import storage as storages
 from bnn.tuning.ledger import HEARD, JOB, SWEEPER, Heartbeat, Ledger, fail, give_up, is_gone, process
-from bnn.tuning.storage import StudyError, open_storage, open_study, storage_address
+from bnn.tuning.storage import StudyError, forget_study, open_storage, open_study, storage_address
 
 IDENTITY = {"space": {"x": "interval(0.0, 1.0)"}, "metric": "val/loss", "direction": "minimize", "seeds": 1, "config": {}}
 
 
-def study(path: Path, name: str = "s", **options) -> optuna.Study:
-    return open_study(open_storage(str(path / "optuna.journal")), name, ["minimize"], IDENTITY, **options)
+JOURNAL = "optuna.journal"
 
 
-def ledger(path: Path, n_trials: int = 3, stale_after: float = 60.0) -> Ledger:
-    return Ledger(study(path), n_trials, stale_after)
+def study(path: Path, file: str = JOURNAL) -> optuna.Study:
+    address = str(path / file) if file == JOURNAL else f"sqlite:///{path / file}"
+    return open_study(open_storage(address), "s", ["minimize"], IDENTITY)[0]
+
+
+def ledger(path: Path, n_trials: int = 3, stale_after: float = 60.0, file: str = JOURNAL) -> Ledger:
+    return Ledger(study(path, file), n_trials, stale_after)
 
 
 def ended_process() -> list:
@@ -137,8 +142,29 @@ def test_a_heartbeat_is_heard_while_it_lasts(tmp_path: Path) -> None:
     assert book.reap() == [0]
 
 
-def _take_part(folder: str, n_trials: int) -> None:
-    book = ledger(Path(folder), n_trials)
+def test_interruptions_are_not_held_against_a_trial(tmp_path: Path) -> None:
+    book = ledger(tmp_path, n_trials=1)
+    for attempt in range(2 * ledgers.ATTEMPTS):
+        assert book.claim().number == attempt
+        assert give_up(book.study, attempt, "interrupted", tried=False)
+    assert book.failures() == [] and len(book.trials(TrialState.WAITING)) == 1
+
+
+def test_a_trial_that_ended_meanwhile_is_not_reported_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = ledger(tmp_path)
+    trial = book.claim()
+    trial.set_user_attr(SWEEPER, ended_process())
+
+    def told_just_then(found: object) -> bool:
+        book.study.tell(0, 1.0)
+        return True
+
+    monkeypatch.setattr(book, "is_lost", told_just_then)
+    assert book.reap() == [] and book.study.trials[0].state == TrialState.COMPLETE
+
+
+def _take_part(folder: str, n_trials: int, file: str) -> None:
+    book = ledger(Path(folder), n_trials, file=file)
     while (trial := book.claim()) is not None:
         trial.suggest_float("x", 0, 1)
         trial.set_user_attr("by", os.getpid())
@@ -146,17 +172,21 @@ def _take_part(folder: str, n_trials: int) -> None:
         book.study.tell(trial, 0.0)
 
 
-def test_processes_share_the_trials_exactly(tmp_path: Path) -> None:
-    """Four processes that meet a storage that does not exist yet."""
+@pytest.mark.parametrize("waiting", [0, 10])
+@pytest.mark.parametrize("file", [JOURNAL, "studies.db"])
+def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: int) -> None:
+    """Three processes; without waiting trials they meet a storage that does not exist yet."""
+    for number in range(waiting):
+        study(tmp_path, file).enqueue_trial({"x": number / 100})
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_take_part, args=(str(tmp_path), 25)) for _ in range(4)]
+    workers = [spawn.Process(target=_take_part, args=(str(tmp_path), 20, file)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 4
-    book = ledger(tmp_path, 25)
-    assert book.done() == 25 and not book.trials(TrialState.RUNNING, TrialState.WAITING)
+    assert [worker.exitcode for worker in workers] == [0] * 3, "a trial that two of them had is told twice, which fails"
+    book = ledger(tmp_path, 20, file=file)
+    assert book.done() == 20 and not book.trials(TrialState.RUNNING, TrialState.WAITING)
     assert book.failures() == []
     by = [trial.user_attrs["by"] for trial in book.trials(TrialState.COMPLETE)]
     assert len(set(by)) > 1, "one process did it all: the test shows nothing"
@@ -170,10 +200,32 @@ def test_a_study_of_something_else_is_refused_with_both_spaces(tmp_path: Path) -
         open_study(storage, "s", ["minimize"], other)
     for words in ("x=interval(0.0, 1.0)", "x=interval(0.0, 2.0)", "trainer.epochs=3", "fresh=true"):
         assert words in str(caught.value)
-    open_study(storage, "s", ["minimize"], IDENTITY)
-    open_study(storage, "other", ["minimize"], other)
-    fresh = open_study(storage, "s", ["minimize"], other, fresh=True)
-    assert fresh.trials == []
+    assert not open_study(storage, "s", ["minimize"], IDENTITY)[1]
+    assert open_study(storage, "other", ["minimize"], other)[1]
+    forget_study(storage, "s", 60)
+    fresh, made = open_study(storage, "s", ["minimize"], other)
+    assert made and fresh.trials == []
+
+
+def test_a_study_with_a_living_trial_is_not_forgotten(tmp_path: Path) -> None:
+    book = ledger(tmp_path)
+    trial = book.claim()
+    with pytest.raises(StudyError, match="running trial"):
+        forget_study(book.study._storage, "s", 60)
+    trial.set_user_attr(SWEEPER, ended_process())
+    forget_study(book.study._storage, "s", 60)
+    forget_study(book.study._storage, "s", 60)
+
+
+def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storages, "SETTLE_SECONDS", 0.1)
+    storage = open_storage(str(tmp_path / JOURNAL))
+    foreign = optuna.create_study(study_name="s", storage=storage)
+    foreign.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(StudyError, match="not made by this program"):
+        open_study(storage, "s", ["minimize"], IDENTITY)
+    optuna.create_study(study_name="empty", storage=storage)
+    assert not open_study(storage, "empty", ["minimize"], IDENTITY)[1], "its maker was ended before it could say what it is"
 
 
 def test_the_storage_lies_beside_the_tracking_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,9 +240,13 @@ def test_the_storage_lies_beside_the_tracking_file(tmp_path: Path, monkeypatch: 
 def test_a_storage_that_cannot_be_used_is_one_line_without_the_password(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"hydra\.sweeper\.storage.*folder"):
         open_storage(str(tmp_path / "missing" / "optuna.journal"))
+    started = time.perf_counter()
     with pytest.raises(StudyError, match=r"hydra\.sweeper\.storage") as caught:
         open_storage("nonsense://user:secret@host/db")
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(StudyError, match="folder"):
+        open_storage(f"sqlite:///{tmp_path}/missing/studies.db")
+    assert time.perf_counter() - started < 5, "what can never work is not tried again"
     (tmp_path / "broken.journal").write_text("this is no journal\n" * 3)
     with pytest.raises(StudyError, match=r"broken\.journal"):
         open_storage(str(tmp_path / "broken.journal"))

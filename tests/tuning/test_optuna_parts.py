@@ -65,9 +65,9 @@ def test_accuracy_is_compared_the_other_way_round() -> None:
     assert pruned(study, [[0.4]]) and not pruned(study, [[0.6]])
 
 
-def test_warm_up_counts_the_epochs_of_each_seed() -> None:
+def test_warm_up_is_the_number_of_epochs_of_each_seed_that_are_never_judged() -> None:
     study = study_with(*[[[3.0, 2.0], [3.0, 2.0]]] * 4)
-    patient = {**MEDIAN, "n_warmup_steps": 2}
+    patient = {**MEDIAN, "n_warmup_steps": 1}
     assert not pruned(study, [[9.0]], patient) and pruned(study, [[9.0, 9.0]], patient)
     assert not pruned(study, [[1.0, 1.0], [9.0]], patient) and pruned(study, [[1.0, 1.0], [9.0, 9.0]], patient)
 
@@ -79,13 +79,13 @@ def test_trials_without_this_seed_are_no_measure() -> None:
 
 
 def test_rungs_are_kept_apart_by_seed() -> None:
-    node = {"name": "successive_halving", "min_resource": 1, "reduction_factor": 2}
+    node = {"name": "successive_halving", "min_resource": 1, "reduction_factor": 2}  # first rung: after the second epoch
     study = optuna.create_study(direction="minimize")
     judge = pruner(node)
     for value in (1.0, 2.0):
         trial = study.ask()
         for index in (0, 1):
-            study._storage.set_trial_intermediate_value(trial._trial_id, index * EPOCHS + 1, value + 10 * index)
+            study._storage.set_trial_intermediate_value(trial._trial_id, index * EPOCHS + 2, value + 10 * index)
             verdict = should_prune(judge, study, trial._trial_id, index, EPOCHS)
             assert verdict == (value == 2.0), (value, index)
 
@@ -109,11 +109,20 @@ def test_the_same_seed_gives_the_same_trials_also_after_a_break(name: str) -> No
     assert len({params["x"] for params in whole}) == len(whole), "no draw comes twice"
 
 
-def test_another_seed_gives_other_trials() -> None:
-    def first(seed: int) -> float:
-        return optuna.create_study(sampler=sampler({"name": "tpe", "seed": seed})).ask().suggest_float("x", 0, 1)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_another_seed_gives_other_trials(name: str) -> None:
+    """All of them: replicates of a study that share draws would have no spread."""
 
-    assert first(1) != first(2)
+    def draws(seed: int) -> set[float]:
+        node = {"name": name, "seed": seed} | ({"scramble": True} if name == "qmc" else {})
+        study = optuna.create_study(sampler=sampler(node))
+        for _ in range(6):
+            trial = study.ask()
+            trial.suggest_float("x", 0, 1)
+            study.tell(trial, trial.params["x"])
+        return {trial.params["x"] for trial in study.trials}
+
+    assert len(draws(0)) == 6 and not draws(0) & draws(1)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +133,7 @@ def test_another_seed_gives_other_trials() -> None:
         (pruner, {"name": "percentile", "percentile": 150}, ["hydra.sweeper.pruner", "percentile", "150"]),
         (pruner, {"name": "median", "n_startup_trials": -1}, ["hydra.sweeper.pruner", "-1"]),
         (sampler, {"name": "tpe"}, ["hydra.sweeper.sampler.seed", "None"]),
+        (sampler, {"name": "tpe", "seed": -1}, ["hydra.sweeper.sampler.seed", "-1"]),
         (sampler, {"name": "bayes", "seed": 0}, ["hydra.sweeper.sampler.name", "tpe", "bayes"]),
         (sampler, {"name": "random", "seed": 0, "n": 2}, ["hydra.sweeper.sampler.n", "random"]),
     ],

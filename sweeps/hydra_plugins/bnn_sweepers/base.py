@@ -1,6 +1,5 @@
 """What the sweepers of this project share: a cell, how it is checked, one data set a sweep, and what a job is handed."""
 
-import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from bnn.config import quoted
 from bnn.errors import BnnError, ConfigError
 
 SETTLED = ("data", "data.name", "data.root", "data.offline_fallback")
@@ -73,9 +73,3 @@ class ProjectSweeper(BasicSweeper):
 def without_data(overrides: list[str]) -> list[str]:
     """`overrides` without those that a fallback to another data set replaces."""
     return [word for word in overrides if word.partition("=")[0].lstrip("+~") not in SETTLED]
-
-
-def quoted(value: str) -> str:
-    """`value` as a quoted string of Hydra's override grammar, without interpolation."""
-    value = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash is itself, but before a quote
-    return "'" + value.replace("'", "\\'").replace("${", "\\${") + "'"

@@ -59,12 +59,14 @@ def _distribution(override: Override) -> Any:
     from optuna.distributions import CategoricalDistribution
 
     sweep = override._value
+    if hasattr(sweep, "shuffle"):
+        sweep.shuffle = False  # type: ignore[union-attr]  # the order is the sampler's; another one would be another space
     tags = set(getattr(sweep, "tags", ()))
     if unknown := sorted(tags - {LOG}):
         raise ValueError(f"expected the tag {LOG!r} or none, got {unknown[0]!r}")
     if isinstance(sweep, IntervalSweep):
         return _interval(sweep.start, sweep.end, log=LOG in tags)
-    if isinstance(sweep, RangeSweep) and not sweep.shuffle:
+    if isinstance(sweep, RangeSweep):
         return _range(sweep, log=LOG in tags)
     if tags:
         raise ValueError(f"a choice has no {LOG} scale; write tag({LOG},interval(low,high))")

@@ -1,6 +1,7 @@
 """A sweeper for studies: Optuna proposes trials, jobs train them and report to the study themselves, and any number of these
 sweepers, on one machine or several, work on one study."""
 
+import dataclasses
 import difflib
 import itertools
 import os
@@ -21,6 +22,7 @@ from .worker import Worker
 UNNAMED = ("hydra", "study", "tracking", "dry_run", "fresh", "device", "data.root", "data.offline_fallback",
            "trainer.progress")  # fmt: skip
 """Overrides that do not distinguish studies, and are left out of a study's name."""
+NOT_SEARCHED = ("data", "data.name")
 ABSENT = object()
 
 
@@ -35,15 +37,19 @@ def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: 
 class StudySweeper(ProjectSweeper):
     """Trials of an Optuna study over `params` and the choices on the command line, until `n_trials` are done."""
 
-    def __init__(self, params: Mapping[str, str] | None = None, **settings: Any) -> None:
-        super().__init__(max_batch_size=None, params=dict(params or {}))
+    def __init__(self, params: Mapping[str, str | None] | None = None, **settings: Any) -> None:
+        given = {key: value for key, value in dict(params or {}).items() if value is not None}
+        super().__init__(max_batch_size=None, params=given)
         from bnn.tuning.settings import StudySettings
 
         plain: dict[str, Any] = {
             k: OmegaConf.to_container(v) if isinstance(v, DictConfig | ListConfig) else v for k, v in settings.items()
         }
+        keys = [field.name for field in dataclasses.fields(StudySettings)]
         self._refusal: ConfigError | None = None
         try:
+            if unknown := sorted(set(plain) - set(keys)):
+                raise ConfigError(f"hydra.sweeper.{unknown[0]}: no such setting; there are {', '.join(keys)}, params")
             self.settings = StudySettings(**plain)
         except ConfigError as error:  # Hydra would bury it in its own while it makes a sweeper
             self._refusal = error
@@ -57,7 +63,7 @@ class StudySweeper(ProjectSweeper):
 
         sampler(self.settings.sampler), pruner(self.settings.pruner)
         space = self._space(arguments)
-        cells = self._check(space)
+        space, cells = self._check(space, arguments)
         if cells[0].plan.general.dry_run:
             print(self._forecast(space, cells))
             return
@@ -67,7 +73,7 @@ class StudySweeper(ProjectSweeper):
         if warning is not None:
             fixed = [*without_data(list(space.fixed)), f"data={cells[0].config.data.name}"]
             space = SearchSpace(space.searched, fixed)
-            cells = self._check(space)
+            space, cells = self._check(space, arguments)
         self._work(space, cells, [warning] if warning else [])
 
     def _space(self, arguments: list[str]) -> SearchSpace:
@@ -75,9 +81,17 @@ class StudySweeper(ProjectSweeper):
         if not space.searched:
             raise ConfigError("study: nothing is searched; give a key choices, a range or an interval: "
                               "'optimizer.lr=tag(log,interval(0.01,0.3))'")  # fmt: skip
-        if "seed" in space.searched:
-            raise ConfigError("seed: a seed is not tuned; write hydra.sweeper.seeds=N to evaluate every trial on N seeds")
-        return space
+        for key in space.searched:
+            bare = key.lstrip("+~")
+            if bare == "seed":
+                raise ConfigError(
+                    "seed: a seed is not tuned; write hydra.sweeper.seeds=N to evaluate every trial on N seeds"
+                )
+            if bare in NOT_SEARCHED or self._unnamed(key):
+                raise ConfigError(f"{bare}: a study holds this fixed, so that its trials compare")
+        groups = sorted(filter(self._is_group, space.searched), key=lambda key: key.count("/"))  # an outer one first
+        order = [*groups, *(key for key in space.searched if key not in groups)]
+        return SearchSpace({key: space.searched[key] for key in order}, space.fixed)
 
     def _is_group(self, key: str) -> bool:
         assert self.hydra_context is not None
@@ -113,19 +127,28 @@ class StudySweeper(ProjectSweeper):
 
     # ---- what is refused before the first trial
 
-    def _check(self, space: SearchSpace) -> list[Cell]:
-        """A checked cell for each way through the groups and each end of the values. Errors: ConfigError for a cell that
-        cannot run, or for a key that no way through the groups has."""
-        cells: list[Cell] = []
+    def _check(self, space: SearchSpace, arguments: list[str]) -> tuple[SearchSpace, list[Cell]]:
+        """The space without what a choice on the command line made pointless, and a checked cell for each way through the
+        groups and each end of the values. Errors: ConfigError for a cell that cannot run, or for a key on the command line
+        that no way through the groups has."""
+        cells: dict[tuple[str, ...], Cell] = {}
         seen: set[str] = set()
         for path in self._paths(space):
             for way in self._ways(space):
-                asked: set[str] = set()
-                cells.append(self.cell(self.words(space, partial(_picked, {**way, **path}, asked))))
-                seen |= asked
-        if unknown := [key for key in space.searched if key not in seen]:
-            raise ConfigError(self._unknown(unknown[0], cells))
-        return cells
+                words = self.words(space, partial(_picked, {**way, **path}, seen))
+                if tuple(words) not in cells:
+                    cells[tuple(words)] = self.cell(words)
+        found = list(cells.values())
+        for key in (key for key in space.searched if key not in seen):
+            if any(argument.partition("=")[0] == key for argument in arguments) or not self._narrowed(key, arguments):
+                raise ConfigError(self._unknown(key, found))
+        return SearchSpace({key: d for key, d in space.searched.items() if key in seen}, space.fixed), found
+
+    @staticmethod
+    def _narrowed(key: str, arguments: Sequence[str]) -> bool:
+        """Whether a choice on the command line may have taken `key` away: one of its own group, or around it."""
+        typed = [argument.partition("=")[0].replace("/", ".") for argument in arguments]
+        return any(key.replace("/", ".").startswith(f"{group}.") for group in typed)
 
     def _ways(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
         """Values to try under each path: both ends of every interval at once, and every choice once."""
@@ -193,7 +216,15 @@ class StudySweeper(ProjectSweeper):
             if not any(key == part or key.startswith(f"{part}.") for part in apart)
         }
         objective = {"metric": ", ".join(self.settings.metrics), "direction": ", ".join(self.settings.directions)}
-        return {"space": space.as_text(), **objective, "seeds": self.settings.seeds, "config": config}
+        groups = tuple(f"{key.lstrip('+').replace('/', '.')}." for key in space.searched if self._is_group(key))
+        within = [words for words in space.fixed if words.lstrip("+~").replace("/", ".").startswith(groups)]
+        how = {
+            "seeds": self.settings.seeds,
+            "pruner": dict(self.settings.pruner),
+            "sampler": self.settings.sampler["name"],
+            "fixed": sorted(within),
+        }
+        return {"space": space.as_text(), **objective, **how, "config": config}
 
     def _work(self, space: SearchSpace, cells: Sequence[Cell], warnings: list[str]) -> None:
         """Take part in the study until it has all its trials; then say what came of it."""
@@ -201,16 +232,17 @@ class StudySweeper(ProjectSweeper):
         from bnn.tracking.store import open_store
         from bnn.tuning.ledger import Ledger
         from bnn.tuning.optuna_parts import sampler
-        from bnn.tuning.storage import dashboard, open_storage, open_study, storage_address
+        from bnn.tuning.storage import dashboard, forget_study, open_storage, open_study, storage_address
 
         plan = cells[0].plan
         store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
         address = storage_address(self.settings.storage, store.uri)
         name = self._name(space, cells[0])
-        study = open_study(
-            open_storage(address), name, self.settings.directions, self._identity(space, cells[0]),
-            fresh=plan.general.fresh, sampler=sampler(self.settings.sampler),
-        )  # fmt: skip
+        storage = open_storage(address)
+        if plan.general.fresh:
+            forget_study(storage, name, self.settings.stale_after)
+        identity = self._identity(space, cells[0])
+        study, made = open_study(storage, name, self.settings.directions, identity, sampler=sampler(self.settings.sampler))
         for text in [*warnings, *notices([cell.plan for cell in cells])]:
             print(text)
         there = Ledger(study, self.settings.n_trials, self.settings.stale_after).done()
@@ -219,7 +251,7 @@ class StudySweeper(ProjectSweeper):
         self._keep_config()
         self.seed = plan.general.seed
         stride = max(cell.plan.recipe.settings.epochs for cell in cells)
-        Worker(self, space, study, store, address, stride).work()
+        Worker(self, space, study, made, store, address, stride).work()
 
     def launch(self, jobs: list[list[str]], first: int) -> Sequence[Any]:
         assert self.launcher is not None
@@ -249,7 +281,9 @@ class StudySweeper(ProjectSweeper):
         for group, choice in cell.config.hydra.runtime.choices.items():
             name = mine.get(f"{group.replace('/', '.')}.name", choice)  # a recipe may write the name, not choose the file
             chosen = name if name in loader.get_group_options(group) else choice
-            known = group.split("/")[0] in GROUPS
+            outer, _, inner = group.partition("/")
+            # a group within a group is there only under the choice that has it
+            known = outer in GROUPS and (not inner or f"{group.replace('/', '.')}.name" in mine)
             if known and chosen != standard.hydra.runtime.choices.get(group):
                 words.append(f"{group}={chosen}")
         theirs = flat(dict(plan(composed()).config))

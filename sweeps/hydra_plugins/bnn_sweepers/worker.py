@@ -4,7 +4,7 @@ it has all its trials. Other workers may be at it at the same time."""
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,10 @@ PARENT = "parent"
 
 
 class Worker:
-    """A process that takes part in `study` until it is complete."""
+    """A process that takes part in `study` until it is complete. `made` says that it is this process that made the study."""
 
     def __init__(
-        self, sweeper: "StudySweeper", space: SearchSpace, study: Any, store: Any, address: str, stride: int
+        self, sweeper: "StudySweeper", space: SearchSpace, study: Any, made: bool, store: Any, address: str, stride: int
     ) -> None:
         from bnn.tuning.ledger import Ledger
 
@@ -32,51 +32,74 @@ class Worker:
         self.settings = sweeper.settings
         self.stride = stride
         self.ledger = Ledger(study, self.settings.n_trials, self.settings.stale_after)
+        self.claimed: set[int] = set()
+        """Trials that this process answers for."""
         self.launched = 0
-        self.parent = ""
+        self.parent = self._parent(made)
 
     def work(self) -> None:
-        """Errors: SystemExit with 1 when too many trials failed or none came to a value."""
-        from bnn.tracking.sweep import close_study, reopen
+        """Errors: SystemExit with 1 when too many trials failed or none came to a value; StudyError when the study was
+        deleted meanwhile."""
+        from bnn.tracking.sweep import end
+        from bnn.tuning.storage import StudyError, is_there
 
-        self.parent = self._parent()
-        reopen(self.store, self.parent)
+        end(self.store, self.parent, "RUNNING")
         status, started = "KILLED", time.perf_counter()
         try:
             self._take_part()
             status = "FINISHED" if self._is_whole() else "FAILED"
+        except KeyError as error:
+            if is_there(self.study):
+                raise
+            raise StudyError(f"study {self.study.study_name!r} was deleted while this command worked on it") from error
         except Exception:
             status = "FAILED"
             raise
         finally:
             with _uninterrupted():
-                if any(True for trial in self.ledger.running() if not self.ledger.is_lost(trial)):
-                    status = "RUNNING"  # another worker is still at it
-                close_study(self.store, self.parent, self._description(), status, self._rows(), self._pictures())
-                print(f"\n{self._description()}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
-                link = self.store.sweep_link(self.parent, "metrics.`val_best/loss`", ascending=True)
-                print(f"look at it: {self.store.command()}, then {link}", flush=True)
+                self._leave(status if is_there(self.study) else "KILLED", started)
         if not self._is_whole():
             print(f"error: {self._shortfall()}", file=sys.stderr)
             sys.exit(1)
 
-    def _parent(self) -> str:
-        """The one run under which all workers' trials lie: made by whoever comes first."""
-        from bnn.tracking.sweep import is_there, open_parent
+    def _leave(self, status: str, started: float) -> None:
+        """Give back what is open, and leave what is known on the parent run, whatever happens to it on the way."""
+        from bnn.tracking.sweep import describe_study, end
+        from bnn.tuning.storage import is_there
 
-        known = self.study.user_attrs.get(PARENT)
-        if known is None or known[0] != self.store.uri or not is_there(self.store, known[1]):
-            run = open_parent(self.store, f"study: {self.study.study_name}", self.settings.n_trials)
-            self.study.set_user_attr(PARENT, [self.store.uri, run])
-        return str(self.study.user_attrs[PARENT][1])
+        try:
+            if not is_there(self.study):
+                return
+            for number in self._open(self.claimed):
+                self._give_back(number)
+            if any(not self.ledger.is_lost(trial) for trial in self.ledger.running()):
+                status = "RUNNING"  # another worker is still at it
+            description = self._description()
+            describe_study(self.store, self.parent, description, self._rows(), self._pictures())
+            print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
+            link = self.store.sweep_link(self.parent, "metrics.`val_best/loss`", ascending=True)
+            print(f"look at it: {self.store.command()}, then {link}", flush=True)
+        finally:
+            end(self.store, self.parent, status)
+
+    def _parent(self, made: bool) -> str:
+        """The one run under which all workers' trials lie: whoever made the study makes it, the others wait for it."""
+        from bnn.tracking.sweep import is_there, open_parent
+        from bnn.tuning.storage import attribute
+
+        known = None if made else attribute(self.study, PARENT)
+        if known is not None and known[0] == self.store.uri and is_there(self.store, known[1]):
+            return str(known[1])
+        run = open_parent(self.store, f"study: {self.study.study_name}", self.settings.n_trials)
+        self.study.set_user_attr(PARENT, [self.store.uri, run])
+        return run
 
     # ---- the trials
 
     def _take_part(self) -> None:
         waiting = False
         while self.ledger.done() < self.settings.n_trials and not self._too_many_failures():
-            for number in self.ledger.reap():
-                print(f"trial {number}: lost, {self.study.trials[number].user_attrs['reason']}; it will be tried again")
+            self._reap()
             batch = self._claim()
             if batch:
                 self._run(batch)
@@ -88,6 +111,13 @@ class Worker:
             waiting = not batch
         self.ledger.close()
 
+    def _reap(self) -> None:
+        from bnn.tracking.sweep import end_lost
+
+        for number in self.ledger.reap():
+            end_lost(self.store, self.parent, number, "its process ended without a word")
+            self._say(number)
+
     def _claim(self) -> list[tuple[Any, list[str]]]:
         """Up to a batch of trials with their overrides. One whose values cannot run fails here, with the reason."""
         from bnn.tuning.ledger import fail
@@ -95,6 +125,7 @@ class Worker:
         batch: list[tuple[Any, list[str]]] = []
         size = self.sweeper.at_once()
         while len(batch) < size and not self._too_many_failures() and (trial := self.ledger.claim()) is not None:
+            self.claimed.add(trial.number)
             try:
                 words = self.sweeper.words(self.space, partial(suggest, trial))
                 self.sweeper.cell(words)
@@ -107,26 +138,32 @@ class Worker:
 
     def _run(self, batch: Sequence[tuple[Any, list[str]]]) -> None:
         """Launch a batch, and see to it that every trial of it has an end."""
-        from bnn.tuning.ledger import SWEEPER, Heartbeat, fail, give_up
+        from bnn.tuning.ledger import SWEEPER, Heartbeat, fail
 
         numbers = [trial.number for trial, _ in batch]
         with Heartbeat(self.study, numbers, SWEEPER, self.settings.stale_after):
-            results: Sequence[Any] = ()
-            reason = ""
             try:
                 results = self.sweeper.launch([self._job(trial, words) for trial, words in batch], self.launched)
-            except (KeyboardInterrupt, SystemExit):
+            except Exception as error:  # a launcher's worker died, out of memory say, and took others with it
                 for number in self._open(numbers):
-                    give_up(self.study, number, "interrupted")
-                raise
-            except Exception as error:  # a launcher's worker died: out of memory, say
-                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            answers = {n: str(r._return_value).partition("\n")[0] for n, r in zip(numbers, results, strict=False)}
-            for number in self._open(numbers):
-                fail(self.study, number, reason or f"its job ended without a word: {answers.get(number)}")
+                    self._give_back(number, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            else:
+                answers = {n: str(r._return_value).partition("\n")[0] for n, r in zip(numbers, results, strict=True)}
+                for number in self._open(numbers):
+                    fail(self.study, number, f"its job ended without a word: {answers[number]}")
         self.launched += len(batch)
         for number in numbers:
             self._say(number)
+
+    def _give_back(self, number: int, why: str | None = None) -> None:
+        """Give up a trial that this process claimed, unless a job of another process is still at it."""
+        from bnn.tracking.sweep import end_lost
+        from bnn.tuning.ledger import JOB, give_up, is_gone, process
+
+        job = self.study._storage.get_trial(self.study.trials[number]._trial_id).user_attrs.get(JOB)
+        if job is None or list(job) == process() or is_gone(job):
+            give_up(self.study, number, why or "interrupted", tried=why is not None)
+            end_lost(self.store, self.parent, number, why or "interrupted")
 
     def _job(self, trial: Any, words: Sequence[str]) -> list[str]:
         from bnn.job import PARENT as PARENT_VARIABLE
@@ -148,9 +185,9 @@ class Worker:
         values = {PARENT_VARIABLE: self.parent, COMMAND: command(), TRIAL: assignment.to_json()}
         return [*words, *self.sweeper.handed(self.store.uri, values)]
 
-    def _open(self, numbers: Sequence[int]) -> list[int]:
+    def _open(self, numbers: Collection[int]) -> list[int]:
         running = {trial.number for trial in self.ledger.running()}
-        return [number for number in numbers if number in running]
+        return [number for number in sorted(numbers) if number in running]
 
     def _too_many_failures(self) -> bool:
         return len(self.ledger.failures()) > self.settings.max_failures
