@@ -62,6 +62,11 @@ def hardware(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
 
 
+def all_of(device: str) -> dict[str, str]:
+    """What a result on `device` stands on."""
+    return {"command": command(), "commit": commit(), "hardware": hardware(device), "versions": versions()}
+
+
 def versions() -> str:
     names = ("torch", "hydra-core", "mlflow")
     return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])

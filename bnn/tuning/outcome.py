@@ -13,12 +13,14 @@ from optuna.trial import FrozenTrial, TrialState
 from bnn.tables import markdown
 from bnn.training.progress import clock
 from bnn.tuning.ledger import LOST, REASON, SURPLUS
+from bnn.tuning.settings import FACTS, metrics_of
 from bnn.tuning.trial import SPREAD, STOPPED, VALUES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLANK = "–"
+ENDS = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 ROWS = 50
 """Rows of the table that goes into a description; the artifact has all of them."""
 
@@ -108,6 +110,33 @@ def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dic
 
 def table(found: Sequence[Mapping[str, str]]) -> str:
     return markdown(list(found[0]), [list(row.values()) for row in found]) if found else "no trial has ended"
+
+
+def comparison(studies: Sequence[Study]) -> str:
+    """A row a study: how its trials ended, the seconds that they took (a trial that was lost and tried again counts twice),
+    and the best of them with its standard deviation over seeds. Of two studies, how much shorter the second took."""
+    rows = []
+    for study in studies:
+        metrics = metrics_of(study.user_attrs)
+        trials = study.get_trials(deepcopy=False)
+        counts = [str(sum(t.state == state for t in trials)) for state in ENDS]
+        leaders = best(study) if len(metrics) == 1 else []
+        leader = [shown_values(leaders[0], metrics), shown_params(leaders[0])] if leaders else [BLANK, BLANK]
+        rows.append([study.study_name, *counts, f"{sum(map(seconds, trials)):,.0f}", *leader])
+    heads = ["study", "complete", "pruned", "failed", "seconds of trials", "best", "with"]
+    parts = [markdown(heads, rows)]
+    if len(studies) == 2:
+        first, second = (sum(map(seconds, study.get_trials(deepcopy=False))) for study in studies)
+        if first > 0:
+            parts.append(f"The second took {100 * (1 - second / first):.0f} % fewer seconds than the first.")
+    return "\n\n".join([*parts, *dict.fromkeys(_facts(study) for study in studies)])
+
+
+def _facts(study: Study) -> str:
+    facts: Mapping[str, str] = study.user_attrs.get(FACTS, {})
+    if not facts:
+        return f"{study.study_name}: made by an unknown command."
+    return f"On {facts['hardware']}; {facts['versions']}; commit {facts['commit']}:\n\n```bash\n{facts['command']}\n```"
 
 
 def tally(study: Study) -> str:

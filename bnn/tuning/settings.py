@@ -92,6 +92,15 @@ class StudySettings:
         return [str(direction) for direction in _list(self.direction)]
 
 
+IDENTITY, FACTS = "identity", "facts"
+"""Attributes of a study: what it is a study of, as JSON; the command, commit, hardware and versions that made it."""
+
+
+def metrics_of(attributes: Mapping[str, Any]) -> list[str]:
+    """The objectives of a study, from its attributes."""
+    return list(json.loads(attributes[IDENTITY])["metric"].split(", "))
+
+
 TRIAL = "BNN_TRIAL"
 """The environment variable by which a sweeper hands a job its trial."""
 

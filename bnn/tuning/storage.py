@@ -19,12 +19,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 
 from bnn.errors import BnnError, ConfigError
+from bnn.tuning.settings import IDENTITY
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "optuna.journal"
-IDENTITY = "identity"
-"""The attribute of a study that holds what it is a study of, as JSON."""
 SETTLE_SECONDS = 20.0
 T = TypeVar("T")
 
@@ -62,6 +61,14 @@ def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) ->
             if time.monotonic() > end:
                 raise
             time.sleep(0.3)
+
+
+def existing(address: str) -> BaseStorage:
+    """The storage at an address, which is not made if it is missing. Errors: StudyError where it is."""
+    file = address.removeprefix("sqlite:///")
+    if "://" not in file and not Path(file).is_file():
+        raise StudyError(f"{file}: no such file; go to the folder that holds {JOURNAL}, or give --storage")
+    return open_storage(address)
 
 
 def open_storage(address: str) -> BaseStorage:

@@ -17,7 +17,9 @@ from optuna.trial import TrialState
 
 from bnn.build import plan
 from bnn.config import compose
-from bnn.tuning.storage import IDENTITY, open_storage
+from bnn.tuning.__main__ import main
+from bnn.tuning.settings import IDENTITY
+from bnn.tuning.storage import open_storage
 
 SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none"]
 QUICK = [*SMALL, "data.limit=300"]
@@ -124,7 +126,7 @@ def test_the_best_is_given_as_a_command_that_makes_it_again(annealed) -> None:
 
 def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> None:
     """Here schedule, samples and estimator come from a recipe's interpolations, not from choices."""
-    for recipe in (["experiment=annealing", "recipe.arm=geometric_gs"], ["experiment=reinforce_tuned", "placement=last"]):
+    for recipe in (["experiment=annealing", "recipe.arm=geometric_gs"], ["experiment=reinforce_tuned", "placement=both"]):
         words = [*recipe, "study=learning_rate", *QUICK]
         result = bnn_train(tmp_path, "-m", *words, "neuron=deterministic", "hydra.sweeper.n_trials=1", "trainer.epochs=1")
         assert result.returncode == 0, result.stderr
@@ -403,6 +405,23 @@ def test_a_study_lies_in_a_database_too(tmp_path: Path) -> None:
     found = optuna.load_study(study_name=name, storage=storage)
     assert [trial.state in DONE for trial in found.trials] == [True, True]
     assert IDENTITY in found.user_attrs and f"optuna-dashboard sqlite:///{tmp_path}/studies.db" in result.stdout
+
+
+def test_studies_are_listed_and_held_side_by_side(annealed, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = annealed
+    monkeypatch.chdir(folder)
+    assert main([]) == 0
+    name = capsys.readouterr().out.strip()
+    assert name == "anneal/digits data.limit=300 estimator=st placement=both trainer.epochs=3"
+    assert main([name, name, "--trials"]) == 0
+    said = capsys.readouterr().out
+    best = study(folder).best_trial
+    total = sum(trial.duration.total_seconds() for trial in study(folder).trials)
+    assert f"val/loss {best.value:.5g} ±" in said and f"{total:,.0f}" in said and "0 % fewer seconds" in said
+    assert "python -m bnn.train -m study=anneal" in said and f"|     {best.number} |" in said
+    assert main(["another"]) == 1 and name in capsys.readouterr().err
+    monkeypatch.chdir(folder.parent)
+    assert main([]) == 1 and "no such file" in capsys.readouterr().err and not Path("optuna.journal").exists()
 
 
 def test_the_dashboard_opens_the_study(annealed) -> None:

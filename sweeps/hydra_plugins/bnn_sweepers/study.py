@@ -2,36 +2,23 @@
 sweepers, on one machine or several, work on one study."""
 
 import dataclasses
-import difflib
-import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.errors import ConfigCompositionException
-from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from bnn.errors import ConfigError
 
 from .base import Cell, ProjectSweeper, without_data
-from .space import SearchSpace, search_space, word
+from .compositions import Compositions
+from .space import SearchSpace, search_space
 from .worker import Worker
 
 UNNAMED = ("hydra", "study", "tracking", "dry_run", "fresh", "device", "data.root", "data.offline_fallback",
            "trainer.progress")  # fmt: skip
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")
-ABSENT = object()
-
-
-def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: Any) -> Any:
-    """The value of `key`, or the first that its distribution has; `asked` learns that it was asked for."""
-    asked.add(key)
-    return (
-        values[key] if key in values else distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
-    )
 
 
 class StudySweeper(ProjectSweeper):
@@ -59,11 +46,13 @@ class StudySweeper(ProjectSweeper):
     def _sweep(self, arguments: list[str]) -> None:
         if self._refusal is not None:
             raise self._refusal
+        assert self.hydra_context is not None and self.config is not None
+        self._compositions = Compositions(self.hydra_context.config_loader, self.config, self.cell)
         from bnn.tuning.optuna_parts import pruner, sampler
 
         sampler(self.settings.sampler), pruner(self.settings.pruner)
         space = self._space(arguments)
-        space, cells = self._check(space, arguments)
+        space, cells = self._compositions.check(space, arguments)
         if cells[0].plan.general.dry_run:
             print(self._forecast(space, cells))
             return
@@ -73,7 +62,7 @@ class StudySweeper(ProjectSweeper):
         if warning is not None:
             fixed = [*without_data(list(space.fixed)), f"data={cells[0].config.data.name}"]
             space = SearchSpace(space.searched, fixed)
-            space, cells = self._check(space, arguments)
+            space, cells = self._compositions.check(space, arguments)
         self._work(space, cells, [warning] if warning else [])
 
     def _space(self, arguments: list[str]) -> SearchSpace:
@@ -89,88 +78,11 @@ class StudySweeper(ProjectSweeper):
                 )
             if bare in NOT_SEARCHED or self._unnamed(key):
                 raise ConfigError(f"{bare}: a study holds this fixed, so that its trials compare")
-        groups = sorted(filter(self._is_group, space.searched), key=lambda key: key.count("/"))  # an outer one first
+        groups = sorted(
+            filter(self._compositions.is_group, space.searched), key=lambda key: key.count("/")
+        )  # an outer one first
         order = [*groups, *(key for key in space.searched if key not in groups)]
         return SearchSpace({key: space.searched[key] for key in order}, space.fixed)
-
-    def _is_group(self, key: str) -> bool:
-        assert self.hydra_context is not None
-        return bool(self.hydra_context.config_loader.get_group_options(key.lstrip("+~")))
-
-    def _compose(self, words: Sequence[str]) -> DictConfig:
-        assert self.hydra_context is not None and self.config is not None
-        return self.hydra_context.config_loader.load_sweep_config(self.config, list(words))
-
-    def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
-        """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
-        them. A key that the picked groups do not have is not asked for."""
-        words = list(space.fixed)
-        for key in filter(self._is_group, space.searched):
-            if self._exists(words, key, space.searched[key].choices[0]):
-                words.append(word(key, pick(key, space.searched[key])))
-        config = self._compose(words)
-        keys = [key for key in space.searched if not self._is_group(key)]
-        there = [k for k in keys if k.startswith("+") or OmegaConf.select(config, k, default=ABSENT) is not ABSENT]
-        return words + [word(key, pick(key, space.searched[key])) for key in there]
-
-    def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
-        """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
-        if "/" not in group:
-            return True
-        try:
-            self._compose([*words, f"{group}={choice}"])
-        except ConfigCompositionException as error:
-            if "Could not override" in str(error):
-                return False
-            raise
-        return True
-
-    # ---- what is refused before the first trial
-
-    def _check(self, space: SearchSpace, arguments: list[str]) -> tuple[SearchSpace, list[Cell]]:
-        """The space without what a choice on the command line made pointless, and a checked cell for each way through the
-        groups and each end of the values. Errors: ConfigError for a cell that cannot run, or for a key on the command line
-        that no way through the groups has."""
-        cells: dict[tuple[str, ...], Cell] = {}
-        seen: set[str] = set()
-        for path in self._paths(space):
-            for way in self._ways(space):
-                words = self.words(space, partial(_picked, {**way, **path}, seen))
-                if tuple(words) not in cells:
-                    cells[tuple(words)] = self.cell(words)
-        found = list(cells.values())
-        for key in (key for key in space.searched if key not in seen):
-            if any(argument.partition("=")[0] == key for argument in arguments) or not self._narrowed(key, arguments):
-                raise ConfigError(self._unknown(key, found))
-        return SearchSpace({key: d for key, d in space.searched.items() if key in seen}, space.fixed), found
-
-    @staticmethod
-    def _narrowed(key: str, arguments: Sequence[str]) -> bool:
-        """Whether a choice on the command line may have taken `key` away: one of its own group, or around it."""
-        typed = [argument.partition("=")[0].replace("/", ".") for argument in arguments]
-        return any(key.replace("/", ".").startswith(f"{group}.") for group in typed)
-
-    def _ways(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
-        """Values to try under each path: both ends of every interval at once, and every choice once."""
-        values = {key: d for key, d in space.searched.items() if not self._is_group(key)}
-        for end in ("low", "high"):
-            yield {key: getattr(d, end) for key, d in values.items() if hasattr(d, end)}
-        for key, d in values.items():
-            yield from ({key: choice} for choice in getattr(d, "choices", ())[1:])
-
-    def _paths(self, space: SearchSpace) -> Iterator[dict[str, str]]:
-        groups = [key for key in space.searched if self._is_group(key)]
-        for choices in itertools.product(*(space.searched[key].choices for key in groups)):
-            yield dict(zip(groups, choices, strict=True))
-
-    @staticmethod
-    def _unknown(key: str, cells: Sequence[Cell]) -> str:
-        from bnn.config import GROUPS, flat
-
-        keys = sorted(set(GROUPS).union(*(flat(dict(cell.plan.config)) for cell in cells)))
-        close = difflib.get_close_matches(key, keys, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{key}: no configuration of this search space has this key{hint}"
 
     def _forecast(self, space: SearchSpace, cells: Sequence[Cell]) -> str:
         from bnn.forecast import seconds_of
@@ -216,7 +128,7 @@ class StudySweeper(ProjectSweeper):
             if not any(key == part or key.startswith(f"{part}.") for part in apart)
         }
         objective = {"metric": ", ".join(self.settings.metrics), "direction": ", ".join(self.settings.directions)}
-        groups = tuple(f"{key.lstrip('+').replace('/', '.')}." for key in space.searched if self._is_group(key))
+        groups = tuple(f"{key.lstrip('+').replace('/', '.')}." for key in space.searched if self._compositions.is_group(key))
         within = [words for words in space.fixed if words.lstrip("+~").replace("/", ".").startswith(groups)]
         how = {
             "seeds": self.settings.seeds,
@@ -249,9 +161,9 @@ class StudySweeper(ProjectSweeper):
         print(f"study {name!r}: {there} of {self.settings.n_trials} trials done, on {plan.data.title}")
         print(f"watch it: {dashboard(address)}", flush=True)
         self._keep_config()
-        self.seed = plan.general.seed
+        self.seed, self.device = plan.general.seed, plan.general.device
         stride = max(cell.plan.recipe.settings.epochs for cell in cells)
-        Worker(self, space, study, made, store, address, stride).work()
+        Worker(self, self._compositions, space, study, made, store, address, stride).work()
 
     def launch(self, jobs: list[list[str]], first: int) -> Sequence[Any]:
         assert self.launcher is not None
@@ -264,34 +176,3 @@ class StudySweeper(ProjectSweeper):
             return self.settings.n_jobs
         n_jobs = self.config.hydra.launcher.get("n_jobs", 1)
         return n_jobs if n_jobs > 0 else os.cpu_count() or 1
-
-    def command(self, cell: Cell) -> str:
-        """A command line that trains the configuration of `cell` on the trial's seeds, whatever the study file says."""
-        assert self.hydra_context is not None
-        from bnn.build import plan
-        from bnn.config import GROUPS, NOT_RESULT, flat, override_word
-
-        loader = self.hydra_context.config_loader
-        words: list[str] = []
-
-        def composed() -> DictConfig:
-            return loader.load_configuration("train", words, run_mode=RunMode.RUN)
-
-        mine, standard = flat(dict(cell.plan.config)), composed()
-        for group, choice in cell.config.hydra.runtime.choices.items():
-            name = mine.get(f"{group.replace('/', '.')}.name", choice)  # a recipe may write the name, not choose the file
-            chosen = name if name in loader.get_group_options(group) else choice
-            outer, _, inner = group.partition("/")
-            # a group within a group is there only under the choice that has it
-            known = outer in GROUPS and (not inner or f"{group.replace('/', '.')}.name" in mine)
-            if known and chosen != standard.hydra.runtime.choices.get(group):
-                words.append(f"{group}={chosen}")
-        theirs = flat(dict(plan(composed()).config))
-        for key, value in mine.items():
-            apart = ("seed", "device", *NOT_RESULT)
-            told = any(key == part or key.startswith(f"{part}.") for part in apart)
-            if not told and theirs.get(key, ABSENT) != value:
-                words.append(override_word(key, value))
-        first = int(cell.plan.general.seed)
-        seeds = ",".join(str(first + index) for index in range(self.settings.seeds))
-        return " ".join(["python -m bnn.train", *(["-m"] if "," in seeds else []), *words, f"seed={seeds}"])

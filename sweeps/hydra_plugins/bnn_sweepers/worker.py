@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnn.errors import BnnError
 
+from .compositions import Compositions
 from .space import SearchSpace, suggest, word
 
 if TYPE_CHECKING:
@@ -24,12 +25,20 @@ class Worker:
     """A process that takes part in `study` until it is complete. `made` says that it is this process that made the study."""
 
     def __init__(
-        self, sweeper: "StudySweeper", space: SearchSpace, study: Any, made: bool, store: Any, address: str, stride: int
+        self,
+        sweeper: "StudySweeper",
+        compositions: Compositions,
+        space: SearchSpace,
+        study: Any,
+        made: bool,
+        store: Any,
+        address: str,
+        stride: int,
     ) -> None:
         from bnn.tuning.ledger import Ledger
 
         self.sweeper, self.space, self.study, self.store, self.address = sweeper, space, study, store, address
-        self.settings = sweeper.settings
+        self.settings, self.compositions = sweeper.settings, compositions
         self.stride = stride
         self.ledger = Ledger(study, self.settings.n_trials, self.settings.stale_after)
         self.claimed: set[int] = set()
@@ -84,12 +93,16 @@ class Worker:
 
     def _parent(self, made: bool) -> str:
         """The one run under which all workers' trials lie: whoever made the study makes it, the others wait for it."""
+        from bnn.tracking import facts
         from bnn.tracking.sweep import is_there, open_parent
+        from bnn.tuning.settings import FACTS
         from bnn.tuning.storage import attribute
 
         known = None if made else attribute(self.study, PARENT)
         if known is not None and known[0] == self.store.uri and is_there(self.store, known[1]):
             return str(known[1])
+        if made:
+            self.study.set_user_attr(FACTS, facts.all_of(self.sweeper.device))
         run = open_parent(self.store, f"study: {self.study.study_name}", self.settings.n_trials)
         self.study.set_user_attr(PARENT, [self.store.uri, run])
         return run
@@ -127,8 +140,8 @@ class Worker:
         while len(batch) < size and not self._too_many_failures() and (trial := self.ledger.claim()) is not None:
             self.claimed.add(trial.number)
             try:
-                words = self.sweeper.words(self.space, partial(suggest, trial))
-                self.sweeper.cell(words)
+                words = self.compositions.words(self.space, partial(suggest, trial))
+                self.compositions.cell(words)
             except BnnError as error:
                 fail(self.study, trial.number, str(error))
                 self._say(trial.number)
@@ -226,7 +239,7 @@ class Worker:
             lines.append(f"{len(found) - ROWS} more trials in table.json")
         for trial in best(self.study):
             words = [*self.space.fixed, *(word(key, value) for key, value in trial.params.items())]
-            command = self.sweeper.command(self.sweeper.cell(words))
+            command = self.compositions.command(self.compositions.cell(words), self.settings.seeds)
             lines.append(f"best, trial {trial.number}, {shown_values(trial, self.settings.metrics)}:\n\n    {command}")
         return "\n\n".join(lines)
 

@@ -1,0 +1,56 @@
+"""python -m bnn.tuning [STUDY ...]: the studies of a storage, or what came of some of them, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from bnn.errors import BnnError
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bnn.tuning", description="The studies of a storage, and what came of them."
+    )
+    made.add_argument("studies", nargs="*", metavar="STUDY", help="names of studies (default: list them)")
+    made.add_argument("--storage", help="where they lie (default: optuna.journal in this folder)")
+    made.add_argument("--trials", action="store_true", help="also a table of every study's trials")
+    return made
+
+
+def page(studies: Sequence[str], storage: str | None, trials: bool) -> str:
+    """Markdown. Errors: StudyError for a storage or a study that is not there."""
+    import optuna
+
+    from bnn.tuning.outcome import comparison, rows, table
+    from bnn.tuning.settings import metrics_of
+    from bnn.tuning.storage import StudyError, existing, storage_address
+
+    found = existing(storage_address(storage, ""))
+    names = optuna.get_all_study_names(found)
+    if not studies:
+        return "\n".join(names) or "no studies"
+    for name in studies:
+        if name not in names:
+            raise StudyError(f"study {name!r} does not exist; those that do: {', '.join(map(repr, names)) or 'none'}")
+    opened = [optuna.load_study(study_name=name, storage=found) for name in studies]
+    parts = [comparison(opened)]
+    if trials:
+        parts += [f"#### {s.study_name}\n\n{table(rows(s, metrics_of(s.user_attrs)))}" for s in opened]
+    return "\n\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = parser().parse_args(arguments)
+    try:
+        print(page(asked.studies, asked.storage, asked.trials))
+    except (BnnError, json.JSONDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

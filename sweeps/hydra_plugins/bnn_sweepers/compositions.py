@@ -1,0 +1,145 @@
+"""The configurations of a search space: which keys exist under which choices, whether they can run, and how one is written
+as a command line of its own."""
+
+import difflib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from bnn.errors import ConfigError
+
+from .base import Cell
+from .space import SearchSpace, word
+
+ABSENT = object()
+
+
+def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: Any) -> Any:
+    """The value of `key`, or the first that its distribution has; `asked` learns that it was asked for."""
+    asked.add(key)
+    return (
+        values[key] if key in values else distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+    )
+
+
+class Compositions:
+    """Composes overrides on top of the configuration of a sweep. `cell` composes and checks."""
+
+    def __init__(self, loader: ConfigLoader, config: DictConfig, cell: Callable[[list[str]], Cell]) -> None:
+        self._loader, self._config, self.cell = loader, config, cell
+
+    def is_group(self, key: str) -> bool:
+        return bool(self._loader.get_group_options(key.lstrip("+~")))
+
+    def _compose(self, words: Sequence[str]) -> DictConfig:
+        return self._loader.load_sweep_config(self._config, list(words))
+
+    def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
+        """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
+        them. A key that the picked groups do not have is not asked for."""
+        words = list(space.fixed)
+        for key in filter(self.is_group, space.searched):
+            if self._exists(words, key, space.searched[key].choices[0]):
+                words.append(word(key, pick(key, space.searched[key])))
+        config = self._compose(words)
+        keys = [key for key in space.searched if not self.is_group(key)]
+        there = [k for k in keys if k.startswith("+") or OmegaConf.select(config, k, default=ABSENT) is not ABSENT]
+        return words + [word(key, pick(key, space.searched[key])) for key in there]
+
+    def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
+        """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
+        if "/" not in group:
+            return True
+        try:
+            self._compose([*words, f"{group}={choice}"])
+        except ConfigCompositionException as error:
+            if "Could not override" in str(error):
+                return False
+            raise
+        return True
+
+    def check(self, space: SearchSpace, arguments: list[str]) -> tuple[SearchSpace, list[Cell]]:
+        """The space without what a choice on the command line made pointless, and a checked cell for each way through the
+        groups and each end of the values. Errors: ConfigError for a cell that cannot run, or for a key on the command line
+        that no way through the groups has."""
+        cells: dict[tuple[str, ...], Cell] = {}
+        seen: set[str] = set()
+        for path in self._paths(space):
+            for way in self._ways(space):
+                words = self.words(space, partial(_picked, {**way, **path}, seen))
+                if tuple(words) not in cells:
+                    cells[tuple(words)] = self.cell(words)
+        found = list(cells.values())
+        for key in (key for key in space.searched if key not in seen):
+            if any(argument.partition("=")[0] == key for argument in arguments) or not self._narrowed(key, arguments):
+                raise ConfigError(self._unknown(key, found))
+        return SearchSpace({key: d for key, d in space.searched.items() if key in seen}, space.fixed), found
+
+    @staticmethod
+    def _narrowed(key: str, arguments: Sequence[str]) -> bool:
+        """Whether a choice on the command line may have taken `key` away: one of its own group, or around it."""
+        typed = [argument.partition("=")[0].replace("/", ".") for argument in arguments]
+        return any(key.replace("/", ".").startswith(f"{group}.") for group in typed)
+
+    def _ways(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
+        """Values to try under each path: both ends of every interval at once, and every choice once."""
+        values = {key: d for key, d in space.searched.items() if not self.is_group(key)}
+        for end in ("low", "high"):
+            yield {key: getattr(d, end) for key, d in values.items() if hasattr(d, end)}
+        for key, d in values.items():
+            yield from ({key: choice} for choice in getattr(d, "choices", ())[1:])
+
+    def _paths(self, space: SearchSpace) -> Iterator[dict[str, str]]:
+        groups = [key for key in space.searched if self.is_group(key)]
+        for choices in itertools.product(*(space.searched[key].choices for key in groups)):
+            yield dict(zip(groups, choices, strict=True))
+
+    @staticmethod
+    def _unknown(key: str, cells: Sequence[Cell]) -> str:
+        from bnn.config import GROUPS, flat
+
+        keys = sorted(set(GROUPS).union(*(flat(dict(cell.plan.config)) for cell in cells)))
+        close = difflib.get_close_matches(key, keys, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{key}: no configuration of this search space has this key{hint}"
+
+    def command(self, cell: Cell, count: int) -> str:
+        """A command line that trains the configuration of `cell` on `count` seeds, whatever the study's file says."""
+        from bnn.build import plan
+        from bnn.config import NOT_RESULT, flat, override_word
+
+        mine = flat(dict(cell.plan.config))
+        words: list[str] = []
+        composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
+        while more := self._other_choices(composed, cell, mine):  # a choice may bring groups of its own
+            words += more
+            composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
+        theirs = flat(dict(plan(composed).config))
+        apart = ("seed", "device", *NOT_RESULT)
+        for key, value in mine.items():
+            told = any(key == part or key.startswith(f"{part}.") for part in apart)
+            if not told and theirs.get(key, ABSENT) != value:
+                words.append(override_word(key, value))
+        first = int(cell.plan.general.seed)
+        seeds = ",".join(str(first + index) for index in range(count))
+        return " ".join(["python -m bnn.train", *(["-m"] if "," in seeds else []), *words, f"seed={seeds}"])
+
+    def _other_choices(self, composed: DictConfig, cell: Cell, mine: Mapping[str, Any]) -> list[str]:
+        """The choices of groups in which `composed` differs from `cell`, by the name that the configuration has: a recipe
+        may write it there without choosing the file."""
+        from bnn.config import GROUPS
+
+        words = []
+        for group, choice in composed.hydra.runtime.choices.items():
+            name = mine.get(f"{group.replace('/', '.')}.name")
+            options = self._loader.get_group_options(group)
+            wanted = name if name in options else cell.config.hydra.runtime.choices.get(group, choice)
+            if group.partition("/")[0] in GROUPS and wanted != choice:
+                words.append(f"{group}={wanted}")
+        return words
