@@ -115,6 +115,8 @@ def run(config: DictConfig) -> dict[str, Any] | None:
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
     try:
+        if alone and (study := settings.runtime.choices.get("study")):
+            raise ConfigError(f"study={study}: a study is many runs; write -m: python -m bnn.train -m study={study} …")
         return _run(config, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num))
     except BnnError as error:
         if alone:

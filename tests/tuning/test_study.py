@@ -15,6 +15,7 @@ import pytest
 from command_line import bnn_train, client, environment, runs
 from optuna.trial import TrialState
 
+from bnn import train
 from bnn.build import plan
 from bnn.config import compose
 from bnn.tuning.__main__ import main
@@ -329,12 +330,17 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("words, said", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
-def test_what_makes_no_study_is_refused_before_any_trial(tmp_path: Path, words: list[str], said: list[str]) -> None:
-    result = bnn_train(tmp_path, "-m", "hydra/sweeper=bnn_optuna", "data=digits", *words)
-    assert result.returncode == 1 and result.stderr.startswith("error: "), result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_what_makes_no_study_is_refused_before_any_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bnn-train", "-m", "hydra/sweeper=bnn_optuna", "data=digits", *words])
+    with pytest.raises(SystemExit) as ended:
+        train._main()
+    message = str(ended.value)
+    assert message.startswith("error: ") and len(message.splitlines()) == 1
     for word in said:
-        assert word in result.stderr
+        assert word in message
     assert not (tmp_path / "optuna.journal").exists() or not optuna.get_all_study_names(
         open_storage(str(tmp_path / "optuna.journal"))
     )
@@ -368,10 +374,18 @@ def test_a_group_within_a_group_is_searched_where_it_exists(tmp_path: Path, orde
     assert "best, trial" in result.stdout
 
 
+def test_a_study_without_m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bnn-train", "study=anneal", "data=digits"])
+    with pytest.raises(SystemExit, match=r"error: study=anneal: .* -m study=anneal"):
+        train._main()
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 def test_a_dry_run_shows_the_space_and_trains_nothing(tmp_path: Path) -> None:
     result = bnn_train(tmp_path, "-m", "study=reinforce_baseline", "placement=last", "data=digits", "dry_run=true")
     assert result.returncode == 0, result.stderr
-    assert "choice(leave_one_out, moving_average, min_variance, none)" in result.stdout and "30 trials" in result.stdout
+    assert "choice(leave_one_out, nested_leave_one_out," in result.stdout and "30 trials" in result.stdout
     assert not list(tmp_path.glob("*.db")) and not list(tmp_path.glob("*.journal"))
 
 

@@ -19,6 +19,8 @@ UNNAMED = ("hydra", "study", "tracking", "dry_run", "fresh", "device", "data.roo
            "trainer.progress")  # fmt: skip
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")
+COST = ("data", "model", "neuron", "estimator", "placement", "trainer")
+"""Groups that decide how long a step takes."""
 
 
 class StudySweeper(ProjectSweeper):
@@ -88,7 +90,8 @@ class StudySweeper(ProjectSweeper):
         from bnn.forecast import seconds_of
         from bnn.tables import markdown
 
-        minutes = [seconds_of(cell.plan) * self.settings.seeds / 60 for cell in cells]
+        costs = {str([cell.plan.config[group] for group in COST]): cell.plan for cell in cells}
+        minutes = [seconds_of(plan) * self.settings.seeds / 60 for plan in costs.values()]
         rows = [[key, text] for key, text in space.as_text().items()]
         total = self.settings.n_trials * sum(minutes) / len(minutes)
         return (
