@@ -35,6 +35,7 @@ CONTRACTS = {
     "none": [{}],
     "frozen": [{}],
     "st": [{"proxy": proxy} for proxy in SURROGATES],
+    "reinmax": [{"tau": 1.0}, {"tau": 1.5}],
     "reinforce": [{"baseline": {"name": name, **keys}} for name, keys in BASELINES.items()],
 }
 """A configuration to test for every registered estimator: the third place that a new one touches."""
@@ -226,6 +227,35 @@ def test_density_proxy_is_exact_for_one_layer_under_a_multilinear_loss() -> None
             assert max(float(g.abs().max()) for g in one) > 1e-3
         # of the layer below: the read-out itself has the derivative of a product by its own weights
         assert distance(expectation(model, estimator, product)[:2], exact(model, product)[:2]) < 1e-12, law
+
+
+def quadratic(scores: Tensor, targets: Tensor) -> Tensor:
+    """Quadratic in the scores, hence in the bits of the layer below a linear read-out, with products of different bits."""
+    s, t = scores.unbind(1)
+    return s**2 - 0.7 * s * t + 1.3 * t**2 * targets + s
+
+
+@pytest.mark.parametrize("law", [name for name, law in NoiseLaw.registry.items() if law.full_support])
+def test_reinmax_is_exact_for_one_layer_under_a_quadratic_loss(law: str) -> None:
+    model = Toy((3,), law)
+    true = exact(model, quadratic)[:2]  # of the layer below
+    assert max(float(g.abs().max()) for g in true) > 1e-3
+    found = {tau: expectation(model, Estimator.registry.build({"name": "reinmax", "tau": tau}), quadratic) for tau in (1, 2)}
+    assert distance(found[1][:2], true) < 1e-12
+    assert distance(found[2][:2], true) > 1e-3, "the control: at another temperature it is not"
+    straight = expectation(model, Estimator.registry.build({"name": "st", "proxy": "density"}), quadratic)
+    assert distance(straight[:2], true) > 1e-3, "and plain straight-through is not"
+
+
+def test_reinmax_weighs_by_half_the_distance_of_bit_and_probability() -> None:
+    """Liu et al. 2023: at temperature 1 the bracket is |b - p| / 2."""
+    a = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
+    estimator = Estimator.registry.build({"name": "reinmax", "tau": 1.0})
+    for u in (0.0, 1.0):
+        site = Site(a, NoiseLaw.registry.build("logistic"), Site.sample, noise=lambda like, u=u: torch.full_like(like, u))
+        bits = estimator.draw(site)  # type: ignore[attr-defined]
+        (found,) = torch.autograd.grad(bits.sum(), a)
+        torch.testing.assert_close(found, 2 * (bits - site.p).abs().detach() / 2, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)
