@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 from mlflow import MlflowClient
 
@@ -37,3 +41,26 @@ def runs(folder: Path, kind: str, experiment: str = "bnn/digits") -> list:
     store = client(folder)
     found = store.search_runs([store.get_experiment_by_name(experiment).experiment_id], f"tags.`bnn.kind` = '{kind}'")
     return sorted(found, key=lambda run: run.info.start_time)
+
+
+def run_here(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """The same in this process, which has imported everything already: what is printed, and the exit code."""
+    from bnn import train
+
+    out, error = io.StringIO(), io.StringIO()
+    code: int | str = 0
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, environment(), clear=True),
+        mock.patch.object(sys, "argv", ["bnn-train", *words]),
+        redirect_stdout(out),
+        redirect_stderr(error),
+    ):
+        try:
+            train._main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int | str) else 0
+    if isinstance(code, str):  # as Python ends a program: the words go to stderr, the code is 1
+        print(code, file=error)
+        code = 1
+    return subprocess.CompletedProcess(words, code, out.getvalue(), error.getvalue())

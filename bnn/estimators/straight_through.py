@@ -54,7 +54,7 @@ class StraightThrough(Pathwise):
 
 @Estimator.registry.add("reinmax")
 class ReinMax(Pathwise):
-    """d f / d ℓ := f'(b) [2π(1 - π) - p(1 - p)/2], π = (σ(ℓ/τ) + b)/2, b ~ Bernoulli(p), p = σ(ℓ) (ReinMax: Liu et al. 2023).
+    """d f / d ℓ := f'(b) [2π(1 - π) - p(1 - p)/2], π = (σ(ℓ/τ) + b)/2, b ~ Bernoulli(p), p = σ(ℓ) (Liu et al. 2023).
 
     At τ = 1 the bracket is |b - p|/2: the ½-estimator of DARN (Gregor et al. 2014), exact in expectation for one layer under
     an f that is quadratic in its bits. Bits are always sampled: a deterministic neuron explores by its noise law in training

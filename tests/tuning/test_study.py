@@ -12,10 +12,9 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import bnn_train, client, environment, runs
+from command_line import client, environment, run_here, runs
 from optuna.trial import TrialState
 
-from bnn import train
 from bnn.build import plan
 from bnn.config import compose
 from bnn.tuning.__main__ import main
@@ -40,7 +39,7 @@ def study(folder: Path, name: str | None = None) -> optuna.Study:
 def annealed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
     folder = tmp_path_factory.mktemp("anneal")
     words = ["study=anneal", "estimator=st", "placement=both", *QUICK, *EAGER, "hydra.sweeper.n_trials=6"]
-    return folder, bnn_train(folder, "-m", *words)
+    return folder, run_here(folder, "-m", *words)
 
 
 def test_a_study_ends_with_the_asked_number_of_trials(annealed) -> None:
@@ -129,7 +128,7 @@ def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> No
     """Here schedule, samples and estimator come from a recipe's interpolations, not from choices."""
     for recipe in (["experiment=annealing", "recipe.arm=geometric_gs"], ["experiment=reinforce_tuned", "placement=both"]):
         words = [*recipe, "study=learning_rate", *QUICK]
-        result = bnn_train(tmp_path, "-m", *words, "neuron=deterministic", "hydra.sweeper.n_trials=1", "trainer.epochs=1")
+        result = run_here(tmp_path, "-m", *words, "neuron=deterministic", "hydra.sweeper.n_trials=1", "trainer.epochs=1")
         assert result.returncode == 0, result.stderr
         (line,) = [line for line in result.stdout.splitlines() if line.startswith("    python -m bnn.train")]
         assert "recipe" not in line and "experiment" not in line
@@ -142,29 +141,29 @@ def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> No
 def test_the_same_command_goes_on_and_a_changed_space_is_refused(annealed) -> None:
     folder, _first = annealed
     words = ["study=anneal", "estimator=st", "placement=both", *QUICK, *EAGER]
-    more = bnn_train(folder, "-m", *words, "hydra.sweeper.n_trials=7")
+    more = run_here(folder, "-m", *words, "hydra.sweeper.n_trials=7")
     assert more.returncode == 0, more.stderr
     assert "6 of 7 trials done" in more.stdout and len(study(folder).trials) == 7
     (parent,) = runs(folder, "sweep", "study_anneal/digits")
     table = json.loads(Path(client(folder).download_artifacts(parent.info.run_id, "table.json", str(folder))).read_text())
     assert len(table["data"]) == 7
-    changed = bnn_train(folder, "-m", *words, "anneal.end=interval(1,9)")
+    changed = run_here(folder, "-m", *words, "anneal.end=interval(1,9)")
     assert changed.returncode == 1 and "Traceback" not in changed.stderr
     for text in ("anneal.end=interval(1.0, 6.0)", "anneal.end=interval(1.0, 9.0)", "fresh=true"):
         assert text in changed.stderr
-    other = bnn_train(folder, "-m", *words, "hydra/sweeper/pruner=none")
+    other = run_here(folder, "-m", *words, "hydra/sweeper/pruner=none")
     assert other.returncode == 1 and "pruner" in other.stderr, "with and without pruning are two studies"
     assert len(study(folder).trials) == 7
 
 
 def test_the_same_seed_gives_the_same_trials_and_fresh_starts_over(tmp_path: Path) -> None:
     words = ["-m", *SEARCH, *QUICK, "hydra.sweeper.n_trials=3", "trainer.epochs=1"]
-    assert bnn_train(tmp_path, *words).returncode == 0
+    assert run_here(tmp_path, *words).returncode == 0
     before = [(trial.params, trial.values) for trial in study(tmp_path).trials]
-    again = bnn_train(tmp_path, *words, "fresh=true")
+    again = run_here(tmp_path, *words, "fresh=true")
     assert again.returncode == 0 and "0 of 3 trials done" in again.stdout
     assert [(trial.params, trial.values) for trial in study(tmp_path).trials] == before
-    bnn_train(tmp_path, *words, "fresh=true", "hydra.sweeper.sampler.seed=1", "hydra.sweeper.n_trials=1")
+    run_here(tmp_path, *words, "fresh=true", "hydra.sweeper.sampler.seed=1", "hydra.sweeper.n_trials=1")
     assert study(tmp_path).trials[0].params != before[0][0]
 
 
@@ -177,7 +176,7 @@ def test_pruning_works_through_launchers_that_run_several(tmp_path: Path, launch
         at_once = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     words = [*SMALL, *PRUNED, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
     # of the first two, which end complete, one learns and one does not; the next pair is one of each again
-    result = bnn_train(tmp_path, "-m", *words, *at_once, "hydra.sweeper.sampler.seed=1", "optimizer.lr=choice(0.1,1e-7)")
+    result = run_here(tmp_path, "-m", *words, *at_once, "hydra.sweeper.sampler.seed=1", "optimizer.lr=choice(0.1,1e-7)")
     assert result.returncode == 0, result.stderr
     trials = study(tmp_path).trials
     assert [trial.params["optimizer.lr"] for trial in trials] == ["1e-07", "0.1", "1e-07", "0.1"]
@@ -215,7 +214,7 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_take_up(tmp_path:
         worker.kill()
         worker.wait()
         assert [t.number for t in study(tmp_path).trials if t.state == TrialState.RUNNING] == [kill]
-    result = bnn_train(tmp_path, "-m", *LONG)
+    result = run_here(tmp_path, "-m", *LONG)
     assert result.returncode == 0, result.stderr
     assert "lost" in result.stdout
     trials = study(tmp_path).trials
@@ -240,7 +239,7 @@ def test_an_interrupted_trial_waits_for_the_same_command(tmp_path: Path, number:
     assert [trial.state for trial in study(tmp_path).trials] == [TrialState.FAIL, TrialState.WAITING]
     (parent,) = runs(tmp_path, "sweep")
     assert parent.info.status == "KILLED"
-    result = bnn_train(tmp_path, "-m", *LONG, "trainer.progress=none")
+    result = run_here(tmp_path, "-m", *LONG, "trainer.progress=none")
     assert result.returncode == 0, result.stderr
     trials = study(tmp_path).trials
     assert [trial.state for trial in trials] == [TrialState.FAIL, *[TrialState.COMPLETE] * 3]
@@ -267,7 +266,7 @@ def test_two_workers_share_a_study(tmp_path: Path) -> None:
 
 def test_a_trial_that_diverges_fails_and_the_study_goes_on(tmp_path: Path) -> None:
     words = ["-m", *QUICK, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(0.1,1e39)"]
-    result = bnn_train(tmp_path, *words, "hydra.sweeper.n_trials=3", "hydra.sweeper.max_failures=9")
+    result = run_here(tmp_path, *words, "hydra.sweeper.n_trials=3", "hydra.sweeper.max_failures=9")
     assert result.returncode == 0, result.stderr
     trials = study(tmp_path).trials
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
@@ -280,7 +279,7 @@ def test_a_trial_that_diverges_fails_and_the_study_goes_on(tmp_path: Path) -> No
 
 def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
     words = ["-m", *QUICK, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(1e38,1e39)"]
-    result = bnn_train(tmp_path, *words, "hydra.sweeper.max_failures=1")
+    result = run_here(tmp_path, *words, "hydra.sweeper.max_failures=1")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "2 trials failed, more than hydra.sweeper.max_failures=1" in result.stderr
     assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
@@ -289,9 +288,9 @@ def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
 def test_several_objectives(tmp_path: Path) -> None:
     objectives = ["hydra.sweeper.metric=[val/accuracy,seconds/train]", "hydra.sweeper.direction=[maximize,minimize]"]
     words = ["-m", *QUICK, *SEARCH, *objectives, "hydra.sweeper.n_trials=3"]
-    refused = bnn_train(tmp_path, *words)
+    refused = run_here(tmp_path, *words)
     assert refused.returncode == 1 and "hydra/sweeper/pruner=none" in refused.stderr
-    result = bnn_train(tmp_path, *words, "hydra/sweeper/pruner=none")
+    result = run_here(tmp_path, *words, "hydra/sweeper/pruner=none")
     assert result.returncode == 0, result.stderr
     found = study(tmp_path)
     assert len(found.trials) == 3 and all(len(trial.values) == 2 for trial in found.trials)
@@ -330,17 +329,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("words, said", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
-def test_what_makes_no_study_is_refused_before_any_trial(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["bnn-train", "-m", "hydra/sweeper=bnn_optuna", "data=digits", *words])
-    with pytest.raises(SystemExit) as ended:
-        train._main()
-    message = str(ended.value)
-    assert message.startswith("error: ") and len(message.splitlines()) == 1
+def test_what_makes_no_study_is_refused_before_any_trial(tmp_path: Path, words: list[str], said: list[str]) -> None:
+    result = run_here(tmp_path, "-m", "hydra/sweeper=bnn_optuna", "data=digits", *words)
+    assert result.returncode == 1 and result.stderr.startswith("error: "), result.stderr
+    assert len(result.stderr.splitlines()) == 1
     for word in said:
-        assert word in message
+        assert word in result.stderr
     assert not (tmp_path / "optuna.journal").exists() or not optuna.get_all_study_names(
         open_storage(str(tmp_path / "optuna.journal"))
     )
@@ -348,17 +342,17 @@ def test_what_makes_no_study_is_refused_before_any_trial(
 
 def test_fresh_without_a_study_is_refused(tmp_path: Path) -> None:
     for words in (["fresh=true"], ["-m", "fresh=true", "seed=0,1"]):
-        result = bnn_train(tmp_path, *words, "data=digits")
+        result = run_here(tmp_path, *words, "data=digits")
         assert result.returncode == 1 and result.stderr.startswith("error: fresh=true")
         assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_choice_on_the_command_line_narrows_a_study(tmp_path: Path) -> None:
     words = ["-m", "data=digits", "dry_run=true"]
-    narrowed = bnn_train(tmp_path, *words, "study=anneal", "anneal=cosine")
+    narrowed = run_here(tmp_path, *words, "study=anneal", "anneal=cosine")
     assert narrowed.returncode == 0, narrowed.stderr
     assert "anneal.end" in narrowed.stdout and "anneal.rate" not in narrowed.stdout
-    baseline = bnn_train(tmp_path, *words, "study=reinforce_baseline", "placement=last", "estimator/baseline=leave_one_out")
+    baseline = run_here(tmp_path, *words, "study=reinforce_baseline", "placement=last", "estimator/baseline=leave_one_out")
     assert baseline.returncode == 0, baseline.stderr
     assert "samples" in baseline.stdout and "decay" not in baseline.stdout
 
@@ -367,23 +361,21 @@ def test_a_choice_on_the_command_line_narrows_a_study(tmp_path: Path) -> None:
 def test_a_group_within_a_group_is_searched_where_it_exists(tmp_path: Path, order: int) -> None:
     search = ["estimator=st,reinforce", "estimator/baseline=none,moving_average"][::order]
     words = ["-m", *QUICK, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
-    result = bnn_train(tmp_path, *words, *search, "placement=none,both", "trainer.epochs=1")
+    result = run_here(tmp_path, *words, *search, "placement=none,both", "trainer.epochs=1")
     assert result.returncode == 0, result.stderr
     for trial in study(tmp_path).trials:
         assert ("estimator/baseline" in trial.params) == (trial.params["estimator"] == "reinforce")
     assert "best, trial" in result.stdout
 
 
-def test_a_study_without_m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["bnn-train", "study=anneal", "data=digits"])
-    with pytest.raises(SystemExit, match=r"error: study=anneal: .* -m study=anneal"):
-        train._main()
+def test_a_study_without_m_is_refused(tmp_path: Path) -> None:
+    result = run_here(tmp_path, "study=anneal", "data=digits")
+    assert result.returncode == 1 and result.stderr.startswith("error: study=anneal") and "-m study=anneal" in result.stderr
     assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_a_dry_run_shows_the_space_and_trains_nothing(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "-m", "study=reinforce_baseline", "placement=last", "data=digits", "dry_run=true")
+    result = run_here(tmp_path, "-m", "study=reinforce_baseline", "placement=last", "data=digits", "dry_run=true")
     assert result.returncode == 0, result.stderr
     assert "choice(leave_one_out, nested_leave_one_out," in result.stdout and "30 trials" in result.stdout
     assert not list(tmp_path.glob("*.db")) and not list(tmp_path.glob("*.journal"))
@@ -405,14 +397,14 @@ hydra:
     assert len(text.splitlines()) <= 10
     (tmp_path / "conf" / "study" / "law.yaml").write_text(text)
     words = [f"hydra.searchpath=[file://{tmp_path}/conf]", "study=law", *QUICK, "tracking.heatmaps=false"]
-    result = bnn_train(tmp_path, "-m", *words)
+    result = run_here(tmp_path, "-m", *words)
     assert result.returncode == 0, result.stderr
     assert len(study(tmp_path).trials) == 2
 
 
 def test_a_study_lies_in_a_database_too(tmp_path: Path) -> None:
     words = [*QUICK, *SEARCH, "hydra.sweeper.n_trials=2", "hydra.sweeper.storage=sqlite:///studies.db"]
-    result = bnn_train(tmp_path, "-m", *words)
+    result = run_here(tmp_path, "-m", *words)
     assert result.returncode == 0, result.stderr
     storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
     (name,) = optuna.get_all_study_names(storage)
@@ -432,7 +424,7 @@ def test_studies_are_listed_and_held_side_by_side(annealed, capsys, monkeypatch:
     best = study(folder).best_trial
     total = sum(trial.duration.total_seconds() for trial in study(folder).trials)
     assert f"val/loss {best.value:.5g} ±" in said and f"{total:,.0f}" in said and "0 % fewer seconds" in said
-    assert "python -m bnn.train -m study=anneal" in said and f"|     {best.number} |" in said
+    assert "-m study=anneal" in said and f"|     {best.number} |" in said
     assert main(["another"]) == 1 and name in capsys.readouterr().err
     monkeypatch.chdir(folder.parent)
     assert main([]) == 1 and "no such file" in capsys.readouterr().err and not Path("optuna.journal").exists()
