@@ -86,7 +86,9 @@ class Worker:
             description = self._description()
             describe_study(self.store, self.parent, description, self._rows(), self._pictures())
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
-            link = self.store.sweep_link(self.parent, "metrics.`val_best/loss`", ascending=True)
+            column = self.settings.metrics[0].replace("val/", "val_best/")
+            lowest = self.settings.directions[0] == "minimize"
+            link = self.store.sweep_link(self.parent, f"metrics.`{column}`", ascending=lowest)
             print(f"look at it: {self.store.command()}, then {link}", flush=True)
         finally:
             end(self.store, self.parent, status)
