@@ -132,6 +132,12 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
             f"estimator=none with placement={config['placement']['name']}: plain backpropagation cannot train a binary "
             "layer; write placement=none, or choose an estimator"
         )
+    if 0 < len(config["placement"]["layers"]) < estimator.least_layers:
+        raise ConfigError(
+            f"{name} with estimator.baseline.name={config['estimator']['baseline']['name']} and "
+            f"placement={config['placement']['name']}: one binary layer has nothing to nest; write "
+            "estimator/baseline=leave_one_out, or placement=both"
+        )
     if estimator.unbiased and config["neuron"].get("rescale_gradient"):
         raise ConfigError(
             f"estimator={name} with neuron.rescale_gradient=true: leaving the slope out of the gradient biases an unbiased "

@@ -73,6 +73,11 @@ def override_word(key: str, value: Any) -> str:
     return shlex.quote(f"{key}={in_grammar(value)}")
 
 
+def without_password(text: str) -> str:
+    """`text` with the passwords of the addresses in it left out: `postgresql://user:***@host/db`."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+
+
 def in_grammar(value: Any) -> str:
     """`value` in Hydra's override grammar, which reads it back as it is."""
     if value is None or isinstance(value, bool):

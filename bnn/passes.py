@@ -62,7 +62,7 @@ def replicated(draw: Draw, forks: Sequence[int]) -> Draw:
 
 
 AROUND = (
-    "This estimator forks the batch into replicas at the first binary layer: a network with a path around that layer "
+    "This estimator forks the batch into replicas at a binary layer: a network with a path around that layer "
     "(a residual connection, parallel branches) needs an estimator of one pass."
 )
 

@@ -117,6 +117,10 @@ REFUSED = [
     (["placement.layers=first"], ["placement"]),
     (["estimator=reinforce", "estimator.baseline.samples=1"], ["estimator.baseline.samples", "at least 2", "1"]),
     (["estimator=reinforce", "estimator/baseline=moving_average", "estimator.baseline.decay=1"], ["decay", "[0, 1)"]),
+    (
+        ["estimator=reinforce", "estimator/baseline=nested_leave_one_out", "placement=last"],
+        ["placement=last", "leave_one_out"],
+    ),
     (["estimator=reinmax", "estimator.tau=0.5"], ["estimator.tau", "at least 1", "0.5"]),
     (["estimator=reinmax", "neuron.law=uniform"], ["estimator=reinmax", "neuron.law=uniform", "logistic"]),
     (["estimator.proxy=cubic"], ["estimator.proxy", "density, identity, sigmoid", "cubic"]),

@@ -28,6 +28,11 @@ class Estimator(nn.Module, ABC):
     per_sample_credit: ClassVar[bool]
     """Whether a sample's credit is its own loss alone, which batch statistics above a binary layer contradict."""
 
+    @property
+    def least_layers(self) -> int:
+        """The fewest binary layers for which the estimator differs from a simpler one."""
+        return 1
+
     def bind(self, sites: Sequence[Site]) -> None:
         """Begin anew, with state for these binary layers. Called before each training."""
 

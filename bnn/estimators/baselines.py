@@ -29,6 +29,9 @@ class Baseline(nn.Module, ABC):
         """Replicas that the baseline needs at each of `sites` binary layers, from the input."""
         return [1] * sites
 
+    least_layers: ClassVar[int] = 1
+    """The fewest binary layers for which the baseline differs from a simpler one."""
+
     def bind(self, sites: Sequence[Site]) -> None:
         """Begin anew, with state for these binary layers."""
 
@@ -156,6 +159,8 @@ class NestedLeaveOneOut(Baseline):
     draw given the layers below. K · M^(layers - 1) losses a step; what lies below the last fork is computed less often.
     Errors: ConfigError for samples < 2 or nested < 2.
     """
+
+    least_layers = 2
 
     def __init__(self, *, samples: int, nested: int) -> None:
         super().__init__()

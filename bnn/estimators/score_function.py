@@ -31,6 +31,10 @@ class Reinforce(Estimator):
         self.baseline = baseline
         self._sites = 1
 
+    @property
+    def least_layers(self) -> int:
+        return self.baseline.least_layers
+
     def bind(self, sites: Sequence[Site]) -> None:
         self._sites = len(sites)
         self.baseline.bind(sites)

@@ -11,6 +11,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from bnn.config import without_password
+
 
 @cache
 def commit() -> str:
@@ -40,7 +42,7 @@ def command() -> str:
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     program = f"python -m {spec.name.removesuffix('.__main__')}" if spec is not None else Path(sys.argv[0]).name
-    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
+    return without_password(" ".join([program, *map(shlex.quote, sys.argv[1:])]))
 
 
 @cache

@@ -78,13 +78,6 @@ def is_there(store: Store, run_id: str) -> bool:
         return False
 
 
-def reopen(store: Store, parent: str) -> None:
-    """Say that a parent, which may have ended before, goes on."""
-    from mlflow import MlflowClient
-
-    MlflowClient(store.uri).update_run(parent, status="RUNNING")
-
-
 def end(store: Store, parent: str, status: str) -> None:
     """Set a parent's status: FINISHED, FAILED, KILLED, or RUNNING where others are still at work on it."""
     from mlflow import MlflowClient

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 HEARD, SWEEPER, JOB = "heard", "sweeper", "job"
 """Attributes of a trial: when a process last answered for it (seconds since 1970), and which processes answer."""
@@ -120,10 +121,29 @@ def give_up(study: Study, number: int, why: str, *, tried: bool = True) -> bool:
     attempt = int(trial.user_attrs.get(ATTEMPT, 1))
     if tried and attempt >= ATTEMPTS:
         return fail(study, number, f"{why}, {attempt} times")
-    ended = fail(study, number, why, **{LOST: True})
-    if ended:
-        study.enqueue_trial(trial.params, user_attrs={ATTEMPT: attempt + tried})
+    with uninterrupted():
+        # the values wait before their place is free, so that nobody who finds it free finds them missing
+        again = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": trial.params},
+                             user_attrs={ATTEMPT: attempt + tried})  # fmt: skip
+        waiting = study._storage.create_new_trial(study._study_id, template_trial=again)
+        ended = fail(study, number, why, **{LOST: True})
+        if not ended:
+            fail(study, study._storage.get_trial_number_from_id(waiting), "not needed", **{SURPLUS: True})
     return ended
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """While it is entered, neither Ctrl-C nor SIGTERM cuts short what leaves a record in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Ledger:

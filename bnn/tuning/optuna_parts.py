@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from bnn.errors import ConfigError
+from bnn.tuning.ledger import LOST, SURPLUS
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -81,7 +82,9 @@ class SeededByTrial(BaseSampler):
         self._sampler: BaseSampler = _built(SAMPLERS, "hydra.sweeper.sampler", options, seed=seed)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._begin(trial.number)
+        earlier = study.get_trials(deepcopy=False)[: trial.number]
+        # one that was lost is tried again under another number: what follows draws as if it had not been lost
+        self._begin(trial.number - sum(LOST in t.user_attrs or SURPLUS in t.user_attrs for t in earlier))
         self._sampler.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: Any, values: Sequence[float] | None) -> None:
@@ -101,11 +104,13 @@ class SeedView:
     """A study as it looks to a pruner that judges the j-th seed: every trial has the values of its j-th seed alone, at their
     epochs, so that like is compared with like.
 
-    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 of the view: Optuna's warm-up counts from 0.
+    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 + `first` of the view: Optuna's warm-up
+    counts from 0, its rungs from 1.
     """
 
-    def __init__(self, study: Study, seed_index: int, stride: int) -> None:
+    def __init__(self, study: Study, seed_index: int, stride: int, first: int = 0) -> None:
         self._study = study
+        self._shift = seed_index * stride + 1 - first
         self._first = seed_index * stride
         self._last = self._first + stride
         self._prefix = f"seed {seed_index}: "
@@ -118,7 +123,7 @@ class SeedView:
         return [trial for trial in trials if trial.intermediate_values]
 
     def trial(self, trial: FrozenTrial) -> FrozenTrial:
-        values = {s - self._first - 1: v for s, v in trial.intermediate_values.items() if self._first < s <= self._last}
+        values = {s - self._shift: v for s, v in trial.intermediate_values.items() if self._first < s <= self._last}
         attributes = {k.removeprefix(self._prefix): v for k, v in trial.system_attrs.items() if k.startswith(self._prefix)}
         return FrozenTrial(
             number=trial.number,
@@ -148,5 +153,5 @@ class _PrefixedAttributes:
 
 def should_prune(judge: BasePruner, study: Study, trial_id: int, seed_index: int, stride: int) -> bool:
     """Whether `judge` would stop the trial at its latest epoch of the j-th seed."""
-    view = SeedView(study, seed_index, stride)
+    view = SeedView(study, seed_index, stride, first=int(isinstance(judge, SuccessiveHalvingPruner)))
     return judge.prune(view, view.trial(study._storage.get_trial(trial_id)))  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ IDENTITY, FACTS = "identity", "facts"
 
 def metrics_of(attributes: Mapping[str, Any]) -> list[str]:
     """The objectives of a study, from its attributes."""
-    return list(json.loads(attributes[IDENTITY])["metric"].split(", "))
+    return list(json.loads(attributes[IDENTITY])["metric"].split(", ")) if IDENTITY in attributes else ["value"]
 
 
 TRIAL = "BNN_TRIAL"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +19,14 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 
+from bnn.config import without_password
 from bnn.errors import BnnError, ConfigError
 from bnn.tuning.settings import IDENTITY
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "optuna.journal"
+TOKEN = "token"
 SETTLE_SECONDS = 20.0
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ def storage_address(given: str | None, tracking_uri: str) -> str:
 
 def dashboard(address: str) -> str:
     """The command line that shows the studies in a browser."""
-    return f"optuna-dashboard {address}"
+    return f"optuna-dashboard {without_password(address)}"
 
 
 def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
@@ -92,8 +95,9 @@ def _database(address: str) -> BaseStorage:
     try:
         storage = _patiently(lambda: RDBStorage(address, engine_kwargs=options), (DBAPIError, StorageInternalError))
     except (ArgumentError, SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
-        shown = address.partition("@")[2] or address  # no password
-        raise StudyError(f"hydra.sweeper.storage: {shown} cannot be used: {str(error).splitlines()[0]}") from error
+        raise StudyError(
+            f"hydra.sweeper.storage: {without_password(address)} cannot be used: {str(error).splitlines()[0]}"
+        ) from error
     if sqlite:
         _one_writer_at_a_time(storage)
     return storage
@@ -129,6 +133,7 @@ def open_study(
     ways = [StudyDirection[direction.upper()] for direction in directions]
     try:
         study = optuna.create_study(study_name=name, storage=storage, directions=ways, sampler=sampler)
+        study.set_user_attr(TOKEN, f"{time.time()} {uuid.uuid4()}")
         study.set_user_attr(IDENTITY, json.dumps(identity))
         return study, True
     except optuna.exceptions.DuplicatedStudyError:
@@ -159,9 +164,23 @@ def forget_study(storage: BaseStorage, name: str, stale_after: float) -> None:
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def is_there(study: Study) -> bool:
-    """Whether the study has not been deleted meanwhile."""
-    return study.study_name in optuna.get_all_study_names(study._storage)
+def token_of(study: Study) -> str:
+    """What tells a study from a later one of its name (and, in a database, of its number)."""
+    return str(study.user_attrs.get(TOKEN))
+
+
+def is_young(study: Study) -> bool:
+    """Whether whoever made the study may still be about to say more of it."""
+    made = token_of(study).partition(" ")[0]
+    return made != "None" and time.time() - float(made) < SETTLE_SECONDS
+
+
+def is_there(study: Study, token: str) -> bool:
+    """Whether the study of this token has not been deleted meanwhile."""
+    try:
+        return token_of(optuna.load_study(study_name=study.study_name, storage=study._storage)) == token
+    except KeyError:
+        return False
 
 
 def attribute(study: Study, key: str) -> Any:

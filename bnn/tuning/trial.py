@@ -4,6 +4,7 @@ and says how it ended. Nothing here reads the test set."""
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from bnn.build import Plan, plan
-from bnn.errors import Pruned
+from bnn.errors import DivergedError, Pruned
 from bnn.tuning import ledger
 from bnn.tuning.optuna_parts import pruner, should_prune
 from bnn.tuning.settings import Assignment
@@ -78,17 +79,23 @@ def _seeds(config: DictConfig, folder: Path, assignment: Assignment, study: Stud
         with open_dict(config):
             config.seed = seed
 
-        def report(epoch: int, metrics: Mapping[str, float], index: int = index, seed: int = seed) -> None:
+        checked = plan(config, assignment.number)
+        last = checked.recipe.settings.epochs if index == len(assignment.seeds) - 1 else None
+
+        def report(
+            epoch: int, metrics: Mapping[str, float], index: int = index, seed: int = seed, last: int | None = last
+        ) -> None:
             if study._storage.get_trial(trial_id).state != TrialState.RUNNING:
                 raise Pruned("another process has ended this trial")
             if len(assignment.metrics) > 1 or assignment.metrics[0] not in metrics:
                 return
             value = metrics[assignment.metrics[0]]
+            if not math.isfinite(value):
+                raise DivergedError(f"{assignment.metrics[0]} became {value} after epoch {epoch}: lower optimizer.lr")
             study._storage.set_trial_intermediate_value(trial_id, index * assignment.stride + epoch, value)
-            if should_prune(judge, study, trial_id, index, assignment.stride):
+            if epoch != last and should_prune(judge, study, trial_id, index, assignment.stride):
                 raise Pruned(f"pruned after epoch {epoch} of seed {seed}")
 
-        checked = plan(config, assignment.number)
         title = f"[trial {assignment.number}] {checked.title}"
         trained.append(train(checked, folder / f"seed_{seed}", title, report))
         _attributes(study, assignment.number, {RUNS: [each.run_id for each in trained]})

@@ -16,7 +16,7 @@ from bnn.training.updates import cross_entropy, update
 ROUNDING = 1e-6
 """Gradients of weights below this size are rounding: float32 sums of thousands of terms of order one."""
 ESTIMATORS = [["estimator=st"], ["estimator=reinmax"], *([f"estimator/baseline={b}", "estimator=reinforce"] for b in
-              ("none", "moving_average", "min_variance", "leave_one_out", "nested_leave_one_out"))]  # fmt: skip
+              ("none", "moving_average", "min_variance", "leave_one_out"))]  # fmt: skip
 PLACEMENTS = ("first", "last", "both")
 NEURONS = ("stochastic", "deterministic")
 

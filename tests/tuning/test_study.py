@@ -377,7 +377,7 @@ def test_a_study_without_m_is_refused(tmp_path: Path) -> None:
 def test_a_dry_run_shows_the_space_and_trains_nothing(tmp_path: Path) -> None:
     result = run_here(tmp_path, "-m", "study=reinforce_baseline", "placement=last", "data=digits", "dry_run=true")
     assert result.returncode == 0, result.stderr
-    assert "choice(leave_one_out, nested_leave_one_out," in result.stdout and "30 trials" in result.stdout
+    assert "choice(leave_one_out, moving_average, min_variance, none)" in result.stdout and "30 trials" in result.stdout
     assert not list(tmp_path.glob("*.db")) and not list(tmp_path.glob("*.journal"))
 
 

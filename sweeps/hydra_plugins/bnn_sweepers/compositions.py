@@ -28,6 +28,14 @@ def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: 
     )
 
 
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    return OmegaConf.select(config, key, default=ABSENT) is not ABSENT
+
+
 class Compositions:
     """Composes overrides on top of the configuration of a sweep. `cell` composes and checks."""
 
@@ -42,15 +50,23 @@ class Compositions:
 
     def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
         """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
-        them. A key that the picked groups do not have is not asked for."""
-        words = list(space.fixed)
+        them. A key that the picked groups do not have is neither asked for nor set."""
+        late = self._within_searched(space)
+        words = [fixed for fixed in space.fixed if fixed not in late]
         for key in filter(self.is_group, space.searched):
             if self._exists(words, key, space.searched[key].choices[0]):
                 words.append(word(key, pick(key, space.searched[key])))
         config = self._compose(words)
+        words += [fixed for fixed in late if _has(config, _key(fixed))]
         keys = [key for key in space.searched if not self.is_group(key)]
-        there = [k for k in keys if k.startswith("+") or OmegaConf.select(config, k, default=ABSENT) is not ABSENT]
-        return words + [word(key, pick(key, space.searched[key])) for key in there]
+        return words + [
+            word(key, pick(key, space.searched[key])) for key in keys if key.startswith("+") or _has(config, key)
+        ]
+
+    def _within_searched(self, space: SearchSpace) -> list[str]:
+        """Fixed values of keys within a group that is searched: they exist under some of its choices only."""
+        groups = tuple(f"{key.replace('/', '.')}." for key in space.searched if self.is_group(key))
+        return [fixed for fixed in space.fixed if not self.is_group(_key(fixed)) and _key(fixed).startswith(groups)]
 
     def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
         """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
@@ -59,15 +75,15 @@ class Compositions:
         try:
             self._compose([*words, f"{group}={choice}"])
         except ConfigCompositionException as error:
-            if "Could not override" in str(error):
+            if f"Could not override '{group}'" in str(error):
                 return False
             raise
         return True
 
-    def check(self, space: SearchSpace, arguments: list[str]) -> tuple[SearchSpace, list[Cell]]:
+    def check(self, space: SearchSpace, arguments: Sequence[str]) -> tuple[SearchSpace, list[Cell]]:
         """The space without what a choice on the command line made pointless, and a checked cell for each way through the
-        groups and each end of the values. Errors: ConfigError for a cell that cannot run, or for a key on the command line
-        that no way through the groups has."""
+        groups and each end of the values. Errors: ConfigError for a cell that cannot run, for a key that no way through the
+        groups has, or where nothing is left to search."""
         cells: dict[tuple[str, ...], Cell] = {}
         seen: set[str] = set()
         for path in self._paths(space):
@@ -76,16 +92,30 @@ class Compositions:
                 if tuple(words) not in cells:
                     cells[tuple(words)] = self.cell(words)
         found = list(cells.values())
+        for fixed in self._within_searched(space):
+            if not any(fixed in words for words in cells):
+                raise ConfigError(self._unknown(_key(fixed), found))
+        typed = [_key(argument) for argument in arguments]
         for key in (key for key in space.searched if key not in seen):
-            if any(argument.partition("=")[0] == key for argument in arguments) or not self._narrowed(key, arguments):
+            if key in typed or not self._is_elsewhere(key, space, typed):
                 raise ConfigError(self._unknown(key, found))
+            print(f"note: {key} is not searched: what was chosen on the command line does not have it")
+        if not seen:
+            raise ConfigError("study: nothing is left to search beside what was chosen on the command line")
         return SearchSpace({key: d for key, d in space.searched.items() if key in seen}, space.fixed), found
 
-    @staticmethod
-    def _narrowed(key: str, arguments: Sequence[str]) -> bool:
-        """Whether a choice on the command line may have taken `key` away: one of its own group, or around it."""
-        typed = [argument.partition("=")[0].replace("/", ".") for argument in arguments]
-        return any(key.replace("/", ".").startswith(f"{group}.") for group in typed)
+    def _is_elsewhere(self, key: str, space: SearchSpace, typed: Sequence[str]) -> bool:
+        """Whether `key` exists under another choice of a group that was chosen on the command line."""
+        for group in filter(self.is_group, typed):
+            rest = [fixed for fixed in space.fixed if _key(fixed) != group and not fixed.startswith(f"{group}.")]
+            for choice in self._loader.get_group_options(group):
+                try:
+                    config = self._compose([*rest, f"{group}={choice}"])
+                except ConfigCompositionException:
+                    continue
+                if _has(config, key.replace("/", ".")):
+                    return True
+        return False
 
     def _ways(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
         """Values to try under each path: both ends of every interval at once, and every choice once."""
@@ -121,7 +151,7 @@ class Compositions:
             words += more
             composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
         theirs = flat(dict(plan(composed).config))
-        apart = ("seed", "device", *NOT_RESULT)
+        apart = ("seed", *NOT_RESULT)
         for key, value in mine.items():
             told = any(key == part or key.startswith(f"{part}.") for part in apart)
             if not told and theirs.get(key, ABSENT) != value:

@@ -156,7 +156,9 @@ class StudySweeper(ProjectSweeper):
         storage = open_storage(address)
         if plan.general.fresh:
             forget_study(storage, name, self.settings.stale_after)
-        identity = self._identity(space, cells[0])
+        # without binary layers a configuration does not tell what the others have
+        binary = [cell for cell in cells if cell.plan.config["placement"]["layers"]]
+        identity = self._identity(space, (binary or list(cells))[0])
         study, made = open_study(storage, name, self.settings.directions, identity, sampler=sampler(self.settings.sampler))
         for text in [*warnings, *notices([cell.plan for cell in cells])]:
             print(text)

@@ -1,7 +1,6 @@
 """One process at work on a study: it claims trials, launches them in batches, says how each ended, and closes the study when
 it has all its trials. Other workers may be at it at the same time."""
 
-import contextlib
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 PARENT = "parent"
-"""The attribute of a study that holds its run in the tracking store: [store, run id]."""
+"""Attributes of a study that hold its run in a tracking store begin so."""
 
 
 class Worker:
@@ -36,6 +35,7 @@ class Worker:
         stride: int,
     ) -> None:
         from bnn.tuning.ledger import Ledger
+        from bnn.tuning.storage import token_of
 
         self.sweeper, self.space, self.study, self.store, self.address = sweeper, space, study, store, address
         self.settings, self.compositions = sweeper.settings, compositions
@@ -44,13 +44,14 @@ class Worker:
         self.claimed: set[int] = set()
         """Trials that this process answers for."""
         self.launched = 0
+        self.token = token_of(study)
         self.parent = self._parent(made)
 
     def work(self) -> None:
         """Errors: SystemExit with 1 when too many trials failed or none came to a value; StudyError when the study was
         deleted meanwhile."""
         from bnn.tracking.sweep import end
-        from bnn.tuning.storage import StudyError, is_there
+        from bnn.tuning.ledger import uninterrupted
 
         end(self.store, self.parent, "RUNNING")
         status, started = "KILLED", time.perf_counter()
@@ -58,18 +59,24 @@ class Worker:
             self._take_part()
             status = "FINISHED" if self._is_whole() else "FAILED"
         except KeyError as error:
-            if is_there(self.study):
-                raise
-            raise StudyError(f"study {self.study.study_name!r} was deleted while this command worked on it") from error
+            status = "FAILED"
+            self._refuse_if_deleted(error)
+            raise
         except Exception:
             status = "FAILED"
             raise
         finally:
-            with _uninterrupted():
-                self._leave(status if is_there(self.study) else "KILLED", started)
+            with uninterrupted():  # a second Ctrl-C must not cut the record short
+                self._leave(status, started)
         if not self._is_whole():
             print(f"error: {self._shortfall()}", file=sys.stderr)
             sys.exit(1)
+
+    def _refuse_if_deleted(self, cause: BaseException | None = None) -> None:
+        from bnn.tuning.storage import StudyError, is_there
+
+        if not is_there(self.study, self.token):
+            raise StudyError(f"study {self.study.study_name!r} was deleted while this command worked on it") from cause
 
     def _leave(self, status: str, started: float) -> None:
         """Give back what is open, and leave what is known on the parent run, whatever happens to it on the way."""
@@ -77,12 +84,9 @@ class Worker:
         from bnn.tuning.storage import is_there
 
         try:
-            if not is_there(self.study):
+            if not is_there(self.study, self.token):
                 return
-            for number in self._open(self.claimed):
-                self._give_back(number)
-            if any(not self.ledger.is_lost(trial) for trial in self.ledger.running()):
-                status = "RUNNING"  # another worker is still at it
+            self._end_claimed()
             description = self._description()
             describe_study(self.store, self.parent, description, self._rows(), self._pictures())
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
@@ -90,23 +94,40 @@ class Worker:
             lowest = self.settings.directions[0] == "minimize"
             link = self.store.sweep_link(self.parent, f"metrics.`{column}`", ascending=lowest)
             print(f"look at it: {self.store.command()}, then {link}", flush=True)
+            if any(not self.ledger.is_lost(trial) for trial in self.ledger.running()):
+                status = "RUNNING"  # another worker is still at it
         finally:
             end(self.store, self.parent, status)
 
+    def _end_claimed(self) -> None:
+        """See to it that everything that this process claimed has an end, in the study and in the tracking store."""
+        from bnn.tracking.sweep import end_lost
+
+        still = self._open(self.claimed)
+        for number in still:
+            self._give_back(number)
+        if still or sys.exc_info()[0] is not None:
+            for number in sorted(self.claimed - set(self._open(self.claimed))):
+                end_lost(self.store, self.parent, number, "interrupted")
+
     def _parent(self, made: bool) -> str:
-        """The one run under which all workers' trials lie: whoever made the study makes it, the others wait for it."""
+        """The one run of this store under which all workers' trials lie: whoever made the study makes it, others wait."""
         from bnn.tracking import facts
         from bnn.tracking.sweep import is_there, open_parent
+        from bnn.tuning.ledger import machine
         from bnn.tuning.settings import FACTS
-        from bnn.tuning.storage import attribute
+        from bnn.tuning.storage import attribute, is_young
 
-        known = None if made else attribute(self.study, PARENT)
-        if known is not None and known[0] == self.store.uri and is_there(self.store, known[1]):
-            return str(known[1])
+        # a local file is another store on another machine, if under the same name
+        key = f"{PARENT} {self.store.uri}" + (f" {machine()}" if self.store.uri.startswith("sqlite") else "")
+        wait = not made and is_young(self.study)
+        known = attribute(self.study, key) if wait else self.study.user_attrs.get(key)
+        if known is not None and is_there(self.store, known):
+            return str(known)
         if made:
             self.study.set_user_attr(FACTS, facts.all_of(self.sweeper.device))
         run = open_parent(self.store, f"study: {self.study.study_name}", self.settings.n_trials)
-        self.study.set_user_attr(PARENT, [self.store.uri, run])
+        self.study.set_user_attr(key, run)
         return run
 
     # ---- the trials
@@ -114,6 +135,7 @@ class Worker:
     def _take_part(self) -> None:
         waiting = False
         while self.ledger.done() < self.settings.n_trials and not self._too_many_failures():
+            self._refuse_if_deleted()
             self._reap()
             batch = self._claim()
             if batch:
@@ -236,29 +258,17 @@ class Worker:
         from bnn.tuning.outcome import ROWS, best, shown_values, table, tally
 
         found = self._rows()
-        lines = [table(found[:ROWS]), f"study {self.study.study_name!r}: {tally(self.study)}"]
-        if len(found) > ROWS:
-            lines.append(f"{len(found) - ROWS} more trials in table.json")
+        lines = [f"study {self.study.study_name!r}: {tally(self.study)}"]
         for trial in best(self.study):
             words = [*self.space.fixed, *(word(key, value) for key, value in trial.params.items())]
             command = self.compositions.command(self.compositions.cell(words), self.settings.seeds)
             lines.append(f"best, trial {trial.number}, {shown_values(trial, self.settings.metrics)}:\n\n    {command}")
+        lines.append(table(found[:ROWS]))
+        if len(found) > ROWS:
+            lines.append(f"{len(found) - ROWS} more trials in table.json")
         return "\n\n".join(lines)
 
     def _pictures(self) -> Any:
         from bnn.tuning.outcome import pictures
 
         return pictures(self.study, self.settings.metrics)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Any:
-    """What a second Ctrl-C must not cut short: the record of what was done."""
-    import signal
-
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
