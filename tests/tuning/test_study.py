@@ -23,7 +23,7 @@ from bnn.tuning.storage import open_storage
 
 SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none"]
 QUICK = [*SMALL, "data.limit=300"]
-PRUNED = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=2"]
+PRUNED = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=1"]
 EAGER = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=0"]
 SEARCH = ["hydra/sweeper=bnn_optuna", "tracking.heatmaps=false", "optimizer.lr=tag(log,interval(0.01,0.3))"]
 DONE = {TrialState.COMPLETE, TrialState.PRUNED}
@@ -324,6 +324,8 @@ REFUSED = [
     (["data=digits,mnist"], ["data", "fixed"]),
     (["tracking.experiment=a,b"], ["tracking.experiment", "fixed"]),
     (["study=anneal", "anneal=cosine", "anneal.rate=interval(1,2)"], ["anneal.rate"]),
+    (["study=anneal", "anneal=cosine", "+hydra.sweeper.params={optimizer.lrr: 'interval(0,1)'}"], ["optimizer.lrr"]),
+    (["study=anneal", "optimizer=adam", "+hydra.sweeper.params.optimizer.lrr='interval(0,1)'"], ["optimizer.lrr"]),
     (["optimizer.lr=0.1"], ["nothing is searched"]),
 ]
 
@@ -351,10 +353,14 @@ def test_a_choice_on_the_command_line_narrows_a_study(tmp_path: Path) -> None:
     words = ["-m", "data=digits", "dry_run=true"]
     narrowed = run_here(tmp_path, *words, "study=anneal", "anneal=cosine")
     assert narrowed.returncode == 0, narrowed.stderr
-    assert "anneal.end" in narrowed.stdout and "anneal.rate" not in narrowed.stdout
+    assert "| anneal.end" in narrowed.stdout and "| anneal.rate" not in narrowed.stdout
+    assert "note: anneal.rate is not searched" in narrowed.stdout
     baseline = run_here(tmp_path, *words, "study=reinforce_baseline", "placement=last", "estimator/baseline=leave_one_out")
     assert baseline.returncode == 0, baseline.stderr
-    assert "samples" in baseline.stdout and "decay" not in baseline.stdout
+    assert "| estimator.baseline.samples" in baseline.stdout and "| estimator.baseline.decay" not in baseline.stdout
+    fixed = run_here(tmp_path, *words, "study=reinforce_baseline", "placement=last", "estimator.baseline.samples=8")
+    assert fixed.returncode == 0, fixed.stderr
+    assert "| estimator/baseline" in fixed.stdout and "| estimator.baseline.samples" not in fixed.stdout
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["outer first", "inner first"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from bnn.config import flat
 from bnn.errors import ConfigError
 
 from .base import Cell, ProjectSweeper, without_data
@@ -27,8 +28,9 @@ class StudySweeper(ProjectSweeper):
     """Trials of an Optuna study over `params` and the choices on the command line, until `n_trials` are done."""
 
     def __init__(self, params: Mapping[str, str | None] | None = None, **settings: Any) -> None:
-        given = {key: value for key, value in dict(params or {}).items() if value is not None}
-        super().__init__(max_batch_size=None, params=given)
+        # {optimizer: {lr: ...}} and {optimizer.lr: ...} are the same; null takes a key of the study's file away
+        given = flat(OmegaConf.to_container(OmegaConf.create(dict(params or {}))))  # type: ignore[arg-type]
+        super().__init__(max_batch_size=None, params={key: value for key, value in given.items() if value is not None})
         from bnn.tuning.settings import StudySettings
 
         plain: dict[str, Any] = {
@@ -121,7 +123,7 @@ class StudySweeper(ProjectSweeper):
 
     def _identity(self, space: SearchSpace, cell: Cell) -> dict[str, Any]:
         """What the study is a study of: trials of different identities do not compare."""
-        from bnn.config import NOT_RESULT, flat
+        from bnn.config import NOT_RESULT
 
         searched = [key.lstrip("+").replace("/", ".") for key in space.searched]
         apart = (*searched, *NOT_RESULT, "device")
