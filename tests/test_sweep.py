@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, bnn_train, client, environment, runs
+from command_line import QUICK, bnn_train, client, environment, run_here, runs
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
 
 
 def test_a_job_that_diverges_fails_alone(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "-m", *QUICK, "optimizer.lr=1e39,0.1")
+    result = run_here(tmp_path, "-m", *QUICK, "optimizer.lr=1e39,0.1")
     assert result.returncode == 1
     assert "1 of 2 runs failed" in result.stderr and "Traceback" not in result.stderr
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FAILED", "FINISHED"]
@@ -64,7 +64,7 @@ def test_parallel_jobs_are_nested_and_share_the_cores(tmp_path: Path) -> None:
 
 
 def test_a_cell_that_makes_no_sense_stops_the_sweep_before_it_starts(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "-m", *QUICK, "estimator=st,reinforce", "neuron.law=logistic,uniform")
+    result = run_here(tmp_path, "-m", *QUICK, "estimator=st,reinforce", "neuron.law=logistic,uniform")
     assert result.returncode == 1 and result.stdout == ""
     assert result.stderr.startswith("error: estimator=reinforce with neuron.law=uniform")
     assert len(result.stderr.splitlines()) == 1
@@ -72,7 +72,7 @@ def test_a_cell_that_makes_no_sense_stops_the_sweep_before_it_starts(tmp_path: P
 
 
 def test_a_sweep_has_one_data_set(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "-m", "data=digits,mnist")
+    result = run_here(tmp_path, "-m", "data=digits,mnist")
     assert result.returncode == 1 and "one data set" in result.stderr
 
 
@@ -94,7 +94,7 @@ def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path)
 
 
 def test_a_dry_run_prints_the_cells_and_trains_nothing(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "-m", "experiment=seed_table", "dry_run=true", "seed=0,1")
+    result = run_here(tmp_path, "-m", "experiment=seed_table", "dry_run=true", "seed=0,1")
     assert result.returncode == 0, result.stderr
     assert "38 runs, about" in result.stdout
     assert not (tmp_path / "mlflow.db").exists()
@@ -125,7 +125,7 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("words", [["estimator=magic"], ["trainer.epoch=1"], ["trainer.epochs=0"], ["seed=1,2"]], ids=str)
 def test_wrong_commands_are_answered_without_a_traceback(tmp_path: Path, words: list[str]) -> None:
-    result = bnn_train(tmp_path, *words)
+    result = run_here(tmp_path, *words)
     assert result.returncode != 0
     assert "Traceback" not in result.stderr and result.stderr.strip()
     assert not (tmp_path / "mlflow.db").exists()
