@@ -60,7 +60,7 @@ class Site:
 
     def score(self, bits: Tensor) -> Tensor:
         """(b - p) ℓ per unit, b - p detached: d/da is that of `log_prob`, since d log q / dℓ = b - σ(ℓ). The value is not
-        log q; where only the gradient is wanted it saves a logarithm a unit, which costs more than the convolutions."""
+        log q; where only the gradient is wanted it saves a logarithm a unit."""
         return (bits - self.p).detach() * self.law.log_odds(self.a)
 
 

@@ -72,4 +72,9 @@ class ProjectSweeper(BasicSweeper):
 
 def without_data(overrides: list[str]) -> list[str]:
     """`overrides` without those that a fallback to another data set replaces."""
-    return [word for word in overrides if word.partition("=")[0].lstrip("+~") not in SETTLED]
+    return [word for word in overrides if key_of(word) not in SETTLED]
+
+
+def key_of(override: str) -> str:
+    """The key or group that an override is about, without its sign."""
+    return override.partition("=")[0].lstrip("+~")

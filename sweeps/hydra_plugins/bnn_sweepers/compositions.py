@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bnn.errors import ConfigError
 
-from .base import Cell
+from .base import Cell, key_of
 from .space import SearchSpace, word
 
 ABSENT = object()
@@ -26,10 +26,6 @@ def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: 
     return (
         values[key] if key in values else distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
     )
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -51,22 +47,22 @@ class Compositions:
     def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
         """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
         them. A key that the picked groups do not have is neither asked for nor set."""
-        late = self._within_searched(space)
+        late = self.within_searched(space)
         words = [fixed for fixed in space.fixed if fixed not in late]
         for key in filter(self.is_group, space.searched):
             if self._exists(words, key, space.searched[key].choices[0]):
                 words.append(word(key, pick(key, space.searched[key])))
         config = self._compose(words)
-        words += [fixed for fixed in late if _has(config, _key(fixed))]
+        words += [fixed for fixed in late if _has(config, key_of(fixed))]
         keys = [key for key in space.searched if not self.is_group(key)]
         return words + [
             word(key, pick(key, space.searched[key])) for key in keys if key.startswith("+") or _has(config, key)
         ]
 
-    def _within_searched(self, space: SearchSpace) -> list[str]:
+    def within_searched(self, space: SearchSpace) -> list[str]:
         """Fixed values of keys within a group that is searched: they exist under some of its choices only."""
         groups = tuple(f"{key.replace('/', '.')}." for key in space.searched if self.is_group(key))
-        return [fixed for fixed in space.fixed if not self.is_group(_key(fixed)) and _key(fixed).startswith(groups)]
+        return [fixed for fixed in space.fixed if not self.is_group(key_of(fixed)) and key_of(fixed).startswith(groups)]
 
     def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
         """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
@@ -92,10 +88,10 @@ class Compositions:
                 if tuple(words) not in cells:
                     cells[tuple(words)] = self.cell(words)
         found = list(cells.values())
-        for fixed in self._within_searched(space):
+        for fixed in self.within_searched(space):
             if not any(fixed in words for words in cells):
-                raise ConfigError(self._unknown(_key(fixed), found))
-        typed = [_key(argument) for argument in arguments]
+                raise ConfigError(self._unknown(key_of(fixed), found))
+        typed = [key_of(argument) for argument in arguments]
         for key in (key for key in space.searched if key not in seen):
             if key in typed or not self._is_elsewhere(key, space, typed):
                 raise ConfigError(self._unknown(key, found))
@@ -107,7 +103,7 @@ class Compositions:
     def _is_elsewhere(self, key: str, space: SearchSpace, typed: Sequence[str]) -> bool:
         """Whether `key` exists under another choice of a group that was chosen on the command line."""
         for group in filter(self.is_group, typed):
-            rest = [fixed for fixed in space.fixed if _key(fixed) != group and not fixed.startswith(f"{group}.")]
+            rest = [fixed for fixed in space.fixed if key_of(fixed) != group and not fixed.startswith(f"{group}.")]
             for choice in self._loader.get_group_options(group):
                 try:
                     config = self._compose([*rest, f"{group}={choice}"])

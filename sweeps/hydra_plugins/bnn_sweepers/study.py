@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from bnn.config import flat
 from bnn.errors import ConfigError
 
-from .base import Cell, ProjectSweeper, without_data
+from .base import Cell, ProjectSweeper, key_of, without_data
 from .compositions import Compositions
 from .space import SearchSpace, search_space
 from .worker import Worker
@@ -118,7 +118,7 @@ class StudySweeper(ProjectSweeper):
 
     @staticmethod
     def _unnamed(override: str) -> bool:
-        key = override.partition("=")[0].lstrip("+~")
+        key = key_of(override)
         return any(key == prefix or key.startswith((f"{prefix}.", f"{prefix}/")) for prefix in UNNAMED)
 
     def _identity(self, space: SearchSpace, cell: Cell) -> dict[str, Any]:
@@ -133,13 +133,11 @@ class StudySweeper(ProjectSweeper):
             if not any(key == part or key.startswith(f"{part}.") for part in apart)
         }
         objective = {"metric": ", ".join(self.settings.metrics), "direction": ", ".join(self.settings.directions)}
-        groups = tuple(f"{key.lstrip('+').replace('/', '.')}." for key in space.searched if self._compositions.is_group(key))
-        within = [words for words in space.fixed if words.lstrip("+~").replace("/", ".").startswith(groups)]
         how = {
             "seeds": self.settings.seeds,
             "pruner": dict(self.settings.pruner),
             "sampler": self.settings.sampler["name"],
-            "fixed": sorted(within),
+            "fixed": sorted(self._compositions.within_searched(space)),
         }
         return {"space": space.as_text(), **objective, **how, "config": config}
 
