@@ -25,6 +25,7 @@ from bnn.seeds import stream
 from bnn.training import checkpoint
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.recipe import Recipe, TrainerSettings
+from bnn.training.updates import bind
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Plan:
     general: General
     data: DatasetSpec
     model: nn.Module
+    units: tuple[int, ...]
+    """The number of units of each binary layer, from the input."""
     recipe: Recipe
     tracking: TrackingSettings
 
@@ -127,16 +130,16 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
 def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
     """Errors: ConfigError, naming both keys, for choices that make no sense together."""
     name, law = config["estimator"]["name"], config["neuron"]["law"]
-    if name == "none" and config["placement"]["layers"]:
+    binary = config["placement"]["layers"] and Neuron.registry[config["neuron"]["name"]].binary  # type: ignore[attr-defined]
+    if config["placement"]["layers"] and not binary and name != "none":
+        raise ConfigError(
+            f"estimator={name} with neuron={config['neuron']['name']}: its units are no bits, and plain backpropagation "
+            "trains them; write estimator=none"
+        )
+    if name == "none" and binary:
         raise ConfigError(
             f"estimator=none with placement={config['placement']['name']}: plain backpropagation cannot train a binary "
             "layer; write placement=none, or choose an estimator"
-        )
-    if 0 < len(config["placement"]["layers"]) < estimator.least_layers:
-        raise ConfigError(
-            f"{name} with estimator.baseline.name={config['estimator']['baseline']['name']} and "
-            f"placement={config['placement']['name']}: one binary layer has nothing to nest; write "
-            "estimator/baseline=leave_one_out, or placement=both"
         )
     if estimator.unbiased and config["neuron"].get("rescale_gradient"):
         raise ConfigError(
@@ -166,11 +169,14 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     estimator = Estimator.registry.build(plain["estimator"])
     NoiseLaw.registry.build(plain["neuron"].get("law"))
     check_combination(plain, estimator)
+    model = build_model(plain, spec)
+    units = bind(estimator, model, torch.zeros(2, *spec.shape), general.seed)
     return Plan(
         config=plain,
         general=dataclasses.replace(general, device=device),
         data=spec,
-        model=build_model(plain, spec),
+        model=model,
+        units=tuple(units),
         recipe=Recipe(
             estimator=estimator,
             optimization=OPTIMIZERS.build(plain["optimizer"]),

@@ -58,8 +58,7 @@ def canonical(config: DictConfig) -> dict[str, Any]:
         with open_dict(config):
             config.estimator = {"name": "none"}
             config.anneal = {"name": "none", "slope": 1.0}
-            config.neuron.name = "real"
-            config.neuron.rescale_gradient = False
+            config.neuron = {"name": "real", "law": config.neuron.get("law"), "rescale_gradient": False}
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:

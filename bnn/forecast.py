@@ -11,10 +11,10 @@ import torch
 from bnn.build import Plan
 from bnn.config import differing_keys, estimator_title, flat
 from bnn.models.norms import couples_above_binary
-from bnn.passes import Run, sites_of
+from bnn.passes import Run
 from bnn.tables import markdown
 from bnn.training.progress import clock
-from bnn.training.updates import cross_entropy, steps_per_epoch, update
+from bnn.training.updates import bind, cross_entropy, steps_per_epoch, update
 
 TIMED_STEPS = 5
 
@@ -25,8 +25,7 @@ def seconds_per_step(plan: Plan) -> float:
     settings = plan.recipe.settings
     images = torch.rand(settings.batch_size, *plan.data.shape, device=plan.device)
     labels = torch.zeros(settings.batch_size, dtype=torch.int64, device=plan.device)
-    estimator.bind(sites_of(model, images[:2]))
-    estimator.to(plan.device)
+    bind(estimator, model, images[:2], plan.recipe.seed)
     optimizer, _ = plan.recipe.optimization.start(model.parameters(), 1)
     times = []
     for _ in range(TIMED_STEPS):
@@ -64,7 +63,7 @@ def notices(plans: Sequence[Plan]) -> list[str]:
     found = []
     if any(plan.recipe.estimator.per_sample_credit and _couples(plan) for plan in plans):
         found.append(
-            "note: batch norm above a binary layer couples the samples of a batch, and REINFORCE's per-sample credit drops "
+            "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops "
             "those terms; model.norm=running and model.norm=group do not couple"
         )
     if any(plan.device.type == "cuda" for plan in plans):

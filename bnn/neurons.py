@@ -7,16 +7,18 @@ network was called with. A `Draw` is the estimator's rule in training and an eva
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnn.errors import ConfigError
 from bnn.noise import NoiseLaw
 from bnn.registry import Registry
 
@@ -42,6 +44,15 @@ class Site:
         """Firing probability F(a), differentiable in a."""
         return self.law.cdf(self.a)
 
+    @cached_property
+    def log_odds(self) -> Tensor:
+        """ℓ = log p - log(1 - p), differentiable in a; infinite where the law lacks full support."""
+        return self.law.log_odds(self.a)
+
+    def rows(self, start: int, stop: int | None = None) -> Site:
+        """The same layer for some of the samples."""
+        return dataclasses.replace(self, a=self.a[start:stop])
+
     def sample(self) -> Tensor:
         """b = 1[u < p], u ~ U[0, 1): the stochastic rule, so E[b] = p. No gradient."""
         return (self.noise(self.p.detach()) < self.p).to(self.a.dtype)
@@ -56,16 +67,39 @@ class Site:
 
     def log_prob(self, bits: Tensor) -> Tensor:
         """log q(b | a) = log σ((2b - 1) ℓ) per unit, from the log-odds ℓ; d/da = (b - p) F'(a) / (p (1 - p))."""
-        return F.logsigmoid((2 * bits - 1) * self.law.log_odds(self.a))
+        return F.logsigmoid((2 * bits - 1) * self.log_odds)
 
     def score(self, bits: Tensor) -> Tensor:
         """(b - p) ℓ per unit, b - p detached: d/da is that of `log_prob`, since d log q / dℓ = b - σ(ℓ). The value is not
         log q; where only the gradient is wanted it saves a logarithm a unit."""
-        return (bits - self.p).detach() * self.law.log_odds(self.a)
+        return (bits - self.p).detach() * self.log_odds
 
 
-Draw = Callable[[Site], Tensor]
-"""The rule by which a binary layer gets its bits; they may carry a pathwise gradient."""
+@dataclass(frozen=True)
+class Noisy:
+    """A layer of random units that are no bits, met in the middle of a forward pass: it is differentiable, so no estimator
+    is asked, and the pass gives it noise alone."""
+
+    a: Tensor
+    """Pre-activation after the slope, [n, *units]."""
+    output: Callable[[Tensor, Noise], Tensor]
+    """Activations, given `a` and noise."""
+    quiet: Callable[[Tensor], Tensor]
+    """Activations without noise."""
+    noise: Noise = torch.rand_like
+
+    def fire(self) -> Tensor:
+        """The units' own rule."""
+        return self.output(self.a, self.noise)
+
+    def threshold(self) -> Tensor:
+        """What stands for the threshold of a binary layer: the same without noise."""
+        return self.quiet(self.a)
+
+
+Draw = Callable[[Any], Tensor]
+"""The rule by which a binary layer, a `Site`, gets its bits; they may carry a pathwise gradient. An evaluation rule serves a
+`Noisy` layer too."""
 
 
 class Neuron(nn.Module, ABC):
@@ -76,6 +110,10 @@ class Neuron(nn.Module, ABC):
     """
 
     registry: ClassVar[Registry[Neuron]] = Registry("neuron.name")
+    binary: ClassVar[bool] = False
+    """Whether it fires bits, which an estimator has to train."""
+    random: ClassVar[bool] = False
+    """Whether its own rule draws."""
     slope: Tensor
 
     def __init__(self, *, law: NoiseLaw, rescale_gradient: bool = False) -> None:
@@ -106,6 +144,7 @@ class Real(Neuron):
 class Binary(Neuron):
     """A unit that fires bits."""
 
+    binary = True
     rule: ClassVar[Callable[[Site], Tensor]]
 
     def forward(self, x: Tensor, draw: Draw) -> Tensor:
@@ -117,6 +156,7 @@ class Stochastic(Binary):
     """b = 1[u < F(slope · x)] (Bengio, Léonard & Courville 2013)."""
 
     rule = Site.sample
+    random = True
 
 
 @Neuron.registry.add("deterministic")
@@ -126,8 +166,56 @@ class Deterministic(Binary):
     rule = Site.threshold
 
 
+@Neuron.registry.add("stochastic_smooth")
+class StochasticSmooth(Neuron):
+    """h = b √p with b ~ Bernoulli(√p), p = F(slope · x): E[h] = p (Bengio, Léonard & Courville 2013, §3.2).
+
+    No bit: it is 0 or √p, and the gradient passes through √p where it fired. Without noise: p.
+    """
+
+    random = True
+
+    def __init__(self, *, law: NoiseLaw) -> None:
+        super().__init__(law=law)
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        return draw(Noisy(self.preactivation(x), self._fire, self.law.cdf))
+
+    def _fire(self, a: Tensor, noise: Noise) -> Tensor:
+        # kept off 0, where the root has no derivative
+        root = self.law.cdf(a).clamp(min=torch.finfo(a.dtype).tiny).sqrt()
+        return (noise(root.detach()) < root).to(a.dtype) * root
+
+
+NOISES = ("additive", "multiplicative")
+
+
+@Neuron.registry.add("noisy_rectifier")
+class NoisyRectifier(Neuron):
+    """h = max(0, a + z), or max(0, a (1 + z)) with `noise=multiplicative`, a = slope · x, z of the noise law (Bengio,
+    Léonard & Courville 2013, §3.1). Trained by plain backpropagation; exactly 0 at random. Without noise: max(0, a).
+
+    Errors: ConfigError for another noise.
+    """
+
+    random = True
+
+    def __init__(self, *, law: NoiseLaw, noise: str) -> None:
+        super().__init__(law=law)
+        if noise not in NOISES:
+            raise ConfigError(f"neuron.noise: expected one of {', '.join(NOISES)}; got {noise!r}")
+        self.noise = noise
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        return draw(Noisy(self.preactivation(x), self._fire, torch.relu))
+
+    def _fire(self, a: Tensor, noise: Noise) -> Tensor:
+        z = self.law.quantile(noise(a.detach()))
+        return torch.relu(a + z if self.noise == "additive" else a * (1 + z))
+
+
 def set_slope(model: nn.Module, slope: float) -> None:
-    """Give every binary neuron of `model` this slope; the real-valued ones keep theirs."""
+    """Give every neuron of `model` this slope but the real-valued ones, which keep theirs."""
     for module in model.modules():
-        if isinstance(module, Binary):
+        if isinstance(module, Neuron) and not isinstance(module, Real):
             module.slope.fill_(slope)

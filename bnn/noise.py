@@ -32,6 +32,10 @@ class NoiseLaw(ABC):
     def density(self, a: Tensor) -> Tensor:
         """F'(a), same shape as `a`."""
 
+    @abstractmethod
+    def quantile(self, u: Tensor) -> Tensor:
+        """F^-1(u) for u in [0, 1]: the noise z that u ~ U[0, 1] stands for; finite, as if u kept off 0 and 1."""
+
     def log_odds(self, a: Tensor) -> Tensor:
         """log F(a) - log(1 - F(a)); infinite where a law without full support has F(a) in {0, 1}."""
         return torch.logit(self.cdf(a))
@@ -49,6 +53,9 @@ class Uniform(NoiseLaw):
     def density(self, a: Tensor) -> Tensor:
         return (a.abs() < 1).to(a.dtype) / 2
 
+    def quantile(self, u: Tensor) -> Tensor:
+        return 2 * u - 1
+
 
 @NoiseLaw.registry.add("logistic")
 class Logistic(NoiseLaw):
@@ -62,6 +69,9 @@ class Logistic(NoiseLaw):
     def density(self, a: Tensor) -> Tensor:
         p = self.cdf(a)
         return 2 * p * (1 - p)
+
+    def quantile(self, u: Tensor) -> Tensor:
+        return torch.logit(u, eps=torch.finfo(u.dtype).eps / 2) / 2
 
     def log_odds(self, a: Tensor) -> Tensor:
         return 2 * a
@@ -79,6 +89,10 @@ class Gaussian(NoiseLaw):
 
     def density(self, a: Tensor) -> Tensor:
         return torch.exp(-math.pi / 4 * a.square()) / 2
+
+    def quantile(self, u: Tensor) -> Tensor:
+        eps = torch.finfo(u.dtype).eps / 2
+        return torch.special.ndtri(u.clamp(eps, 1 - eps)) / self.scale
 
     def log_odds(self, a: Tensor) -> Tensor:
         # logit(Φ) loses every digit beyond |a| ≈ 6; the two logarithms do not
@@ -98,3 +112,6 @@ class Triangular(NoiseLaw):
 
     def density(self, a: Tensor) -> Tensor:
         return (2 - a.abs()).clamp(min=0) / 4
+
+    def quantile(self, u: Tensor) -> Tensor:
+        return torch.sign(u - 0.5) * (2 - torch.sqrt(4 - 4 * (2 * u - 1).abs()))

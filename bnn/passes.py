@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bnn.neurons import Draw, Noise, Site
+from bnn.neurons import Draw, Noise, Noisy, Site
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,50 @@ def _normalised_apart(samples: int, base: bool) -> Iterator[None]:
         _replication.reset(token)
 
 
-def replicated(draw: Draw, forks: Sequence[int]) -> Draw:
-    """`draw` for one pass in which the samples fork at each binary layer into the number that `forks` has for it, counted
-    from the input; layers beyond have 1. What lies below a fork is computed once."""
+Tree = Sequence[Sequence[int]]
+"""How replicas branch: for each binary layer from the input, the replica below that each of its replicas goes on from."""
+
+
+def forks(*counts: int) -> Tree:
+    """The tree in which every replica forks into `counts[i]` at the i-th binary layer; a later fork is outermost."""
+    tree, below = [], 1
+    for count in counts:
+        tree.append(list(range(below)) * count)
+        below *= count
+    return tree
+
+
+def ancestors(tree: Tree, layer: int) -> list[int]:
+    """For each replica at the top of `tree`, the replica at binary layer `layer` that it comes from."""
+    if layer >= len(tree):
+        return list(range(len(tree[-1]) if tree else 1))
+    lineage = list(range(len(tree[layer])))
+    for parents in tree[layer + 1 :]:
+        lineage = [lineage[parent] for parent in parents]
+    return lineage
+
+
+def replicated(draw: Draw, tree: Tree) -> Draw:
+    """`draw` for one pass in which the samples branch into replicas by `tree`; at layers beyond it every replica goes on
+    alone. What lies below a branching is computed once."""
     met = 0
 
-    def ask(site: Site) -> Tensor:
+    def ask(site: Site | Noisy) -> Tensor:
         nonlocal met
-        fork = forks[met] if met < len(forks) else 1
+        parents = tree[met] if met < len(tree) else ()
+        below = len(tree[met - 1]) if 0 < met <= len(tree) else 1
         met += 1
-        if fork > 1:
-            site = dataclasses.replace(site, a=torch.cat([site.a] * fork))  # `repeat` would lose the memory layout
+        if parents and list(parents) != list(range(below)):
+            replicas = site.a.chunk(below)  # joined again by `cat`: `repeat` would lose the memory layout
+            site = dataclasses.replace(site, a=torch.cat([replicas[parent] for parent in parents]))
         return draw(site)
 
     return ask
+
+
+def _given(noise: Noise, draw: Draw) -> Draw:
+    """`draw` for the binary layers; the others that are random get their noise."""
+    return lambda layer: dataclasses.replace(layer, noise=noise).fire() if isinstance(layer, Noisy) else draw(layer)
 
 
 AROUND = (
@@ -70,11 +100,21 @@ AROUND = (
 @dataclass(frozen=True)
 class Pass:
     """What one pass left: `loss` is [replicas, samples], never reduced; sites and bits are [replicas · samples, *units],
-    with the replicas that there were at that layer. A later fork's are outermost: [last fork, …, first fork, samples]."""
+    with the replicas that there were at that layer; scores are what the network answered, [replicas · samples, ...]."""
 
     loss: Tensor
     sites: tuple[Site, ...]
     bits: tuple[Tensor, ...]
+    scores: Tensor
+    tree: Tree = ()
+
+    def loss_of(self, layer: int) -> Tensor:
+        """[replicas at binary layer `layer`, samples], detached: for each, the mean loss of what was drawn above it."""
+        loss = self.loss.detach()
+        lineage = torch.tensor(ancestors(self.tree, layer), device=loss.device)
+        replicas = len(self.bits[layer]) // loss.shape[1]
+        total = loss.new_zeros(replicas, loss.shape[1]).index_add_(0, lineage, loss)
+        return total / lineage.bincount(minlength=replicas)[:, None]
 
 
 class Run:
@@ -96,9 +136,9 @@ class Run:
         self._base = True
         self._scores: Tensor | None = None
 
-    def __call__(self, draw: Draw, forks: Sequence[int] = ()) -> Pass:
-        """One pass in which every binary layer draws by `draw`; at the i-th the samples fork into `forks[i]` replicas, each
-        with draws of its own from there on. A network without binary layers has one replica.
+    def __call__(self, draw: Draw, tree: Tree = ()) -> Pass:
+        """One pass in which every binary layer draws by `draw`, and the samples branch into replicas by `tree`, each with
+        draws of its own from there on. A network without binary layers has one replica.
         """
         samples = len(self.inputs)
         sites: list[Site] = []
@@ -111,9 +151,9 @@ class Run:
 
         with _normalised_apart(samples, self._base):
             try:
-                scores = self.model(self.inputs, replicated(ask, forks))
+                scores = self.model(self.inputs, _given(self.noise, replicated(ask, tree)))
             except RuntimeError as error:
-                if max(forks, default=1) > 1:
+                if max(map(len, tree), default=1) > 1:
                     error.add_note(AROUND)
                 raise
         if self._base:
@@ -123,7 +163,7 @@ class Run:
         loss = self.loss(scores.float() if scores.dtype.itemsize < 4 else scores, targets)
         if loss.shape != (count * samples,):
             raise ValueError(f"loss: expected one value per sample, shape ({count * samples},), got {tuple(loss.shape)}")
-        return Pass(loss.view(count, samples), tuple(sites), tuple(bits))
+        return Pass(loss.view(count, samples), tuple(sites), tuple(bits), scores, tree if count > 1 else ())
 
     def correct(self) -> Tensor:
         """How many samples the first replica of the base pass classified right; 0 before any pass."""
@@ -136,9 +176,10 @@ def sites_of(model: nn.Module, inputs: Tensor) -> tuple[Site, ...]:
     """The binary layers of `model`, as one forward pass on `inputs` meets them; nothing is trained or recorded."""
     sites: list[Site] = []
 
-    def look(site: Site) -> Tensor:
-        sites.append(dataclasses.replace(site, index=len(sites)))
-        return site.threshold()
+    def look(layer: Site | Noisy) -> Tensor:
+        if isinstance(layer, Site):
+            sites.append(dataclasses.replace(layer, index=len(sites)))
+        return layer.threshold()
 
     training = model.training
     model.eval()

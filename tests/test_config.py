@@ -34,8 +34,14 @@ CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((folder("co
 
 @pytest.mark.parametrize("group, choice", CHOICES, ids="=".join)
 def test_every_choice_of_every_group_builds(group: str, choice: str) -> None:
-    extra = ["placement=none"] if (group, choice) == ("estimator", "none") else []
-    plan(compose([f"{group}={choice}", *extra]))
+    extra = {
+        ("estimator", "none"): ["placement=none"],
+        ("estimator", "local_expectation"): ["placement=last"],
+        ("estimator", "enumeration"): ["model=mlp", "model.hidden=5", "data=digits"],
+        ("neuron", "stochastic_smooth"): ["estimator=none"],
+        ("neuron", "noisy_rectifier"): ["estimator=none"],
+    }
+    plan(compose([f"{group}={choice}", *extra.get((group, choice), [])]))
 
 
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (folder("conf") / "experiment").glob("*.yaml")))
@@ -119,7 +125,20 @@ REFUSED = [
     (["estimator=reinforce", "estimator/baseline=moving_average", "estimator.baseline.decay=1"], ["decay", "[0, 1)"]),
     (
         ["estimator=reinforce", "estimator/baseline=nested_leave_one_out", "placement=last"],
-        ["placement=last", "leave_one_out"],
+        ["placement=both", "leave_one_out"],
+    ),
+    (["estimator=enumeration"], ["estimator=enumeration", "at most 12", "3136 + 1568", "estimator=reinforce"]),
+    (["estimator=local_expectation"], ["estimator=local_expectation", "at most 256", "3136", "placement=last"]),
+    (["estimator=arms", "estimator.samples=1"], ["estimator.samples", "at least 2", "1"]),
+    (["estimator=rebar", "estimator.tau=0"], ["estimator.tau", "positive", "0"]),
+    (["estimator=concrete", "estimator.tau=-1"], ["estimator.tau", "positive", "-1"]),
+    (["estimator=nvil", "estimator.decay=1"], ["estimator.decay", "[0, 1)", "1"]),
+    (["estimator=relax", "estimator.hidden=0"], ["estimator.hidden", "at least 1", "0"]),
+    (["estimator=disarm", "neuron.law=uniform"], ["estimator=disarm", "neuron.law=uniform", "logistic"]),
+    (["neuron=noisy_rectifier"], ["neuron=noisy_rectifier", "estimator=st", "estimator=none"]),
+    (
+        ["neuron=noisy_rectifier", "estimator=none", "neuron.noise=loud"],
+        ["neuron.noise", "additive, multiplicative", "loud"],
     ),
     (["estimator=reinmax", "estimator.tau=0.5"], ["estimator.tau", "at least 1", "0.5"]),
     (["estimator=reinmax", "neuron.law=uniform"], ["estimator=reinmax", "neuron.law=uniform", "logistic"]),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from bnn.neurons import Deterministic, Neuron, Real, Site, Stochastic, set_slope
+from bnn.neurons import Deterministic, Neuron, NoisyRectifier, Real, Site, Stochastic, StochasticSmooth, set_slope
 from bnn.noise import NoiseLaw
 from bnn.paths import folder
 from bnn.surrogates import attach
@@ -87,7 +89,7 @@ def test_the_score_has_the_gradient_of_log_prob() -> None:
             a = X.clone().requires_grad_()
             site = Site(a, law, Site.sample)
             bits = torch.full_like(X, bit)
-            (expected,) = torch.autograd.grad(site.log_prob(bits).sum(), a)
+            (expected,) = torch.autograd.grad(site.log_prob(bits).sum(), a, retain_graph=True)
             (found,) = torch.autograd.grad(site.score(bits).sum(), a)
             torch.testing.assert_close(found, expected)
             assert expected.abs().min() > 0
@@ -100,3 +102,54 @@ def test_log_prob_is_that_of_the_bits() -> None:
             for bit in (0.0, 1.0):
                 q = site.p if bit else 1 - site.p
                 torch.testing.assert_close(site.log_prob(torch.full_like(X, bit)), q.log())
+
+
+LAWS = [law() for law in NoiseLaw.registry.values()]
+U = torch.linspace(0.003, 0.997, 41, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+def test_quantiles_invert_the_law(law: NoiseLaw) -> None:
+    torch.testing.assert_close(law.cdf(law.quantile(U)), U, rtol=1e-12, atol=1e-14)
+    assert torch.isfinite(law.quantile(torch.tensor([0.0, 1.0]))).all(), "what rand can return has a finite quantile"
+
+
+def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
+    return neuron(x, lambda layer: dataclasses.replace(layer, noise=noise).fire())
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+def test_stochastic_times_smooth_has_the_mean_of_the_law_and_the_gradient_of_its_root(law: NoiseLaw) -> None:
+    """Bengio, Léonard & Courville 2013, §3.2: h = b √p, b ~ Bernoulli(√p)."""
+    x = torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64).expand(200_000, 3).clone().requires_grad_()
+    h = noisy(StochasticSmooth(law=law), x)
+    p = law.cdf(x.detach())
+    torch.testing.assert_close(h.detach().mean(0), p[0], rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
+    (found,) = torch.autograd.grad(h.sum(), x)
+    fired = h.detach() > 0
+    torch.testing.assert_close(found, fired * law.density(x.detach()) / (2 * p.sqrt()), rtol=1e-9, atol=1e-12)
+
+
+def test_noisy_rectifier_adds_or_multiplies_and_rectifies() -> None:
+    law = NoiseLaw.registry.build("gaussian")
+    x = torch.tensor([-1.0, 0.5, 2.0], dtype=torch.float64).expand(100_000, 3)
+    additive = noisy(NoisyRectifier(law=law, noise="additive"), x)
+    assert (additive >= 0).all()
+    # P(h = 0) = P(z < -a) = F(-a)
+    torch.testing.assert_close((additive == 0).double().mean(0), law.cdf(-x[0]), rtol=0, atol=0.008)
+    multiplied = noisy(NoisyRectifier(law=law, noise="multiplicative"), x)
+    # P(h = 0) = P(1 + z < 0) for a > 0, P(1 + z > 0) for a < 0
+    one = float(law.cdf(torch.tensor(1.0)))
+    expected = torch.tensor([one, 1 - one, 1 - one], dtype=torch.float64)
+    torch.testing.assert_close((multiplied == 0).double().mean(0), expected, rtol=0, atol=0.008)
+
+
+@pytest.mark.parametrize("neuron", [StochasticSmooth, NoisyRectifier])
+def test_without_noise_random_units_repeat_themselves(neuron: type[Neuron]) -> None:
+    unit = Neuron.registry.build({"name": "noisy_rectifier", "law": "logistic", "noise": "additive"})
+    if neuron is StochasticSmooth:
+        unit = StochasticSmooth(law=NoiseLaw.registry.build("logistic"))
+    quiet = [unit(X, lambda layer: layer.threshold()) for _ in range(2)]
+    assert torch.equal(*quiet) and not torch.equal(noisy(unit, X), noisy(unit, X, seed=1))

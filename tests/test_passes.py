@@ -8,7 +8,7 @@ from torch import nn
 
 from bnn.neurons import Site, Stochastic
 from bnn.noise import NoiseLaw
-from bnn.passes import Run, replication, sites_of
+from bnn.passes import Run, forks, replication, sites_of
 from bnn.training.updates import cross_entropy
 
 
@@ -29,14 +29,14 @@ class Counting(nn.Module):
 
 def test_what_lies_below_the_first_binary_layer_is_computed_once() -> None:
     model = Counting()
-    result = Run(model, torch.randn(5, 3), torch.zeros(5, dtype=torch.int64), cross_entropy)(Site.sample, [4])
+    result = Run(model, torch.randn(5, 3), torch.zeros(5, dtype=torch.int64), cross_entropy)(Site.sample, forks(4))
     assert (model.below, model.above) == (5, 20)
     assert result.loss.shape == (4, 5)
     assert result.sites[0].a.shape == result.bits[0].shape == (20, 3)
 
 
 def test_replicas_are_drawn_independently() -> None:
-    result = Run(Counting(), torch.zeros(64, 8), torch.zeros(64, dtype=torch.int64), cross_entropy)(Site.sample, [2])
+    result = Run(Counting(), torch.zeros(64, 8), torch.zeros(64, dtype=torch.int64), cross_entropy)(Site.sample, forks(2))
     first, second = result.bits[0].view(2, -1)
     assert 0.3 < (first != second).float().mean() < 0.7
 
@@ -51,7 +51,7 @@ def test_a_later_fork_comes_outermost_and_shares_what_lies_below() -> None:
             return self.upper(10 * self.lower(x, draw), draw)
 
     model = Two()
-    result = Run(model, torch.zeros(5, 3), torch.zeros(5, dtype=torch.int64), cross_entropy)(Site.sample, [2, 3])
+    result = Run(model, torch.zeros(5, 3), torch.zeros(5, dtype=torch.int64), cross_entropy)(Site.sample, forks(2, 3))
     assert (model.lower.below, model.lower.above, model.upper.above) == (5, 10, 30)
     assert result.loss.shape == (6, 5) and [len(bits) for bits in result.bits] == [10, 30]
     below = result.sites[1].a.view(3, 10, 3)
@@ -115,5 +115,5 @@ def test_a_path_around_the_first_binary_layer_is_explained() -> None:
     run = Run(Residual(), torch.randn(5, 3), torch.zeros(5, dtype=torch.int64), cross_entropy)
     assert run(Site.sample).loss.shape == (1, 5)
     with pytest.raises(RuntimeError) as caught:
-        run(Site.sample, [4])
+        run(Site.sample, forks(4))
     assert "an estimator of one pass" in caught.value.__notes__[0]

@@ -115,7 +115,7 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
         result = bnn_train(tmp_path, "--help")
         times.append(time.perf_counter() - started)
     for line in (
-        "estimator: frozen, none, reinforce, reinmax, st",
+        "estimator: arm, arms, concrete, disarm,",
         "estimator/baseline: leave_one_out,",
         "placement: both, first, last",
     ):

@@ -13,11 +13,16 @@ from bnn.passes import Run
 from bnn.registry import Registry
 
 
+def steering(term: Tensor) -> Tensor:
+    """The gradient of `term`, and the value 0."""
+    return term - term.detach()
+
+
 class Estimator(nn.Module, ABC):
     """A rule that turns passes of a network into one scalar whose gradient is the estimate.
 
-    The scalar's value is the mean loss of the base pass, so that all estimators log comparable curves; terms that only
-    steer the gradient enter as `s - s.detach()`. A Module, so that what an estimator learns or averages is saved.
+    The scalar's value is the mean loss of the true samples that it drew, so that all estimators log comparable curves; terms
+    that only steer the gradient enter by `steering`. A Module, so that what an estimator learns or averages is saved.
     """
 
     registry: ClassVar[Registry[Estimator]] = Registry("estimator.name")
@@ -27,18 +32,22 @@ class Estimator(nn.Module, ABC):
     """Whether log q(b) is taken, which needs a noise law with full support."""
     per_sample_credit: ClassVar[bool]
     """Whether a sample's credit is its own loss alone, which batch statistics above a binary layer contradict."""
+    explores: ClassVar[bool] = True
+    """Whether training draws bits by the noise law whatever the neuron's rule: a deterministic neuron then explores by
+    sampling, and thresholds at evaluation."""
+    up_to_scale: ClassVar[bool] = False
+    """Of an unbiased one: whether the layers below are scaled by a positive number that does not depend on the bits."""
+    exact: ClassVar[bool] = False
+    """Whether the estimate has no noise; its value is then the expected loss, not that of one draw."""
 
-    @property
-    def least_layers(self) -> int:
-        """The fewest binary layers for which the estimator differs from a simpler one."""
-        return 1
-
-    def bind(self, sites: Sequence[Site]) -> None:
-        """Begin anew, with state for these binary layers. Called before each training."""
+    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        """Begin anew, with state for these binary layers and inputs like these. Called at composition and before each
+        training. Errors: ConfigError for a network that the estimator cannot serve."""
 
     @abstractmethod
-    def passes(self, sites: int) -> int:
-        """Passes through the network (above the first binary layer) in one step, given the number of binary layers."""
+    def passes(self, units: Sequence[int]) -> int:
+        """Losses a sample that one step computes, each forward and back, given the units of every binary layer. None is
+        forward only: each replica is a true sample of the net or carries a gradient by its relaxed bits."""
 
     @abstractmethod
     def surrogate(self, run: Run) -> Tensor:

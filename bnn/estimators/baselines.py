@@ -25,15 +25,12 @@ class Baseline(nn.Module, ABC):
 
     registry: ClassVar[Registry[Baseline]] = Registry("estimator.baseline.name")
 
-    def forks(self, sites: int) -> list[int]:
-        """Replicas that the baseline needs at each of `sites` binary layers, from the input."""
-        return [1] * sites
-
-    least_layers: ClassVar[int] = 1
-    """The fewest binary layers for which the baseline differs from a simpler one."""
+    def forks(self, layers: int) -> list[int]:
+        """Draws that the baseline needs of each of `layers` binary layers, from the input, for each draw below."""
+        return [1] * layers
 
     def bind(self, sites: Sequence[Site]) -> None:
-        """Begin anew, with state for these binary layers."""
+        """Begin anew, with state for these binary layers. Errors: ConfigError where a simpler baseline would be the same."""
 
     @abstractmethod
     def forward(self, site: int, loss: Tensor) -> Tensor:
@@ -57,9 +54,10 @@ class NoBaseline(Baseline):
         return loss.new_zeros(1, 1)
 
 
-def _check_decay(decay: float) -> float:
+def check_decay(key: str, decay: float) -> float:
+    """`decay`. Errors: ConfigError, naming `key`, outside [0, 1)."""
     if not 0 <= decay < 1:
-        raise ConfigError(f"estimator.baseline.decay: expected a number in [0, 1), got {decay}")
+        raise ConfigError(f"{key}: expected a number in [0, 1), got {decay}")
     return decay
 
 
@@ -75,7 +73,7 @@ class MovingAverage(Baseline):
 
     def __init__(self, *, decay: float) -> None:
         super().__init__()
-        self.decay = _check_decay(decay)
+        self.decay = check_decay("estimator.baseline.decay", decay)
         self.bind(())
 
     def bind(self, sites: Sequence[Site]) -> None:
@@ -99,7 +97,7 @@ class MinimumVariance(Baseline):
 
     def __init__(self, *, decay: float) -> None:
         super().__init__()
-        self.decay = _check_decay(decay)
+        self.decay = check_decay("estimator.baseline.decay", decay)
 
     def bind(self, sites: Sequence[Site]) -> None:
         for site in sites:
@@ -126,7 +124,7 @@ def _at_least(least: int, why: str, **values: int) -> None:
 
 
 def _mean_of_others(loss: Tensor, draws: int) -> Tensor:
-    """The mean over the other draws, of `loss` [draws · below, samples], whose latest fork is outermost."""
+    """The mean over the other draws, of `loss` [draws · below, samples], the latest fork outermost."""
     peers = loss.view(draws, -1, loss.shape[-1])
     return ((peers.sum(0, keepdim=True) - peers) / (draws - 1)).view_as(loss)
 
@@ -143,8 +141,8 @@ class LeaveOneOut(Baseline):
         _at_least(2, "leave_one_out compares samples", samples=samples)
         self.samples = samples
 
-    def forks(self, sites: int) -> list[int]:
-        return [self.samples, *[1] * (sites - 1)]
+    def forks(self, layers: int) -> list[int]:
+        return [self.samples, *[1] * (layers - 1)]
 
     def forward(self, site: int, loss: Tensor) -> Tensor:
         return _mean_of_others(loss, self.samples)
@@ -160,15 +158,20 @@ class NestedLeaveOneOut(Baseline):
     Errors: ConfigError for samples < 2 or nested < 2.
     """
 
-    least_layers = 2
-
     def __init__(self, *, samples: int, nested: int) -> None:
         super().__init__()
         _at_least(2, "nested_leave_one_out compares draws", samples=samples, nested=nested)
         self.samples, self.nested = samples, nested
 
-    def forks(self, sites: int) -> list[int]:
-        return [self.samples, *[self.nested] * (sites - 1)]
+    def bind(self, sites: Sequence[Site]) -> None:
+        if len(sites) == 1:
+            raise ConfigError(
+                "estimator/baseline=nested_leave_one_out: one binary layer has nothing to nest; write "
+                "estimator/baseline=leave_one_out, or placement=both"
+            )
+
+    def forks(self, layers: int) -> list[int]:
+        return [self.samples, *[self.nested] * (layers - 1)]
 
     def forward(self, site: int, loss: Tensor) -> Tensor:
         return _mean_of_others(loss, self.nested if site else self.samples)

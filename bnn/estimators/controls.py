@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from bnn.errors import ConfigError
@@ -20,8 +22,9 @@ class Frozen(Estimator):
     unbiased = False
     needs_full_support = False
     per_sample_credit = False
+    explores = False
 
-    def passes(self, sites: int) -> int:
+    def passes(self, units: Sequence[int]) -> int:
         return 1
 
     def surrogate(self, run: Run) -> Tensor:
@@ -35,8 +38,9 @@ class Backpropagation(Estimator):
     unbiased = True
     needs_full_support = False
     per_sample_credit = False
+    explores = False
 
-    def passes(self, sites: int) -> int:
+    def passes(self, units: Sequence[int]) -> int:
         return 1
 
     def surrogate(self, run: Run) -> Tensor:

@@ -6,6 +6,7 @@ Prefer `st` with the density proxy; `reinmax` is exact where the loss is quadrat
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Pathwise(Estimator):
     unbiased = False
     per_sample_credit = False
 
-    def passes(self, sites: int) -> int:
+    def passes(self, units: Sequence[int]) -> int:
         return 1
 
     @abstractmethod
@@ -43,6 +44,7 @@ class StraightThrough(Pathwise):
     """
 
     needs_full_support = False
+    explores = False
 
     def __init__(self, *, proxy: str) -> None:
         super().__init__()
@@ -71,6 +73,5 @@ class ReinMax(Pathwise):
 
     def draw(self, site: Site) -> Tensor:
         bits, p = site.sample(), site.p.detach()
-        log_odds = site.law.log_odds(site.a)
-        half = (torch.sigmoid(log_odds.detach() / self.tau) + bits) / 2
-        return attach(bits, (2 * half * (1 - half) - p * (1 - p) / 2) * log_odds)
+        half = (torch.sigmoid(site.log_odds.detach() / self.tau) + bits) / 2
+        return attach(bits, (2 * half * (1 - half) - p * (1 - p) / 2) * site.log_odds)

@@ -45,6 +45,10 @@ class Row:
     law: Annotated[str, From("tags", "law")]
     estimator: Annotated[str, From("tags", "estimator")]
     estimator_title: Annotated[str, From("tags", "estimator_title")]
+    explores: Annotated[str, From("tags", "bnn.explores")]
+    """`yes` where training drew bits by the noise law whatever the neuron's rule."""
+    passes: Annotated[int, From("tags", "bnn.passes")]
+    """Losses a sample in one step, each forward and back."""
     placement: Annotated[str, From("tags", "placement")]
     anneal: Annotated[str, From("tags", "anneal")]
     seed: Annotated[int, From("params", "seed")]

@@ -65,8 +65,9 @@ def footnotes(rows: Iterable[Row]) -> list[str]:
             f"{MISNAMED} The sources' rows of this name. Their code never uses log q and sends nothing below the unit: "
             "these are numbers of the control `frozen`, and none is known for REINFORCE itself."
         )
-    if any(row.neuron == "deterministic" and row.estimator == "reinforce" for row in first):
-        notes.append("Deterministic with reinforce: bits are sampled from the noise law in training, thresholded at test.")
+    if exploring := [row.estimator for row in first if row.neuron == "deterministic" and row.explores == "yes"]:
+        names = _listed(sorted(exploring))
+        notes.append(f"Deterministic with {names}: bits are sampled from the noise law in training, thresholded at test.")
     return notes
 
 

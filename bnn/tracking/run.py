@@ -64,6 +64,8 @@ class MlflowRun:
             "neuron": config["neuron"]["name"],
             "estimator": config["estimator"]["name"],
             "estimator_title": estimator_title(config),
+            "bnn.explores": "yes" if plan.recipe.estimator.explores else "no",
+            "bnn.passes": str(plan.recipe.estimator.passes(plan.units) if plan.units else 1),
             "placement": config["placement"]["name"],
             "anneal": config["anneal"]["name"],
             "law": config["neuron"]["law"],

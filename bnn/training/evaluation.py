@@ -1,7 +1,8 @@
 """Evaluation: loss and accuracy of a network under a stated way of drawing its bits.
 
-A net with stochastic units has three: bits sampled once (its own rule, the headline), class probabilities averaged over M
-draws, and units thresholded. A deterministic one has the threshold only, a real-valued one no choice at all.
+A net with random units has three: units drawn once (its own rule, the headline), class probabilities averaged over M draws,
+and units thresholded (those that are no bits: without their noise). A deterministic one has the threshold only, a
+real-valued one no choice at all.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.data import Split
-from bnn.neurons import Draw, Noise, Site, Stochastic
-from bnn.passes import replicated
+from bnn.neurons import Draw, Neuron, Noise, Noisy, Site
+from bnn.passes import forks, replicated
 from bnn.seeds import stream
 
 BATCH = 500
@@ -42,7 +43,7 @@ def seeded_noise(seed: int, device: torch.device) -> Noise:
 @torch.no_grad()
 def probabilities(model: nn.Module, images: Tensor, draw: Draw, samples: int = 1) -> Tensor:
     """Class probabilities [n, classes] in float64, averaged over `samples` draws."""
-    p = F.softmax(model(images, replicated(draw, [samples])).double(), dim=1)
+    p = F.softmax(model(images, replicated(draw, forks(samples))).double(), dim=1)
     return p.view(-1, len(images), p.shape[1]).mean(0)
 
 
@@ -66,15 +67,20 @@ def own_rule(noise: Noise) -> Draw:
     return lambda site: dataclasses.replace(site, noise=noise).fire()
 
 
+def thresholded(layer: Site | Noisy) -> Tensor:
+    """Binary units thresholded, others without their noise."""
+    return layer.threshold()
+
+
 def is_stochastic(model: nn.Module) -> bool:
-    return any(isinstance(module, Stochastic) for module in model.modules())
+    return any(isinstance(module, Neuron) and module.random for module in model.modules())
 
 
 def evaluate_all(model: nn.Module, split: Split, samples: int, seed: int) -> dict[str, Score]:
-    """Every evaluation that applies: "own" is the net's own rule; "mean" and "threshold" are for stochastic nets only."""
+    """Every evaluation that applies: "own" is the net's own rule; "mean" and "threshold" are for random nets only."""
     device = split.images.device
     scores = {"own": evaluate(model, split, own_rule(seeded_noise(seed, device)))}
     if is_stochastic(model):
         scores["mean"] = evaluate(model, split, own_rule(seeded_noise(seed, device)), samples)
-        scores["threshold"] = evaluate(model, split, Site.threshold)
+        scores["threshold"] = evaluate(model, split, thresholded)
     return scores

@@ -54,6 +54,23 @@ def update(run: Run, estimator: Estimator, optimizer: torch.optim.Optimizer, pre
     return surrogate.detach()
 
 
+def bind(estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int) -> list[int]:
+    """Begin `estimator` anew for `model` on inputs like these; what it learns is initialised from the seed. Answers the
+    number of units of each binary layer.
+
+    Errors: ConfigError for a network that the estimator cannot serve.
+    """
+    sites = sites_of(model, inputs)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "estimator"))
+        estimator.bind(sites, inputs)
+    estimator.to(inputs.device)
+    units = [site.a[0].numel() for site in sites]
+    if estimator.passes(units) > 1:
+        refuse_coupled_replicas(model)
+    return units
+
+
 class Updates:
     """The state that updates move: weights, optimizer, learning rate, and the streams of batches and of noise."""
 
@@ -61,10 +78,7 @@ class Updates:
         device = data.train.images.device
         self.model, self.recipe, self.split = model, recipe, data.train
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        recipe.estimator.bind(sites_of(model, data.train.images[:2]))
-        recipe.estimator.to(device)
-        if recipe.estimator.passes(1) > 1:
-            refuse_coupled_replicas(model)
+        bind(recipe.estimator, model, data.train.images[:2], recipe.seed)
         self.steps = steps_per_epoch(len(data.train.labels), recipe.settings.batch_size)
         parameters = [*model.parameters(), *recipe.estimator.parameters()]
         total = self.steps * recipe.settings.epochs

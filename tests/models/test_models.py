@@ -11,7 +11,7 @@ from bnn.config import compose
 from bnn.errors import ConfigError
 from bnn.models.norms import NORMS, BatchNorm, couples_above_binary, refuse_coupled_replicas
 from bnn.neurons import Site
-from bnn.passes import Run, sites_of
+from bnn.passes import Run, forks, sites_of
 from bnn.training.updates import cross_entropy
 
 
@@ -50,13 +50,13 @@ def test_replicas_are_normalised_apart() -> None:
     model = network("placement=first").train()
     images, labels = torch.randn(8, 1, 28, 28), torch.arange(8)
     bits = (torch.rand(2, 8, 16, 14, 14) < torch.tensor([0.2, 0.8]).view(2, 1, 1, 1, 1)).float()
-    together = Run(model, images, labels, cross_entropy)(lambda site: bits.flatten(0, 1), [2])
+    together = Run(model, images, labels, cross_entropy)(lambda site: bits.flatten(0, 1), forks(2))
     apart = [Run(model, images, labels, cross_entropy)(lambda site, k=k: bits[k]).loss for k in range(2)]
     torch.testing.assert_close(together.loss, torch.cat(apart))
     plain = nn.BatchNorm2d(32)
     plain.load_state_dict(model.norm2.state_dict())
     model.norm2 = plain
-    mixed = Run(model, images, labels, cross_entropy)(lambda site: bits.flatten(0, 1), [2])
+    mixed = Run(model, images, labels, cross_entropy)(lambda site: bits.flatten(0, 1), forks(2))
     assert (mixed.loss - together.loss).abs().max() > 1e-2, "the control: torch's own batch norm mixes the replicas"
     with pytest.raises(ConfigError, match="norm2"):
         refuse_coupled_replicas(model)
@@ -66,7 +66,7 @@ def test_only_the_base_pass_updates_running_statistics() -> None:
     for norm in ("batch", "running"):
         model = network(f"model.norm={norm}", "placement=first").train()
         run = Run(model, torch.randn(8, 1, 28, 28), torch.arange(8), cross_entropy)
-        run(Site.sample, [3])
+        run(Site.sample, forks(3))
         after = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
         assert any((v != 0).any() for k, v in after.items() if "mean" in k)
         run(Site.sample)

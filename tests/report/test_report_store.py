@@ -34,6 +34,7 @@ def add(client: MlflowClient, experiment: str, plain: Mapping[str, Any], ended: 
             "bnn.command": "python -m bnn.train -m tracking.uri=sqlite:////x/y.db seed=0,1", "bnn.threads": "1",
             "bnn.versions": "python 3.11.7", "dataset": plain["data"]["name"], "neuron": plain["neuron"]["name"],
             "estimator": plain["estimator"]["name"], "estimator_title": estimator_title(dict(plain)),
+            "bnn.explores": "no", "bnn.passes": "1",
             "placement": plain["placement"]["name"], "anneal": plain["anneal"]["name"],
             "law": plain["neuron"]["law"]}  # fmt: skip
     metrics = {"test/loss": LOSS, "test/accuracy": accuracy, "val_best/loss": 1 / 3, "val_best/accuracy": 0.97,

@@ -9,14 +9,21 @@ import torch
 
 from bnn.build import plan
 from bnn.config import compose
+from bnn.estimators import Baseline, Estimator
 from bnn.neurons import Binary, Site
 from bnn.passes import Run
-from bnn.training.updates import cross_entropy, update
+from bnn.training.updates import bind, cross_entropy, update
 
 ROUNDING = 1e-6
 """Gradients of weights below this size are rounding: float32 sums of thousands of terms of order one."""
-ESTIMATORS = [["estimator=st"], ["estimator=reinmax"], *([f"estimator/baseline={b}", "estimator=reinforce"] for b in
-              ("none", "moving_average", "min_variance", "leave_one_out"))]  # fmt: skip
+SMALL = ("enumeration", "local_expectation")
+"""They cannot hold the CNN's layers, or not at every placement."""
+NESTED = ("nested_leave_one_out",)
+"""It needs two binary layers."""
+ESTIMATORS = [
+    *([f"estimator={name}"] for name in sorted(set(Estimator.registry) - {"none", "frozen", "reinforce", *SMALL})),
+    *(["estimator=reinforce", f"estimator/baseline={name}"] for name in sorted(set(Baseline.registry) - {*NESTED})),
+]
 PLACEMENTS = ("first", "last", "both")
 NEURONS = ("stochastic", "deterministic")
 
@@ -32,9 +39,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     images = torch.randn(64, 1, 28, 28, generator=generator)
     labels = torch.randint(10, (64,), generator=generator)
     recipe = checked.recipe
-    from bnn.passes import sites_of
-
-    recipe.estimator.bind(sites_of(model, images[:2]))
+    bind(recipe.estimator, model, images[:2], seed=0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer, _ = recipe.optimization.start(model.parameters(), 10)
     model.train()
@@ -53,7 +58,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda words: words[0])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda words: words[-1].partition("=")[2])
 def test_every_layer_receives_gradient_and_moves(neuron: str, estimator: list[str], placement: str) -> None:
     moved, _ = one_step(f"neuron={neuron}", f"placement={placement}", *estimator)
     assert set(moved) == {"conv1", "norm1", "conv2", "norm2", "linear"}

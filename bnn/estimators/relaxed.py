@@ -1,0 +1,197 @@
+"""Estimators that relax a bit to a number between 0 and 1: the binary concrete distribution and what is built on it.
+
+With logistic noise z = ℓ + log(u' / (1 - u')) a unit fires where z > 0, and y = σ(z / τ) is its relaxation. `st_gumbel`
+and `concrete` are biased and cost one pass; `rebar` and `relax` use a relaxation as control variate of REINFORCE and are
+unbiased. Any law with full support will do: ℓ are its log-odds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnn.errors import ConfigError
+from bnn.estimators.base import Estimator
+from bnn.estimators.baselines import check_decay, over_units
+from bnn.estimators.layerwise import Drawn, LayerByLayer
+from bnn.estimators.straight_through import Pathwise
+from bnn.neurons import Site
+from bnn.passes import ancestors
+from bnn.surrogates import attach
+
+
+def _check_temperature(tau: float) -> float:
+    if not tau > 0:
+        raise ConfigError(f"estimator.tau: expected a positive temperature, got {tau}")
+    return tau
+
+
+def logit(v: Tensor) -> Tensor:
+    """log v - log(1 - v), of v kept off 0 and 1 by the type's precision."""
+    return torch.logit(v, eps=torch.finfo(v.dtype).eps / 2)
+
+
+def fired(log_odds: Tensor, u: Tensor) -> Tensor:
+    """z = ℓ - logit(u): positive exactly where u < p, as in `Site.sample`."""
+    return log_odds - logit(u)
+
+
+def fired_again(log_odds: Tensor, bits: Tensor, v: Tensor) -> Tensor:
+    """z̃ ~ p(z | bits), differentiable in ℓ through the interval that z may come from: z̃ = ℓ + logit(v'),
+    v' = b (1 - p + v p) + (1 - b) v (1 - p) (Tucker et al. 2017, appendix C)."""
+    p = torch.sigmoid(log_odds)
+    return log_odds + logit(bits * (1 - p + v * p) + (1 - bits) * v * (1 - p))
+
+
+class Relaxed(Pathwise):
+    """One pass with the noise of the binary concrete distribution."""
+
+    needs_full_support = True
+
+    def __init__(self, *, tau: float) -> None:
+        super().__init__()
+        self.tau = _check_temperature(tau)
+
+    def relax(self, site: Site) -> tuple[Tensor, Tensor]:
+        """z and σ(z / τ)."""
+        z = fired(site.log_odds, site.noise(site.p.detach()))
+        return z, torch.sigmoid(z / self.tau)
+
+
+@Estimator.registry.add("st_gumbel")
+class StraightThroughGumbel(Relaxed):
+    """b = 1[z > 0] forward, d/dℓ := y (1 - y) / τ, y = σ(z / τ) (Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017).
+
+    The straight-through gradient at the relaxation of the very noise that fired the bit. Errors: ConfigError for tau ≤ 0.
+    """
+
+    def draw(self, site: Site) -> Tensor:
+        z, y = self.relax(site)
+        return attach((z > 0).to(y.dtype), y)
+
+
+@Estimator.registry.add("concrete")
+class Concrete(Relaxed):
+    """y = σ(z / τ) forward and backward: the binary concrete distribution (Maddison, Mnih & Teh 2017; Jang et al. 2017).
+
+    The net is not binary in training, whose loss is that of the relaxed net; it is evaluated with bits, as every other.
+    Errors: ConfigError for tau ≤ 0.
+    """
+
+    def draw(self, site: Site) -> Tensor:
+        return self.relax(site)[1]
+
+
+class Conditional(LayerByLayer):
+    """A relaxation of each layer, and one drawn again given its bits, both as functions of the log-odds."""
+
+    true_samples = False
+
+    def __init__(self, *, tau: float) -> None:
+        super().__init__()
+        self.tau = _check_temperature(tau)
+
+    def relax(self, site: Site) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Bits, and from log-odds cut off the network: ℓ, σ(z / τ), σ(z̃ / τ)."""
+        p = site.p.detach()
+        u, v = site.noise(p), site.noise(p)
+        bits = (u < p).to(site.a.dtype)
+        log_odds = site.log_odds.detach().requires_grad_()
+        z, again = fired(log_odds, u), fired_again(log_odds, bits, v)
+        return bits, log_odds, torch.sigmoid(z / self.tau), torch.sigmoid(again / self.tau)
+
+
+@Estimator.registry.add("rebar")
+class REBAR(Conditional):
+    """[f(b) - η c(z̃)] (b - p) + η d_ℓ c(z) - η d_ℓ c(z̃), c the loss of the net relaxed at one layer (Tucker et al. 2017).
+
+    Layer by layer: c sends σ(z / τ) up from the layer, and firing probabilities from those above it, so that it is smooth.
+    η is kept for each layer, as the regression of (b - p) f on the control variate over the previous batches, which
+    minimises the variance for a given τ (the paper descends on both). 1 + 2 · layers passes.
+    Errors: ConfigError for tau ≤ 0 or decay outside [0, 1).
+    """
+
+    moments: Tensor
+
+    def __init__(self, *, tau: float, decay: float) -> None:
+        super().__init__(tau=tau)
+        self.decay = check_decay("estimator.decay", decay)
+
+    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        super().bind(sites, inputs)
+        self.register_buffer("moments", inputs.new_zeros(len(sites), 2))
+
+    def draws(self, layer: int, units: Sequence[int]) -> int:
+        return 3
+
+    def draw(self, site: Site) -> tuple[Tensor, Any]:
+        bits, log_odds, y, again = self.relax(site)
+        sent = [part.detach().requires_grad_() for part in (y, again)]
+        return torch.cat([bits, *sent]), (log_odds, (y, again), sent)
+
+    def above(self, site: Site) -> Tensor:
+        return site.p
+
+    def gradient(self, drawn: Drawn) -> Tensor:
+        log_odds, relaxed, sent = drawn.memo
+        lineage = ancestors(drawn.latest.tree, drawn.site.index)
+        both = drawn.latest.loss[lineage.index(1)] + drawn.latest.loss[lineage.index(2)]
+        slopes = torch.autograd.grad(both.sum(), sent, retain_graph=True)
+        rises = [
+            torch.autograd.grad((slope * y).sum(), log_odds, retain_graph=True)[0]
+            for slope, y in zip(slopes, relaxed, strict=True)
+        ]
+        away = drawn.bits[0] - drawn.site.p.detach()
+        plain = over_units(drawn.loss[:1], drawn.bits)[0] * away
+        control = over_units(drawn.loss[2:], drawn.bits)[0] * away - rises[0] + rises[1]
+        covariance, variance = self.moments[drawn.site.index]
+        estimate = plain - covariance / variance.clamp(min=1e-12) * control
+        latest = torch.stack([(plain * control).mean(), control.square().mean()])
+        self.moments[drawn.site.index].lerp_(latest.to(self.moments), 1 - self.decay)
+        return estimate
+
+
+@Estimator.registry.add("relax")
+class RELAX(Conditional):
+    """[f(b) - c_φ(z̃)] (b - p) + d_ℓ c_φ(z) - d_ℓ c_φ(z̃), c_φ learned (Grathwohl et al. 2018).
+
+    Layer by layer: c_φ is a network of one hidden tanh layer on σ(z / τ), fitted with the run's optimizer to the estimate's
+    mean square, whose expectation differs from the variance by a constant. One pass.
+    Errors: ConfigError for tau ≤ 0 or hidden < 1.
+    """
+
+    def __init__(self, *, tau: float, hidden: int) -> None:
+        super().__init__(tau=tau)
+        if hidden < 1:
+            raise ConfigError(f"estimator.hidden: expected at least 1 unit, got {hidden}")
+        self.hidden = hidden
+
+    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        super().bind(sites, inputs)
+        self.controls = nn.ModuleList(self._control(units).to(inputs) for units in self._units)
+
+    def _control(self, units: int) -> nn.Module:
+        first, last = nn.Linear(units, self.hidden), nn.Linear(self.hidden, 1)
+        nn.init.zeros_(last.weight)  # starts as plain REINFORCE
+        nn.init.zeros_(last.bias)
+        return nn.Sequential(nn.Flatten(), first, nn.Tanh(), last)
+
+    def draws(self, layer: int, units: Sequence[int]) -> int:
+        return 1
+
+    def draw(self, site: Site) -> tuple[Tensor, Any]:
+        bits, *rest = self.relax(site)
+        return bits, rest
+
+    def gradient(self, drawn: Drawn) -> Tensor:
+        log_odds, *relaxed = drawn.memo
+        values = [self.controls[drawn.site.index](y).flatten() for y in relaxed]
+        rises = [torch.autograd.grad(value.sum(), log_odds, create_graph=True)[0] for value in values]
+        credit = over_units((drawn.loss[0] - values[1].to(drawn.loss.dtype))[None], drawn.bits)[0]
+        return credit * (drawn.bits[0] - drawn.site.p.detach()) + rises[0] - rises[1]
+
+    def fit(self, gradient: Tensor) -> Tensor:
+        return gradient.square().mean()
