@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,21 @@ class TrackingSettings:
 
 
 @dataclass(frozen=True)
+class LabSettings:
+    """The `lab` group: measurements during training."""
+
+    every: int
+    batch: int
+    draws: int
+    reference: int
+
+    def __post_init__(self) -> None:
+        for key, least in (("every", 0), ("batch", 2), ("draws", 2), ("reference", 2)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"lab.{key}: expected at least {least}, got {getattr(self, key)}")
+
+
+@dataclass(frozen=True)
 class General:
     """What stands outside the groups."""
 
@@ -68,6 +84,7 @@ class Plan:
     """The number of units of each binary layer, from the input."""
     recipe: Recipe
     tracking: TrackingSettings
+    lab: LabSettings
 
     @property
     def digest(self) -> str:
@@ -154,6 +171,20 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
         )
 
 
+def lab_settings(plain: Mapping[str, Any], units: Sequence[int]) -> LabSettings:
+    """Errors: ConfigError where there is nothing to measure, or no truth to measure it against."""
+    settings = LabSettings(**typed(LabSettings, plain["lab"], "lab"))
+    law = plain["neuron"]["law"]
+    if settings.every and not units:
+        raise ConfigError("lab.every: without binary layers no gradient is estimated; write lab.every=0")
+    if settings.every and not NoiseLaw.registry[law].full_support:  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"lab.every={settings.every} with neuron.law={law}: the true gradient is estimated from log q(b), which this "
+            "law makes infinite; write lab.every=0 or neuron.law=logistic"
+        )
+    return settings
+
+
 def plan(config: DictConfig, job: int = 0) -> Plan:
     """Check a composed configuration and build what it describes. Errors: ConfigError, naming the key to change."""
     plain = canonical(config)
@@ -185,7 +216,18 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
             seed=general.seed,
         ),
         tracking=TrackingSettings(**typed(TrackingSettings, plain["tracking"], "tracking")),
+        lab=lab_settings(plain, units),
     )
+
+
+def estimator_choices() -> list[list[str]]:
+    """Overrides that choose each registered estimator but plain backpropagation, with each baseline where it takes one."""
+    choices: list[list[str]] = []
+    for name in Estimator.registry:
+        parts = {p: t.registry for p, t in Estimator.registry.parameters(name).items() if hasattr(t, "registry")}
+        for words in itertools.product(*([f"estimator/{part}={choice}" for choice in parts[part]] for part in parts)):
+            choices.append([f"estimator={name}", *words])
+    return [choice for choice in choices if choice != ["estimator=none"]]
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, Mapping[str, Any]]:

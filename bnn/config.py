@@ -22,11 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
-GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking")
+GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking", "lab")
 TOP = ("seed", "device", "dry_run", "fresh")
 RECIPE = "recipe"
 """A key in which a recipe may hold what its own interpolations read."""
-NOT_RESULT = ("tracking", "dry_run", "fresh", "data.root", "data.offline_fallback", "trainer.progress")
+NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "data.root", "data.offline_fallback", "trainer.progress")
 """Keys that say where and how a run is watched, and do not move its result."""
 
 

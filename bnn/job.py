@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from bnn.tuning.settings import TRIAL, Assignment
 
 if TYPE_CHECKING:
     from bnn.build import Plan
+    from bnn.data import Dataset
     from bnn.tuning.trial import Report, Trained
 
 PARENT = "BNN_PARENT_RUN_ID"
@@ -58,6 +60,17 @@ def use_data(config: DictConfig) -> str | None:
     )
 
 
+def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None:
+    """The lab's measurements during training, where they are asked for."""
+    if not plan.lab.every:
+        return None
+    from bnn.lab.probe import Probe
+
+    images, labels = data.validation.images[: plan.lab.batch], data.validation.labels[: plan.lab.batch]
+    settings = plan.lab
+    return Probe(plan.model, plan.recipe.estimator, images, labels, settings.every, settings.draws, settings.reference)
+
+
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
     """Train and track what `plan` describes; checkpoints go to `folder`."""
     from bnn.data import load
@@ -72,7 +85,8 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
     with MlflowRun(store, plan, folder, parent) as run:
         run.dataset(data)
-        result = fit(plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title)
+        watched = probe(plan, data)
+        result = fit(plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title, probe=watched)
         scores = evaluate_all(plan.model, data.test, settings.evaluation_samples, plan.recipe.seed)
         total = run.finish(result, scores)
     mean = scores.get("mean")
@@ -104,7 +118,8 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
     with MlflowRun(store, plan, folder, parent, tags) as run:
         run.dataset(data)
         tracker = Reporting(run, report)
-        result = fit(plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=config, title=title)
+        watched = probe(plan, data)
+        result = fit(plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=config, title=title, probe=watched)
         run.finish_trial(result)
     best = result.history[result.best_epoch - 1]
     return Trained({**best, "seconds/train": result.train_seconds}, run.id)

@@ -121,7 +121,8 @@ class Run:
     """A network on a batch, to be run as often as an estimator asks.
 
     model: `forward(inputs, draw) -> scores`. loss: `(scores, targets) -> [samples]`, one value per sample. noise: where
-    the sites take their uniform numbers from. Only the first pass of a Run updates running statistics.
+    the sites take their uniform numbers from. record: whether the first pass of the Run updates running statistics; no
+    further one does.
     """
 
     def __init__(
@@ -131,9 +132,10 @@ class Run:
         targets: Tensor,
         loss: Callable[[Tensor, Tensor], Tensor],
         noise: Noise = torch.rand_like,
+        record: bool = True,
     ) -> None:
         self.model, self.inputs, self.targets, self.loss, self.noise = model, inputs, targets, loss, noise
-        self._base = True
+        self._base = record
         self._scores: Tensor | None = None
 
     def __call__(self, draw: Draw, tree: Tree = ()) -> Pass:
@@ -156,8 +158,9 @@ class Run:
                 if max(map(len, tree), default=1) > 1:
                     error.add_note(AROUND)
                 raise
-        if self._base:
-            self._base, self._scores = False, scores.detach()
+        self._base = False
+        if self._scores is None:
+            self._scores = scores.detach()
         count = len(scores) // samples
         targets = self.targets.repeat(count, *[1] * (self.targets.dim() - 1)) if count > 1 else self.targets
         loss = self.loss(scores.float() if scores.dtype.itemsize < 4 else scores, targets)

@@ -25,7 +25,7 @@ FORBIDDEN = {
     "data": ("neurons", "passes", "estimators", "models", "training", "tracking", "config", "build", "report"),
     "training": ("tuning", "tracking", "config", "report", "figures", "job", "build", "lab"),
     "tuning": ("tracking", "report", "figures", "job", "lab"),
-    "lab": ("models", "tracking", "report", "job"),
+    "lab": ("tracking", "report"),
     "report": ("training", "estimators", "models", "job", "lab", "tuning"),
 }
 """Rooms, and the rooms they must not reach for: data flows one way."""

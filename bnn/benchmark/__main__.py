@@ -32,8 +32,8 @@ def heading(config: DictConfig, rounds: int, steps: int, cpu_time: bool) -> str:
     """What the figures stand on."""
     import torch
 
+    from bnn import facts
     from bnn.build import pick_device
-    from bnn.tracking import facts
 
     load = os.getloadavg()[0]
     return (

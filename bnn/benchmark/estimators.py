@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 from omegaconf import DictConfig
@@ -21,21 +20,9 @@ from bnn.errors import ConfigError
 from bnn.tables import markdown
 
 
-def estimator_choices() -> list[list[str]]:
-    """Overrides that choose each registered estimator but plain backpropagation, with each baseline where it takes one."""
-    from bnn.estimators import Estimator
-
-    choices: list[list[str]] = []
-    for name in Estimator.registry:
-        parts = {p: t.registry for p, t in Estimator.registry.parameters(name).items() if hasattr(t, "registry")}
-        for words in itertools.product(*([f"estimator/{part}={choice}" for choice in parts[part]] for part in parts)):
-            choices.append([f"estimator={name}", *words])
-    return [choice for choice in choices if choice != ["estimator=none"]]
-
-
 def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
     """Time of a step under each estimator, over that under straight-through, beside the passes it asks for."""
-    from bnn.build import plan
+    from bnn.build import estimator_choices, plan
     from bnn.config import compose, estimator_title
 
     both = changed(config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1)

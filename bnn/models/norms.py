@@ -83,6 +83,16 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(channels // 4, channels)
 
 
+@NORMS.add("none")
+class NoNorm(nn.Identity):
+    """No normalisation."""
+
+    couples_samples = False
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+
 def refuse_coupled_replicas(model: nn.Module) -> None:
     """Errors: ConfigError when `model` holds a batch norm of torch's own, which would mix the replicas of a batch."""
     for name, module in model.named_modules():

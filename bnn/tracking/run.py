@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
-from bnn import figures
+from bnn import facts, figures
 from bnn.build import Plan
 from bnn.config import estimator_title, flat
 from bnn.data import Dataset
 from bnn.errors import Pruned
-from bnn.tracking import facts
 from bnn.tracking.export import Predictor
 from bnn.tracking.store import Store
 from bnn.training.evaluation import Score

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnn.tracking import facts
+from bnn import facts
 from bnn.tracking.store import Store
 
 if TYPE_CHECKING:

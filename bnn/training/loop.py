@@ -101,11 +101,13 @@ def fit(
     folder: Path | None = None,
     about: Mapping[str, Any] | None = None,
     title: str = "",
+    probe: Callable[[int], Mapping[str, float]] | None = None,
 ) -> Fit:
     """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch, in
     evaluation mode.
 
-    The best checkpoint is written to `folder`, with `about` (plain values: the configuration) beside the weights.
+    `probe` answers further metrics after an epoch, and leaves the network as it was. The best checkpoint is written to
+    `folder`, with `about` (plain values: the configuration) beside the weights.
     Errors: DivergedError for a loss that is not finite; the last good checkpoint then stays in `folder`.
     """
     tracker = tracker or Untracked()
@@ -120,6 +122,8 @@ def fit(
             slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
             metrics = updates.epoch(progress) | {"schedule/slope": slope} | _measure(model, data, seed)
+            if probe is not None:
+                metrics |= probe(epoch)
             history.append(metrics)
             tracker.epoch(epoch, metrics)
             if tracker.pictures:

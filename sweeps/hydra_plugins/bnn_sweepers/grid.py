@@ -96,8 +96,8 @@ class GridSweeper(ProjectSweeper):
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
         assert self.launcher is not None
+        from bnn.facts import COMMAND, command
         from bnn.job import CELLS, PARENT
-        from bnn.tracking.facts import COMMAND, command
 
         self._keep_config()
         handed = self.handed(uri, {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()})

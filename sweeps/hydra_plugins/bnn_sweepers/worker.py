@@ -112,7 +112,7 @@ class Worker:
 
     def _parent(self, made: bool) -> str:
         """The one run of this store under which all workers' trials lie: whoever made the study makes it, others wait."""
-        from bnn.tracking import facts
+        from bnn import facts
         from bnn.tracking.sweep import is_there, open_parent
         from bnn.tuning.ledger import machine
         from bnn.tuning.settings import FACTS
@@ -203,8 +203,8 @@ class Worker:
             end_lost(self.store, self.parent, number, why or "interrupted")
 
     def _job(self, trial: Any, words: Sequence[str]) -> list[str]:
+        from bnn.facts import COMMAND, command
         from bnn.job import PARENT as PARENT_VARIABLE
-        from bnn.tracking.facts import COMMAND, command
         from bnn.tuning.settings import TRIAL, Assignment
 
         first = int(self.sweeper.seed)

@@ -17,7 +17,7 @@ from bnn.config import without_password
 @cache
 def commit() -> str:
     """The commit of the source tree, `+` appended when it has uncommitted changes; `unknown` outside a checkout."""
-    root = Path(__file__).resolve().parent.parent.parent
+    root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()

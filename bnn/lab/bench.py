@@ -1,0 +1,107 @@
+"""One network, one batch, one loss: estimates of the same gradient, again and again, and nothing of the network moves."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from bnn.estimators import Estimator
+from bnn.estimators.controls import Frozen
+from bnn.neurons import Noise
+from bnn.passes import Run
+from bnn.training.evaluation import generator_noise
+from bnn.training.updates import bind, cross_entropy
+
+BELOW = "below"
+"""The name of all parameters below the highest binary layer together: what the estimators differ in."""
+WARM_RATE = 0.01
+"""Adam's learning rate for what an estimator learns, while it is warmed up."""
+
+
+@dataclass
+class Bench:
+    """Gradients of `model` on a batch, as flat vectors by layer. The network keeps its weights and running statistics."""
+
+    model: nn.Module
+    inputs: Tensor
+    targets: Tensor
+    seed: int = 0
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    units: list[int] = field(init=False)
+    below: list[str] = field(init=False)
+    """Names of the parameters below the highest binary layer: those to which `frozen` sends nothing."""
+
+    def __post_init__(self) -> None:
+        self.reseed(self.seed)
+        self.model.train()
+        self.parameters = dict(self.model.named_parameters())
+        frozen = Frozen()
+        self.units = self.bound(frozen)
+        self.below = [name for name, gradient in self.gradients(frozen).items() if not gradient.any()]
+
+    def reseed(self, seed: int) -> None:
+        """Begin the bench's noise anew."""
+        self.noise: Noise = generator_noise(torch.Generator(self.inputs.device).manual_seed(seed))
+
+    def bound(self, estimator: Estimator) -> list[int]:
+        """Begin `estimator` anew for this network; answers the units of its binary layers."""
+        return bind(estimator, self.model, self.inputs[:2], self.seed)
+
+    def run(self) -> Run:
+        return Run(self.model, self.inputs, self.targets, self.loss, self.noise, record=False)
+
+    def gradients(self, estimator: Estimator) -> dict[str, Tensor]:
+        """One estimate, by parameter."""
+        return self.differentiate(estimator.surrogate(self.run()))
+
+    def differentiate(self, scalar: Tensor) -> dict[str, Tensor]:
+        """The gradient of `scalar` by each parameter; zeros where it does not depend on one."""
+        gradients = torch.autograd.grad(scalar, list(self.parameters.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(p) if g is None else g
+            for (name, p), g in zip(self.parameters.items(), gradients, strict=True)
+        }
+
+    def warmed(self, estimator: Estimator, steps: int) -> Estimator:
+        """A copy of `estimator`, bound to the network, whose averages and learned parts have seen `steps` batches."""
+        estimator = copy.deepcopy(estimator)
+        self.bound(estimator)
+        learned = list(estimator.parameters())
+        optimizer = torch.optim.Adam(learned, WARM_RATE) if learned else None
+        for _ in range(steps):
+            surrogate = estimator.surrogate(self.run())
+            if optimizer is not None:
+                optimizer.zero_grad()
+                torch.autograd.backward(surrogate, inputs=learned)
+                optimizer.step()
+        return estimator
+
+    def estimates(self, estimator: Estimator, draws: int) -> tuple[dict[str, Tensor], float]:
+        """[draws, numbers] of each layer, and of BELOW; and the seconds that one estimate took."""
+        start = time.perf_counter()
+        drawn = [self.by_layer(self.gradients(estimator)) for _ in range(draws)]
+        if self.inputs.is_cuda:
+            torch.cuda.synchronize()
+        seconds = (time.perf_counter() - start) / draws
+        return {layer: torch.stack([one[layer] for one in drawn]) for layer in drawn[0]}, seconds
+
+    def mean(self, estimator: Estimator, draws: int) -> dict[str, Tensor]:
+        """The mean of so many estimates, by parameter."""
+        total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in self.parameters.items()}
+        for _ in range(draws):
+            for name, gradient in self.gradients(estimator).items():
+                total[name] += gradient / draws
+        return total
+
+    def by_layer(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        layers: dict[str, list[Tensor]] = {}
+        for name, gradient in gradients.items():
+            layers.setdefault(name.rpartition(".")[0] or name, []).append(gradient.flatten())
+            if name in self.below:
+                layers.setdefault(BELOW, []).append(gradient.flatten())
+        return {layer: torch.cat(parts).double() for layer, parts in layers.items()}

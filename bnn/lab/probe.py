@@ -1,0 +1,38 @@
+"""Measurements of the gradient during training, as metrics. They draw from streams of their own and move nothing."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bnn.estimators import Estimator
+from bnn.lab.bench import Bench
+from bnn.lab.measure import measure, truth
+
+
+@dataclass
+class Probe:
+    """Called with an epoch, counted from 1: every so many, the accuracy of the training's own estimator on one batch."""
+
+    model: nn.Module
+    estimator: Estimator
+    inputs: Tensor
+    targets: Tensor
+    every: int
+    draws: int
+    reference: int
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """`lab/<layer>/bias2`, `…/variance` (over the squared norm of the true gradient), `…/cosine` of each layer; nothing
+        in the other epochs."""
+        if epoch % self.every:
+            return {}
+        bench = Bench(self.model, self.inputs, self.targets, seed=epoch)
+        found = measure(bench, copy.deepcopy(self.estimator), truth(bench, self.reference), self.draws)
+        return {
+            f"lab/{layer}/{key}": value.value
+            for layer, one in found.layers.items()
+            for key, value in (("bias2", one.bias), ("variance", one.variance), ("cosine", one.cosine))
+        }

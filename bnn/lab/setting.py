@@ -1,0 +1,67 @@
+"""From overrides to what is measured: the estimators that can serve a network, and the network, trained for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from bnn.build import Plan
+    from bnn.estimators import Estimator
+    from bnn.lab.bench import Bench
+
+
+def able(config: DictConfig, choices: Sequence[Sequence[str]], asked: bool) -> tuple[dict[str, Estimator], list[str]]:
+    """By title, those of `choices` that can serve `config`, and lines about the others.
+
+    Errors: ConfigError where one that was asked for cannot.
+    """
+    from bnn.benchmark.timing import changed
+    from bnn.build import plan
+    from bnn.config import compose, estimator_title
+    from bnn.errors import ConfigError
+
+    found: dict[str, Estimator] = {}
+    refused = []
+    for words in choices:
+        try:
+            checked = plan(changed(config, estimator=compose(words).estimator))
+        except ConfigError as error:
+            if asked:
+                raise
+            refused.append(f"Not measured: {error}.")
+            continue
+        found[estimator_title(dict(checked.config))] = checked.recipe.estimator
+    return found, refused
+
+
+def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: int) -> tuple[Plan, Bench]:
+    """The network, trained so far, on the first `batch` images of the validation split."""
+    from bnn.benchmark.timing import changed, read
+    from bnn.build import load_checkpoint, plan
+    from bnn.lab.bench import Bench
+    from bnn.training.loop import fit
+
+    checked = plan(changed(config, trainer__epochs=max(1, epochs)))
+    data = read(checked)
+    model = checked.model.to(checked.device)
+    if checkpoint is not None:
+        model = load_checkpoint(checkpoint)[0].to(checked.device)
+    elif epochs:
+        fit(model, checked.recipe, data, title="before measuring")
+    return checked, Bench(model, data.validation.images[:batch], data.validation.labels[:batch], checked.general.seed)
+
+
+def of_checkpoint(path: Path) -> DictConfig:
+    """The configuration of a checkpoint. Errors: ConfigError for a file that is none."""
+    from omegaconf import OmegaConf
+
+    from bnn.errors import ConfigError
+    from bnn.training import checkpoint
+
+    if not path.is_file():
+        raise ConfigError(f"--checkpoint: no such file: {path}")
+    return OmegaConf.create(dict(checkpoint.load(path)["about"]))

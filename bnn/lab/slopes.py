@@ -1,0 +1,92 @@
+"""python -m bnn.lab.slopes [--draws N] [--figure FILE] [GROUP=CHOICE] [KEY=VALUE]
+
+What does a steeper slope do to straight-through's gradient, apart from making it longer? On one trained network that can be
+enumerated, at each slope: bias and variance against the exact gradient of the loss expected at that slope, the cosine of
+the mean estimate (what is left of the bias once the learning rate is tuned), and its length (what a tuned learning rate
+takes out). Stochastic units fire by the law of that slope; deterministic ones by their threshold, whatever the slope, so
+that their estimate has no noise and their bias is that of pretending. Takes the overrides of bnn.train.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnn.lab.measure import Accuracy
+
+SLOPES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+DEFAULTS = ("data=digits", "model=mlp", "model.hidden=8", "model.norm=none", "optimizer=adam", "trainer.epochs=20")
+
+
+def at_slopes(overrides: Sequence[str], draws: int) -> dict[str, list[Accuracy]]:
+    """Accuracy of the configured estimator below the highest binary layer at each of SLOPES, by neuron. Both neurons see the
+    same weights: those of a stochastic net, trained at slope 1."""
+    from bnn.build import build_model
+    from bnn.config import compose
+    from bnn.lab.bench import BELOW, Bench
+    from bnn.lab.measure import measure, truth
+    from bnn.lab.setting import prepared
+    from bnn.neurons import set_slope
+
+    config = compose([*DEFAULTS, *overrides, "neuron=stochastic", "trainer.progress=none"])
+    checked, bench = prepared(config, config.trainer.epochs, None, 64)
+    found: dict[str, list[Accuracy]] = {}
+    for neuron in ("stochastic", "deterministic"):
+        plain = {**checked.config, "neuron": {**checked.config["neuron"], "name": neuron}}
+        model = build_model(plain, checked.data)
+        model.load_state_dict(bench.model.state_dict())
+        found[neuron] = []
+        for slope in SLOPES:
+            set_slope(model, slope)
+            here = Bench(model.to(checked.device), bench.inputs, bench.targets)
+            ready = here.warmed(checked.recipe.estimator, 0)
+            found[neuron].append(measure(here, ready, truth(here, draws), draws).layers[BELOW])
+    return found
+
+
+def page(chosen: argparse.Namespace) -> str:
+    from bnn.lab.figures import lines
+    from bnn.lab.page import heading, save
+    from bnn.tables import markdown
+
+    found = at_slopes(chosen.overrides, chosen.draws)
+    rows = [
+        [neuron, f"{slope:g}", str(one.bias), str(one.variance), str(one.aligned), str(one.scale)]
+        for neuron, accuracies in found.items()
+        for slope, one in zip(SLOPES, accuracies, strict=True)
+    ]
+    head = ["neuron", "slope", "bias²", "variance", "cosine of the mean", "length of the mean"]
+    panels = ("bias", "variance", "aligned", "scale")
+    curves = [
+        {
+            n: [(s, getattr(a, key).value, getattr(a, key).error) for s, a in zip(SLOPES, of, strict=True)]
+            for n, of in found.items()
+        }
+        for key in panels
+    ]
+    y = ["over |true|²", "over |true|²", "cosine", "over |true|"]
+    titles = ["bias²", "variance", "cosine of the mean", "length of the mean"]
+    picture = save(lambda: lines(curves, titles, "slope", y), chosen.figure)
+    about = (
+        f"`{' '.join(DEFAULTS)}`; all parameters below the highest binary layer, 64 validation images, {chosen.draws} "
+        "estimates; bias² and variance over the squared norm of the exact gradient, ± one standard error."
+    )
+    return f"{heading('cpu', about)}\n\n{markdown(head, rows)}{picture}"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    from bnn.lab.page import at_least, guarded, with_figure
+
+    parser = argparse.ArgumentParser(prog="python -m bnn.lab.slopes", description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("overrides", nargs="*", help=f"as of bnn.train; first of all {' '.join(DEFAULTS)}")
+    parser.add_argument("--draws", type=int, default=500, help="estimates at each slope (%(default)s)")
+    with_figure(parser)
+    chosen = parser.parse_intermixed_args(words)
+    at_least(parser, 20, draws=chosen.draws)
+    guarded(lambda: page(chosen))
+
+
+if __name__ == "__main__":
+    main()
