@@ -31,7 +31,8 @@ def _check_temperature(tau: float) -> float:
 
 def logit(v: Tensor) -> Tensor:
     """log v - log(1 - v), of v kept off 0 and 1 by the type's precision."""
-    return torch.logit(v, eps=torch.finfo(v.dtype).eps / 2)
+    eps = torch.finfo(v.dtype).eps / 2
+    return torch.logit(v.clamp(eps, 1 - eps))  # torch.logit's own eps has a second derivative of NaN outside
 
 
 def fired(log_odds: Tensor, u: Tensor) -> Tensor:
@@ -159,7 +160,7 @@ class RELAX(Conditional):
     """[f(b) - c_φ(z̃)] (b - p) + d_ℓ c_φ(z) - d_ℓ c_φ(z̃), c_φ learned (Grathwohl et al. 2018).
 
     Layer by layer: c_φ is a network of one hidden tanh layer on σ(z / τ), fitted with the run's optimizer to the estimate's
-    mean square, whose expectation differs from the variance by a constant. One pass.
+    mean square (by its logarithm), whose expectation differs from the variance by a constant. One pass.
     Errors: ConfigError for tau ≤ 0 or hidden < 1.
     """
 
@@ -194,4 +195,5 @@ class RELAX(Conditional):
         return credit * (drawn.bits[0] - drawn.site.p.detach()) + rises[0] - rises[1]
 
     def fit(self, gradient: Tensor) -> Tensor:
-        return gradient.square().mean()
+        size = gradient.square().mean()
+        return size / size.detach().clamp(min=torch.finfo(size.dtype).tiny)  # that of its logarithm: no unit of the loss

@@ -65,7 +65,8 @@ class NVIL(Estimator):
     and learning).
 
     c and sd are exponential averages of mean and standard deviation of f - C_φ(x), up to the previous batch; C_φ is a
-    network of one hidden tanh layer that sees the input alone and is fitted by squared error with the run's optimizer.
+    network of one hidden tanh layer that sees the input alone and is fitted with the run's optimizer, by squared error (over
+    its own size where that is above 1, so that a large loss does not throw it).
     Unbiased up to the positive scale 1 / max(1, sd). One pass.
     Errors: ConfigError for hidden < 1 or decay outside [0, 1).
     """
@@ -109,7 +110,7 @@ class NVIL(Estimator):
         with torch.no_grad():
             latest = torch.stack([torch.ones_like(left.mean()), left.mean(), left.square().mean()])
             self.moments.lerp_(latest.to(self.moments), 1 - self.decay)
-        return base.loss.mean() + steering(score + fit)
+        return base.loss.mean() + steering(score + fit / fit.detach().clamp(min=1))
 
 
 @Estimator.registry.add("muprop")

@@ -41,12 +41,15 @@ class Truth:
         return float(apart.norm()) / 2 / math.sqrt(max(self.square(layer), 1e-300))
 
 
-REFERENCE = {"name": "arms", "samples": 8}
-"""The estimator that stands for the truth where it cannot be enumerated: unbiased, and of little noise for its passes."""
+def reference(layers: int) -> Estimator:
+    """What stands for the truth where it cannot be enumerated: unbiased, and of little noise for its time."""
+    many = {"name": "nested_leave_one_out", "samples": 8, "nested": 8}
+    baseline = many if layers > 1 else {"name": "leave_one_out", "samples": 16}
+    return Estimator.registry.build({"name": "reinforce", "baseline": baseline})
 
 
 def truth(bench: Bench, draws: int) -> Truth:
-    """The exact gradient where `bench` can be enumerated, else two means of `draws / 2` estimates by REFERENCE."""
+    """The exact gradient where `bench` can be enumerated, else two means of `draws / 2` estimates by `reference`."""
     oracle = Enumeration()
     try:
         bench.bound(oracle)
@@ -55,10 +58,9 @@ def truth(bench: Bench, draws: int) -> Truth:
     if oracle is not None and not couples_above_binary(bench.model, bench.inputs[:2]):
         exact = bench.by_layer(bench.mean(oracle, 1))
         return Truth((exact, exact), "exact enumeration", True)
-    reference, half = bench.warmed(Estimator.registry.build(REFERENCE), 0), max(1, draws // 2)
-    name = f"{2 * half} estimates by {' '.join(map(str, REFERENCE.values()))}"
-    first, second = (bench.by_layer(bench.mean(reference, half)) for _ in range(2))
-    return Truth((first, second), name, False)
+    ready, half = bench.warmed(reference(len(bench.units)), 0), max(1, draws // 2)
+    first, second = (bench.by_layer(bench.mean(ready, half)) for _ in range(2))
+    return Truth((first, second), f"{2 * half} estimates by leave-one-out of {ready.passes(bench.units)} draws", False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Figure:
     error: float
 
     def __str__(self) -> str:
-        measured = 1e-9 * abs(self.value) < self.error < math.inf
+        if not (math.isfinite(self.value) and math.isfinite(self.error)):
+            return "–"
+        measured = 1e-9 * abs(self.value) < self.error
         digits = max(0, 1 - math.floor(math.log10(self.error))) if measured else 3
         return f"{self.value:.{min(digits, 6)}f} ± {self.error:.{min(digits, 6)}f}"
 
@@ -85,7 +89,8 @@ class Accuracy:
     cosine: Figure
     """Mean cosine of one estimate with the true gradient."""
     aligned: Figure
-    """Cosine of E g with the true gradient: below 1 where the bias is more than one of scale."""
+    """Cosine of E g with the true gradient: below 1 where the bias is more than one of scale. Not a number where E g does
+    not stand out of the noise, as `scale`."""
     scale: Figure
     """|E g| over the norm of the true gradient."""
 
@@ -116,8 +121,11 @@ def measure(bench: Bench, estimator: Estimator, against: Truth, draws: int) -> M
 
 
 def accuracy(estimates: Tensor, first: Tensor, second: Tensor) -> Accuracy:
-    """Of estimates [draws, numbers] against two independent, unbiased values [numbers] of the true gradient."""
-    square = max(float(first @ second), 1e-300)
+    """Of estimates [draws, numbers] against two independent, unbiased values [numbers] of the true gradient; not numbers
+    where these do not agree on a direction."""
+    square = float(first @ second)
+    if square <= 0:  # the reference is all noise, or the gradient is zero
+        return Accuracy(*[Figure(math.nan, math.nan)] * 5)
     true = (first + second) / 2
 
     def of(g: Tensor) -> Tensor:
@@ -127,7 +135,7 @@ def accuracy(estimates: Tensor, first: Tensor, second: Tensor) -> Accuracy:
         variance = (g - mean).square().sum() / max(n - 1, 1)
         # the mean of <g_i - first, g_j - second> over i ≠ j
         bias = (mean - first) @ (mean - second) - variance / n
-        size = (mean @ mean - variance / n).clamp(min=1e-300).sqrt()
+        size = (mean @ mean - variance / n).sqrt()
         cosines = (g @ true) / (g.norm(dim=1).clamp(min=1e-300) * math.sqrt(square))
         ratio = size / math.sqrt(square)
         aligned = (mean @ true) / (size * math.sqrt(square))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,14 +26,18 @@ class Probe:
     reference: int
 
     def __call__(self, epoch: int) -> dict[str, float]:
-        """`lab/<layer>/bias2`, `…/variance` (over the squared norm of the true gradient), `…/cosine` of each layer; nothing
-        in the other epochs."""
+        """`lab/<layer>/bias2`, `…/variance` (over the squared norm of the true gradient) and `…/cosine` of each layer, and
+        `…/reference_error`, by how much of its norm the true gradient is uncertain; what cannot be told of such a reference
+        is left out. Nothing in the other epochs."""
         if epoch % self.every:
             return {}
         bench = Bench(self.model, self.inputs, self.targets, seed=epoch)
-        found = measure(bench, copy.deepcopy(self.estimator), truth(bench, self.reference), self.draws)
-        return {
+        against = truth(bench, self.reference)
+        found = measure(bench, copy.deepcopy(self.estimator), against, self.draws)
+        figures = {
             f"lab/{layer}/{key}": value.value
             for layer, one in found.layers.items()
             for key, value in (("bias2", one.bias), ("variance", one.variance), ("cosine", one.cosine))
         }
+        known = {f"lab/{layer}/reference_error": against.relative_error(layer) for layer in found.layers}
+        return {key: value for key, value in (figures | known).items() if math.isfinite(value)}

@@ -14,7 +14,7 @@ from bnn.config import compose
 from bnn.data import load
 from bnn.estimators import Estimator
 from bnn.lab.bench import BELOW, Bench
-from bnn.lab.measure import Truth, accuracy, measure, truth
+from bnn.lab.measure import Truth, accuracy, measure, reference, truth
 from bnn.lab.probe import Probe
 from bnn.training.loop import fit
 
@@ -63,6 +63,12 @@ def test_noise_is_not_taken_for_bias() -> None:
     assert sum(naive) / 200 > 0.05
 
 
+def test_a_reference_that_is_all_noise_says_nothing() -> None:
+    draws = torch.randn(20, 5, dtype=torch.float64)
+    found = accuracy(draws, torch.ones(5, dtype=torch.float64), -torch.ones(5, dtype=torch.float64))
+    assert str(found.bias) == str(found.cosine) == "–"
+
+
 def test_the_oracle_has_no_error_and_the_unbiased_none_beyond_theirs() -> None:
     here = bench()
     exact = truth(here, 2)
@@ -80,8 +86,8 @@ def test_many_unbiased_estimates_come_to_the_exact_gradient() -> None:
     """The reference for networks that cannot be enumerated, on one that can."""
     here = bench()
     exact = truth(here, 2)
-    reference = here.warmed(built("arms", samples=8), 0)
-    halves = [here.by_layer(here.mean(reference, 400)) for _ in range(2)]
+    many = here.warmed(reference(2), 0)
+    halves = [here.by_layer(here.mean(many, 200)) for _ in range(2)]
     found = Truth((halves[0], halves[1]), "", False)
     assert found.square(BELOW) == pytest.approx(exact.square(BELOW), rel=0.2)
     error = ((halves[0][BELOW] + halves[1][BELOW]) / 2 - exact.halves[0][BELOW]).norm() / exact.halves[0][BELOW].norm()
