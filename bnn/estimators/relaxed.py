@@ -8,6 +8,7 @@ unbiased. Any law with full support will do: ℓ are its log-odds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,11 +41,18 @@ def fired(log_odds: Tensor, u: Tensor) -> Tensor:
     return log_odds - logit(u)
 
 
-def fired_again(log_odds: Tensor, bits: Tensor, v: Tensor) -> Tensor:
-    """z̃ ~ p(z | bits), differentiable in ℓ through the interval that z may come from: z̃ = ℓ + logit(v'),
-    v' = b (1 - p + v p) + (1 - b) v (1 - p) (Tucker et al. 2017, appendix C)."""
+def fired_again(log_odds: Tensor, bits: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """z̃ ~ p(z | b) for v ~ U[0, 1), and dz̃/dℓ, which knows that the interval of z moves with ℓ.
+
+    z̃ = ℓ + logit(v'), v' = b (1 - p + v p) + (1 - b) v (1 - p) (Tucker et al. 2017, appendix C), hence dz̃/dℓ is
+    1 - (1 - p) / v' where b = 1 and 1 - p / (1 - v') where b = 0.
+    """
     p = torch.sigmoid(log_odds)
-    return log_odds + logit(bits * (1 - p + v * p) + (1 - bits) * v * (1 - p))
+    away = (bits - p).abs()
+    within = bits * (1 - p) + v * (1 - away)
+    # a certain unit (p = 1, v = 0) divides nothing by nothing
+    rise = 1 - away / (1 - (bits - within).abs()).clamp(min=torch.finfo(p.dtype).tiny)
+    return log_odds + logit(within), rise
 
 
 class Relaxed(Pathwise):
@@ -86,8 +94,16 @@ class Concrete(Relaxed):
         return self.relax(site)[1]
 
 
+@dataclass(frozen=True)
+class Relaxation:
+    """A layer relaxed: y [n, *units] between 0 and 1, and its derivative by the layer's own log-odds, unit by unit."""
+
+    y: Tensor
+    rise: Tensor
+
+
 class Conditional(LayerByLayer):
-    """A relaxation of each layer, and one drawn again given its bits, both as functions of the log-odds."""
+    """A relaxation of each layer, and one drawn again given its bits."""
 
     true_samples = False
 
@@ -95,14 +111,18 @@ class Conditional(LayerByLayer):
         super().__init__()
         self.tau = _check_temperature(tau)
 
-    def relax(self, site: Site) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Bits, and from log-odds cut off the network: ℓ, σ(z / τ), σ(z̃ / τ)."""
-        p = site.p.detach()
+    def relax(self, site: Site) -> tuple[Tensor, Relaxation, Relaxation]:
+        """Bits b, σ(z / τ) of the z that fired them, and σ(z̃ / τ) of a z̃ ~ p(z | b)."""
+        p, log_odds = site.p.detach(), site.log_odds.detach()
         u, v = site.noise(p), site.noise(p)
         bits = (u < p).to(site.a.dtype)
-        log_odds = site.log_odds.detach().requires_grad_()
-        z, again = fired(log_odds, u), fired_again(log_odds, bits, v)
-        return bits, log_odds, torch.sigmoid(z / self.tau), torch.sigmoid(again / self.tau)
+        again, rise = fired_again(log_odds, bits, v)
+        first, second = (torch.sigmoid(z / self.tau) for z in (fired(log_odds, u), again))
+        return (
+            bits,
+            Relaxation(first, first * (1 - first) / self.tau),
+            Relaxation(second, second * (1 - second) / self.tau * rise),
+        )
 
 
 @Estimator.registry.add("rebar")
@@ -129,22 +149,19 @@ class REBAR(Conditional):
         return 3
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
-        bits, log_odds, y, again = self.relax(site)
-        sent = [part.detach().requires_grad_() for part in (y, again)]
-        return torch.cat([bits, *sent]), (log_odds, (y, again), sent)
+        bits, *relaxed = self.relax(site)
+        sent = [one.y.clone().requires_grad_() for one in relaxed]
+        return torch.cat([bits, *sent]), (relaxed, sent)
 
     def above(self, site: Site) -> Tensor:
         return site.p
 
     def gradient(self, drawn: Drawn) -> Tensor:
-        log_odds, relaxed, sent = drawn.memo
+        relaxed, sent = drawn.memo
         lineage = ancestors(drawn.latest.tree, drawn.site.index)
         both = drawn.latest.loss[lineage.index(1)] + drawn.latest.loss[lineage.index(2)]
         slopes = torch.autograd.grad(both.sum(), sent, retain_graph=True)
-        rises = [
-            torch.autograd.grad((slope * y).sum(), log_odds, retain_graph=True)[0]
-            for slope, y in zip(slopes, relaxed, strict=True)
-        ]
+        rises = [slope * one.rise for slope, one in zip(slopes, relaxed, strict=True)]
         away = drawn.bits[0] - drawn.site.p.detach()
         plain = over_units(drawn.loss[:1], drawn.bits)[0] * away
         control = over_units(drawn.loss[2:], drawn.bits)[0] * away - rises[0] + rises[1]
@@ -153,6 +170,21 @@ class REBAR(Conditional):
         latest = torch.stack([(plain * control).mean(), control.square().mean()])
         self.moments[drawn.site.index].lerp_(latest.to(self.moments), 1 - self.decay)
         return estimate
+
+
+class Control(nn.Module):
+    """c(y) = w · tanh(W y + v) + c, of one layer's units; starts at 0, so that RELAX starts as plain REINFORCE."""
+
+    def __init__(self, units: int, hidden: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(units, hidden), nn.Linear(hidden, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y [n, units] -> c(y) [n], and its derivative [n, units] by hand: to fit it then takes no second derivative."""
+        h = torch.tanh(self.first(y))
+        return self.last(h).flatten(), ((1 - h.square()) * self.last.weight) @ self.first.weight
 
 
 @Estimator.registry.add("relax")
@@ -172,13 +204,7 @@ class RELAX(Conditional):
 
     def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
         super().bind(sites, inputs)
-        self.controls = nn.ModuleList(self._control(units).to(inputs) for units in self._units)
-
-    def _control(self, units: int) -> nn.Module:
-        first, last = nn.Linear(units, self.hidden), nn.Linear(self.hidden, 1)
-        nn.init.zeros_(last.weight)  # starts as plain REINFORCE
-        nn.init.zeros_(last.bias)
-        return nn.Sequential(nn.Flatten(), first, nn.Tanh(), last)
+        self.controls = nn.ModuleList(Control(units, self.hidden).to(inputs) for units in self._units)
 
     def draws(self, layer: int, units: Sequence[int]) -> int:
         return 1
@@ -188,11 +214,12 @@ class RELAX(Conditional):
         return bits, rest
 
     def gradient(self, drawn: Drawn) -> Tensor:
-        log_odds, *relaxed = drawn.memo
-        values = [self.controls[drawn.site.index](y).flatten() for y in relaxed]
-        rises = [torch.autograd.grad(value.sum(), log_odds, create_graph=True)[0] for value in values]
-        credit = over_units((drawn.loss[0] - values[1].to(drawn.loss.dtype))[None], drawn.bits)[0]
-        return credit * (drawn.bits[0] - drawn.site.p.detach()) + rises[0] - rises[1]
+        first, again = drawn.memo
+        control = self.controls[drawn.site.index]
+        (_, slope), (value, slope_again) = control(first.y.flatten(1)), control(again.y.flatten(1))
+        credit = over_units((drawn.loss[0] - value.to(drawn.loss.dtype))[None], drawn.bits)[0]
+        moved = slope.view_as(first.y) * first.rise - slope_again.view_as(again.y) * again.rise
+        return credit * (drawn.bits[0] - drawn.site.p.detach()) + moved
 
     def fit(self, gradient: Tensor) -> Tensor:
         size = gradient.square().mean()

@@ -17,10 +17,9 @@ from toys import Toy, batch, product, tangled
 
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
-from bnn.estimators.base import steering
 from bnn.estimators.enumeration import Enumeration
 from bnn.estimators.layerwise import ARM, ARMS, Antithetic, DisARM, Drawn, LocalExpectation
-from bnn.estimators.relaxed import REBAR, RELAX
+from bnn.estimators.relaxed import REBAR, RELAX, Control, Relaxation, fired, fired_again
 from bnn.estimators.score_function import Reinforce
 from bnn.neurons import Deterministic, Site, Stochastic
 from bnn.noise import NoiseLaw
@@ -453,20 +452,18 @@ class OtherMarginal(ARMS):
 class IntervalForgotten(REBAR):
     """Mutant: z̃ differentiated as if the interval that it comes from did not move with ℓ."""
 
-    def relax(self, site: Site):
-        bits, log_odds, y, again = super().relax(site)
-        moved = again.detach() + steering(
-            torch.sigmoid((torch.logit(again.detach()) * self.tau + steering(log_odds)) / self.tau)
-        )
-        return bits, log_odds, y, moved
+    def relax(self, site: Site) -> tuple[Tensor, Relaxation, Relaxation]:
+        bits, first, again = super().relax(site)
+        return bits, first, Relaxation(again.y, again.y * (1 - again.y) / self.tau)
 
 
 class SignFlipped(RELAX):
     """Mutant: the derivatives of the control variate change places."""
 
-    def relax(self, site: Site):
-        bits, log_odds, y, again = super().relax(site)
-        return bits, log_odds, y.detach() - steering(y), again.detach() - steering(again)
+    def relax(self, site: Site) -> tuple[Tensor, Relaxation, Relaxation]:
+        bits, *both = super().relax(site)
+        first, again = (Relaxation(one.y, -one.rise) for one in both)
+        return bits, first, again
 
 
 class NeighbourFlipped(LocalExpectation):
@@ -500,25 +497,53 @@ def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
     if isinstance(mutant, RELAX):
         bound(mutant, model)
         for control in mutant.controls:  # at its start the control variate is 0, whatever its sign
-            torch.nn.init.normal_(control[-1].weight)
+            torch.nn.init.normal_(control.last.weight)
         found = deviation(model, mutant)
     else:
         found = deviation(model, warmed(mutant, model))
     assert found > 4.5
 
 
-def test_noise_of_exactly_zero_gives_finite_gradients_to_what_is_learned() -> None:
-    """Which float32 draws once in 2^24: the interval of z̃ then begins at an infinite logit."""
+@pytest.mark.parametrize("name, keys", [("rebar", {"decay": 0.5}), ("relax", {"hidden": 3})], ids=["rebar", "relax"])
+@pytest.mark.parametrize("first", [0.0, 0.99])
+def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, first: float) -> None:
+    """Which float32 draws once in 2^24: the interval of z̃ then begins at an infinite logit; also where a unit is certain."""
     model = Toy((2, 2)).float()
+    with torch.no_grad():
+        model.layers[0].bias[0] = 100
     inputs, targets = batch(50)
-    estimator = build({"name": "relax", "tau": 0.5, "hidden": 3}, model)
-    for control in estimator.controls:
-        torch.nn.init.normal_(control[-1].weight)
-    numbers = itertools.cycle([0.99, 0.0])  # does not fire, and then the end of the interval
+    estimator = build({"name": name, "tau": 0.5, **keys}, model)
+    for control in getattr(estimator, "controls", ()):
+        torch.nn.init.normal_(control.last.weight)
+    numbers = itertools.cycle([first, 0.0])  # fires or does not, and then the end of the interval
     run = Run(model, inputs.float(), targets.float(), tangled, lambda like: torch.full_like(like, next(numbers)))
     estimator.surrogate(run).backward()
     gradients = [p.grad for p in (*estimator.parameters(), *model.parameters())]
     assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+def test_a_control_variate_knows_its_derivative() -> None:
+    control = Control(4, 3).double()
+    torch.nn.init.normal_(control.last.weight)
+    y = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
+    value, slope = control(y)
+    torch.testing.assert_close(torch.autograd.grad(value.sum(), y)[0], slope, rtol=1e-12, atol=1e-14)
+
+
+def test_what_is_drawn_again_keeps_the_bits_and_the_law_and_knows_its_derivative() -> None:
+    """z̃ fires the same bits as z; over all bits it is distributed as z: the logistic law around ℓ."""
+    generator = torch.Generator().manual_seed(0)
+    log_odds = torch.full((200_000,), 0.8, dtype=torch.float64, requires_grad=True)
+    u, v = torch.rand(2, 200_000, generator=generator, dtype=torch.float64)
+    z = fired(log_odds, u)
+    bits = (u < torch.sigmoid(log_odds)).double()
+    assert torch.equal(bits, (z > 0).double())
+    again, rise = fired_again(log_odds, bits, v)
+    assert torch.equal(bits, (again > 0).double())
+    cuts = torch.linspace(-3, 4, 15, dtype=torch.float64)
+    shares = (again[:, None] < cuts).double().mean(0)
+    torch.testing.assert_close(shares, torch.sigmoid(cuts - 0.8), rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
+    torch.testing.assert_close(torch.autograd.grad(again.sum(), log_odds)[0], rise.detach(), rtol=1e-9, atol=1e-12)
 
 
 def test_relax_is_unbiased_whatever_its_control_variate() -> None:
@@ -526,7 +551,7 @@ def test_relax_is_unbiased_whatever_its_control_variate() -> None:
     model = Toy((2, 2))
     estimator = build({"name": "relax", "tau": 0.5, "hidden": 3}, model)
     for control in estimator.controls:
-        torch.nn.init.normal_(control[-1].weight)
+        torch.nn.init.normal_(control.last.weight)
     assert deviation(model, estimator) < 4.5
 
 
