@@ -10,6 +10,7 @@ import pytest
 
 import bnn
 from bnn.config import GROUPS, compose
+from bnn.estimators import Estimator
 from bnn.paths import folder
 
 README = Path(bnn.__file__).resolve().parent.parent / "README.md"
@@ -23,11 +24,29 @@ def test_the_example_of_a_network_of_ones_own_runs_and_learns(capsys: pytest.Cap
     assert accuracy > 50
 
 
+def rows_under(head: str) -> list[str]:
+    """The lines of the README's table whose first cell is headed `head`."""
+    (table,) = re.findall(rf"^\| {head} \|.*\n\|---.*\n((?:\|.*\n)+)", README.read_text(), re.MULTILINE)
+    return table.splitlines()
+
+
 def test_the_table_of_choices_is_that_of_conf() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", README.read_text(), re.MULTILINE))
+    rows = dict(re.match(r"\| `(\w+)` \| (.*?) \|", line).groups() for line in rows_under("group"))
     assert set(rows) == {*GROUPS, "experiment", "study"}
     for group, cell in rows.items():
         assert set(re.findall(r"`(\w+)`", cell)) == {path.stem for path in (folder("conf") / group).glob("*.yaml")}, group
+
+
+def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
+    told: dict[str, str] = {}
+    for line in rows_under("estimator"):
+        first, *_, last = line.strip("| ").split(" | ")
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", first), last)
+    assert set(told) == set(Estimator.registry) - {"none"}
+    for name, words in told.items():
+        estimator = Estimator.registry[name]
+        assert words.startswith("exact" if estimator.exact else "up to" if estimator.up_to_scale else
+                                "yes" if estimator.unbiased else "no"), name  # fmt: skip
 
 
 def test_every_command_composes() -> None:

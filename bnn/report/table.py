@@ -38,6 +38,8 @@ def _columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
         "threshold (%)": [number(c.spread("test_accuracy_threshold"), 2, 100) for c in found],
         "test loss (nats)": [number(c.spread("test_loss"), 4) for c in found],
     }
+    if len({row.passes for row in first}) > 1:
+        columns["s to train"] = [number(c.spread("seconds_train"), 0) for c in found]
     theirs = [(reported(row), f" {MISNAMED}" if misnamed(row) else "") for row in first]
     if any(r for r, _ in theirs):
         columns["reported (%)"] = [f"{r.accuracy:.2f}{mark}" if r else MISSING for r, mark in theirs]
