@@ -22,7 +22,8 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Reference:
-    """`field=value` names the reference configurations; `margin` is in points of accuracy."""
+    """`field=value` names the reference configurations, by a field of FIELDS or a setting such as `anneal.slope`; `margin` is
+    in points of accuracy."""
 
     field: str
     value: str
@@ -31,12 +32,19 @@ class Reference:
     @staticmethod
     def parse(words: str, margin: float) -> Reference:
         """Errors: ReportError for anything but FIELD=VALUE with a field that rows have, or a negative margin."""
-        found = re.fullmatch(r"(\w+)=(.+)", words)
-        if found is None or found[1] not in FIELDS:
-            raise ReportError(f"against: expected FIELD=VALUE with a field of {', '.join(FIELDS)}; got {words!r}")
+        found = re.fullmatch(r"([\w.]+)=(.+)", words)
+        if found is None or ("." not in found[1] and found[1] not in FIELDS):
+            raise ReportError(
+                f"against: expected FIELD=VALUE with a field of {', '.join(FIELDS)}, or a key such as anneal.slope; got "
+                f"{words!r}"
+            )
         if not (margin >= 0 and math.isfinite(margin)):
             raise ReportError(f"margin: expected points of accuracy, 0 or more, got {margin}")
         return Reference(found[1], found[2], margin)
+
+    def of(self, c: Configuration) -> str:
+        """What a configuration has in the reference's field."""
+        return c.settings().get(self.field, MISSING) if "." in self.field else str(getattr(c.first, self.field))
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,9 @@ def _shown(value: Interval | None, sign: str = "") -> str:
 
 
 def _references(found: Sequence[Configuration], reference: Reference) -> dict[tuple[str, ...], Configuration]:
-    chosen = [c for c in found if getattr(c.first, reference.field) == reference.value]
+    chosen = [c for c in found if reference.of(c) == reference.value]
     if not chosen:
-        there = sorted({getattr(c.first, reference.field) for c in found})
+        there = sorted({reference.of(c) for c in found})
         raise ReportError(
             f"against {reference.field}={reference.value}: no such rows; {reference.field} is {', '.join(there)}"
         )

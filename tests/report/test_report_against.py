@@ -83,3 +83,15 @@ def test_a_reference_that_is_not_there_or_not_one_is_refused(row) -> None:
     two = [row(seed=0), row(seed=0, settings="data.limit=5; neuron.rescale_gradient=False; optimizer.momentum=0.9")]
     with pytest.raises(ReportError, match="several"):
         against(two, Reference.parse("estimator=st", 0))
+
+
+def test_a_setting_can_name_the_reference(row) -> None:
+    """Where a field does not tell configurations apart: a constant slope of 1 and of 4 are both anneal=none."""
+    slopes = {"1.0": 0.97, "4.0": 0.98}
+    rows = [row(a + seed / 1000, seed=seed, settings=f"anneal.slope={s}") for s, a in slopes.items() for seed in (1, 2, 3)]
+    with pytest.raises(ReportError, match="several configurations"):
+        against(rows, Reference.parse("anneal=none", 0.1))
+    table = against(rows, Reference.parse("anneal.slope=1.0", 0.1))
+    assert "+1.00 [+1.00, +1.00]" in table and "better by more than 0.1" in table
+    with pytest.raises(ReportError, match=r"anneal\.slope is 1\.0, 4\.0"):
+        against(rows, Reference.parse("anneal.slope=2.0", 0.1))
