@@ -17,6 +17,7 @@ from bnn.config import TOP, canonical, digest, run_title
 from bnn.data import DATASETS, DatasetSpec, configured
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
+from bnn.estimators.enumeration import Enumeration
 from bnn.models import MODELS
 from bnn.neurons import Neuron, Real
 from bnn.noise import NoiseLaw
@@ -177,10 +178,15 @@ def lab_settings(plain: Mapping[str, Any], units: Sequence[int]) -> LabSettings:
     law = plain["neuron"]["law"]
     if settings.every and not units:
         raise ConfigError("lab.every: without binary layers no gradient is estimated; write lab.every=0")
-    if settings.every and not NoiseLaw.registry[law].full_support:  # type: ignore[attr-defined]
+    epochs = plain["trainer"].get("epochs")
+    if settings.every > (epochs if isinstance(epochs, int) else settings.every):
         raise ConfigError(
-            f"lab.every={settings.every} with neuron.law={law}: the true gradient is estimated from log q(b), which this "
-            "law makes infinite; write lab.every=0 or neuron.law=logistic"
+            f"lab.every: expected at most trainer.epochs={epochs}, got {settings.every}: nothing would be measured"
+        )
+    if settings.every and not NoiseLaw.registry[law].full_support and not Enumeration.holds(units):  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"lab.every={settings.every} with neuron.law={law}: a network too large to enumerate takes log q(b) for its "
+            "true gradient, which this law makes infinite; write lab.every=0 or neuron.law=logistic"
         )
     return settings
 

@@ -61,7 +61,7 @@ def dry_run(plans: Sequence[Plan]) -> str:
 def notices(plans: Sequence[Plan]) -> list[str]:
     """What a reader of these runs has to know beforehand, each once."""
     found = []
-    if any(plan.recipe.estimator.per_sample_credit and _couples(plan) for plan in plans):
+    if any((plan.recipe.estimator.per_sample_credit or plan.lab.every) and _couples(plan) for plan in plans):
         found.append(
             "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops "
             "those terms; model.norm=running and model.norm=group do not couple"

@@ -67,8 +67,8 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
     from bnn.lab.probe import Probe
 
     images, labels = data.validation.images[: plan.lab.batch], data.validation.labels[: plan.lab.batch]
-    settings = plan.lab
-    return Probe(plan.model, plan.recipe.estimator, images, labels, settings.every, settings.draws, settings.reference)
+    lab, precision = plan.lab, plan.recipe.settings.precision
+    return Probe(plan.model, plan.recipe.estimator, images, labels, lab.every, lab.draws, lab.reference, precision)
 
 
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:

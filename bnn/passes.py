@@ -108,10 +108,14 @@ class Pass:
     scores: Tensor
     tree: Tree = ()
 
-    def loss_of(self, layer: int) -> Tensor:
-        """[replicas at binary layer `layer`, samples], detached: for each, the mean loss of what was drawn above it."""
+    def loss_of(self, layer: int, first: bool = False) -> Tensor:
+        """[replicas at binary layer `layer`, samples], detached: for each, the mean loss of what was drawn above it; first:
+        the loss of its first descendant alone, where the others are no true samples of what lies above."""
         loss = self.loss.detach()
-        lineage = torch.tensor(ancestors(self.tree, layer), device=loss.device)
+        above = ancestors(self.tree, layer)
+        if first:
+            return loss[[above.index(replica) for replica in range(max(above) + 1)]]
+        lineage = torch.tensor(above, device=loss.device)
         replicas = len(self.bits[layer]) // loss.shape[1]
         total = loss.new_zeros(replicas, loss.shape[1]).index_add_(0, lineage, loss)
         return total / lineage.bincount(minlength=replicas)[:, None]
@@ -155,7 +159,7 @@ class Run:
             try:
                 scores = self.model(self.inputs, _given(self.noise, replicated(ask, tree)))
             except RuntimeError as error:
-                if max(map(len, tree), default=1) > 1:
+                if sites and max(map(len, tree), default=1) > 1 and not isinstance(error, torch.OutOfMemoryError):
                     error.add_note(AROUND)
                 raise
         self._base = False
@@ -173,6 +177,33 @@ class Run:
         if self._scores is None:
             return torch.zeros((), dtype=torch.int64)
         return (self._scores[: len(self.inputs)].argmax(1) == self.targets).sum()
+
+
+def linear_readout(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the scores are an affine function of the highest binary layer's bits; nothing is trained or recorded."""
+    highest = len(sites_of(model, inputs)) - 1
+    generator = torch.Generator(inputs.device).manual_seed(0)
+
+    def scores(given: Tensor | None) -> tuple[Tensor, Tensor]:
+        met: list[Tensor] = []
+
+        def draw(layer: Site | Noisy) -> Tensor:
+            if isinstance(layer, Noisy) or len(met) < highest:
+                met.append(layer.threshold())
+            else:
+                random = torch.empty_like(layer.a).uniform_(generator=generator).round()
+                met.append(random if given is None else given)
+            return met[-1]
+
+        return model(inputs, draw), met[highest]
+
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        (first, bits), (second, others) = scores(None), scores(None)
+        between, _ = scores((bits + others) / 2)
+    model.train(training)
+    return torch.allclose(between, (first + second) / 2, rtol=1e-4, atol=1e-4)
 
 
 def sites_of(model: nn.Module, inputs: Tensor) -> tuple[Site, ...]:

@@ -37,6 +37,8 @@ class Estimator(nn.Module, ABC):
     sampling, and thresholds at evaluation."""
     up_to_scale: ClassVar[bool] = False
     """Of an unbiased one: whether the layers below are scaled by a positive number that does not depend on the bits."""
+    needs_linear_readout: ClassVar[bool] = False
+    """Whether the scores have to be an affine function of the highest binary layer's bits."""
     exact: ClassVar[bool] = False
     """Whether the estimate has no noise; its value is then the expected loss, not that of one draw."""
 

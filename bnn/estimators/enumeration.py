@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -38,7 +39,7 @@ class Enumeration(Estimator):
 
     Layer by layer: what lies above a layer depends on its configuration alone, whatever led to it, so the distribution of
     each layer's 2^units configurations follows from that of the one below. The replicas of a pass are the configurations of
-    the widest layer. Its value is the expected loss. Any law: no logarithm is taken.
+    the widest layer. Its value is the expected loss. Any law: no logarithm is taken. Batch norm must not couple the samples.
     Errors: ConfigError above LAYER units in a layer or NEIGHBOURS in two; for a network with a path around a binary layer.
     """
 
@@ -50,57 +51,73 @@ class Enumeration(Estimator):
     def __init__(self) -> None:
         super().__init__()
         self._units: list[int] = []
+        self._chain = False
 
     def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        self._units = [site.a[0].numel() for site in sites]
-        pairs = [a + b for a, b in zip(self._units, self._units[1:], strict=False)]
-        if max(self._units, default=0) > LAYER or max(pairs, default=0) > NEIGHBOURS:
+        self._units, self._chain = [site.a[0].numel() for site in sites], False
+        if not self.holds(self._units):
             raise ConfigError(
                 f"estimator=enumeration: expected at most {LAYER} binary units a layer and {NEIGHBOURS} in two that follow "
                 f"each other, the network has {' + '.join(map(str, self._units))}; write estimator=reinforce"
             )
+
+    @staticmethod
+    def holds(units: Sequence[int]) -> bool:
+        """Whether binary layers of so many units can be enumerated."""
+        pairs = (below + above for below, above in itertools.pairwise(units))
+        return max(units, default=0) <= LAYER and max(pairs, default=0) <= NEIGHBOURS
 
     def passes(self, units: Sequence[int]) -> int:
         return len(self.tree(units)[-1])
 
     @staticmethod
     def tree(units: Sequence[int]) -> list[list[int]]:
-        """Replica c goes on from replica c, and new ones from the first: none that a later layer needs is lost. With several
-        layers the last one is the witness of `_check_chain`, on its own throughout."""
+        """Replica c goes on from replica c, and new ones from the first: none that a later layer needs is lost."""
         tree: list[list[int]] = []
         for count in units:
             below = len(tree[-1]) if tree else 1
-            above = max(below, 2**count + (len(units) > 1))
-            tree.append([*range(below - 1), *[0] * (above - below), below - 1])
+            tree.append([*range(below), *[0] * (2**count - below)])
         return tree
 
     def surrogate(self, run: Run) -> Tensor:
+        if not self._chain:
+            self._check_chain(run)
         tree, n = self.tree(self._units), len(run.inputs)
 
         def draw(site: Site) -> Tensor:
             table = configurations(self._units[site.index], site.a)
             index = torch.arange(len(tree[site.index]), device=table.device) % len(table)
-            if len(tree) > 1:
-                index[-1] = site.index % len(table)
             return table[index].repeat_interleave(n, 0).view_as(site.a)
 
         latest = run(draw, tree)
         weight, below = latest.loss.new_ones(1, n), 1
         for site in latest.sites:
-            if site.index:
-                self._check_chain(site.a.unflatten(0, (-1, n)), site.index - 1)
             q = probabilities(site.p.unflatten(0, (-1, n))[:below].flatten(2))
             weight, below = (q * weight).sum(1), len(q)
-        if len(tree) > 1:
-            self._check_chain(latest.loss, len(tree) - 1)
         return (weight * latest.loss[:below]).sum(0).mean()
 
-    def _check_chain(self, met: Tensor, layer: int) -> None:
-        """Errors: ConfigError where the witness, which has the bits of another replica at `layer` and not below it, met
-        something else above."""
-        twin = met[layer % 2 ** self._units[layer]]
-        if not torch.allclose(met[-1], twin):
-            raise ConfigError(
-                "estimator=enumeration: it sums layer by layer, and this network has a path around a binary layer; write "
-                "estimator=reinforce for an unbiased estimate"
+    @torch.no_grad()
+    def _check_chain(self, run: Run) -> None:
+        """For each layer but the first a pair of replicas that differ in every unit below it and agree from it on: above it
+        they must meet the same. Errors: ConfigError where they do not, for there is a path around a binary layer."""
+        pairs = len(self._units) - 1
+
+        def draw(site: Site) -> Tensor:
+            differ = torch.arange(1, pairs + 1, device=site.a.device) > site.index
+            ones = torch.stack([torch.zeros_like(differ), differ], 1).flatten()
+            return (
+                torch.zeros_like(site.a).unflatten(0, (2 * pairs, -1)).add(ones.view(-1, *[1] * site.a.dim())).flatten(0, 1)
             )
+
+        if pairs:
+            probe = Run(run.model, run.inputs, run.targets, run.loss, run.noise, record=False)
+            latest = probe(draw, [[0] * (2 * pairs)])
+            met = [site.a.unflatten(0, (2 * pairs, -1)) for site in latest.sites] + [latest.loss]
+            for layer in range(1, pairs + 1):
+                for above in met[layer + 1 :]:
+                    if not torch.allclose(above[2 * layer - 2], above[2 * layer - 1]):
+                        raise ConfigError(
+                            "estimator=enumeration: it sums layer by layer, and this network has a path around a binary "
+                            "layer; write estimator=reinforce"
+                        )
+        self._chain = True

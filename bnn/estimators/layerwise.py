@@ -25,7 +25,7 @@ from bnn.passes import Pass, Run, Tree
 @dataclass(frozen=True)
 class Drawn:
     """The K draws of one layer that share what lies below: `site` [n, *units] with bits [K, n, *units], the losses [K, n]
-    that they led to (means over what was drawn above), and what the drawing left for the gradient."""
+    that they led to (means over the true samples above), and what the drawing left for the gradient."""
 
     site: Site
     bits: Tensor
@@ -95,7 +95,8 @@ class LayerByLayer(Estimator):
         for site, bits, memo in zip(latest.sites, latest.bits, memos, strict=True):
             own, draws = site.rows(0, n), self.draws(site.index, self._units)
             kept = bits.detach()[: draws * n].unflatten(0, (draws, n))
-            estimate = self.gradient(Drawn(own, kept, latest.loss_of(site.index)[:draws], memo, run, latest))
+            loss = latest.loss_of(site.index, first=not self.true_samples)[:draws]
+            estimate = self.gradient(Drawn(own, kept, loss, memo, run, latest))
             steer = steer + (estimate.detach() * own.log_odds).sum() / n + self.fit(estimate)
         return (latest.loss if self.true_samples else latest.loss[0]).mean() + steering(steer)
 
@@ -189,6 +190,7 @@ class LocalExpectation(LayerByLayer):
     """
 
     true_samples = False
+    needs_linear_readout = True
 
     def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
         super().bind(sites, inputs)
@@ -220,8 +222,6 @@ class LocalExpectation(LayerByLayer):
         n, scores = len(drawn.run.inputs), drawn.latest.scores
         columns = [torch.autograd.grad(s.sum(), drawn.memo, retain_graph=True)[0][:n] for s in scores.unbind(1)]
         readout = torch.stack(columns, -1).flatten(1, -2)  # [n, units, classes]
-        if not torch.allclose(readout, readout[:1].expand_as(readout), rtol=1e-4, atol=1e-6):
-            raise ConfigError("estimator=local_expectation: expected the highest binary layer to feed a linear read-out")
         bits = drawn.bits[0].flatten(1)
         moved = scores.detach()[:n, None] + (1 - 2 * bits)[..., None] * readout
         targets = drawn.run.targets.repeat_interleave(bits.shape[1], 0)

@@ -7,6 +7,7 @@ unbiased. Any law with full support will do: ℓ are its log-odds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,8 @@ from bnn.surrogates import attach
 
 
 def _check_temperature(tau: float) -> float:
-    if not tau > 0:
-        raise ConfigError(f"estimator.tau: expected a positive temperature, got {tau}")
+    if not 0 < tau < math.inf:
+        raise ConfigError(f"estimator.tau: expected a positive, finite temperature, got {tau}")
     return tau
 
 

@@ -5,6 +5,7 @@ Prefer `st` with the density proxy; `reinmax` is exact where the loss is quadrat
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -67,8 +68,8 @@ class ReinMax(Pathwise):
 
     def __init__(self, *, tau: float) -> None:
         super().__init__()
-        if not tau >= 1:
-            raise ConfigError(f"estimator.tau: reinmax expects a temperature of at least 1, got {tau}")
+        if not 1 <= tau < math.inf:
+            raise ConfigError(f"estimator.tau: reinmax expects a finite temperature of at least 1, got {tau}")
         self.tau = tau
 
     def draw(self, site: Site) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bnn.lab.measure import Measured, Truth
+    from bnn.lab.measure import Accuracy, Measured, Truth
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -36,15 +36,23 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warm", type=int, default=50, help="steps beforehand for what it averages or learns (%(default)s)")
     parser.add_argument("--reference", type=int, default=1000, help="estimates that stand for the truth (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="images (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=1, help="train so long before measuring (%(default)s)")
+    parser.add_argument("--epochs", type=int, help="train so long before measuring (1)")
     parser.add_argument("--checkpoint", type=Path, help="measure this checkpoint of a run instead, with its configuration")
     parser.add_argument("--passes", type=int, default=64, help="the budget of the column `error` (%(default)s)")
     with_figure(parser)
     chosen = parser.parse_intermixed_args(words)
     at_least(parser, 2, draws=chosen.draws, reference=chosen.reference, batch=chosen.batch)
     at_least(parser, 1, passes=chosen.passes)
+    if chosen.checkpoint is not None and (chosen.overrides or chosen.epochs is not None):
+        parser.error("--checkpoint: it has its own configuration and training; leave out the overrides and --epochs")
+    chosen.epochs = 1 if chosen.epochs is None else chosen.epochs
     at_least(parser, 0, warm=chosen.warm, epochs=chosen.epochs)
     return chosen
+
+
+def error(accuracy: Accuracy, cost: int, passes: int) -> str:
+    """The error of as many estimates of `cost` passes each as `passes` buy; a dash for less than one."""
+    return f"{accuracy.error(passes / cost):.3f}" if passes >= cost else "–"
 
 
 def table(found: dict[str, Measured], layer: str, passes: int) -> str:
@@ -52,7 +60,7 @@ def table(found: dict[str, Measured], layer: str, passes: int) -> str:
 
     rows = [
         [name, str(one.passes), f"{1000 * one.seconds:.1f}", str(a.bias), str(a.variance), str(a.cosine), str(a.aligned),
-         str(a.scale), f"{a.error(passes / one.passes):.3f}"]
+         str(a.scale), error(a, one.passes, passes)]
         for name, one in found.items()
         for a in [one.layers[layer]]
     ]  # fmt: skip
@@ -66,9 +74,7 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
     from bnn.tables import markdown
 
     layers = [layer for layer in next(iter(found.values())).layers if layer != BELOW]
-    by_layer = [
-        [name, *(f"{one.layers[layer].error(passes / one.passes):.3f}" for layer in layers)] for name, one in found.items()
-    ]
+    by_layer = [[name, *(error(one.layers[layer], one.passes, passes) for layer in layers)] for name, one in found.items()]
     known = "exact" if against.exact else f"known to {100 * against.relative_error(BELOW):.1f} % of its norm"
     return (
         "All parameters below the highest binary layer; bias² and variance over the squared norm of the true gradient, "

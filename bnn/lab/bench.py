@@ -32,6 +32,8 @@ class Bench:
     targets: Tensor
     seed: int = 0
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    precision: str = "float32"
+    """Of the estimates, as in training: float32, or bf16 under autocast. What stands for the truth is in float32."""
     units: list[int] = field(init=False)
     below: list[str] = field(init=False)
     """Names of the parameters below the highest binary layer: those to which `frozen` sends nothing."""
@@ -55,9 +57,11 @@ class Bench:
     def run(self) -> Run:
         return Run(self.model, self.inputs, self.targets, self.loss, self.noise, record=False)
 
-    def gradients(self, estimator: Estimator) -> dict[str, Tensor]:
+    def gradients(self, estimator: Estimator, precision: str = "float32") -> dict[str, Tensor]:
         """One estimate, by parameter."""
-        return self.differentiate(estimator.surrogate(self.run()))
+        with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            surrogate = estimator.surrogate(self.run())
+        return self.differentiate(surrogate)
 
     def differentiate(self, scalar: Tensor) -> dict[str, Tensor]:
         """The gradient of `scalar` by each parameter; zeros where it does not depend on one."""
@@ -84,7 +88,7 @@ class Bench:
     def estimates(self, estimator: Estimator, draws: int) -> tuple[dict[str, Tensor], float]:
         """[draws, numbers] of each layer, and of BELOW; and the seconds that one estimate took."""
         start = time.perf_counter()
-        drawn = [self.by_layer(self.gradients(estimator)) for _ in range(draws)]
+        drawn = [self.by_layer(self.gradients(estimator, self.precision)) for _ in range(draws)]
         if self.inputs.is_cuda:
             torch.cuda.synchronize()
         seconds = (time.perf_counter() - start) / draws
@@ -97,6 +101,11 @@ class Bench:
             for name, gradient in self.gradients(estimator).items():
                 total[name] += gradient / draws
         return total
+
+    def groups(self, estimator: Estimator, groups: int, draws: int) -> dict[str, Tensor]:
+        """[groups, numbers]: means of so many estimates each, by layer."""
+        means = [self.by_layer(self.mean(estimator, draws)) for _ in range(groups)]
+        return {layer: torch.stack([mean[layer] for mean in means]) for layer in means[0]}
 
     def by_layer(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         layers: dict[str, list[Tensor]] = {}

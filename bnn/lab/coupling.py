@@ -195,20 +195,24 @@ def page(chosen: argparse.Namespace) -> str:
     head, *small_rows = exact_rows()
     rows = []
     titles: list[str] = []
-    for norm, placement in itertools.product(chosen.norms, PLACEMENTS):
-        config = compose([*chosen.overrides, f"model.norm={norm}", f"placement={placement}"])
+    cells = [
+        (norm, placement, compose([*chosen.overrides, f"model.norm={norm}", f"placement={placement}"]))
+        for norm, placement in itertools.product(chosen.norms.split(","), PLACEMENTS)
+    ]
+    plans = [plan(config) for _, _, config in cells]  # refuses before anything is trained
+    for norm, placement, config in cells:
         if warning := use_data(config):
             print(warning, flush=True)
         _, bench = prepared(config, chosen.epochs, None, chosen.batch)
         along = directions(bench, chosen.directions)
-        cells = {}
+        projections = {}
         for words in MEASURED:
             one = plan(changed(config, estimator=compose(words).estimator))
-            cells[estimator_title(dict(one.config))] = projected(bench, one.recipe.estimator, along, chosen.draws)
-        titles = list(cells)
+            projections[estimator_title(dict(one.config))] = projected(bench, one.recipe.estimator, along, chosen.draws)
+        titles = list(projections)
         for name, direction in along.items():
             true = slope_along(bench, direction, chosen.pairs)
-            rows.append([norm, placement, name, str(true), *(str(cells[title][name]) for title in titles)])
+            rows.append([norm, placement, name, str(true), *(str(projections[title][name]) for title in titles)])
     about = (
         f"The network of `{' '.join(chosen.overrides) or 'the defaults'}`, {chosen.epochs} epochs of training first; "
         f"{chosen.batch} validation images. Slope of the expected loss along unit directions, from {chosen.pairs} central "
@@ -216,7 +220,7 @@ def page(chosen: argparse.Namespace) -> str:
         "± one standard error."
     )
     return (
-        f"{heading('cpu', 'Bias of the credit of single samples under norms that couple them.')}\n\n"
+        f"{heading(plans[0].general.device, 'Bias of the credit of single samples under norms that couple them.')}\n\n"
         f"{SAMPLES} samples, linear - norm - {HIDDEN} units, twice; all configurations of the batch's bits are summed. "
         "Bias of the mean estimate below the highest binary layer, over the norm of the true gradient:\n\n"
         f"{markdown(head, small_rows)}\n\n{about}\n\n"
@@ -229,7 +233,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m bnn.lab.coupling", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("overrides", nargs="*", help="as of bnn.train")
-    parser.add_argument("--norms", nargs="+", default=["batch", "running", "group"], help="of the network (%(default)s)")
+    parser.add_argument("--norms", default="batch,running,group", help="of the network (%(default)s)")
     parser.add_argument("--directions", type=int, default=4, help="along which it is compared (%(default)s)")
     parser.add_argument("--pairs", type=int, default=2000, help="of losses for a slope (%(default)s)")
     parser.add_argument("--draws", type=int, default=500, help="estimates of each (%(default)s)")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.lab.bench import Bench
@@ -25,7 +24,8 @@ GROUPS = 10
 
 @dataclass(frozen=True)
 class Truth:
-    """The gradient by layer, twice and independently; twice the same where it is exact."""
+    """The gradient by layer, twice and independently, as means of groups of estimates [groups, numbers]; one group, twice
+    the same, where it is exact."""
 
     halves: tuple[dict[str, Tensor], dict[str, Tensor]]
     name: str
@@ -33,11 +33,11 @@ class Truth:
 
     def square(self, layer: str) -> float:
         """The squared norm of the true gradient, without the noise of the halves."""
-        return float(self.halves[0][layer] @ self.halves[1][layer])
+        return float(self.halves[0][layer].mean(0) @ self.halves[1][layer].mean(0))
 
     def relative_error(self, layer: str) -> float:
         """The standard error of the halves' mean, over the norm of the gradient."""
-        apart = self.halves[0][layer] - self.halves[1][layer]
+        apart = self.halves[0][layer].mean(0) - self.halves[1][layer].mean(0)
         return float(apart.norm()) / 2 / math.sqrt(max(self.square(layer), 1e-300))
 
 
@@ -48,19 +48,23 @@ def reference(layers: int) -> Estimator:
     return Estimator.registry.build({"name": "reinforce", "baseline": baseline})
 
 
+COUPLED = ", which drops what batch norm above a binary layer couples: see bnn.lab.coupling"
+
+
 def truth(bench: Bench, draws: int) -> Truth:
     """The exact gradient where `bench` can be enumerated, else two means of `draws / 2` estimates by `reference`."""
-    oracle = Enumeration()
-    try:
+    coupled = couples_above_binary(bench.model, bench.inputs[:2])
+    if Enumeration.holds(bench.units) and not coupled:
+        oracle = Enumeration()
         bench.bound(oracle)
-    except ConfigError:
-        oracle = None  # type: ignore[assignment]
-    if oracle is not None and not couples_above_binary(bench.model, bench.inputs[:2]):
-        exact = bench.by_layer(bench.mean(oracle, 1))
+        exact = bench.groups(oracle, 1, 1)
         return Truth((exact, exact), "exact enumeration", True)
-    ready, half = bench.warmed(reference(len(bench.units)), 0), max(1, draws // 2)
-    first, second = (bench.by_layer(bench.mean(ready, half)) for _ in range(2))
-    return Truth((first, second), f"{2 * half} estimates by leave-one-out of {ready.passes(bench.units)} draws", False)
+    ready = bench.warmed(reference(len(bench.units)), 0)
+    groups = max(1, min(GROUPS, draws // 2))
+    each = max(1, draws // 2 // groups)
+    first, second = (bench.groups(ready, groups, each) for _ in range(2))
+    name = f"{2 * groups * each} estimates by leave-one-out of {ready.passes(bench.units)} draws{COUPLED if coupled else ''}"
+    return Truth((first, second), name, False)
 
 
 @dataclass(frozen=True)
@@ -121,36 +125,37 @@ def measure(bench: Bench, estimator: Estimator, against: Truth, draws: int) -> M
 
 
 def accuracy(estimates: Tensor, first: Tensor, second: Tensor) -> Accuracy:
-    """Of estimates [draws, numbers] against two independent, unbiased values [numbers] of the true gradient; not numbers
-    where these do not agree on a direction."""
-    square = float(first @ second)
+    """Of estimates [draws, numbers] against two independent, unbiased values of the true gradient, each as means of groups
+    [groups, numbers]. Standard errors have the noise of the estimates and that of the groups; not numbers where the two
+    values do not agree on a direction."""
+    whole = _figures(estimates, first, second)
+    variances = jackknife(len(estimates), lambda kept: _figures(estimates[kept], first, second))
+    if len(first) > 1:
+        variances = variances + jackknife(len(first), lambda kept: _figures(estimates, first[kept], second[kept]))
+    return Accuracy(*(Figure(float(value), float(error)) for value, error in zip(whole, variances.sqrt(), strict=True)))
+
+
+def _figures(estimates: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """[bias, variance, cosine, aligned, scale]."""
+    a, b, n = first.mean(0), second.mean(0), len(estimates)
+    square = a @ b
     if square <= 0:  # the reference is all noise, or the gradient is zero
-        return Accuracy(*[Figure(math.nan, math.nan)] * 5)
-    true = (first + second) / 2
-
-    def of(g: Tensor) -> Tensor:
-        """[bias, variance, cosine, aligned, scale] from some of the draws."""
-        n = len(g)
-        mean = g.mean(0)
-        variance = (g - mean).square().sum() / max(n - 1, 1)
-        # the mean of <g_i - first, g_j - second> over i ≠ j
-        bias = (mean - first) @ (mean - second) - variance / n
-        size = (mean @ mean - variance / n).sqrt()
-        cosines = (g @ true) / (g.norm(dim=1).clamp(min=1e-300) * math.sqrt(square))
-        ratio = size / math.sqrt(square)
-        aligned = (mean @ true) / (size * math.sqrt(square))
-        return torch.stack([bias / square, variance / square, cosines.mean(), aligned, ratio])
-
-    return Accuracy(*jackknife(estimates, of))
+        return torch.full((5,), math.nan, dtype=a.dtype)
+    true, norm, mean = (a + b) / 2, square.sqrt(), estimates.mean(0)
+    variance = (estimates - mean).square().sum() / max(n - 1, 1)
+    # the mean of <g_i - first, g_j - second> over i ≠ j
+    bias = (mean - a) @ (mean - b) - variance / n
+    size = (mean @ mean - variance / n).sqrt()
+    cosines = (estimates @ true) / (estimates.norm(dim=1).clamp(min=1e-300) * norm)
+    return torch.stack([bias / square, variance / square, cosines.mean(), (mean @ true) / (size * norm), size / norm])
 
 
-def jackknife(draws: Tensor, of: Callable[[Tensor], Tensor]) -> list[Figure]:
-    """Each number of `of(draws)` with its standard error, from leaving out one of GROUPS parts at a time."""
-    whole = of(draws)
-    groups = min(GROUPS, len(draws))
+def jackknife(count: int, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """The variances of the numbers `of(indices of what is kept)`, from leaving out one of GROUPS parts at a time; infinite
+    for fewer than 3 parts."""
+    groups = min(GROUPS, count)
+    part = torch.arange(count) % groups
+    without = torch.stack([of((part != k).nonzero()[:, 0]) for k in range(groups)]) if groups > 1 else of(part)[None]
     if groups < 3:
-        return [Figure(float(value), math.inf) for value in whole]
-    part = torch.arange(len(draws), device=draws.device) % groups
-    without = torch.stack([of(draws[part != k]) for k in range(groups)])
-    errors = ((groups - 1) / groups * (without - without.mean(0)).square().sum(0)).sqrt()
-    return [Figure(float(value), float(error)) for value, error in zip(whole, errors, strict=True)]
+        return torch.full_like(without[0], math.inf)
+    return (groups - 1) / groups * (without - without.mean(0)).square().sum(0)

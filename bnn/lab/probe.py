@@ -24,6 +24,7 @@ class Probe:
     every: int
     draws: int
     reference: int
+    precision: str = "float32"
 
     def __call__(self, epoch: int) -> dict[str, float]:
         """`lab/<layer>/bias2`, `…/variance` (over the squared norm of the true gradient) and `…/cosine` of each layer, and
@@ -31,7 +32,7 @@ class Probe:
         is left out. Nothing in the other epochs."""
         if epoch % self.every:
             return {}
-        bench = Bench(self.model, self.inputs, self.targets, seed=epoch)
+        bench = Bench(self.model, self.inputs, self.targets, seed=epoch, precision=self.precision)
         against = truth(bench, self.reference)
         found = measure(bench, copy.deepcopy(self.estimator), against, self.draws)
         figures = {

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from torch import nn
 
     from bnn.build import Plan
+    from bnn.data import Dataset
     from bnn.estimators import Estimator
     from bnn.lab.bench import Bench
 
@@ -24,6 +26,10 @@ def able(config: DictConfig, choices: Sequence[Sequence[str]], asked: bool) -> t
     from bnn.config import compose, estimator_title
     from bnn.errors import ConfigError
 
+    if foreign := [word for words in choices for word in words if not word.startswith("estimator")]:
+        raise ConfigError(
+            f"--estimator: expected words that begin with estimator, got {foreign[0]}; the rest stands outside"
+        )
     found: dict[str, Estimator] = {}
     refused = []
     for words in choices:
@@ -42,7 +48,6 @@ def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: in
     """The network, trained so far, on the first `batch` images of the validation split."""
     from bnn.benchmark.timing import changed, read
     from bnn.build import load_checkpoint, plan
-    from bnn.lab.bench import Bench
     from bnn.training.loop import fit
 
     checked = plan(changed(config, trainer__epochs=max(1, epochs)))
@@ -52,7 +57,14 @@ def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: in
         model = load_checkpoint(checkpoint)[0].to(checked.device)
     elif epochs:
         fit(model, checked.recipe, data, title="before measuring")
-    return checked, Bench(model, data.validation.images[:batch], data.validation.labels[:batch], checked.general.seed)
+    return checked, _bench(checked, model, data, batch)
+
+
+def _bench(checked: Plan, model: nn.Module, data: Dataset, batch: int) -> Bench:
+    from bnn.lab.bench import Bench
+
+    images, labels = data.validation.images[:batch], data.validation.labels[:batch]
+    return Bench(model, images, labels, checked.general.seed, precision=checked.recipe.settings.precision)
 
 
 def of_checkpoint(path: Path) -> DictConfig:
@@ -64,4 +76,8 @@ def of_checkpoint(path: Path) -> DictConfig:
 
     if not path.is_file():
         raise ConfigError(f"--checkpoint: no such file: {path}")
-    return OmegaConf.create(dict(checkpoint.load(path)["about"]))
+    try:
+        about = dict(checkpoint.load(path)["about"])
+    except Exception as error:  # torch.load has no exception of its own for what it cannot read
+        raise ConfigError(f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})") from error
+    return OmegaConf.create(about | {"device": "auto"})

@@ -14,17 +14,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bnn.build import Plan
     from bnn.lab.measure import Accuracy
 
 SLOPES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 DEFAULTS = ("data=digits", "model=mlp", "model.hidden=8", "model.norm=none", "optimizer=adam", "trainer.epochs=20")
 
 
-def at_slopes(overrides: Sequence[str], draws: int) -> dict[str, list[Accuracy]]:
+def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, list[Accuracy]]]:
     """Accuracy of the configured estimator below the highest binary layer at each of SLOPES, by neuron. Both neurons see the
-    same weights: those of a stochastic net, trained at slope 1."""
+    same weights: those of a stochastic net, trained at slope 1. Errors: ConfigError for a net that cannot be enumerated."""
     from bnn.build import build_model
     from bnn.config import compose
+    from bnn.errors import ConfigError
     from bnn.lab.bench import BELOW, Bench
     from bnn.lab.measure import measure, truth
     from bnn.lab.setting import prepared
@@ -40,10 +42,15 @@ def at_slopes(overrides: Sequence[str], draws: int) -> dict[str, list[Accuracy]]
         found[neuron] = []
         for slope in SLOPES:
             set_slope(model, slope)
-            here = Bench(model.to(checked.device), bench.inputs, bench.targets)
+            here = Bench(model.to(checked.device), bench.inputs, bench.targets, checked.general.seed)
+            exact = truth(here, 2)
+            if not exact.exact:
+                raise ConfigError(
+                    "bnn.lab.slopes: expected a net that can be enumerated; write model=mlp model.hidden=8 model.norm=none"
+                )
             ready = here.warmed(checked.recipe.estimator, 0)
-            found[neuron].append(measure(here, ready, truth(here, draws), draws).layers[BELOW])
-    return found
+            found[neuron].append(measure(here, ready, exact, draws).layers[BELOW])
+    return checked, found
 
 
 def page(chosen: argparse.Namespace) -> str:
@@ -51,7 +58,7 @@ def page(chosen: argparse.Namespace) -> str:
     from bnn.lab.page import heading, save
     from bnn.tables import markdown
 
-    found = at_slopes(chosen.overrides, chosen.draws)
+    checked, found = at_slopes(chosen.overrides, chosen.draws)
     rows = [
         [neuron, f"{slope:g}", str(one.bias), str(one.variance), str(one.aligned), str(one.scale)]
         for neuron, accuracies in found.items()
@@ -70,10 +77,10 @@ def page(chosen: argparse.Namespace) -> str:
     titles = ["bias²", "variance", "cosine of the mean", "length of the mean"]
     picture = save(lambda: lines(curves, titles, "slope", y), chosen.figure)
     about = (
-        f"`{' '.join(DEFAULTS)}`; all parameters below the highest binary layer, 64 validation images, {chosen.draws} "
-        "estimates; bias² and variance over the squared norm of the exact gradient, ± one standard error."
+        f"`{' '.join([*DEFAULTS, *chosen.overrides])}`; all parameters below the highest binary layer, 64 images, "
+        f"{chosen.draws} estimates; bias² and variance over the squared norm of the exact gradient, ± one standard error."
     )
-    return f"{heading('cpu', about)}\n\n{markdown(head, rows)}{picture}"
+    return f"{heading(checked.general.device, about)}\n\n{markdown(head, rows)}{picture}"
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -103,19 +103,22 @@ def page(chosen: argparse.Namespace) -> str:
     from bnn.lab.page import heading
     from bnn.tables import markdown
 
-    rows = []
+    rows, left_out = [], []
     for words in estimator_choices():
         config = compose(words).estimator
         for units in (UNITS, FEW):
             try:
                 reached = [descend(Estimator.registry.build(config), power, chosen.steps, units) for power in POWERS]
-            except ConfigError:  # more units than it holds, or fewer layers than it needs
+            except ConfigError as error:  # more units than it holds, or fewer layers than it needs
+                refusal = str(error)
                 continue
             title = estimator_title({"estimator": OmegaConf.to_container(config)}) + (
                 "" if units == UNITS else f" ({units} units)"
             )
             rows.append([title, *(cell for loss, p in reached for cell in (f"{loss:.4f}", f"{p:.3f}"))])
             break
+        else:
+            left_out.append(f"Not measured: {refusal}.")
     known = [
         [name, *(cell for power in POWERS for cell in (f"{expected_loss(at(power), power):.4f}", f"{at(power):.3f}"))]
         for name, at in (("the optimum", lambda power: 0.0), ("straight-through's rest", resting_probability))
@@ -125,7 +128,7 @@ def page(chosen: argparse.Namespace) -> str:
         f"{UNITS} units, c = {C}, {SAMPLES} samples a step, {chosen.steps} steps of Adam at {RATE}, falling to 0; expected "
         "loss and mean firing probability over the last tenth of the steps."
     )
-    return f"{heading('cpu', about)}\n\n{markdown(head, known + rows)}"
+    return f"{heading('cpu', about)}\n\n{markdown(head, known + rows)}" + "".join(f"\n\n{line}" for line in left_out)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -22,8 +22,8 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Reference:
-    """`field=value` names the reference configurations, by a field of FIELDS or a setting such as `anneal.slope`; `margin` is
-    in points of accuracy."""
+    """`field=value` names the reference configurations, by a field of FIELDS or a setting such as `anneal.slope`; `margin`
+    is in points of accuracy."""
 
     field: str
     value: str

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.data import Dataset, Split
-from bnn.errors import DivergedError
+from bnn.errors import ConfigError, DivergedError
 from bnn.estimators import Estimator
-from bnn.models.norms import refuse_coupled_replicas
-from bnn.passes import Run, sites_of
+from bnn.models.norms import couples_above_binary, refuse_coupled_replicas
+from bnn.passes import Run, linear_readout, sites_of
 from bnn.seeds import stream
 from bnn.training.evaluation import generator_noise
 from bnn.training.progress import Progress
@@ -65,6 +65,16 @@ def bind(estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int) -> l
         torch.manual_seed(stream(seed, "estimator"))
         estimator.bind(sites, inputs)
     estimator.to(inputs.device)
+    if estimator.needs_linear_readout and sites and not linear_readout(model, inputs):
+        raise ConfigError(
+            "estimator: this one expects the highest binary layer to feed a linear read-out; write placement=last or "
+            "placement=both, or estimator=arms"
+        )
+    if estimator.exact and sites and couples_above_binary(model, inputs):
+        raise ConfigError(
+            "estimator: this one sums over the configurations of single samples, and batch norm above a binary layer "
+            "couples them; write model.norm=running or model.norm=none"
+        )
     units = [site.a[0].numel() for site in sites]
     if estimator.passes(units) > 1:
         refuse_coupled_replicas(model)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.lab import checkpoints, coupling, slopes, target
 from bnn.lab.__main__ import main
@@ -88,6 +89,11 @@ def test_slopes_along_a_direction_agree_with_an_exact_gradient() -> None:
         assert abs(found.value - exact) < 4.5 * found.error
 
 
+def test_slopes_want_an_exact_gradient() -> None:
+    with pytest.raises(ConfigError, match="can be enumerated"):
+        slopes.at_slopes(["model.hidden=14", "trainer.epochs=1", "data.limit=200"], draws=20)
+
+
 def test_checkpoints_measure_every_estimator_on_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", (0, 20))
     found = checkpoints.along_training(draws=20)
@@ -99,7 +105,7 @@ def test_checkpoints_measure_every_estimator_on_every_layer(monkeypatch: pytest.
 
 
 def test_a_steeper_slope_biases_a_stochastic_unit_more_and_a_deterministic_one_has_no_noise() -> None:
-    found = slopes.at_slopes(["model.hidden=4", "trainer.epochs=10"], draws=100)
+    _, found = slopes.at_slopes(["model.hidden=4", "trainer.epochs=10"], draws=100)
     stochastic, deterministic = found["stochastic"], found["deterministic"]
     assert stochastic[0].bias.value < stochastic[-1].bias.value
     assert stochastic[0].variance.value < stochastic[-1].variance.value
@@ -138,6 +144,9 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
         (["--estimator", "estimator=cubic", "data=digits"], "estimator=cubic"),
         (["neuron.law=uniform", "data=digits"], "neuron.law=uniform"),
         (["placement=none", "data=digits"], "without binary layers"),
+        (["--estimator", "estimator=st trainer.precision=bf16"], "begin with estimator"),
+        (["--checkpoint", "best.pt", "model.norm=group"], "leave out the overrides"),
+        (["--checkpoint", __file__], "is no checkpoint of a run"),
         (["--checkpoint", "nowhere.pt"], "no such file"),
         ([*PAGE, "--figure", "lab.gif"], "ends in .png"),
         (["--draws", "1"], "--draws: expected at least 2"),
