@@ -25,7 +25,9 @@ def test_reference_network_has_29034_parameters() -> None:
 
 @pytest.mark.parametrize("norm", sorted(NORMS))
 def test_norms_have_the_same_parameters(norm: str) -> None:
-    assert sum(p.numel() for p in network(f"model.norm={norm}").parameters()) == 29_034
+    """A scale and a shift for each of 16 + 32 channels; `none` has none."""
+    expected = 29_034 - (96 if norm == "none" else 0)
+    assert sum(p.numel() for p in network(f"model.norm={norm}").parameters()) == expected
 
 
 @pytest.mark.parametrize("data", ["mnist", "digits"])
@@ -80,7 +82,7 @@ def test_base_pass_statistics_are_those_of_the_first_replica() -> None:
     torch.testing.assert_close(norm.running_var, reference.running_var)
 
 
-@pytest.mark.parametrize("norm", ["running", "group"])
+@pytest.mark.parametrize("norm", ["running", "group", "none"])
 def test_decoupled_norms_keep_samples_apart(norm: str) -> None:
     layer = NORMS[norm](4).train()
     x = torch.randn(6, 4, 3, 3, requires_grad=True)
