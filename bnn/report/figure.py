@@ -28,7 +28,20 @@ def _labels(found: Sequence[Configuration]) -> list[str]:
     if len({c.first.law for c in found}) > 1:
         columns = {"law": [c.first.law for c in found], **columns}
     titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
-    return [", ".join(words) for words in zip(titles, *columns.values(), strict=True)]
+    rows = zip(*columns.values(), strict=True) if columns else [()] * len(found)
+    return [
+        ", ".join([title, *(_told(head, value) for head, value in zip(columns, row, strict=True) if value != "–")])
+        for title, row in zip(titles, rows, strict=True)
+    ]
+
+
+def _told(head: str, value: str) -> str:
+    """A value with its name, where it would not be told without: `step 0.04`, `passes 4`, but `cosine`."""
+    return (
+        value
+        if head in ("law", "anneal", "optimizer", "norm", "precision", "model")
+        else f"{head.rpartition('.')[2]} {value}"
+    )
 
 
 def _percent(accuracy: float) -> float:
