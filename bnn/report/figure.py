@@ -16,7 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bnn.figures import COLOURS
-from bnn.report.configurations import Configuration, configurations, rank, varying
+from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, configurations, rank, varying
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 
@@ -24,24 +24,21 @@ REAL = "#444444"
 
 
 def _labels(found: Sequence[Configuration]) -> list[str]:
-    columns = varying(found)
+    columns = dict(varying(found))
     if len({c.first.law for c in found}) > 1:
         columns = {"law": [c.first.law for c in found], **columns}
     titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
+    columns.pop("passes", None)  # the estimator's title tells them
     rows = zip(*columns.values(), strict=True) if columns else [()] * len(found)
-    return [
-        ", ".join([title, *(_told(head, value) for head, value in zip(columns, row, strict=True) if value != "–")])
-        for title, row in zip(titles, rows, strict=True)
-    ]
+    return [", ".join([title, *filter(None, map(_told, columns, row))]) for title, row in zip(titles, rows, strict=True)]
 
 
 def _told(head: str, value: str) -> str:
-    """A value with its name, where it would not be told without: `step 0.04`, `passes 4`, but `cosine`."""
-    return (
-        value
-        if head in ("law", "anneal", "optimizer", "norm", "precision", "model")
-        else f"{head.rpartition('.')[2]} {value}"
-    )
+    """A value, with its name where it needs one: `step 0.04`, but `cosine`; nothing for what is not there."""
+    name = head.rpartition(".")[2]
+    if value in ("–", "False"):
+        return ""
+    return name if value == "True" else value if head in ("law", *SHOWN_IF_VARYING) else f"{name} {value}"
 
 
 def _percent(accuracy: float) -> float:
