@@ -48,6 +48,16 @@ def test_parameters_are_the_flattened_configuration(tracked) -> None:
     assert parameters["anneal.end"] == "3.0"
 
 
+@pytest.mark.parametrize("neuron", ["stochastic_smooth", "noisy_rectifier"])
+def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    made = plan(compose([*QUICK, f"tracking.uri={uri}", f"neuron={neuron}", "estimator=none", "anneal=linear"]))
+    summary = execute(made, tmp_path / "out", None, "title")
+    run = MlflowClient(uri).get_run(summary.run_id)
+    assert run.info.status == "FINISHED" and run.outputs.model_outputs
+    assert {"test/accuracy_mean", "test/accuracy_threshold"} <= set(run.data.metrics)
+
+
 @pytest.mark.parametrize(
     "metric",
     ["train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/slope", "schedule/lr", "gradient_norm/conv1",
