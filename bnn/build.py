@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from bnn.config import TOP, canonical, digest, run_title
-from bnn.data import DATASETS, DatasetSpec, configured
+from bnn.data import DATASETS, Dataset, DatasetSpec, configured, load
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
@@ -224,6 +224,11 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
         tracking=TrackingSettings(**typed(TrackingSettings, plain["tracking"], "tracking")),
         lab=lab_settings(plain, units),
     )
+
+
+def read(plan: Plan) -> Dataset:
+    """The data set of a plan, on its device."""
+    return load(plan.config["data"], plan.recipe.seed, plan.recipe.settings.validation_fraction).to(plan.device)
 
 
 def estimator_choices() -> list[list[str]]:

@@ -5,6 +5,7 @@ Two cells of a sweep that come to the same computation have the same canonical f
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -40,6 +41,14 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             return hydra_compose("train", overrides=list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+
+
+def changed(config: DictConfig, **values: Any) -> DictConfig:
+    """A copy of `config` with other values; `trainer__epochs` stands for `trainer.epochs`."""
+    config = copy.deepcopy(config)
+    for key, value in values.items():
+        OmegaConf.update(config, key.replace("__", "."), value, merge=False, force_add=True)
+    return config
 
 
 def canonical(config: DictConfig) -> dict[str, Any]:

@@ -27,8 +27,10 @@ def channel_mean(activation: Tensor) -> Tensor:
 
 def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
     """What a layer makes of fixed images: the input above the mean of its bits above its firing probability (a real layer
-    has its output alone), as channel means at the layer's own resolution, all on one colour scale from 0 to 1."""
+    has its output alone), as channel means at the layer's own resolution, all on one colour scale from 0 to 1, or to the
+    largest mean where outputs exceed 1."""
     columns = min(columns, len(images))
+    top = max(1.0, *(float(channel_mean(one).nan_to_num().max()) for one in layer.bits[:columns]))
     rows: list[tuple[str, Tensor | None]] = [("input", None), ("output", layer.bits)]
     if layer.binary:
         rows = [("input", None), ("mean bits", layer.bits), ("P(bit = 1)", layer.p)]
@@ -40,7 +42,7 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
             if values is None:
                 axis.imshow(images[column].mean(0), cmap="gray")
             else:
-                drawn = axis.imshow(channel_mean(values[column]), cmap="viridis", vmin=0, vmax=1)
+                drawn = axis.imshow(channel_mean(values[column]), cmap="viridis", vmin=0, vmax=top)
             axis.set_xticks([])
             axis.set_yticks([])
         line[0].set_ylabel(label, fontsize=13)

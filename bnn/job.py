@@ -73,7 +73,7 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
 
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
     """Train and track what `plan` describes; checkpoints go to `folder`."""
-    from bnn.data import load
+    from bnn.build import read
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
     from bnn.training.evaluation import evaluate_all
@@ -81,7 +81,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
 
     config = dict(plan.config)
     settings = plan.recipe.settings
-    data = load(config["data"], plan.recipe.seed, settings.validation_fraction).to(plan.device)
+    data = read(plan)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
     with MlflowRun(store, plan, folder, parent) as run:
         run.dataset(data)
@@ -106,14 +106,14 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
 
 def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
     """Train one seed of a trial and track it; the test set is not read."""
-    from bnn.data import load
+    from bnn.build import read
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
     from bnn.training.loop import Reporting, fit
     from bnn.tuning.trial import Trained
 
     config = dict(plan.config)
-    data = load(config["data"], plan.recipe.seed, plan.recipe.settings.validation_fraction).to(plan.device)
+    data = read(plan)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
     with MlflowRun(store, plan, folder, parent, tags) as run:
         run.dataset(data)

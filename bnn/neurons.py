@@ -168,7 +168,7 @@ class Deterministic(Binary):
 
 @Neuron.registry.add("stochastic_smooth")
 class StochasticSmooth(Neuron):
-    """h = b √p with b ~ Bernoulli(√p), p = F(slope · x): E[h] = p (Bengio, Léonard & Courville 2013, §3.2).
+    """h = b √p with b ~ Bernoulli(√p), p = F(slope · x): E[h] = p (Bengio, Léonard & Courville 2013).
 
     No bit: it is 0 or √p, and the gradient passes through √p where it fired. Without noise: p.
     """
@@ -193,7 +193,7 @@ NOISES = ("additive", "multiplicative")
 @Neuron.registry.add("noisy_rectifier")
 class NoisyRectifier(Neuron):
     """h = max(0, a + z), or max(0, a (1 + z)) with `noise=multiplicative`, a = slope · x, z of the noise law (Bengio,
-    Léonard & Courville 2013, §3.1). Trained by plain backpropagation; exactly 0 at random. Without noise: max(0, a).
+    Léonard & Courville 2013). Trained by plain backpropagation; exactly 0 at random. Without noise: max(0, a).
 
     Errors: ConfigError for another noise.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -111,14 +112,14 @@ class Pass:
     def loss_of(self, layer: int, first: bool = False) -> Tensor:
         """[replicas at binary layer `layer`, samples], detached: for each, the mean loss of what was drawn above it; first:
         the loss of its first descendant alone, where the others are no true samples of what lies above."""
-        loss = self.loss.detach()
-        above = ancestors(self.tree, layer)
+        loss, lineage = self.loss.detach(), ancestors(self.tree, layer)
+        replicas = range(max(lineage) + 1)
+        if lineage == list(replicas):
+            return loss
         if first:
-            return loss[[above.index(replica) for replica in range(max(above) + 1)]]
-        lineage = torch.tensor(above, device=loss.device)
-        replicas = len(self.bits[layer]) // loss.shape[1]
-        total = loss.new_zeros(replicas, loss.shape[1]).index_add_(0, lineage, loss)
-        return total / lineage.bincount(minlength=replicas)[:, None]
+            return loss[[lineage.index(replica) for replica in replicas]]
+        shares = [[(ancestor == replica) / lineage.count(replica) for ancestor in lineage] for replica in replicas]
+        return loss.new_tensor(shares) @ loss
 
 
 class Run:
@@ -181,27 +182,22 @@ class Run:
 
 def linear_readout(model: nn.Module, inputs: Tensor) -> bool:
     """Whether the scores are an affine function of the highest binary layer's bits; nothing is trained or recorded."""
-    highest = len(sites_of(model, inputs)) - 1
+    sites = sites_of(model, inputs)
     generator = torch.Generator(inputs.device).manual_seed(0)
+    bits, others = (torch.empty_like(sites[-1].a).uniform_(generator=generator).round() for _ in range(2))
 
-    def scores(given: Tensor | None) -> tuple[Tensor, Tensor]:
-        met: list[Tensor] = []
+    def scores(given: Tensor) -> Tensor:
+        met = itertools.count(1)
 
         def draw(layer: Site | Noisy) -> Tensor:
-            if isinstance(layer, Noisy) or len(met) < highest:
-                met.append(layer.threshold())
-            else:
-                random = torch.empty_like(layer.a).uniform_(generator=generator).round()
-                met.append(random if given is None else given)
-            return met[-1]
+            return given if isinstance(layer, Site) and next(met) == len(sites) else layer.threshold()
 
-        return model(inputs, draw), met[highest]
+        return model(inputs, draw)
 
     training = model.training
     model.eval()
     with torch.no_grad():
-        (first, bits), (second, others) = scores(None), scores(None)
-        between, _ = scores((bits + others) / 2)
+        first, second, between = scores(bits), scores(others), scores((bits + others) / 2)
     model.train(training)
     return torch.allclose(between, (first + second) / 2, rtol=1e-4, atol=1e-4)
 

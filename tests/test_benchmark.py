@@ -11,8 +11,8 @@ from bnn.benchmark.__main__ import DEFAULTS, main
 from bnn.benchmark.jobs import two_jobs
 from bnn.benchmark.loops import image_loader, ordinary_network, ratio_table
 from bnn.benchmark.shares import Laps
-from bnn.benchmark.timing import interleaved, limited, of_fastest, read, speed_ratios
-from bnn.build import Plan, estimator_choices, plan
+from bnn.benchmark.timing import interleaved, limited, of_fastest, speed_ratios
+from bnn.build import Plan, estimator_choices, plan, read
 from bnn.config import compose
 from bnn.data import Split
 from bnn.errors import ConfigError

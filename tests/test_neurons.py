@@ -122,7 +122,7 @@ def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 def test_stochastic_times_smooth_has_the_mean_of_the_law_and_the_gradient_of_its_root(law: NoiseLaw) -> None:
-    """Bengio, Léonard & Courville 2013, §3.2: h = b √p, b ~ Bernoulli(√p)."""
+    """Bengio, Léonard & Courville 2013: h = b √p, b ~ Bernoulli(√p)."""
     x = torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64).expand(200_000, 3).clone().requires_grad_()
     h = noisy(StochasticSmooth(law=law), x)
     p = law.cdf(x.detach())

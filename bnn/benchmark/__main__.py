@@ -18,9 +18,7 @@ from bnn.benchmark.estimators import estimators
 from bnn.benchmark.jobs import two_jobs
 from bnn.benchmark.loops import loops
 from bnn.benchmark.shares import shares
-from bnn.benchmark.timing import (
-    limited,
-)
+from bnn.benchmark.timing import limited
 from bnn.errors import BnnError, ConfigError
 
 DEFAULTS = ("placement=first", "estimator=st")

@@ -8,15 +8,8 @@ from statistics import median
 from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
-from bnn.benchmark.timing import (
-    Clock,
-    changed,
-    interleaved,
-    read,
-    speed_ratios,
-    spread,
-    steps_of,
-)
+from bnn.benchmark.timing import Clock, interleaved, speed_ratios, spread, steps_of
+from bnn.config import changed
 from bnn.errors import ConfigError
 from bnn.tables import markdown
 
@@ -26,7 +19,7 @@ PER_PASS = 1.3
 
 def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
     """Time of a step under each estimator, over that under straight-through, beside the passes it asks for."""
-    from bnn.build import estimator_choices, plan
+    from bnn.build import estimator_choices, plan, read
     from bnn.config import compose, estimator_title
 
     both = changed(config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1)

@@ -11,14 +11,8 @@ from multiprocessing.connection import Connection
 from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
-from bnn.benchmark.timing import (
-    changed,
-    interleaved,
-    of_fastest,
-    read,
-    speed_ratios,
-    spread,
-)
+from bnn.benchmark.timing import interleaved, of_fastest, speed_ratios, spread
+from bnn.config import changed
 from bnn.errors import BnnError
 from bnn.tables import markdown
 
@@ -29,7 +23,7 @@ def job(pipe: Connection, config: DictConfig) -> None:
     """A process that runs an epoch whenever it is asked to, and says when it is done."""
     import torch
 
-    from bnn.build import plan
+    from bnn.build import plan, read
 
     block = epoch_of(config, read(plan(config)))
     pipe.send(torch.get_num_threads())

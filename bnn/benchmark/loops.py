@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from bnn.benchmark.timing import (
-    Clock,
-    Seconds,
-    changed,
-    finisher,
-    interleaved,
-    of_fastest,
-    read,
-    speed_ratios,
-    spread,
-    steps_of,
-)
+from bnn.benchmark.timing import Clock, Seconds, finisher, interleaved, of_fastest, speed_ratios, spread, steps_of
+from bnn.config import changed
 from bnn.errors import ConfigError
 from bnn.tables import markdown
 
@@ -167,7 +157,7 @@ def conventional(plan: Plan, data: Dataset, workers: int) -> Callable[[], object
 
 def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
     """The table of loops on the same images, and the ratios of their speeds beside the targets."""
-    from bnn.build import plan
+    from bnn.build import plan, read
 
     config = changed(config, trainer__precision="float32", trainer__epochs=rounds + 1)
     data = read(plan(config))

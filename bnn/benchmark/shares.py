@@ -15,11 +15,8 @@ from unittest.mock import patch
 
 from omegaconf import DictConfig
 
-from bnn.benchmark.timing import (
-    changed,
-    finisher,
-    read,
-)
+from bnn.benchmark.timing import finisher
+from bnn.config import changed
 from bnn.tables import markdown
 
 if TYPE_CHECKING:
@@ -137,7 +134,7 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, Plan]:
     """A short run as bnn.train makes it, with its own tracking store in `folder`, and the clock that watched it."""
     import torch
 
-    from bnn.build import plan
+    from bnn.build import plan, read
     from bnn.job import execute
     from bnn.tracking.store import open_store
     from bnn.training.updates import batches

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+
+from bnn.config import changed
 
 if TYPE_CHECKING:
     import torch
 
-    from bnn.build import Plan
     from bnn.data import Dataset
 
 
@@ -52,21 +52,6 @@ def of_fastest(seconds: Seconds, loop: str, reference: str) -> float:
 def spread(values: Sequence[float], digits: int) -> list[str]:
     """Median and extremes, as two cells."""
     return [f"{median(values):.{digits}f}", f"{min(values):.{digits}f}–{max(values):.{digits}f}"]
-
-
-def changed(config: DictConfig, **values: Any) -> DictConfig:
-    """A copy of `config` with other values; `trainer__epochs` stands for `trainer.epochs`."""
-    config = copy.deepcopy(config)
-    for key, value in values.items():
-        OmegaConf.update(config, key.replace("__", "."), value, merge=False, force_add=True)
-    return config
-
-
-def read(plan: Plan) -> Dataset:
-    from bnn.data import load
-
-    recipe = plan.recipe
-    return load(plan.config["data"], recipe.seed, recipe.settings.validation_fraction).to(plan.device)
 
 
 def finisher(device: torch.device) -> Callable[[], None]:

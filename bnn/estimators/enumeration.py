@@ -105,9 +105,7 @@ class Enumeration(Estimator):
         def draw(site: Site) -> Tensor:
             differ = torch.arange(1, pairs + 1, device=site.a.device) > site.index
             ones = torch.stack([torch.zeros_like(differ), differ], 1).flatten()
-            return (
-                torch.zeros_like(site.a).unflatten(0, (2 * pairs, -1)).add(ones.view(-1, *[1] * site.a.dim())).flatten(0, 1)
-            )
+            return ones.to(site.a).repeat_interleave(len(run.inputs)).view(-1, *[1] * (site.a.dim() - 1)).expand_as(site.a)
 
         if pairs:
             probe = Run(run.model, run.inputs, run.targets, run.loss, run.noise, record=False)

@@ -1,8 +1,8 @@
 """Estimators that go layer by layer: several draws of one layer from a true sample of what lies below it.
 
 `arm`, `disarm` and `arms` couple the draws, so that their differences have little noise; `local_expectation` flips every
-unit; `rebar` and `relax` (relaxed.py) subtract a relaxation. Prefer `arms`, or `disarm` where passes are dear.
-One coupled pair over all layers at once would be biased for the weights between them.
+unit; `rebar` and `relax` (relaxed.py) subtract a relaxation. Prefer `disarm` of the pairs; where it was measured (README),
+leave-one-out did as well at equal passes. One coupled pair over all layers at once would be biased for the weights between.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Antithetic(LayerByLayer):
 
 @Estimator.registry.add("arm")
 class ARM(Antithetic):
-    """(f(b') - f(b)) (u - ½) (augment-REINFORCE-merge: Yin & Zhou 2019, theorem 1), layer by layer. 1 + layers passes."""
+    """(f(b') - f(b)) (u - ½) (augment-REINFORCE-merge: Yin & Zhou 2019), layer by layer. 1 + layers passes."""
 
     def gradient(self, drawn: Drawn) -> Tensor:
         base, other = drawn.loss
@@ -126,7 +126,7 @@ class ARM(Antithetic):
 
 @Estimator.registry.add("disarm")
 class DisARM(Antithetic):
-    """½ (f(b) - f(b')) (b - b') max(p, 1 - p) (Dong, Mnih & Tucker 2020, eq. 7; U2G of Yin et al. 2020), layer by layer.
+    """½ (f(b) - f(b')) (b - b') max(p, 1 - p) (Dong, Mnih & Tucker 2020; U2G of Yin et al. 2020), layer by layer.
 
     It is `arm` averaged over u given the pair, so its variance is never larger. 1 + layers passes.
     """

@@ -45,7 +45,7 @@ def fired(log_odds: Tensor, u: Tensor) -> Tensor:
 def fired_again(log_odds: Tensor, bits: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """z̃ ~ p(z | b) for v ~ U[0, 1), and dz̃/dℓ, which knows that the interval of z moves with ℓ.
 
-    z̃ = ℓ + logit(v'), v' = b (1 - p + v p) + (1 - b) v (1 - p) (Tucker et al. 2017, appendix C), hence dz̃/dℓ is
+    z̃ = ℓ + logit(v'), v' = b (1 - p + v p) + (1 - b) v (1 - p) (Tucker et al. 2017), hence dz̃/dℓ is
     1 - (1 - p) / v' where b = 1 and 1 - p / (1 - v') where b = 0.
     """
     p = torch.sigmoid(log_odds)

@@ -61,8 +61,8 @@ def _aligned(baseline: Tensor, units: Tensor) -> Tensor:
 
 @Estimator.registry.add("nvil")
 class NVIL(Estimator):
-    """(f - C_φ(x) - c) · d log q(b) / max(1, sd), summed over layers (Mnih & Gregor 2014, §2.3: neural variational inference
-    and learning).
+    """(f - C_φ(x) - c) · d log q(b) / max(1, sd), summed over layers (neural variational inference and
+    learning: Mnih & Gregor 2014).
 
     c and sd are exponential averages of mean and standard deviation of f - C_φ(x), up to the previous batch; C_φ is a
     network of one hidden tanh layer that sees the input alone and is fitted with the run's optimizer, by squared error (over
@@ -139,9 +139,17 @@ class MuProp(Estimator):
         latest = run(draw, forks(2))
         loss, at_mean = latest.loss
         slopes = torch.autograd.grad(at_mean.sum(), fields, retain_graph=True)
+        sites, drawn = [site.rows(0, n) for site in latest.sites], [bits[:n].detach() for bits in latest.bits]
+        rises = [
+            (slope * (bits - m.detach())).flatten(1).sum(1) for slope, bits, m in zip(slopes, drawn, fields, strict=True)
+        ]
         score = loss.new_zeros(())
-        for whole, drawn, m, slope in zip(latest.sites, latest.bits, fields, slopes, strict=True):
-            site, bits = whole.rows(0, n), drawn[:n].detach()
-            residual = (loss - at_mean).detach() - (slope * (bits - m.detach())).flatten(1).sum(1)
-            score = score + (residual * site.score(bits).flatten(1).sum(1) + (slope * site.p).flatten(1).sum(1)).mean()
+        for site, bits, slope, left in zip(
+            sites, drawn, slopes, self.residuals((loss - at_mean).detach(), rises), strict=True
+        ):
+            score = score + (left * site.score(bits).flatten(1).sum(1) + (slope * site.p).flatten(1).sum(1)).mean()
         return loss.mean() + steering(score)
+
+    def residuals(self, away: Tensor, rises: Sequence[Tensor]) -> list[Tensor]:
+        """What the expansion of each layer leaves of f(b) - f(m), [n] each: one sum taken off for all would bias."""
+        return [away - rise for rise in rises]

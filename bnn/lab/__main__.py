@@ -15,44 +15,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bnn.lab.measure import Accuracy, Measured, Truth
+    from bnn.lab.measure import Measured, Truth
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    from bnn.lab.page import at_least, with_figure
+    from bnn.lab.page import command, whole, with_figure
 
-    about, _, examples = (__doc__ or "").partition("\n\n")[2].partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m bnn.lab", description=about, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("overrides", nargs="*", help="as of bnn.train")
+    parser = command(__doc__, "as of bnn.train")
     parser.add_argument(
         "--estimator",
         action="append",
         metavar="WORDS",
         help="overrides that choose one, in quotes; again for more (all of them)",
     )
-    parser.add_argument("--draws", type=int, default=200, help="estimates of each (%(default)s)")
-    parser.add_argument("--warm", type=int, default=50, help="steps beforehand for what it averages or learns (%(default)s)")
-    parser.add_argument("--reference", type=int, default=1000, help="estimates that stand for the truth (%(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images (%(default)s)")
-    parser.add_argument("--epochs", type=int, help="train so long before measuring (1)")
+    for name, least, default, help in (
+        ("draws", 2, 200, "estimates of each"),
+        ("warm", 0, 50, "steps beforehand for what it averages or learns"),
+        ("reference", 2, 1000, "estimates that stand for the truth"),
+        ("batch", 2, 64, "images"),
+        ("passes", 1, 64, "the budget of the column `error`"),
+    ):
+        parser.add_argument(f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)")
+    parser.add_argument("--epochs", type=whole(0), help="train so long before measuring (1)")
     parser.add_argument("--checkpoint", type=Path, help="measure this checkpoint of a run instead, with its configuration")
-    parser.add_argument("--passes", type=int, default=64, help="the budget of the column `error` (%(default)s)")
     with_figure(parser)
     chosen = parser.parse_intermixed_args(words)
-    at_least(parser, 2, draws=chosen.draws, reference=chosen.reference, batch=chosen.batch)
-    at_least(parser, 1, passes=chosen.passes)
     if chosen.checkpoint is not None and (chosen.overrides or chosen.epochs is not None):
         parser.error("--checkpoint: it has its own configuration and training; leave out the overrides and --epochs")
     chosen.epochs = 1 if chosen.epochs is None else chosen.epochs
-    at_least(parser, 0, warm=chosen.warm, epochs=chosen.epochs)
     return chosen
 
 
-def error(accuracy: Accuracy, cost: int, passes: int) -> str:
-    """The error of as many estimates of `cost` passes each as `passes` buy; a dash for less than one."""
-    return f"{accuracy.error(passes / cost):.3f}" if passes >= cost else "–"
+def error(one: Measured, layer: str, passes: int) -> str:
+    """The error of as many estimates as `passes` buy; a dash for less than one."""
+    return f"{one.error(layer, passes / one.passes):.3f}" if passes >= one.passes else "–"
 
 
 def table(found: dict[str, Measured], layer: str, passes: int) -> str:
@@ -60,7 +56,7 @@ def table(found: dict[str, Measured], layer: str, passes: int) -> str:
 
     rows = [
         [name, str(one.passes), f"{1000 * one.seconds:.1f}", str(a.bias), str(a.variance), str(a.cosine), str(a.aligned),
-         str(a.scale), error(a, one.passes, passes)]
+         str(a.scale), error(one, layer, passes)]
         for name, one in found.items()
         for a in [one.layers[layer]]
     ]  # fmt: skip
@@ -74,21 +70,21 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
     from bnn.tables import markdown
 
     layers = [layer for layer in next(iter(found.values())).layers if layer != BELOW]
-    by_layer = [[name, *(error(one.layers[layer], one.passes, passes) for layer in layers)] for name, one in found.items()]
+    by_layer = [[name, *(error(one, layer, passes) for layer in layers)] for name, one in found.items()]
     known = "exact" if against.exact else f"known to {100 * against.relative_error(BELOW):.1f} % of its norm"
     return (
         "All parameters below the highest binary layer; bias² and variance over the squared norm of the true gradient, "
         f"which is {known} ({against.name}). `error`: relative root-mean-square error of the mean of as many estimates as "
-        "that many passes buy, without a bias² below two standard errors. ± one standard error (jackknife).\n\n"
+        "that many passes buy; of an estimator that claims no bias it is its noise alone; of another, its bias² counts for "
+        "at least its standard error, below which it was not measured. ± one standard error (jackknife).\n\n"
         f"{table(found, BELOW, passes)}\n\n"
         f"The same error at {passes} passes, layer by layer:\n\n{markdown(['estimator', *layers], by_layer)}"
     )
 
 
 def page(chosen: argparse.Namespace) -> str:
-    from bnn.benchmark.timing import changed
     from bnn.build import estimator_choices, plan
-    from bnn.config import compose, flat
+    from bnn.config import changed, compose, flat
     from bnn.job import use_data
     from bnn.lab.bench import BELOW
     from bnn.lab.figures import error_against_cost

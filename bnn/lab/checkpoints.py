@@ -112,7 +112,7 @@ def page(chosen: argparse.Namespace) -> str:
     layers = [f"layers.{k}" for k in range(len(WIDTHS) - 1)]
     rows = [
         [str(step), f"{loss:.3f}", name, str(one.passes)]
-        + [f"{one.layers[layer].error(n):.2f}" for n in (1, 100) for layer in layers]
+        + [f"{one.error(layer, n):.2f}" for n in (1, 100) for layer in layers]
         + [str(one.layers[layer].cosine) for layer in layers]
         for step, (loss, measured) in found.items()
         for name, one in measured.items()
@@ -121,9 +121,7 @@ def page(chosen: argparse.Namespace) -> str:
     head += [f"error of {n}, layer {k + 1}" for n in (1, 100) for k in range(len(layers))]
     head += [f"cosine, layer {k + 1}" for k in range(len(layers))]
     last = found[max(CHECKPOINTS)][1]
-    curves = [
-        {name: [(n, one.layers[layer].error(n), 0.0) for n in AVERAGED] for name, one in last.items()} for layer in layers
-    ]
+    curves = [{name: [(n, one.error(layer, n), 0.0) for n in AVERAGED] for name, one in last.items()} for layer in layers]
     titles = [f"layer {k + 1}, after {max(CHECKPOINTS)} steps" for k in range(len(layers))]
     picture = save(
         lambda: lines(curves, titles, "estimates averaged", ["relative error", *[""] * (len(layers) - 1)], log=True),
@@ -137,13 +135,12 @@ def page(chosen: argparse.Namespace) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    from bnn.lab.page import at_least, guarded, with_figure
+    from bnn.lab.page import command, guarded, whole, with_figure
 
-    parser = argparse.ArgumentParser(prog="python -m bnn.lab.checkpoints", description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("--draws", type=int, default=300, help="estimates of each at every checkpoint (%(default)s)")
+    parser = command(__doc__)
+    parser.add_argument("--draws", type=whole(20), default=300, help="estimates of each at every checkpoint (%(default)s)")
     with_figure(parser)
     chosen = parser.parse_args(words)
-    at_least(parser, 20, draws=chosen.draws)
     guarded(lambda: page(chosen))
 
 

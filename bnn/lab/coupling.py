@@ -78,7 +78,6 @@ def exact_gradient(bench: Bench) -> dict[str, Tensor]:
     import torch
 
     from bnn.estimators.enumeration import configurations
-    from bnn.neurons import Site
 
     n = len(bench.inputs)
     widths = [units * n for units in bench.units]
@@ -87,7 +86,6 @@ def exact_gradient(bench: Bench) -> dict[str, Tensor]:
     latest = bench.run()(lambda site: blocks[site.index].reshape(site.a.shape), [[0] * len(table)])
     mass = latest.loss.new_ones(len(table))
     for site, bits in zip(latest.sites, latest.bits, strict=True):
-        assert isinstance(site, Site)
         mass = mass * torch.where(bits > 0, site.p, 1 - site.p).view(len(table), -1).prod(1)
     return bench.by_layer(bench.differentiate((mass * latest.loss.mean(1)).sum()))
 
@@ -184,9 +182,8 @@ def projected(bench: Bench, estimator: Estimator, along: dict[str, dict[str, Ten
 
 
 def page(chosen: argparse.Namespace) -> str:
-    from bnn.benchmark.timing import changed
     from bnn.build import plan
-    from bnn.config import compose, estimator_title
+    from bnn.config import changed, compose, estimator_title
     from bnn.job import use_data
     from bnn.lab.page import heading
     from bnn.lab.setting import prepared
@@ -229,19 +226,19 @@ def page(chosen: argparse.Namespace) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    from bnn.lab.page import at_least, guarded
+    from bnn.lab.page import command, guarded, whole
 
-    parser = argparse.ArgumentParser(prog="python -m bnn.lab.coupling", description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("overrides", nargs="*", help="as of bnn.train")
+    parser = command(__doc__, "as of bnn.train")
     parser.add_argument("--norms", default="batch,running,group", help="of the network (%(default)s)")
-    parser.add_argument("--directions", type=int, default=4, help="along which it is compared (%(default)s)")
-    parser.add_argument("--pairs", type=int, default=2000, help="of losses for a slope (%(default)s)")
-    parser.add_argument("--draws", type=int, default=500, help="estimates of each (%(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=1, help="train so long before measuring (%(default)s)")
+    for name, least, default, help in (
+        ("directions", 2, 4, "along which it is compared"),
+        ("pairs", 2, 2000, "of losses for a slope"),
+        ("draws", 2, 500, "estimates of each"),
+        ("batch", 2, 64, "images"),
+        ("epochs", 0, 1, "train so long before measuring"),
+    ):
+        parser.add_argument(f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)")
     chosen = parser.parse_intermixed_args(words)
-    at_least(parser, 2, directions=chosen.directions, pairs=chosen.pairs, draws=chosen.draws, batch=chosen.batch)
-    at_least(parser, 0, epochs=chosen.epochs)
     guarded(lambda: page(chosen))
 
 

@@ -34,11 +34,11 @@ def error_against_cost(found: Mapping[str, Measured], layer: str) -> Figure:
     one without an error is not drawn."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    noisy = {name: one for name, one in found.items() if one.layers[layer].error(1) > 0}
-    worst_first = sorted(noisy.items(), key=lambda item: -item[1].layers[layer].error(BUDGET / item[1].passes))
+    noisy = {name: one for name, one in found.items() if one.error(layer, 1) > 0}
+    worst_first = sorted(noisy.items(), key=lambda item: -item[1].error(layer, BUDGET / item[1].passes))
     for number, (name, one) in enumerate(worst_first):
         counts = [n for n in (4**k for k in range(8)) if n * one.passes <= max(BUDGET, one.passes)]
-        errors = [one.layers[layer].error(n) for n in counts]
+        errors = [one.error(layer, n) for n in counts]
         left.plot([n * one.passes for n in counts], errors, label=name, **style(number))  # type: ignore[arg-type]
         right.plot([n * one.seconds for n in counts], errors, **style(number))  # type: ignore[arg-type]
     for axis, x in ((left, "passes"), (right, "seconds")):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from bnn import facts
 from bnn.errors import BnnError, ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def heading(device: str, about: str) -> str:
@@ -43,11 +45,29 @@ def save(figure: Callable[[], Figure], path: Path | None) -> str:
     return f"\n\n![]({path.as_posix()})"
 
 
-def at_least(parser: argparse.ArgumentParser, least: int, **values: int) -> None:
-    """End the program with a message for a value below `least`."""
-    for key, value in values.items():
-        if value < least:
-            parser.error(f"--{key}: expected at least {least}, got {value}")
+def command(doc: str | None, overrides: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a command whose module has the docstring `doc`: its name in the first line, then what it answers.
+
+    It takes the overrides of bnn.train where `overrides` says what is to be known of them.
+    """
+    usage, _, about = (doc or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog=" ".join(usage.split()[:3]), description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if overrides is not None:
+        parser.add_argument("overrides", nargs="*", help=overrides)
+    return parser
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option: a whole number of at least so much."""
+
+    def read(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
+        return int(text)
+
+    return read
 
 
 def guarded(main: Callable[[], str]) -> None:

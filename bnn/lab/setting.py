@@ -21,9 +21,8 @@ def able(config: DictConfig, choices: Sequence[Sequence[str]], asked: bool) -> t
 
     Errors: ConfigError where one that was asked for cannot.
     """
-    from bnn.benchmark.timing import changed
     from bnn.build import plan
-    from bnn.config import compose, estimator_title
+    from bnn.config import changed, compose, estimator_title
     from bnn.errors import ConfigError
 
     if foreign := [word for words in choices for word in words if not word.startswith("estimator")]:
@@ -46,8 +45,8 @@ def able(config: DictConfig, choices: Sequence[Sequence[str]], asked: bool) -> t
 
 def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: int) -> tuple[Plan, Bench]:
     """The network, trained so far, on the first `batch` images of the validation split."""
-    from bnn.benchmark.timing import changed, read
-    from bnn.build import load_checkpoint, plan
+    from bnn.build import load_checkpoint, plan, read
+    from bnn.config import changed
     from bnn.training.loop import fit
 
     checked = plan(changed(config, trainer__epochs=max(1, epochs)))

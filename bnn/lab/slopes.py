@@ -53,6 +53,16 @@ def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, lis
     return checked, found
 
 
+SHOWN = {"bias²": "bias", "variance": "variance", "cosine of the mean": "aligned", "length of the mean": "scale"}
+"""Heads of columns and panels, and what of an Accuracy they show."""
+
+
+def series(key: str, accuracies: Sequence[Accuracy]) -> list[tuple[float, float, float]]:
+    """(slope, value, standard error) of one figure of each."""
+    figures = [getattr(accuracy, key) for accuracy in accuracies]
+    return [(slope, figure.value, figure.error) for slope, figure in zip(SLOPES, figures, strict=True)]
+
+
 def page(chosen: argparse.Namespace) -> str:
     from bnn.lab.figures import lines
     from bnn.lab.page import heading, save
@@ -60,38 +70,27 @@ def page(chosen: argparse.Namespace) -> str:
 
     checked, found = at_slopes(chosen.overrides, chosen.draws)
     rows = [
-        [neuron, f"{slope:g}", str(one.bias), str(one.variance), str(one.aligned), str(one.scale)]
+        [neuron, f"{slope:g}", *(str(getattr(one, key)) for key in SHOWN.values())]
         for neuron, accuracies in found.items()
         for slope, one in zip(SLOPES, accuracies, strict=True)
     ]
-    head = ["neuron", "slope", "bias²", "variance", "cosine of the mean", "length of the mean"]
-    panels = ("bias", "variance", "aligned", "scale")
-    curves = [
-        {
-            n: [(s, getattr(a, key).value, getattr(a, key).error) for s, a in zip(SLOPES, of, strict=True)]
-            for n, of in found.items()
-        }
-        for key in panels
-    ]
+    curves = [{neuron: series(key, of) for neuron, of in found.items()} for key in SHOWN.values()]
     y = ["over |true|²", "over |true|²", "cosine", "over |true|"]
-    titles = ["bias²", "variance", "cosine of the mean", "length of the mean"]
-    picture = save(lambda: lines(curves, titles, "slope", y), chosen.figure)
+    picture = save(lambda: lines(curves, list(SHOWN), "slope", y), chosen.figure)
     about = (
         f"`{' '.join([*DEFAULTS, *chosen.overrides])}`; all parameters below the highest binary layer, 64 images, "
         f"{chosen.draws} estimates; bias² and variance over the squared norm of the exact gradient, ± one standard error."
     )
-    return f"{heading(checked.general.device, about)}\n\n{markdown(head, rows)}{picture}"
+    return f"{heading(checked.general.device, about)}\n\n{markdown(['neuron', 'slope', *SHOWN], rows)}{picture}"
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    from bnn.lab.page import at_least, guarded, with_figure
+    from bnn.lab.page import command, guarded, whole, with_figure
 
-    parser = argparse.ArgumentParser(prog="python -m bnn.lab.slopes", description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("overrides", nargs="*", help=f"as of bnn.train; first of all {' '.join(DEFAULTS)}")
-    parser.add_argument("--draws", type=int, default=500, help="estimates at each slope (%(default)s)")
+    parser = command(__doc__, f"as of bnn.train; first of all {' '.join(DEFAULTS)}")
+    parser.add_argument("--draws", type=whole(20), default=500, help="estimates at each slope (%(default)s)")
     with_figure(parser)
     chosen = parser.parse_intermixed_args(words)
-    at_least(parser, 20, draws=chosen.draws)
     guarded(lambda: page(chosen))
 
 

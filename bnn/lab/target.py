@@ -132,13 +132,11 @@ def page(chosen: argparse.Namespace) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    from bnn.lab.page import at_least, guarded
+    from bnn.lab.page import command, guarded, whole
 
-    about = (__doc__ or "").partition("\n\n")[2]
-    parser = argparse.ArgumentParser(prog="python -m bnn.lab.target", description=about)
-    parser.add_argument("--steps", type=int, default=2000, help="of descent (%(default)s)")
+    parser = command(__doc__)
+    parser.add_argument("--steps", type=whole(1), default=2000, help="of descent (%(default)s)")
     chosen = parser.parse_args(words)
-    at_least(parser, 1, steps=chosen.steps)
     guarded(lambda: page(chosen))
 
 

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -18,14 +19,13 @@ from toys import Toy, batch, product, tangled
 
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
-from bnn.estimators.base import steering
 from bnn.estimators.enumeration import Enumeration
 from bnn.estimators.layerwise import ARM, ARMS, Antithetic, DisARM, Drawn, LocalExpectation
 from bnn.estimators.relaxed import REBAR, RELAX, Control, Relaxation, fired, fired_again
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.neurons import Deterministic, Site, Stochastic
 from bnn.noise import NoiseLaw
-from bnn.passes import Run, forks, sites_of
+from bnn.passes import Run, sites_of
 from bnn.paths import folder
 from bnn.surrogates import SURROGATES
 from bnn.training.updates import bind as training_bind
@@ -488,25 +488,10 @@ class MeansOfUntrue(REBAR):
 
 
 class OneResidual(MuProp):
-    """Mutant: one residual for all layers, the sum of their expansions taken off once."""
+    """Mutant: one residual for all layers, the sum of their expansions taken off."""
 
-    def surrogate(self, run: Run) -> Tensor:
-        n, fields = len(run.inputs), []
-
-        def draw(site: Site) -> Tensor:
-            fields.append(site.rows(n).p)
-            return torch.cat([site.rows(0, n).sample(), fields[-1]])
-
-        latest = run(draw, forks(2))
-        loss, at_mean = latest.loss
-        slopes = torch.autograd.grad(at_mean.sum(), fields, retain_graph=True)
-        drawn = [bits[:n].detach() for bits in latest.bits]
-        expanded = [(s * (b - m.detach())).flatten(1).sum(1) for s, b, m in zip(slopes, drawn, fields, strict=True)]
-        residual = (loss - at_mean).detach() - sum(expanded)
-        sites = [site.rows(0, n) for site in latest.sites]
-        score = sum((residual * site.score(b).flatten(1).sum(1)).mean() for site, b in zip(sites, drawn, strict=True))
-        back = sum((slope * site.p).flatten(1).sum(1).mean() for slope, site in zip(slopes, sites, strict=True))
-        return loss.mean() + steering(score + back)
+    def residuals(self, away: Tensor, rises: Sequence[Tensor]) -> list[Tensor]:
+        return [away - sum(rises)] * len(rises)
 
 
 class SeesTheLoss(NVIL):
