@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from omegaconf import DictConfig
@@ -70,6 +70,7 @@ class General:
     device: str
     dry_run: bool
     fresh: bool
+    resume: bool
 
 
 @dataclass(frozen=True)
@@ -241,9 +242,12 @@ def estimator_choices() -> list[list[str]]:
     return [choice for choice in choices if choice != ["estimator=none"]]
 
 
-def load_checkpoint(path: Path) -> tuple[nn.Module, Mapping[str, Any]]:
-    """The network of a checkpoint in evaluation mode, at the slope it was trained to, and its configuration."""
-    content = checkpoint.load(path)
+def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The network of a checkpoint in evaluation mode, at the slope it was trained to, and its configuration.
+
+    Errors: CheckpointError for a file that is none.
+    """
+    content = checkpoint.load(file)
     model = build_model(content["about"], DATASETS[content["about"]["data"]["name"]])
     model.load_state_dict(content["model"])
     # the layout it was trained in, since noise is drawn in memory order

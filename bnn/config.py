@@ -24,10 +24,10 @@ from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking", "lab")
-TOP = ("seed", "device", "dry_run", "fresh")
+TOP = ("seed", "device", "dry_run", "fresh", "resume")
 RECIPE = "recipe"
 """A key in which a recipe may hold what its own interpolations read."""
-NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "data.root", "data.offline_fallback", "trainer.progress")
+NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "resume", "data.root", "data.offline_fallback", "trainer.progress")
 """Keys that say where and how a run is watched, and do not move its result."""
 
 

@@ -19,6 +19,10 @@ class DivergedError(BnnError, ArithmeticError):
     """The training loss became NaN or infinite."""
 
 
+class CheckpointError(BnnError):
+    """A checkpoint that cannot be written or read."""
+
+
 class TrackingError(BnnError):
     """The tracking store cannot be reached or does not hold what was asked for."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -29,6 +30,31 @@ def commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "errors.py", "facts.py", "figures.py",
+            "forecast.py", "job.py", "sync.py", "tables.py", "train.py")  # fmt: skip
+"""What watches and compares runs, and does not move their results."""
+LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
+"""Those that compute results."""
+
+
+@cache
+def _code() -> bytes:
+    """The source and the libraries that compute a result."""
+    package, content = Path(__file__).parent, hashlib.sha256()
+    content.update(" ".join(f"{name} {version(name)}" for name in LIBRARIES).encode())
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).parts
+        if parts[0] not in WATCHING:
+            content.update("/".join(parts).encode() + path.read_bytes())
+    return content.digest()
+
+
+def result(digest: str) -> str:
+    """12 hexadecimal digits of what determines a result: the digest of a configuration, which names its data set (whose
+    files are held to published checksums whenever they are read), the source, and the versions of the libraries."""
+    return hashlib.sha256(digest.encode() + _code()).hexdigest()[:12]
 
 
 COMMAND = "BNN_COMMAND"

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from bnn import facts
 from bnn.errors import BnnError, ConfigError
 from bnn.tuning.settings import TRIAL, Assignment
 
@@ -42,6 +43,8 @@ class Summary:
     seconds: float
     run_id: str
     store: str
+    trained: bool = True
+    """Whether it was trained now, and had not finished before."""
 
 
 def use_data(config: DictConfig) -> str | None:
@@ -72,29 +75,38 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
 
 
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
-    """Train and track what `plan` describes; checkpoints go to `folder`."""
+    """Train and track what `plan` describes; checkpoints go to `folder`, or to that of the run that it goes on with."""
     from bnn.build import read
+    from bnn.tracking.earlier import alive, finished, interrupted
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
     from bnn.training.evaluation import evaluate_all
     from bnn.training.loop import fit
 
     config = dict(plan.config)
-    settings = plan.recipe.settings
-    data = read(plan)
+    settings, result = plan.recipe.settings, facts.result(plan.digest)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-    with MlflowRun(store, plan, folder, parent) as run:
+    about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
+    earlier = None
+    if plan.general.resume:
+        if result in (done := finished(store)):
+            return Summary(**about, **done[result], store=store.command(), trained=False)
+        if earlier := interrupted(store, result, "run", folder):
+            folder = earlier.folder
+            print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
+    data = read(plan)
+    with alive(folder), MlflowRun(store, plan, folder, parent, continued=earlier.run_id if earlier else None) as run:
         run.dataset(data)
         watched = probe(plan, data)
-        result = fit(plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title, probe=watched)
+        trained = fit(
+            plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title, probe=watched,
+            resume=earlier is not None,
+        )  # fmt: skip
         scores = evaluate_all(plan.model, data.test, settings.evaluation_samples, plan.recipe.seed)
-        total = run.finish(result, scores)
+        total = run.finish(trained, scores)
     mean = scores.get("mean")
     return Summary(
-        title=plan.title,
-        digest=plan.digest,
-        dataset=plan.data.name,
-        law=config["neuron"]["law"],
+        **about,
         accuracy=scores["own"].accuracy,
         loss=scores["own"].loss,
         accuracy_mean=mean.accuracy if mean else None,
@@ -104,9 +116,18 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     )
 
 
+def other_threads(before: str) -> str:
+    """What to say of a run that goes on with another number of threads than it began with."""
+    import torch
+
+    now = torch.get_num_threads()
+    return "" if before == str(now) else f" (with {now} threads instead of {before}: not the same to the last bit)"
+
+
 def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
     """Train one seed of a trial and track it; the test set is not read."""
     from bnn.build import read
+    from bnn.tracking.earlier import alive
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
     from bnn.training.loop import Reporting, fit
@@ -115,7 +136,7 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
     config = dict(plan.config)
     data = read(plan)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-    with MlflowRun(store, plan, folder, parent, tags) as run:
+    with alive(folder), MlflowRun(store, plan, folder, parent, tags) as run:
         run.dataset(data)
         tracker = Reporting(run, report)
         watched = probe(plan, data)
@@ -171,7 +192,7 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
     summary = execute(checked, folder, parent, title)
     print(
         f"{title}: test accuracy {100 * summary.accuracy:.2f} %, loss {summary.loss:.4f}, {summary.seconds:.0f} s, "
-        f"run {summary.run_id}",
+        f"run {summary.run_id}{'' if summary.trained else ' (finished before)'}",
         flush=True,
     )
     if parent is None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
-import os
+import socket
 import time
-import warnings
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,60 +20,78 @@ from bnn import facts, figures
 from bnn.build import Plan
 from bnn.config import estimator_title, flat
 from bnn.data import Dataset
-from bnn.errors import Pruned
-from bnn.tracking.export import Predictor
+from bnn.errors import Pruned, TrackingError
+from bnn.tracking.outbox import Outbox, pictures
 from bnn.tracking.store import Store
+from bnn.training import checkpoint
 from bnn.training.evaluation import Score
 from bnn.training.loop import Fit
 from bnn.training.units import Snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "test, thresholded"}
 
 
 class MlflowRun:
     """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED; one that was pruned
-    is KILLED and says so. The checkpoint in `folder` goes with it, whichever way it ends, but not with a pruned one.
+    is KILLED and says so. The checkpoints in `folder` go with it, whichever way it ends, but not with a pruned one.
 
+    A store that stops answering does not stop the training: what it was to hear waits in `folder` (bnn.tracking.outbox).
     trial: tags of a trial of a study, which then is of another kind than a run that reads the test set.
+    continued: the run to go on with, instead of a new one; what it has already is not logged again.
     """
 
     def __init__(
-        self, store: Store, plan: Plan, folder: Path, parent: str | None = None, trial: Mapping[str, str] | None = None
+        self,
+        store: Store,
+        plan: Plan,
+        folder: Path,
+        parent: str | None = None,
+        trial: Mapping[str, str] | None = None,
+        continued: str | None = None,
     ) -> None:
         from mlflow import MlflowClient
 
         self.plan, self._folder = plan, folder
         self.pictures = plan.tracking.heatmaps
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
-        self._store = store
         self._client = MlflowClient(store.uri)
         self._started = time.perf_counter()
-        config = dict(plan.config)
-        tags = {
-            "mlflow.source.name": "bnn.train",
-            "bnn.kind": "run" if trial is None else "trial",
-            "bnn.digest": plan.digest,
-            "bnn.commit": facts.commit(),
-            "bnn.command": facts.command(),
-            "bnn.hardware": facts.hardware(plan.general.device),
-            "bnn.versions": facts.versions(),
-            "bnn.threads": str(torch.get_num_threads()),
-            "dataset": plan.data.name,
-            "neuron": config["neuron"]["name"],
-            "estimator": config["estimator"]["name"],
-            "estimator_title": estimator_title(config),
-            "bnn.explores": "yes" if plan.recipe.estimator.explores else "no",
-            "bnn.passes": str(plan.recipe.estimator.passes(plan.units) if plan.units else 1),
-            "placement": config["placement"]["name"],
-            "anneal": config["anneal"]["name"],
-            "law": config["neuron"]["law"],
-        }
-        tags |= trial or {}
-        if parent:
-            tags["mlflow.parentRunId"] = parent
-        name = plan.title if trial is None else f"trial {trial['trial']} · {plan.title}"
+        self._known: set[str] = set()
+        self._epochs: set[int] = set()
+        self._pictures: set[tuple[str, int]] = set()
         with self._timed("mlflow"):
-            self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
+            if continued is None:
+                tags = (
+                    _tags(plan, folder)
+                    | ({"bnn.kind": "trial", **trial} if trial else {})
+                    | ({"mlflow.parentRunId": parent} if parent else {})
+                )
+                name = plan.title if trial is None else f"trial {trial['trial']} · {plan.title}"
+                self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
+            else:
+                self.id = continued
+            self._outbox = Outbox(self._client, self.id, folder)
+            if continued is not None:
+                self._take_up(folder)
+
+    def _take_up(self, folder: Path) -> None:
+        """Learn what the run has, once it has what an earlier process kept for it."""
+        self._outbox.deliver()
+        if self._outbox:
+            raise TrackingError(f"the store does not take what waits for run {self.id} in {folder}")
+        self._client.update_run(self.id, status="RUNNING")
+        run = self._client.get_run(self.id)
+        for stale in {"bnn.reason", "mlflow.note.content"} & set(run.data.tags):
+            self._client.delete_tag(self.id, stale)
+        for key, value in {"bnn.folder": str(folder.absolute()), "bnn.host": socket.gethostname()}.items():
+            self._client.set_tag(self.id, key, value)
+        self._known = {*run.data.params, *run.data.metrics}
+        if "val/loss" in self._known:
+            self._epochs = {point.step for point in self._client.get_metric_history(self.id, "val/loss")}
+        self._pictures = pictures(self._client, self.id)
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -82,60 +99,70 @@ class MlflowRun:
         yield
         self.seconds[what] += time.perf_counter() - start
 
-    def __enter__(self) -> MlflowRun:
-        from mlflow.entities import Param
-
-        config = dict(self.plan.config)
+    def _send(self, call: str, payload: bytes = b"", **values: Any) -> None:
         with self._timed("mlflow"):
-            self._client.log_batch(self.id, params=[Param(key, str(value)) for key, value in flat(config).items()])
-            self._client.log_text(self.id, json.dumps(config, indent=2), "config.json")
+            self._outbox.send(call, values, payload)
+
+    def _tag(self, key: str, value: str) -> None:
+        self._send("tag", key=key, value=value)
+
+    def __enter__(self) -> MlflowRun:
+        config = dict(self.plan.config)
+        if "seed" not in self._known:  # a run's parameters cannot change
+            self._send("params", params={key: str(value) for key, value in flat(config).items()})
+            self._send("file", json.dumps(config, indent=2).encode(), path="config.json")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         status = "FINISHED"
         if isinstance(error, Pruned):
             status = "KILLED"
-            self._client.set_tag(self.id, "bnn.pruned", "true")
-            self._client.set_tag(self.id, "mlflow.note.content", f"**PRUNED**: {error}")
+            self._tag("bnn.pruned", "true")
+            self._tag("mlflow.note.content", f"**PRUNED**: {error}")
         elif error is not None:
             status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
-            self._client.set_tag(self.id, "bnn.reason", f"{type(error).__name__}: {error}")
-            self._client.set_tag(self.id, "mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
-            self._log_checkpoint()
-        self._client.set_terminated(self.id, status)
+            self._tag("bnn.reason", f"{type(error).__name__}: {error}")
+            self._tag("mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
+            self._log_checkpoints(checkpoint.BEST, checkpoint.LAST)
+        self._send("end", status=status, at=int(time.time() * 1000))
+        self._outbox.close()
+        if error is None:
+            (self._folder / checkpoint.LAST).unlink(missing_ok=True)  # nothing is left to go on with
 
     def dataset(self, data: Dataset) -> None:
         """The training split as the run's input, with a digest of its labels in order and its first images."""
         from mlflow.data.numpy_dataset import from_numpy
-        from mlflow.entities import DatasetInput, InputTag
 
+        images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
+        digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
         with self._timed("mlflow"):
-            images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
-            digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
-            described = from_numpy(images, targets=labels, name=data.spec.name, digest=digest)
-            tag = InputTag("mlflow.data.context", "training")
-            self._client.log_inputs(self.id, [DatasetInput(described._to_mlflow_entity(), [tag])])
+            described = from_numpy(images, targets=labels, name=data.spec.name, digest=digest)._to_mlflow_entity()
+        self._send("dataset", **dict(described))
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        self._metrics(metrics, epoch)
+        if epoch not in self._epochs:
+            self._metrics(metrics, epoch)
 
     def picture(self, epoch: int, view: Snapshot) -> None:
         for layer in view.layers:
+            if (key := f"heatmap/{layer.name}", epoch) in self._pictures:
+                continue
             with self._timed("figures"):
-                image = _pixels(figures.heatmap(view.images, layer))
-            with self._timed("mlflow"):
-                self._client.log_image(self.id, image, key=f"heatmap/{layer.name}", step=epoch)
+                image = _png(figures.heatmap(view.images, layer))
+            self._send("image", image, key=key, step=epoch)
 
     def finish(self, fit: Fit, scores: Mapping[str, Score]) -> float:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
         self._finals(fit, scores)
         with self._timed("figures"):
-            pictures = {"curves.png": figures.curves(fit.history)}
+            drawn = {"curves.png": _png(figures.curves(fit.history))}
             if any(key.startswith("units/") for key in fit.history[-1]):
-                pictures["unit_health.png"] = figures.unit_health(fit.history)
-            for name, figure in pictures.items():
-                self._client.log_figure(self.id, figure, f"figures/{name}")
-        self._log_model()
+                drawn["unit_health.png"] = _png(figures.unit_health(fit.history))
+        for name, picture in drawn.items():
+            self._send("file", picture, path=f"figures/{name}")
+        start = time.perf_counter()
+        self._outbox.send("model", {}, (self._folder / checkpoint.BEST).read_bytes())
+        self.seconds["export"] += time.perf_counter() - start
         return self._durations(fit)
 
     def finish_trial(self, fit: Fit) -> None:
@@ -150,53 +177,58 @@ class MlflowRun:
             final |= {f"test/loss{suffix}": score.loss, f"test/accuracy{suffix}": score.accuracy}
         final |= {f"val_best/{key}": fit.history[fit.best_epoch - 1][f"val/{key}"] for key in ("loss", "accuracy")}
         self._metrics(final, len(fit.history))
-        with self._timed("mlflow"):
-            self._log_checkpoint()
-            self._client.set_tag(self.id, "mlflow.note.content", _description(self.plan, fit, scores))
+        self._log_checkpoints(checkpoint.BEST)
+        self._tag("mlflow.note.content", _description(self.plan, fit, scores))
 
     def _durations(self, fit: Fit) -> float:
+        """Log them, and answer the seconds of the whole run. Only the training's are those of all its processes."""
         seconds = {"train": fit.train_seconds, **self.seconds, "total": time.perf_counter() - self._started}
         self._metrics({f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history))
         return seconds["total"]
 
-    def _log_checkpoint(self) -> None:
-        """The best checkpoint so far, if an epoch was finished."""
-        if (best := self._folder / "best.pt").exists():
-            self._client.log_artifact(self.id, str(best), "checkpoint")
+    def _log_checkpoints(self, *names: str) -> None:
+        """Those that are there: before the first epoch is over there is none."""
+        for name in names:
+            if (path := self._folder / name).exists():
+                self._send("file", path.read_bytes(), path=f"checkpoint/{name}")
 
     def _metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        with self._timed("mlflow"):
-            self._client.log_batch(self.id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
-
-    def _log_model(self) -> None:
-        """The exported graph, not a pickle: loading it runs no code of ours or of anybody else's."""
-        import mlflow
-        import mlflow.pytorch
-
-        start = time.perf_counter()
-        predictor = Predictor(self.plan.model, self.plan.data.mean, self.plan.data.std).cpu().eval()
-        example = torch.zeros(2, *self.plan.data.shape).numpy()
-        inherited = os.environ.pop("MLFLOW_RUN_ID", None)  # it would override ours
-        mlflow.set_tracking_uri(self._store.uri)
-        requirements = [f"torch=={version('torch')}"]
-        with mlflow.start_run(run_id=self.id), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mlflow.pytorch.log_model(predictor, name="model", input_example=example, pip_requirements=requirements)
-        if inherited is not None:
-            os.environ["MLFLOW_RUN_ID"] = inherited
-        self.seconds["export"] += time.perf_counter() - start
+        """Of an epoch all are new together; of the last ones those count that are not there yet."""
+        new = {key: float(value) for key, value in metrics.items() if step not in self._epochs or key not in self._known}
+        if new:
+            self._send("metrics", metrics=new, step=step, at=int(time.time() * 1000))
 
 
-def _pixels(figure: Any) -> Any:
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _tags(plan: Plan, folder: Path) -> dict[str, str]:
+    config = dict(plan.config)
+    return {
+        "mlflow.source.name": "bnn.train",
+        "bnn.kind": "run",
+        "bnn.digest": plan.digest,
+        "bnn.result": facts.result(plan.digest),
+        "bnn.folder": str(folder.absolute()),
+        "bnn.host": socket.gethostname(),
+        "bnn.commit": facts.commit(),
+        "bnn.command": facts.command(),
+        "bnn.hardware": facts.hardware(plan.general.device),
+        "bnn.versions": facts.versions(),
+        "bnn.threads": str(torch.get_num_threads()),
+        "dataset": plan.data.name,
+        "neuron": config["neuron"]["name"],
+        "estimator": config["estimator"]["name"],
+        "estimator_title": estimator_title(config),
+        "bnn.explores": "yes" if plan.recipe.estimator.explores else "no",
+        "bnn.passes": str(plan.recipe.estimator.passes(plan.units) if plan.units else 1),
+        "placement": config["placement"]["name"],
+        "anneal": config["anneal"]["name"],
+        "law": config["neuron"]["law"],
+    }
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def _description(plan: Plan, fit: Fit, scores: Mapping[str, Score]) -> str:

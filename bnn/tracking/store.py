@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from bnn.config import without_password
 from bnn.errors import TrackingError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 SQLITE = "sqlite:///"
 
@@ -80,16 +82,32 @@ def _make_database(path: Path) -> None:
     os.replace(part, path)
 
 
-def _check_server(uri: str) -> None:
+def _ask(uri: str, timeout: float) -> None:
+    """Errors: OSError where no server answers."""
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout):
             pass
     except urllib.error.HTTPError:
         pass  # an answer, if only that it wants a password: what follows says so
-    except (urllib.error.URLError, OSError) as error:
+
+
+def answers(uri: str) -> bool:
+    """Whether there is a server at `uri`; of a file or a database it is not asked here."""
+    try:
+        if uri.startswith("http"):
+            _ask(uri, timeout=3)
+    except OSError:
+        return False
+    return True
+
+
+def _check_server(uri: str) -> None:
+    try:
+        _ask(uri, timeout=10)
+    except OSError as error:
         raise TrackingError(
-            f"tracking.uri: the MLflow server at {uri} does not answer ({error}); start it, or write tracking.uri=null "
-            "(and unset MLFLOW_TRACKING_URI) to track in a local file"
+            f"tracking.uri: the MLflow server at {without_password(uri)} does not answer ({error}); start it, or write "
+            "tracking.uri=null to track in a local file, whose runs python -m bnn.sync --to ADDRESS brings to a server later"
         ) from error
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnn import facts
+from bnn.tracking.earlier import all_runs, kind
 from bnn.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -13,36 +14,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def open_parent(store: Store, title: str, cells: int) -> str:
-    """A running parent; answers its run id."""
+def open_parent(store: Store, title: str, cells: int, result: str = "", resume: bool = False) -> str:
+    """A running parent; answers its run id. result: what determines the results of all its cells; resume: go on with the
+    newest parent of the same, if there is one."""
     from mlflow import MlflowClient
 
+    client = MlflowClient(store.uri)
+    if resume and (earlier := next(all_runs(client, store, f"{kind('sweep')} and tags.`bnn.result` = '{result}'"), None)):
+        client.update_run(earlier.info.run_id, status="RUNNING")
+        return earlier.info.run_id
     tags = {
         "bnn.kind": "sweep",
+        "bnn.result": result,
         "bnn.command": facts.command(),
         "bnn.commit": facts.commit(),
         "bnn.cells": str(cells),
         "mlflow.source.name": "bnn.train",
     }
-    return MlflowClient(store.uri).create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
-
-
-def finished_jobs(store: Store, parent: str) -> dict[str, dict[str, Any]]:
-    """The finished children of a sweep by digest, each with what the table of a sweep shows."""
-    from mlflow import MlflowClient
-
-    search = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'FINISHED'"
-    found = {}
-    for run in MlflowClient(store.uri).search_runs([store.experiment_id], search, max_results=10_000):
-        metrics = run.data.metrics
-        found[run.data.tags["bnn.digest"]] = {
-            "accuracy": metrics["test/accuracy"],
-            "accuracy_mean": metrics.get("test/accuracy_mean"),
-            "loss": metrics["test/loss"],
-            "seconds": metrics["seconds/total"],
-            "run_id": run.info.run_id,
-        }
-    return found
+    return client.create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
 
 
 def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]) -> None:

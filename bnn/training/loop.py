@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
 from bnn.data import Dataset
 from bnn.errors import DivergedError
@@ -74,21 +74,20 @@ class Fit:
 
 @dataclass
 class _Best:
-    """The state of the epoch with the lowest validation loss, in memory and, where a folder is given, on disk."""
+    """The state after the epoch with the lowest validation loss, in memory and, where a folder is given, on disk."""
 
     path: Path | None
     about: Mapping[str, Any]
-    epoch: int = 0
-    loss: float = math.inf
-    state: dict[str, Tensor] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
 
     def offer(self, epoch: int, loss: float, model: nn.Module, estimator: Estimator) -> None:
-        if not loss < self.loss:
-            return
-        self.epoch, self.loss = epoch, loss
-        self.state = {key: value.clone() for key, value in model.state_dict().items()}
-        if self.path is not None:
-            content = {"epoch": epoch, "loss": loss, "model": self.state, "estimator": estimator.state_dict()}
+        if loss < self.content.get("loss", math.inf):
+            copies = ({key: value.clone() for key, value in part.state_dict().items()} for part in (model, estimator))
+            self.keep(dict(zip(("epoch", "loss", "model", "estimator"), (epoch, loss, *copies), strict=True)))
+
+    def keep(self, content: dict[str, Any]) -> None:
+        self.content = content
+        if self.path is not None and content:
             checkpoint.save(self.path, {**content, "about": dict(self.about)})
 
 
@@ -102,23 +101,33 @@ def fit(
     about: Mapping[str, Any] | None = None,
     title: str = "",
     probe: Callable[[int], Mapping[str, float]] | None = None,
+    resume: bool = False,
 ) -> Fit:
     """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch, in
     evaluation mode.
 
-    `probe` answers further metrics after an epoch, and leaves the network as it was. The best checkpoint is written to
-    `folder`, with `about` (plain values: the configuration) beside the weights.
-    Errors: DivergedError for a loss that is not finite; the last good checkpoint then stays in `folder`.
+    `probe` answers further metrics after an epoch, and leaves the network as it was. After each epoch `folder` gets a
+    checkpoint of everything (last.pt), and after the best one so far a checkpoint of the network (best.pt), with `about`
+    (plain values: the configuration) beside the weights.
+    resume: go on from the checkpoint in `folder`, to the same end as a training that was not interrupted: on a CPU, with as
+    many threads, to the last bit. The tracker hears of the epochs that are left.
+    Errors: DivergedError for a loss that is not finite; the last good checkpoints then stay in `folder`. CheckpointError.
     """
     tracker = tracker or Untracked()
     updates = Updates(model, recipe, data)
     epochs, seed = recipe.settings.epochs, recipe.seed
-    best = _Best(folder / "best.pt" if folder is not None else None, about or {})
-    if best.path is not None:
-        best.path.unlink(missing_ok=True)  # another run's, where a folder is used again
+    best = _Best(folder / checkpoint.BEST if folder is not None else None, about or {})
     history: list[dict[str, float]] = []
-    with Progress(recipe.settings.progress, title, epochs, updates.steps) as progress:
-        for epoch in range(1, epochs + 1):
+    if folder is not None and resume:
+        earlier = checkpoint.load(folder / checkpoint.LAST, data.train.images.device)
+        updates.load_state_dict(earlier["updates"])
+        history = list(earlier["history"])
+        best.keep(earlier["best"])
+    elif folder is not None:
+        for name in (checkpoint.BEST, checkpoint.LAST):
+            (folder / name).unlink(missing_ok=True)  # another run's, where a folder is used again
+    with Progress(recipe.settings.progress, title, epochs, updates.steps, len(history)) as progress:
+        for epoch in range(len(history) + 1, epochs + 1):
             slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
             metrics = updates.epoch(progress) | {"schedule/slope": slope} | _measure(model, data, seed)
@@ -130,11 +139,14 @@ def fit(
                 tracker.picture(epoch, snapshot(model, fixed_images(data.test), seed))
             progress.epoch(epoch, metrics)
             best.offer(epoch, metrics["val/loss"], model, recipe.estimator)
-    if not best.epoch:
+            if folder is not None:
+                kept = {"history": history, "best": best.content, "updates": updates.state_dict()}
+                checkpoint.save(folder / checkpoint.LAST, kept)
+    if not best.content:
         raise DivergedError("the validation loss was never finite: lower optimizer.lr")
-    model.load_state_dict(best.state)
+    model.load_state_dict(best.content["model"])
     model.eval()
-    return Fit(best.epoch, tuple(history), updates.seconds, best.path)
+    return Fit(best.content["epoch"], tuple(history), updates.seconds, best.path)
 
 
 def _measure(model: nn.Module, data: Dataset, seed: int) -> dict[str, float]:

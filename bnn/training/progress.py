@@ -18,18 +18,22 @@ def clock(seconds: float) -> str:
 
 
 class Progress:
-    """Progress of one run over `epochs` of `steps`. mode: auto (bar on a terminal, else lines), bar, lines or none."""
+    """Progress of one run over `epochs` of `steps`, of which `done` epochs lie behind it.
 
-    def __init__(self, mode: str, title: str, epochs: int, steps: int) -> None:
+    mode: auto (bar on a terminal, else lines), bar, lines or none.
+    """
+
+    def __init__(self, mode: str, title: str, epochs: int, steps: int, done: int = 0) -> None:
         self.mode = mode if mode != "auto" else ("bar" if sys.stderr.isatty() else "lines")
-        self.title, self.epochs, self.steps = title, epochs, steps
+        self.title, self.epochs, self.steps, self.done = title, epochs, steps, done
         self._started = time.perf_counter()
         self._bar: tqdm | None = None
 
     def __enter__(self) -> Progress:
         if self.mode == "bar":
-            self._bar = tqdm(total=self.epochs * self.steps, desc=self.title, leave=False, unit="step", mininterval=0.5)
-            self._bar.set_postfix_str(f"epoch 1/{self.epochs}")
+            total, behind = self.epochs * self.steps, self.done * self.steps
+            self._bar = tqdm(total=total, initial=behind, desc=self.title, leave=False, unit="step", mininterval=0.5)
+            self._bar.set_postfix_str(f"epoch {min(self.done + 1, self.epochs)}/{self.epochs}")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -46,6 +50,6 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}, {accuracy}")
         elif self.mode == "lines":
-            left = (time.perf_counter() - self._started) / epoch * (self.epochs - epoch)
+            left = (time.perf_counter() - self._started) / (epoch - self.done) * (self.epochs - epoch)
             loss = f"train loss {metrics['train/loss']:.4f}"
             print(f"  {self.title}  epoch {epoch}/{self.epochs}  {loss}  {accuracy}  ETA {clock(left)}", flush=True)

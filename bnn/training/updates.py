@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.data import Dataset, Split
-from bnn.errors import ConfigError, DivergedError
+from bnn.errors import CheckpointError, ConfigError, DivergedError
 from bnn.estimators import Estimator
 from bnn.models.norms import couples_above_binary, refuse_coupled_replicas
 from bnn.passes import Run, linear_readout, sites_of
@@ -84,6 +85,8 @@ def bind(estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int) -> l
 class Updates:
     """The state that updates move: weights, optimizer, learning rate, and the streams of batches and of noise."""
 
+    STREAMS = ("order", "bits")
+
     def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset) -> None:
         device = data.train.images.device
         self.model, self.recipe, self.split = model, recipe, data.train
@@ -94,8 +97,36 @@ class Updates:
         total = self.steps * recipe.settings.epochs
         self.optimizer, self.learning_rate = recipe.optimization.start(parameters, total)
         self.order = torch.Generator().manual_seed(stream(recipe.seed, "batches"))
-        self.noise = generator_noise(torch.Generator(device).manual_seed(stream(recipe.seed, "bits")))
+        self.bits = torch.Generator(device).manual_seed(stream(recipe.seed, "bits"))
+        self.noise = generator_noise(self.bits)
         self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as tensors and plain values, to go on from as if nothing had come between."""
+        return {
+            "seconds": self.seconds,
+            **{key: getattr(self, key).get_state() for key in self.STREAMS},
+            **{key: part.state_dict() for key, part in self._parts().items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Errors: CheckpointError for the state of another network, optimizer or estimator."""
+        try:
+            self.seconds = state["seconds"]
+            for key in self.STREAMS:
+                getattr(self, key).set_state(state[key].cpu())
+            for key, part in self._parts().items():
+                part.load_state_dict(state[key])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"the checkpoint is of another training: {str(error).partition(chr(10))[0]}") from error
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "estimator": self.recipe.estimator,
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+        }
 
     def epoch(self, progress: Progress) -> dict[str, float]:
         """One pass over the training split. Errors: DivergedError for a loss that is not finite."""

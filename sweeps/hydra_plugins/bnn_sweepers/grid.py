@@ -59,40 +59,41 @@ class GridSweeper(ProjectSweeper):
         return [self.cell([*without_data(cell.overrides), choice]) for cell in cells], warning
 
     def _tracked(self, cells: list[Cell], title: str, warnings: list[str]) -> list[JobReturn]:
-        """Launch the cells under a parent run, which is closed with the right status whatever happens to them."""
+        """Launch the cells under a parent run, which is closed with the right status whatever happens to them. With
+        `resume=true` those that have finished before are left out, and the parent is the one of the same cells."""
+        from bnn import facts
         from bnn.forecast import notices
+        from bnn.tracking.earlier import finished
         from bnn.tracking.store import open_store
-        from bnn.tracking.sweep import close_parent, finished_jobs, open_parent
+        from bnn.tracking.sweep import close_parent, open_parent
 
-        first = cells[0].plan
+        first, keys = cells[0].plan, [facts.result(cell.plan.digest) for cell in cells]
+        resume = first.general.resume
         store = open_store(first.tracking.uri, f"{first.tracking.experiment}/{first.data.name}")
-        parent = open_parent(store, f"sweep: {title}", len(cells))
+        outcomes: dict[str, Any] = finished(store) if resume else {}
+        left = [number for number, key in enumerate(keys) if key not in outcomes]
+        parent = open_parent(store, f"sweep: {title}", len(cells), facts.result("".join(sorted(keys))), resume)
         for line in [*warnings, *notices([cell.plan for cell in cells])]:
             print(line)
-        print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}", flush=True)
+        skipped = f", {len(cells) - len(left)} of them finished before" if resume else ""
+        print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}{skipped}", flush=True)
         results: list[JobReturn] = []
         status, started = "KILLED", time.perf_counter()
         try:
-            self._launch(cells, store.uri, parent, results)
+            self._launch([cells[number] for number in left], store.uri, parent, results)
             status = "FINISHED" if all(result.status == JobStatus.COMPLETED for result in results) else "FAILED"
         except Exception:
             status = "FAILED"
             raise
         finally:
-            table, rows = result_table(cells, self._outcomes(cells, results, finished_jobs(store, parent)))
+            # a launcher that was interrupted answers nothing, but what had finished by then stands in the store
+            outcomes |= finished(store, parent)
+            outcomes |= {keys[number]: result._return_value for number, result in zip(left, results, strict=False)}
+            table, rows = result_table(cells, [outcomes.get(key) for key in keys])
             close_parent(store, parent, table, status, rows)
-            print(f"\n{table}\n{len(cells)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
+            print(f"\n{table}\n{len(left)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
             print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *warnings, sep="\n", flush=True)
         return results
-
-    @staticmethod
-    def _outcomes(cells: list[Cell], results: list[JobReturn], finished: dict[str, dict[str, Any]]) -> list[Any]:
-        """What each cell came to: its summary, its exception, or None. A launcher that was interrupted answers nothing, but
-        what had finished by then stands in the tracking store."""
-        answers = [result._return_value for result in results] + [None] * (len(cells) - len(results))
-        return [
-            finished.get(cell.plan.digest) if answer is None else answer for cell, answer in zip(cells, answers, strict=True)
-        ]
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
         assert self.launcher is not None
@@ -102,7 +103,7 @@ class GridSweeper(ProjectSweeper):
         self._keep_config()
         handed = self.handed(uri, {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()})
         jobs = [[*cell.overrides, *handed] for cell in cells]
-        for chunk in self.split_overrides_to_chunks(jobs, self.max_batch_size):
+        for chunk in self.split_overrides_to_chunks(jobs, self.max_batch_size) if jobs else ():
             results.extend(self.launcher.launch(chunk, initial_job_idx=len(results)))
 
 

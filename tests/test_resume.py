@@ -1,0 +1,199 @@
+"""`resume=true`: what has finished is not trained again, and what was interrupted goes on in its own run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import QUICK, client, run_here, runs
+from mlflow.entities import Run
+
+from bnn import facts
+from bnn.tracking.earlier import alive
+from bnn.training.loop import fit
+
+SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
+FINAL = ("test/", "val_best/", "best_epoch")
+
+
+def run_apart(folder: Path, *words: str, after: float | None = None) -> int:
+    """The same in a process of its own, forked from this one, which has imported everything; killed after so many seconds.
+    Answers its exit code, or minus the signal that ended it."""
+    if not (child := os.fork()):
+        torch.set_num_threads(1)
+        code = 1
+        try:
+            code = run_here(folder, *words).returncode
+        finally:
+            os._exit(code)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def finals(run: Run) -> dict[str, float]:
+    return {key: value for key, value in run.data.metrics.items() if key.startswith(FINAL)}
+
+
+def the_run(folder: Path) -> Run:
+    (run,) = runs(folder, "run")
+    return run
+
+
+def history(folder: Path, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client(folder).get_metric_history(the_run(folder).info.run_id, key)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run_here(folder, *SMALL).returncode == 0
+    return folder
+
+
+def test_a_run_that_finished_is_not_trained_again(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = the_run(whole)
+    monkeypatch.setattr("bnn.training.loop.fit", None)
+    again = run_here(whole, *SMALL, "resume=true")
+    assert again.returncode == 0, again.stderr
+    assert f"run {before.info.run_id} (finished before)" in again.stdout
+    assert finals(the_run(whole)) == finals(before)
+    assert not list(whole.rglob("last.pt")), "a finished run leaves nothing to go on with"
+
+
+def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type[BaseException]) -> None:
+    """Let the training end in the middle of this epoch."""
+    from bnn.training.updates import Updates
+
+    train = Updates.epoch
+
+    def ends(updates: Updates, progress) -> dict[str, float]:
+        if progress.done + ends.calls == epoch - 1:
+            raise how
+        ends.calls += 1
+        return train(updates, progress)
+
+    ends.calls = 0
+    with monkeypatch.context() as patched, contextlib.suppress(how):
+        patched.setattr(Updates, "epoch", ends)
+        run_here(folder, *SMALL)
+
+
+def test_a_run_that_was_interrupted_goes_on_in_its_own_run(whole: Path, tmp_path: Path, monkeypatch) -> None:
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
+    begun = the_run(tmp_path)
+    assert begun.info.status == "KILLED" and [step for step, _ in history(tmp_path, "val/loss")] == [1, 2]
+    resumed = run_here(tmp_path, *SMALL, "resume=true")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"goes on with run {begun.info.run_id}" in resumed.stdout
+    run = the_run(tmp_path)
+    assert run.info.status == "FINISHED" and "bnn.reason" not in run.data.tags
+    assert finals(run) == finals(the_run(whole))
+    for key in ("train/loss", "val/loss", "val/accuracy", "schedule/lr"):
+        assert history(tmp_path, key) == history(whole, key), key
+
+
+def test_without_it_a_new_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
+    assert run_here(tmp_path, *SMALL).returncode == 0
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["KILLED", "FINISHED"]
+
+
+@pytest.mark.parametrize("changes", ["seed=1", "optimizer.lr=0.03", "the code"])
+def test_another_result_is_trained_anew(whole: Path, tmp_path: Path, changes: str, monkeypatch) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    words = [changes] if "=" in changes else []
+    if not words:
+        monkeypatch.setattr(facts, "_code", lambda: b"other")
+    result = run_here(tmp_path, *SMALL, *words, "trainer.epochs=1", "resume=true")
+    assert result.returncode == 0 and "finished before" not in result.stdout
+    assert len(runs(tmp_path, "run")) == 2
+
+
+def test_what_only_watches_does_not_make_it_another(whole: Path) -> None:
+    result = run_here(whole, *SMALL, "resume=true", "trainer.progress=lines", "tracking.heatmaps=true")
+    assert "finished before" in result.stdout
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
+    home = Path(the_run(tmp_path).data.tags["bnn.folder"])
+    with alive(home):
+        result = run_here(tmp_path, *SMALL, "resume=true")
+    assert result.returncode == 1 and "another process is training" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_run_on_another_machine_is_not_taken_for_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
+    run = the_run(tmp_path)
+    store, home = client(tmp_path), Path(run.data.tags["bnn.folder"])
+    store.set_tag(run.info.run_id, "bnn.host", "elsewhere")
+    shutil.move(home, tmp_path / "on_its_disk")
+    store.update_run(run.info.run_id, status="RUNNING")
+    refused = run_here(tmp_path, *SMALL, "resume=true")
+    assert refused.returncode == 1 and "RUNNING on elsewhere" in refused.stderr
+    store.set_terminated(run.info.run_id, "KILLED")
+    resumed = run_here(tmp_path, *SMALL, "resume=true")
+    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout, "its checkpoint was among its artifacts"
+    assert [step for step, _ in history(tmp_path, "val/loss")] == [1, 2, 3, 4]
+
+
+def test_killed_at_random_moments_it_comes_to_the_same_end(whole: Path, tmp_path: Path, monkeypatch) -> None:
+    moments, expected, store = random.Random(0), finals(the_run(whole)), client(tmp_path)
+    takes, killed = 0.0, 0
+    for number in range(20):
+        if number == 5:  # from here on without the exported model, which takes longer than all the rest
+            monkeypatch.setattr("bnn.tracking.outbox.log_model", lambda *_: None)
+        if number in (0, 5):
+            started = time.perf_counter()
+            assert run_apart(tmp_path, *SMALL) == 0
+            takes = time.perf_counter() - started
+        for run in runs(tmp_path, "run"):
+            store.delete_run(run.info.run_id)
+        at = moments.uniform(0.1 * takes, takes)
+        killed += run_apart(tmp_path, *SMALL, after=at) == -signal.SIGKILL
+        assert run_apart(tmp_path, *SMALL, "resume=true") == 0
+        run = runs(tmp_path, "run")[-1]
+        assert run.info.status == "FINISHED" and finals(run) == expected, f"killed after {at:.3f} s"
+        for key in ("val/loss", "test/loss", "seconds/total"):
+            steps = [point.step for point in store.get_metric_history(run.info.run_id, key)]
+            assert steps == ([1, 2, 3, 4] if key == "val/loss" else [4]), f"{key} at {steps} after a kill at {at:.3f} s"
+    assert killed > 15, "most of the kills met a living process"
+
+
+def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["-m", *SMALL, "seed=0,1,2"]
+    calls = []
+
+    def stops(*given, **options):
+        calls.append(0)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bnn.training.loop.fit", stops)
+        assert run_here(tmp_path, *words).returncode != 0
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED", "KILLED"]
+    resumed = run_here(tmp_path, *words, "resume=true")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "3 runs on scikit-learn digits, experiment bnn/digits, 1 of them finished before" in resumed.stdout
+    assert "2 runs in" in resumed.stdout
+    (parent,) = runs(tmp_path, "sweep")
+    assert parent.info.status == "FINISHED"
+    done = [run for run in runs(tmp_path, "run") if run.info.status == "FINISHED"]
+    assert sorted(run.data.params["seed"] for run in done) == ["0", "1", "2"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in done} == {parent.info.run_id}
+    assert all(run.info.run_id in parent.data.tags["mlflow.note.content"] for run in done)
+    nothing = run_here(tmp_path, *words, "resume=true")
+    assert nothing.returncode == 0 and "3 of them finished before" in nothing.stdout and "0 runs in" in nothing.stdout
