@@ -18,7 +18,8 @@ QUICK = ["data=digits", "trainer.epochs=1", "trainer.evaluation_samples=2", "tra
 
 def environment(**values: str) -> dict[str, str]:
     """This process's, without what would lead a command elsewhere."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "BNN"))}
+    astray = ("MLFLOW_TRACKING", "MLFLOW_RUN", "MLFLOW_EXPERIMENT", "BNN")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(astray)}
     return {**inherited, "OMP_NUM_THREADS": "1", **values}
 
 

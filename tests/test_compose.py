@@ -1,0 +1,231 @@
+"""The team's server: the compose file by its schema and its promises, its topology as processes from its own commands."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import QUICK, bnn_train, environment
+from mlflow import MlflowClient
+from postgres import cluster, free_port, run_sql
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SECRETS = {"POSTGRES_PASSWORD": "c0ffee11", "MLFLOW_ADMIN_PASSWORD": "decaf00dc0ffee", "MLFLOW_SECRET_KEY": "5eed5eed"}
+VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
+
+
+class Unset(Exception):
+    """A variable that the user has to give was not given."""
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """`text` as compose interpolates it."""
+
+    def value(found: re.Match[str]) -> str:
+        name, rule, rest = found.groups()
+        if given := values.get(name):
+            return given
+        if rule == ":?":
+            raise Unset(name)
+        return rest or ""
+
+    return VARIABLE.sub(value, text).replace("$$", "$")
+
+
+def strings(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        for value in tree.values():
+            yield from strings(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from strings(value)
+    elif isinstance(tree, str):
+        yield tree
+
+
+def check(document: Mapping[str, Any], path: Path) -> int:
+    path.write_text(json.dumps(document))
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    return subprocess.run(words, capture_output=True).returncode
+
+
+def test_the_file_is_what_the_compose_specification_says(tmp_path: Path) -> None:
+    assert check(COMPOSE, tmp_path / "docker-compose.json") == 0
+    wrong = copy.deepcopy(COMPOSE)
+    wrong["services"]["mlflow"]["prots"] = wrong["services"]["mlflow"].pop("ports")
+    assert check(wrong, tmp_path / "wrong.json") != 0
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_nothing_starts_without_each_secret(secret: str) -> None:
+    given = {key: value for key, value in SECRETS.items() if key != secret}
+    with pytest.raises(Unset, match=secret):
+        list(map(lambda text: filled(text, given), strings(COMPOSE)))
+    assert list(map(lambda text: filled(text, SECRETS), strings(COMPOSE)))
+    example = (ROOT / ".env.example").read_text()
+    assert re.search(f"^{secret}=$", example, re.M), "the example names it, and gives it no value"
+
+
+def test_the_example_names_every_variable() -> None:
+    example = (ROOT / ".env.example").read_text()
+    used = {found[0] for text in strings(COMPOSE) for found in VARIABLE.findall(text)}
+    assert used == set(re.findall(r"^#?([A-Z0-9_]+)=", example, re.M))
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_services_are_pinned_checked_and_closed(service: str) -> None:
+    about = COMPOSE["services"][service]
+    assert re.fullmatch(r"(postgres:\d+\.\d+-\w+|bnn-server:\d+)", about["image"])
+    assert about["healthcheck"]["test"][0] == "CMD"
+    for port in about["ports"]:
+        assert filled(port, {}).startswith("127.0.0.1:"), "open to this machine alone, unless the user says otherwise"
+
+
+def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^FROM python:\d+\.\d+\.\d+-", lines, re.M) and re.search(r"^USER bnn$", lines, re.M)
+    packages = re.findall(r'"([\w\[\]-]+)(==[\d.]+)?"', lines)
+    assert len(packages) == 5 and all(version for _, version in packages)
+
+
+@dataclass
+class Team:
+    """The services as processes."""
+
+    mlflow: str
+    dashboard: str
+    studies: str
+
+    def get(self, path: str, password: str | None = None) -> tuple[int, bytes]:
+        request = urllib.request.Request(f"{self.mlflow}{path}")
+        if password:
+            token = base64.b64encode(f"admin:{password}".encode()).decode()
+            request.add_header("Authorization", f"Basic {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+def start(service: str, moved: Mapping[str, str], folder: Path) -> subprocess.Popen:
+    """The process of a service, by its own command and environment; `moved`: what is elsewhere outside of containers."""
+
+    def here(text: str) -> str:
+        for before, after in moved.items():
+            text = text.replace(before, after)
+        return text
+
+    about = COMPOSE["services"][service]
+    values = {key: here(filled(value, SECRETS)) for key, value in about["environment"].items()}
+    words = [here(filled(word, SECRETS)) for word in about["command"]]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with (folder / f"{service}.log").open("w") as log:
+        return subprocess.Popen(
+            words, env={**environment(), **{k: v for k, v in values.items() if v}, "PATH": path}, cwd=folder,
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def healthy(service: str, moved: Mapping[str, str], process: subprocess.Popen, log: Path) -> None:
+    """Wait for the service's own health check."""
+    words = COMPOSE["services"][service]["healthcheck"]["test"][1:]
+    for before, after in moved.items():
+        words = [word.replace(before, after) for word in words]
+    words[0] = sys.executable
+    deadline = time.monotonic() + 120
+    while subprocess.run(words, capture_output=True).returncode:
+        assert time.monotonic() < deadline and process.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    folder = tmp_path_factory.mktemp("team")
+    about = COMPOSE["services"]["postgres"]["environment"]
+    password, user = SECRETS["POSTGRES_PASSWORD"], about["POSTGRES_USER"]
+    with cluster(user, password, about["POSTGRES_DB"]) as port:
+        run_sql(port, user, password, COMPOSE["configs"]["databases"]["content"])
+        one, two = free_port(), free_port()
+        moved = {"postgres:5432": f"127.0.0.1:{port}", "0.0.0.0": "127.0.0.1", "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
+                 "/artifacts": f"{folder}/artifacts"}  # fmt: skip
+        ini = filled(COMPOSE["configs"]["auth"]["content"], SECRETS).replace("postgres:5432", f"127.0.0.1:{port}")
+        (folder / "auth.ini").write_text(ini)
+        processes = []
+        try:
+            for service, theirs, ours in (("mlflow", "5000", one), ("dashboard", "8080", two)):
+                moves = {**moved, theirs: str(ours)}
+                processes.append(start(service, moves, folder))
+                healthy(service, moves, processes[-1], folder / f"{service}.log")
+            storage = f"postgresql+psycopg://{user}:{password}@127.0.0.1:{port}/optuna"
+            yield Team(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}", storage)
+        finally:
+            for process in processes:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def test_the_server_asks_for_the_password(team: Team) -> None:
+    search = "/api/2.0/mlflow/experiments/search?max_results=5"
+    assert team.get(search)[0] == 401
+    assert team.get(search, "password1234")[0] == 401
+    assert team.get(search, SECRETS["MLFLOW_ADMIN_PASSWORD"])[0] == 200
+
+
+def test_a_foreign_host_name_is_refused(team: Team) -> None:
+    request = urllib.request.Request(f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=20)
+    assert refused.value.code == 403
+
+
+def login(team: Team) -> dict[str, str]:
+    password = SECRETS["MLFLOW_ADMIN_PASSWORD"]
+    return {"MLFLOW_TRACKING_URI": team.mlflow, "MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
+
+
+def test_a_run_and_a_study_of_two_workers_end_up_there(team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*QUICK, "model=mlp", "data.limit=192", "tracking=server"]
+    refused = bnn_train(tmp_path, *words, **{**login(team), "MLFLOW_TRACKING_PASSWORD": "wrong"})
+    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "wrong" not in refused.stderr
+    study = ["-m", *words, "study=learning_rate", "hydra.sweeper.n_trials=3", f"hydra.sweeper.storage={team.studies}"]
+    values = environment(**login(team))
+    one, two = tmp_path / "one", tmp_path / "two"
+    workers = []
+    for folder in (one, two):
+        folder.mkdir()
+        workers.append(subprocess.Popen([sys.executable, "-m", "bnn.train", *study], cwd=folder, env=values, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE))  # fmt: skip
+    answers = [worker.communicate(timeout=200) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], answers
+    for key, value in login(team).items():
+        monkeypatch.setenv(key, value)
+    store = MlflowClient(team.mlflow)
+    found = store.search_runs([store.get_experiment_by_name("bnn/digits").experiment_id])
+    trials = [run for run in found if run.data.tags["bnn.kind"] == "trial"]
+    assert sorted(run.data.tags["trial"] for run in trials) == ["0", "1", "2"]
+    assert {run.info.status for run in trials} == {"FINISHED"}
+    assert {run.data.tags["bnn.folder"].split("/multirun")[0] for run in trials} <= {str(one), str(two)}
+    assert any(item.path == "checkpoint/best.pt" for item in store.list_artifacts(trials[0].info.run_id, "checkpoint"))
+    with urllib.request.urlopen(f"{team.dashboard}/api/studies", timeout=20) as answer:
+        names = [each["study_name"] for each in json.loads(answer.read())["study_summaries"]]
+    assert any("learning_rate" in name for name in names)
+    shown = "".join(out + err for out, err in answers)
+    assert SECRETS["POSTGRES_PASSWORD"] not in shown and SECRETS["MLFLOW_ADMIN_PASSWORD"] not in shown
+    assert not list(tmp_path.rglob("mlflow.db"))

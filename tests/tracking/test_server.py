@@ -1,0 +1,263 @@
+"""A team's server that comes and goes, a laptop that is brought to it later: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from command_line import QUICK, client, environment, run_here, runs
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from bnn import sync
+from bnn.errors import TrackingError
+from bnn.tracking import outbox
+from bnn.tracking.store import open_store
+from bnn.training.updates import Updates
+
+SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none", "tracking.heatmaps=true"]
+
+
+class Server:
+    """`mlflow server` with a store of its own, on a port of its own, that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri, self.folder = f"http://127.0.0.1:{self.port}", folder
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        words = [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/server.db",
+            "--artifacts-destination",
+            f"{self.folder}/kept",
+        ]
+        words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words],
+            env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 90
+        while not outbox.answers(self.uri):
+            assert time.monotonic() < deadline and self.process.poll() is None, "the server did not start"
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def runs(self, kind: str = "run") -> list[Run]:
+        store = MlflowClient(self.uri)
+        found = [
+            store.search_runs([each.experiment_id], f"tags.`bnn.kind` = '{kind}'") for each in store.search_experiments()
+        ]
+        return sorted((run for page in found for run in page), key=lambda run: run.info.start_time)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a laptop has tracked: a sweep of two runs."""
+    folder = tmp_path_factory.mktemp("laptop")
+    assert run_here(folder, "-m", *SMALL, "seed=0,1").returncode == 0
+    return folder
+
+
+def everything(store: MlflowClient, run: Run) -> dict[str, object]:
+    """What a run holds, but what says where and how long it was kept."""
+    held = {key for key in run.data.metrics if not key.startswith("seconds/")}
+    folders = ("", "figures", "checkpoint")
+    return {
+        "status": run.info.status,
+        "params": {key: value for key, value in run.data.params.items() if not key.startswith("tracking")},
+        "points": {key: [(p.step, p.value) for p in store.get_metric_history(run.info.run_id, key)] for key in held},
+        "files": {item.path for folder in folders for item in store.list_artifacts(run.info.run_id, folder)},
+        "pictures": sorted(outbox.pictures(store, run.info.run_id)),
+        "models": len(run.outputs.model_outputs),
+        "inputs": [each.dataset.digest for each in run.inputs.dataset_inputs],
+    }
+
+
+def at_epoch(number: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something when this epoch begins."""
+    train, count = Updates.epoch, iter(range(1, 100))
+
+    def epoch(updates: Updates, progress) -> dict[str, float]:
+        if next(count) == number:
+            then()
+        return train(updates, progress)
+
+    monkeypatch.setattr(Updates, "epoch", epoch)
+
+
+def lone(folder: Path, store: str, seed: int) -> tuple[object, Run]:
+    """What the run of this seed holds that is in `folder`'s own store; it is made there."""
+    assert run_here(folder, *SMALL, f"seed={seed}", "tracking.experiment=alone").returncode == 0
+    run = next(run for run in runs(folder, "run", "alone/digits") if run.data.params["seed"] == str(seed))
+    return everything(client(folder), run), run
+
+
+def test_a_server_that_goes_and_comes_back_misses_nothing(server: Server, local: Path, tmp_path: Path, monkeypatch) -> None:
+    expected = everything(client(local), runs(local, "run")[0])
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setattr(outbox, "RETRY", 0.0)
+    with monkeypatch.context() as patched:
+        at_epoch(2, server.stop, patched)
+        at_epoch(4, server.start, patched)
+        result = run_here(tmp_path, *SMALL, f"tracking.uri={server.uri}", "tracking.experiment=back")
+    assert result.returncode == 0, result.stderr
+    assert "the training goes on" in result.stderr and "records of run" in result.stderr
+    (run,) = [run for run in server.runs() if run.data.params["tracking.experiment"] == "back"]
+    assert everything(MlflowClient(server.uri), run) == expected
+    assert not list(tmp_path.rglob("outbox"))
+
+
+def test_what_a_dead_server_missed_is_delivered_later(
+    server: Server, local: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    expected = everything(client(local), runs(local, "run")[0])
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with monkeypatch.context() as patched:
+        at_epoch(2, server.stop, patched)
+        result = run_here(tmp_path, *SMALL, f"tracking.uri={server.uri}", "tracking.experiment=later")
+    assert result.returncode == 0 and "python -m bnn.sync delivers them" in result.stderr
+    assert sync.main([str(tmp_path)]) == 1, "the server is still away"
+    server.start()
+    (run,) = [run for run in server.runs() if run.data.tags["bnn.folder"].startswith(str(tmp_path))]
+    assert run.info.status == "RUNNING"
+    assert sync.main([str(tmp_path)]) == 0
+    assert f"run {run.info.run_id}" in capsys.readouterr().out
+    store = MlflowClient(server.uri)
+    assert everything(store, store.get_run(run.info.run_id)) == expected
+    assert sync.main([str(tmp_path)]) == 0 and "nothing waits" in capsys.readouterr().out
+
+
+def test_a_delivery_that_was_cut_off_doubles_nothing(server: Server, tmp_path: Path, monkeypatch) -> None:
+    """Everything is said twice: first in a delivery that fails at its last record, then once more from the first on."""
+    expected, _ = lone(tmp_path, server.uri, 3)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with monkeypatch.context() as patched:
+        at_epoch(1, server.stop, patched)
+        run_here(tmp_path, *SMALL, "seed=3", f"tracking.uri={server.uri}", "tracking.experiment=twice")
+    server.start()
+
+    def fails(*_) -> None:
+        raise OSError("cut off")
+
+    with monkeypatch.context() as patched:
+        patched.setitem(outbox.CALLS, "end", fails)
+        assert sync.main([str(tmp_path)]) == 1
+    assert sync.main([str(tmp_path)]) == 0
+    (run,) = [run for run in server.runs() if run.data.params["tracking.experiment"] == "twice"]
+    assert everything(MlflowClient(server.uri), run) == expected
+
+
+def test_a_laptops_runs_are_copied_once_under_their_parent(server: Server, local: Path, monkeypatch, capsys) -> None:
+    words = [str(local), "--to", server.uri]
+    with monkeypatch.context() as patched:  # a first attempt that is cut off in the second run
+        ended, calls = MlflowClient.set_terminated, []
+
+        def ends(store, run_id, *rest):
+            calls.append(run_id)
+            if len(calls) == 2:
+                raise TrackingError("cut off")
+            ended(store, run_id, *rest)
+
+        patched.setattr(MlflowClient, "set_terminated", ends)
+        assert sync.main(words) == 1
+    assert sync.main(words) == 0
+    assert sync.main(words) == 0 and "nothing is new" in capsys.readouterr().out
+    copies = [run for run in server.runs() if "bnn.origin" in run.data.tags]
+    (parent,) = server.runs("sweep")
+    assert {run.data.tags["mlflow.parentRunId"] for run in copies} == {parent.info.run_id}
+    assert parent.data.tags["mlflow.note.content"] == runs(local, "sweep")[0].data.tags["mlflow.note.content"]
+    for original, copy in zip(runs(local, "run"), copies, strict=True):
+        assert copy.data.tags["bnn.origin"] == original.info.run_id
+        assert everything(MlflowClient(server.uri), copy) == everything(client(local), original)
+        assert (copy.info.start_time, copy.info.end_time) == (original.info.start_time, original.info.end_time)
+
+
+def test_a_copied_model_predicts(server: Server, local: Path) -> None:
+    import mlflow
+    import torch
+
+    copies = [run for run in server.runs() if "bnn.origin" in run.data.tags]
+    mlflow.set_tracking_uri(server.uri)
+    try:
+        loaded = mlflow.pytorch.load_model(f"models:/{copies[0].outputs.model_outputs[0].model_id}")
+        assert loaded(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize("how", ["refuses", "never answers"])
+def test_a_server_that_is_away_at_the_start_is_one_clear_line_soon(how: str, tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        if how == "never answers":
+            deaf.listen(5)
+        started = time.monotonic()
+        result = run_here(tmp_path, *SMALL, f"tracking.uri=http://127.0.0.1:{deaf.getsockname()[1]}")
+    assert time.monotonic() - started < 15
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert "does not answer" in result.stderr and "tracking.uri=null" in result.stderr and "bnn.sync" in result.stderr
+
+
+def test_wrong_words_for_sync_are_refused(tmp_path: Path, capsys) -> None:
+    for words in (["nowhere"], [str(tmp_path), "--experiment", "x"]):
+        with pytest.raises(SystemExit):
+            sync.main(words)
+    for words in (["--to", f"sqlite:///{tmp_path}/there.db"], ["--to", "somewhere"]):
+        capsys.readouterr()
+        assert sync.main([str(tmp_path), *words]) == 1
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def write(uri: str, folder: Path) -> None:
+    """A run of thirty epochs, in which something is said as fast as can be."""
+    store = open_store(uri, "bnn/digits")
+    writer = MlflowClient(store.uri)
+    run = writer.create_run(store.experiment_id, tags={"bnn.kind": "run"}).info.run_id
+    box = outbox.Outbox(writer, run, folder)
+    for step in range(1, 31):
+        box.send("metrics", {"metrics": {"val/loss": step / 7, "val/accuracy": 0.5}, "step": step, "at": step})
+    box.send("end", {"status": "FINISHED", "at": 1000})
+    box.close()
+    assert not len(box)
+
+
+def test_eight_writers_share_a_local_file(tmp_path: Path) -> None:
+    uri, apart = f"sqlite:///{tmp_path}/mlflow.db", multiprocessing.get_context("fork")
+    open_store(uri, "bnn/digits")
+    writers = [apart.Process(target=write, args=(uri, tmp_path / str(number))) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 8
+    for run in runs(tmp_path, "run"):
+        steps = [point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")]
+        assert steps == list(range(1, 31)) and run.info.status == "FINISHED"
