@@ -91,7 +91,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     if plan.general.resume:
         if result in (done := finished(store)):
             return Summary(**about, **done[result], store=store.command(), trained=False)
-        if earlier := interrupted(store, result, "run", folder):
+        if earlier := interrupted(store, result, folder):
             folder = earlier.folder
             print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
     data = read(plan)
@@ -125,25 +125,41 @@ def other_threads(before: str) -> str:
 
 
 def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
-    """Train one seed of a trial and track it; the test set is not read."""
+    """Train one seed of a trial and track it; the test set is not read. With `resume=true` a seed that the study has trained
+    before is only reported, and one that was interrupted goes on."""
     from bnn.build import read
-    from bnn.tracking.earlier import alive
+    from bnn.tracking.earlier import alive, finished_trial, interrupted
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
+    from bnn.training import checkpoint
     from bnn.training.loop import Reporting, fit
     from bnn.tuning.trial import Trained
 
-    config = dict(plan.config)
-    data = read(plan)
+    config, result = dict(plan.config), facts.result(plan.digest)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-    with alive(folder), MlflowRun(store, plan, folder, parent, tags) as run:
+    earlier = None
+    if plan.general.resume:
+        if done := finished_trial(store, result, tags["study"]):
+            for epoch, metrics in enumerate(done.history, 1):
+                report(epoch, metrics)
+            return Trained({**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id)
+        if earlier := interrupted(store, result, folder, tags["study"]):
+            folder = earlier.folder
+    data, resume = read(plan), earlier is not None
+    with alive(folder), MlflowRun(store, plan, folder, parent, tags, earlier.run_id if earlier else None) as run:
         run.dataset(data)
         tracker = Reporting(run, report)
+        if resume:
+            for epoch, metrics in enumerate(checkpoint.load(folder / checkpoint.LAST)["history"], 1):
+                report(epoch, metrics)
         watched = probe(plan, data)
-        result = fit(plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=config, title=title, probe=watched)
-        run.finish_trial(result)
-    best = result.history[result.best_epoch - 1]
-    return Trained({**best, "seconds/train": result.train_seconds}, run.id)
+        trained = fit(
+            plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=config, title=title, probe=watched,
+            resume=resume,
+        )  # fmt: skip
+        run.finish_trial(trained)
+    best = trained.history[trained.best_epoch - 1]
+    return Trained({**best, "seconds/train": trained.train_seconds}, run.id)
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:

@@ -24,9 +24,8 @@ def free_port() -> int:
 
 def _program(name: str) -> str:
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, homes)])
-    if found := shutil.which(name, path=path):
-        return os.path.realpath(found)
+    if found := shutil.which(name, path=os.pathsep.join([*map(str, homes), os.environ.get("PATH", "")])):
+        return found
     pytest.skip(f"PostgreSQL is not installed ({name} is missing): tests that start a cluster of their own are skipped")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import json
 import os
@@ -177,7 +178,8 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             yield Team(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}", storage)
         finally:
             for process in processes:
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
 

@@ -86,36 +86,76 @@ def alive(folder: Path) -> Iterator[None]:
         yield
 
 
-def interrupted(store: Store, result: str, what: str, folder: Path) -> Interrupted | None:
+def interrupted(store: Store, result: str, folder: Path, study: str | None = None) -> Interrupted | None:
     """The newest run of this result that did not finish and left a checkpoint: here, or in the store, and then it is brought
-    to `folder`.
+    to `folder`. A run that is said to be running is taken for lost where its folder is here and no process holds it.
 
-    A run that is said to be running is taken for lost where its folder is here and no process holds it.
-    Errors: TrackingError for one that is running elsewhere.
+    study: look among the trials of this study instead, those left out that were pruned or are being trained.
+    Errors: TrackingError for a run that another process trains, here or elsewhere.
     """
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    search = f"{kind(what)} and tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"
-    for run in all_runs(client, store, search):
-        home, host = Path(run.data.tags.get("bnn.folder", "")), run.data.tags.get("bnn.host")
-        threads = run.data.tags.get("bnn.threads", "")
-        if (home / LOCK).is_file():
-            with alive(home):
-                pass  # nobody trains it
-            if (home / checkpoint.LAST).is_file():
-                return Interrupted(run.info.run_id, home, threads)
-        elif run.info.status == "RUNNING" and host != socket.gethostname():
-            raise TrackingError(
-                f"run {run.info.run_id} of this configuration is marked RUNNING on {host}: wait for it, or resume there; "
-                "if that machine is lost, end the run first (MlflowClient().set_terminated) and repeat this command"
-            )
-        elif _fetched(client, run.info.run_id, folder):
-            return Interrupted(run.info.run_id, folder, threads)
+    what = kind("run" if study is None else "trial")
+    for run in all_runs(client, store, f"{what} and tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"):
+        if study is not None and (run.data.tags.get("study") != study or "bnn.pruned" in run.data.tags):
+            continue
+        try:
+            home = _idle(run)
+        except TrackingError:
+            if study is None:
+                raise
+            continue
+        if home is not None and (home / checkpoint.LAST).is_file():
+            return Interrupted(run.info.run_id, home, run.data.tags.get("bnn.threads", ""))
+        if home is None and _fetched(client, run.info.run_id, folder):
+            return Interrupted(run.info.run_id, folder, run.data.tags.get("bnn.threads", ""))
         if run.info.status == "RUNNING":
             client.set_tag(run.info.run_id, "bnn.reason", "lost before its first epoch was over")
             client.set_terminated(run.info.run_id, "KILLED")
     return None
+
+
+def _idle(run: Run) -> Path | None:
+    """The folder of a run that nobody trains; None where it is not on this machine. Errors: TrackingError."""
+    home, host = Path(run.data.tags.get("bnn.folder", "")), run.data.tags.get("bnn.host")
+    if (home / LOCK).is_file():
+        with alive(home):
+            return home
+    if run.info.status == "RUNNING" and host != socket.gethostname():
+        raise TrackingError(
+            f"run {run.info.run_id} of this configuration is marked RUNNING on {host}: wait for it, or resume there; "
+            "if that machine is lost, end the run first (MlflowClient().set_terminated) and repeat this command"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """One seed of a trial that was trained to its end: its metrics, epoch by epoch."""
+
+    run_id: str
+    history: list[dict[str, float]]
+    best_epoch: int
+    train_seconds: float
+
+
+def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | None:
+    """The newest of this result in the study."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    search = f"{kind('trial')} and tags.`bnn.result` = '{result}' and attributes.status = 'FINISHED'"
+    run = next((run for run in all_runs(client, store, search) if run.data.tags.get("study") == study), None)
+    if run is None:
+        return None
+    epochs: dict[int, dict[str, float]] = {}
+    for key in run.data.metrics:
+        for point in client.get_metric_history(run.info.run_id, key):
+            epochs.setdefault(point.step, {})[key] = point.value
+    metrics = run.data.metrics
+    history = [epochs[epoch] for epoch in sorted(epochs)]
+    return FinishedTrial(run.info.run_id, history, int(metrics["best_epoch"]), metrics["seconds/train"])
 
 
 def _fetched(client: MlflowClient, run_id: str, folder: Path) -> bool:

@@ -75,18 +75,18 @@ class MlflowRun:
                 self.id = continued
             self._outbox = Outbox(self._client, self.id, folder)
             if continued is not None:
-                self._take_up(folder)
+                self._take_up({"bnn.folder": str(folder.absolute()), "bnn.host": socket.gethostname(), **(trial or {})})
 
-    def _take_up(self, folder: Path) -> None:
+    def _take_up(self, tags: Mapping[str, str]) -> None:
         """Learn what the run has, once it has what an earlier process kept for it."""
         self._outbox.deliver()
         if self._outbox:
-            raise TrackingError(f"the store does not take what waits for run {self.id} in {folder}")
+            raise TrackingError(f"the store does not take what waits for run {self.id} in {self._folder}")
         self._client.update_run(self.id, status="RUNNING")
         run = self._client.get_run(self.id)
         for stale in {"bnn.reason", "mlflow.note.content"} & set(run.data.tags):
             self._client.delete_tag(self.id, stale)
-        for key, value in {"bnn.folder": str(folder.absolute()), "bnn.host": socket.gethostname()}.items():
+        for key, value in tags.items():
             self._client.set_tag(self.id, key, value)
         self._known = {*run.data.params, *run.data.metrics}
         if "val/loss" in self._known:

@@ -228,6 +228,25 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_take_up(tmp_path:
     assert sorted(statuses) == ["FINISHED"] * 3 + ["KILLED"] * 2, "nor is one in the tracking store"
 
 
+def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(tmp_path: Path) -> None:
+    """SIGKILL in the second seed of a trial."""
+    two = [*LONG, "hydra.sweeper.seeds=2", "hydra.sweeper.n_trials=1"]
+    worker = start(tmp_path, *two)
+    wait_for(worker, "s1  epoch 2/40")
+    worker.kill()
+    worker.wait()
+    result = run_here(tmp_path, "-m", *two, "resume=true")
+    assert result.returncode == 0, result.stderr
+    found = runs(tmp_path, "trial")
+    assert [(run.info.status, run.data.params["seed"]) for run in found] == [("FINISHED", "0"), ("FINISHED", "1")]
+    steps = [point.step for point in client(tmp_path).get_metric_history(found[1].info.run_id, "val/loss")]
+    assert steps == list(range(1, 41))
+    lost, done = study(tmp_path).trials
+    assert (lost.state, done.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert len(done.intermediate_values) == 80 and done.user_attrs["runs"] == [run.info.run_id for run in found]
+    assert done.value == pytest.approx(sum(run.data.metrics["val_best/loss"] for run in found) / 2)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_trial_waits_for_the_same_command(tmp_path: Path, number: signal.Signals) -> None:
     worker = start(tmp_path, *LONG)

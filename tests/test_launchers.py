@@ -1,0 +1,48 @@
+"""Sweeps leave the process through engines that exist: parent and children are right under each, a failure stops nobody."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from command_line import QUICK, bnn_train, runs
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from bnn.paths import folder
+
+LAUNCHERS = {
+    "basic": ["hydra/launcher=basic"],
+    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "submitit": ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"],
+    "ray": ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false"],
+}
+NEEDS = {"submitit": "submitit", "ray": "ray"}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_parent_children_and_a_failure_through_each_launcher(launcher: str, tmp_path: Path) -> None:
+    if launcher in NEEDS and importlib.util.find_spec(NEEDS[launcher]) is None:
+        pytest.skip(f"{NEEDS[launcher]} is not installed")
+    small = [*QUICK, "data.limit=192", "model=mlp", "optimizer.lr=1e39,0.1,0.05"]
+    result = bnn_train(tmp_path, "-m", *small, *LAUNCHERS[launcher])
+    assert result.returncode == 1 and "1 of 3 runs failed" in result.stderr, result.stderr
+    (parent,) = runs(tmp_path, "sweep")
+    children = runs(tmp_path, "run")
+    assert parent.info.status == "FAILED"
+    assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED", "FINISHED"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert "lower optimizer.lr" in parent.data.tags["mlflow.note.content"]
+    assert all("optimizer.lr=1e39,0.1,0.05" in run.data.tags["bnn.command"] for run in [parent, *children])
+    if launcher in ("joblib", "ray"):
+        assert {run.data.tags["bnn.threads"] for run in children} == {"1"}, "two at a time on two cores"
+
+
+def test_slurm_is_submitit_with_the_cores_that_it_asks_for() -> None:
+    pytest.importorskip("submitit")
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        made = compose("train", ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"], return_hydra_config=True)
+    launcher = OmegaConf.to_container(made.hydra.launcher, resolve=False)
+    assert launcher["_target_"].endswith("submitit_launcher.SlurmLauncher") and launcher["partition"] == "gpu"
+    assert "OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK" in launcher["setup"][0]
