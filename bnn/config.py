@@ -6,6 +6,7 @@ Two cells of a sweep that come to the same computation have the same canonical f
 from __future__ import annotations
 
 import copy
+import difflib
 import hashlib
 import json
 import re
@@ -16,7 +17,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -40,7 +41,40 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         try:
             return hydra_compose("train", overrides=list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+            raise ConfigError(explained(error, overrides)) from error
+
+
+def explained(error: Exception, words: Sequence[str] = ()) -> str:
+    """What Hydra or OmegaConf refuses in many lines, in one: what was expected, what came, which key to change.
+
+    words: the overrides of the command line, under which a key that is asked for does not exist.
+    """
+    text = str(error)
+    if found := re.search(r"Could not find '(.+)/(.+)'\s+Available options in '.+':((?:\n\t.+)*)", text):
+        return f"{found[1]}={found[2]}: expected one of {', '.join(found[3].split())}"
+    if found := re.match(r"Could not override '([^']+)'", text):
+        return _no_such(found[1], words)
+    if isinstance(error, OverrideParseException):
+        detail = [line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))]
+        return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({detail[0] if detail else text})"
+    return " ".join(text.split("\n")[0].split())
+
+
+def _no_such(key: str, words: Sequence[str]) -> str:
+    """Why `key` cannot be set: the keys and groups that there are beside it."""
+    plain = [word for word in words if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key]
+    try:
+        config = compose([word for word in plain if not word.startswith("hydra")])
+    except ConfigError:
+        config = compose()
+    group = key.partition(".")[0]
+    node = config.get(group) if "." in key else config
+    if "/" in key or not isinstance(node, DictConfig):
+        return f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
+    there = [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP]
+    close = difflib.get_close_matches(key, there, 1, 0.7)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{key}: there is no such key; {meant}expected one of {', '.join(there)}"
 
 
 def changed(config: DictConfig, **values: Any) -> DictConfig:

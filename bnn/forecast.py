@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -12,6 +13,7 @@ from bnn.build import Plan
 from bnn.config import differing_keys, estimator_title, flat
 from bnn.models.norms import couples_above_binary
 from bnn.passes import Run
+from bnn.paths import shared_file_warning
 from bnn.tables import markdown
 from bnn.training.progress import clock
 from bnn.training.updates import bind, cross_entropy, steps_per_epoch, update
@@ -60,7 +62,7 @@ def dry_run(plans: Sequence[Plan]) -> str:
 
 def notices(plans: Sequence[Plan]) -> list[str]:
     """What a reader of these runs has to know beforehand, each once."""
-    found = []
+    found = [line for line in [_shared_file(plans[0])] if line]
     if any((plan.recipe.estimator.per_sample_credit or plan.lab.every) and _couples(plan) for plan in plans):
         found.append(
             "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops "
@@ -69,6 +71,11 @@ def notices(plans: Sequence[Plan]) -> list[str]:
     if any(plan.device.type == "cuda" for plan in plans):
         found.append("note: on CUDA some sums have no fixed order, so the same seed gives close but not equal metrics")
     return found
+
+
+def _shared_file(plan: Plan) -> str | None:
+    uri = plan.tracking.uri or "sqlite:///mlflow.db"
+    return shared_file_warning(Path(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
 
 
 def _couples(plan: Plan) -> bool:

@@ -175,7 +175,8 @@ def run(config: DictConfig) -> dict[str, Any] | None:
             raise SystemExit(f"error: {error}") from error
         raise
     except Exception:
-        traceback.print_exc()  # a sweep's table has one line for it
+        if not alone:
+            traceback.print_exc()  # a sweep's table has one line for it
         raise
 
 

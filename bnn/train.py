@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 import hydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
+from bnn.config import explained
 from bnn.job import run
 from bnn.paths import folder
 
 _main = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="train")(run)
+FULL = "HYDRA_FULL_ERROR"
+
+
+def answer() -> None:
+    """Do what the command line asks; what Hydra refuses is one line, unless HYDRA_FULL_ERROR asks for the whole."""
+    if FULL in os.environ:
+        return _main()
+    os.environ[FULL] = "1"  # so that Hydra raises what it would print
+    try:
+        _main()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SystemExit(f"error: {explained(error, sys.argv[1:])}") from error
+    finally:
+        os.environ.pop(FULL, None)
 
 
 def main() -> None:
     # as Ctrl-C does: runs end as KILLED and the table of what has finished is printed
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    _main()
+    answer()
 
 
 if __name__ == "__main__":

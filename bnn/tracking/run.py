@@ -126,8 +126,10 @@ class MlflowRun:
             self._log_checkpoints(checkpoint.BEST, checkpoint.LAST)
         self._send("end", status=status, at=int(time.time() * 1000))
         self._outbox.close()
-        if error is None:
-            (self._folder / checkpoint.LAST).unlink(missing_ok=True)  # nothing is left to go on with
+        if error is None or isinstance(error, Pruned):  # nothing is left to go on with
+            (self._folder / checkpoint.LAST).unlink(missing_ok=True)
+        if isinstance(error, Pruned):
+            (self._folder / checkpoint.BEST).unlink(missing_ok=True)
 
     def dataset(self, data: Dataset) -> None:
         """The training split as the run's input, with a digest of its labels in order and its first images."""

@@ -139,6 +139,11 @@ def open_store(uri: str | None, experiment: str) -> Store:
             if found is not None:
                 return Store(uri, experiment, found.experiment_id)
             artifacts = str(local.parent / "mlartifacts") if local is not None else None
-            return Store(uri, experiment, client.create_experiment(experiment, artifact_location=artifacts))
+            try:
+                return Store(uri, experiment, client.create_experiment(experiment, artifact_location=artifacts))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return open_store(uri, experiment)  # another process of the team was a moment faster
     except MlflowException as error:
         raise TrackingError(f"tracking.uri: {uri} cannot be used: {str(error).splitlines()[0]}") from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnn import facts
 from bnn.tracking.earlier import all_runs, kind
 from bnn.tracking.store import Store
+from bnn.training import checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +90,23 @@ def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
     for run in client.search_runs([store.experiment_id], search):
         client.set_tag(run.info.run_id, "bnn.reason", why)
         client.set_terminated(run.info.run_id, "KILLED")
+
+
+def remove_checkpoints(store: Store, run_id: str, why: str) -> bool:
+    """Remove a run's checkpoints from the store, and from its folder where that is here; answers whether there were any."""
+    from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    client = MlflowClient(store.uri)
+    run = client.get_run(run_id)
+    if run.data.tags.get("bnn.host") == socket.gethostname():
+        for name in (checkpoint.BEST, checkpoint.LAST):
+            (Path(run.data.tags["bnn.folder"]) / name).unlink(missing_ok=True)
+    if not client.list_artifacts(run_id, "checkpoint"):
+        return False
+    get_artifact_repository(run.info.artifact_uri, tracking_uri=store.uri).delete_artifacts("checkpoint")
+    client.set_tag(run_id, "bnn.checkpoint", f"removed: {why}")
+    return True
 
 
 def describe_study(

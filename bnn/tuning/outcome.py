@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bnn.tables import markdown
@@ -48,6 +48,16 @@ def best(study: Study) -> list[FrozenTrial]:
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
     return study.best_trials if len(study.directions) > 1 else [study.best_trial]
+
+
+def outdone(study: Study, keep: int) -> list[FrozenTrial]:
+    """The complete trials that are not among the best `keep` by the first objective, nor the best at all (see `best`)."""
+    sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
+    ranked = sorted(
+        study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=lambda trial: sign * trial.values[0]
+    )
+    front = {trial.number for trial in best(study)}
+    return [trial for trial in ranked[keep:] if trial.number not in front]
 
 
 def verdict(trial: FrozenTrial, metrics: Sequence[str]) -> str:

@@ -41,9 +41,11 @@ class StudySettings:
     max_failures: int
     stale_after: float
     """Seconds without a sign of life after which a running trial counts as lost."""
+    keep_checkpoints: int
+    """Trials whose checkpoints stay: the best so many, and with several objectives those that no other beats in all."""
 
     def __post_init__(self) -> None:
-        for key, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("n_jobs", 1)):
+        for key, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("keep_checkpoints", 1), ("n_jobs", 1)):
             value = getattr(self, key)
             if key == "n_jobs" and value is None:
                 continue

@@ -247,6 +247,20 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(tmp
     assert done.value == pytest.approx(sum(run.data.metrics["val_best/loss"] for run in found) / 2)
 
 
+def test_only_the_best_trials_keep_their_checkpoints(tmp_path: Path) -> None:
+    words = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=1", "trainer.progress=none", *SEARCH]
+    result = run_here(tmp_path, "-m", *words, "hydra.sweeper.n_trials=5", "hydra.sweeper.keep_checkpoints=2")
+    assert result.returncode == 0, result.stderr
+    assert "removed the checkpoints of 3 runs" in result.stdout
+    ranked = sorted(study(tmp_path).trials, key=lambda trial: trial.value)
+    kept = {run_id for trial in ranked[:2] for run_id in trial.user_attrs["runs"]}
+    for run in runs(tmp_path, "trial"):
+        there = [item.path for item in client(tmp_path).list_artifacts(run.info.run_id, "checkpoint")]
+        assert there == (["checkpoint/best.pt"] if run.info.run_id in kept else [])
+        assert (Path(run.data.tags["bnn.folder"]) / "best.pt").exists() == (run.info.run_id in kept)
+        assert ("bnn.checkpoint" in run.data.tags) == (run.info.run_id not in kept)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_trial_waits_for_the_same_command(tmp_path: Path, number: signal.Signals) -> None:
     worker = start(tmp_path, *LONG)

@@ -4,6 +4,7 @@ sweepers, on one machine or several, work on one study."""
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -16,7 +17,7 @@ from .compositions import Compositions
 from .space import SearchSpace, search_space
 from .worker import Worker
 
-UNNAMED = ("hydra", "study", "tracking", "dry_run", "fresh", "device", "data.root", "data.offline_fallback",
+UNNAMED = ("hydra", "study", "tracking", "dry_run", "fresh", "resume", "device", "data.root", "data.offline_fallback",
            "trainer.progress")  # fmt: skip
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")
@@ -144,23 +145,27 @@ class StudySweeper(ProjectSweeper):
     def _work(self, space: SearchSpace, cells: Sequence[Cell], warnings: list[str]) -> None:
         """Take part in the study until it has all its trials; then say what came of it."""
         from bnn.forecast import notices
-        from bnn.tracking.store import open_store
+        from bnn.paths import shared_file_warning
+        from bnn.tracking.store import open_store, tracking_uri
         from bnn.tuning.ledger import Ledger
         from bnn.tuning.optuna_parts import sampler
         from bnn.tuning.storage import dashboard, forget_study, open_storage, open_study, storage_address
 
         plan = cells[0].plan
-        store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-        address = storage_address(self.settings.storage, store.uri)
-        name = self._name(space, cells[0])
+        address = storage_address(self.settings.storage, tracking_uri(plan.tracking.uri))
         storage = open_storage(address)
+        store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
+        name = self._name(space, cells[0])
         if plan.general.fresh:
             forget_study(storage, name, self.settings.stale_after)
         # without binary layers a configuration does not tell what the others have
         binary = [cell for cell in cells if cell.plan.config["placement"]["layers"]]
         identity = self._identity(space, (binary or list(cells))[0])
         study, made = open_study(storage, name, self.settings.directions, identity, sampler=sampler(self.settings.sampler))
-        for text in [*warnings, *notices([cell.plan for cell in cells])]:
+        beside = (
+            shared_file_warning(Path(address.removeprefix("sqlite:///"))) if address.startswith(("/", "sqlite")) else None
+        )
+        for text in [*warnings, *notices([cell.plan for cell in cells]), *filter(None, [beside])]:
             print(text)
         there = Ledger(study, self.settings.n_trials, self.settings.stale_after).done()
         print(f"study {name!r}: {there} of {self.settings.n_trials} trials done, on {plan.data.title}")

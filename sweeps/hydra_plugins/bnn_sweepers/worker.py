@@ -43,6 +43,9 @@ class Worker:
         self.ledger = Ledger(study, self.settings.n_trials, self.settings.stale_after)
         self.claimed: set[int] = set()
         """Trials that this process answers for."""
+        self.outdone: set[int] = set()
+        self.removed = 0
+        """Trials whose checkpoints were removed, and how many runs had any."""
         self.launched = 0
         self.token = token_of(study)
         self.parent = self._parent(made)
@@ -90,6 +93,9 @@ class Worker:
             description = self._description()
             describe_study(self.store, self.parent, description, self._rows(), self._pictures())
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
+            if self.removed:
+                best = f"hydra.sweeper.keep_checkpoints={self.settings.keep_checkpoints}"
+                print(f"removed the checkpoints of {self.removed} runs; those of the best trials are kept ({best})")
             column = self.settings.metrics[0].replace("val/", "val_best/")
             lowest = self.settings.directions[0] == "minimize"
             link = self.store.sweep_link(self.parent, f"metrics.`{column}`", ascending=lowest)
@@ -191,6 +197,20 @@ class Worker:
         self.launched += len(batch)
         for number in numbers:
             self._say(number)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Remove the checkpoints of trials that others have outdone."""
+        from bnn.tracking.sweep import remove_checkpoints
+        from bnn.tuning.outcome import outdone
+        from bnn.tuning.trial import RUNS
+
+        keep = self.settings.keep_checkpoints
+        for trial in outdone(self.study, keep):
+            if trial.number not in self.outdone:
+                self.outdone.add(trial.number)
+                for run_id in trial.user_attrs.get(RUNS, []):
+                    self.removed += remove_checkpoints(self.store, run_id, f"not among the best {keep} trials of the study")
 
     def _give_back(self, number: int, why: str | None = None) -> None:
         """Give up a trial that this process claimed, unless a job of another process is still at it."""
