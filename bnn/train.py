@@ -27,6 +27,9 @@ def answer() -> None:
         _main()
     except (HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {explained(error, sys.argv[1:])}") from error
+    except KeyboardInterrupt:
+        print("interrupted; the same command with resume=true goes on", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     finally:
         os.environ.pop(FULL, None)
 

@@ -117,7 +117,7 @@ def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run) -> Non
         other.log_inputs(new, run.inputs.dataset_inputs)
     with tempfile.TemporaryDirectory() as scratch:
         for item in client.list_artifacts(old):
-            if item.path != MODEL:
+            if item.path != MODEL and Path(item.path).name == item.path:  # a name of this level: nothing leaves the folder
                 path = client.download_artifacts(old, item.path, scratch)
                 (other.log_artifacts if item.is_dir else other.log_artifact)(new, path, item.path if item.is_dir else None)
     if there.outputs and there.outputs.model_outputs:

@@ -148,7 +148,7 @@ class Outbox:
             return
         count = len(self._waiting)
         for number, record in enumerate(self._waiting):
-            name = record["payload"]
+            name = Path(record["payload"]).name  # a file of this folder, whatever the record says
             try:
                 payload = (self._folder / name).read_bytes() if name else b""
                 CALLS[record["call"]](self._client, self._run_id, record["values"], payload)

@@ -146,4 +146,9 @@ def open_store(uri: str | None, experiment: str) -> Store:
                     raise
                 return open_store(uri, experiment)  # another process of the team was a moment faster
     except MlflowException as error:
-        raise TrackingError(f"tracking.uri: {uri} cannot be used: {str(error).splitlines()[0]}") from error
+        if "out-of-date database schema" in str(error):
+            raise TrackingError(
+                f"tracking.uri: {without_password(uri)} was made by another version of MLflow: copy it to be safe, then run "
+                f"mlflow db upgrade {without_password(uri)}"
+            ) from error
+        raise TrackingError(f"tracking.uri: {without_password(uri)} cannot be used: {str(error).splitlines()[0]}") from error

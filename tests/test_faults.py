@@ -1,0 +1,155 @@
+"""What goes wrong around a training: signals, full disks, files that are not what they were. One line says it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from command_line import QUICK, client, environment, run_here, runs
+from mlflow import MlflowClient
+
+from bnn import sync
+from bnn.errors import TrackingError
+from bnn.tracking import outbox
+from bnn.tracking.store import open_store
+
+SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
+def test_signals_end_cleanly_and_the_same_command_goes_on(number: signal.Signals, sweep: bool, tmp_path: Path) -> None:
+    words = [*(["-m", "seed=0,1"] if sweep else []), *SMALL, "trainer.epochs=60"]
+    command = [sys.executable, "-m", "bnn.train", *words]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 3/60" in line:
+            break
+    process.send_signal(number)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode != 0 and "Traceback" not in error, error
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["KILLED"]
+    if sweep:
+        assert [run.info.status for run in runs(tmp_path, "sweep")] == ["KILLED"] and "not run" in out
+    resumed = run_here(tmp_path, *words, "resume=true", "trainer.epochs=60")
+    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout
+    assert {run.info.status for run in runs(tmp_path, "run")} == {"FINISHED"}
+
+
+def test_a_disk_that_is_full_for_an_artifact_delays_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    log, full = MlflowClient.log_artifact, iter(range(100))
+
+    def fills_up(*words, **options) -> None:
+        if next(full) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        log(*words, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", fills_up)
+    result = run_here(tmp_path, *SMALL)
+    assert result.returncode == 0 and "No space left on device" in result.stderr
+    (run,) = runs(tmp_path, "run")
+    assert run.info.status == "FINISHED", "there was room again at the end"
+    assert [item.path for item in client(tmp_path).list_artifacts(run.info.run_id, "checkpoint")] == ["checkpoint/best.pt"]
+
+
+def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
+    class Gone:
+        tracking_uri = "http://127.0.0.1:9"
+
+        def set_tag(self, *_) -> None:
+            raise OSError("gone")
+
+    (tmp_path / outbox.FOLDER).write_text("a file where the folder would be")
+    with pytest.raises(TrackingError, match="resume=true"):
+        outbox.Outbox(Gone(), "run", tmp_path / "other" / "..").send("tag", {"key": "a", "value": "b"})  # type: ignore[arg-type]
+
+
+def test_an_outbox_cannot_reach_out_of_its_folder(tmp_path: Path) -> None:
+    """A record that names a file elsewhere is not read from there."""
+    store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "x")
+    run_id = MlflowClient(store.uri).create_run(store.experiment_id).info.run_id
+    (tmp_path / "secret").write_bytes(b"secret")
+    box = tmp_path / "run" / outbox.FOLDER
+    box.mkdir(parents=True)
+    (box / outbox.ADDRESS).write_text(json.dumps({"uri": store.uri, "run_id": run_id}))
+    record = {"call": "file", "values": {"path": "taken"}, "payload": "../../secret"}
+    (box / outbox.RECORDS).write_text(json.dumps(record) + "\n")
+    assert sync.main([str(tmp_path / "run")]) == 1
+    assert not MlflowClient(store.uri).list_artifacts(run_id)
+
+
+def test_a_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "x")
+    run_id = MlflowClient(store.uri).create_run(store.experiment_id).info.run_id
+    box = tmp_path / "run" / outbox.FOLDER
+    box.mkdir(parents=True)
+    (box / outbox.ADDRESS).write_text(json.dumps({"uri": store.uri, "run_id": run_id}))
+    record = json.dumps({"call": "tag", "values": {"key": "a", "value": "b"}, "payload": ""})
+    (box / outbox.RECORDS).write_text(record + "\n" + record[:20])
+    assert sync.main([str(tmp_path)]) == 0
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert run.data.tags["a"] == "b" and run.info.status == "KILLED"
+
+
+def test_a_database_of_an_older_mlflow_says_how_to_upgrade(tmp_path: Path) -> None:
+    assert run_here(tmp_path, *SMALL, "trainer.epochs=1").returncode == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+        database.commit()
+    command = [sys.executable, "-m", "bnn.train", *SMALL]
+    result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1 and "mlflow db upgrade" in result.stderr, result.stderr
+
+
+def test_what_is_in_names_and_tags_stays_text(tmp_path: Path) -> None:
+    """A name that is markup, a path or a table's border changes nothing around it."""
+    name = "a|b <script>alert(1)</script>"
+    result = run_here(tmp_path, "-m", *SMALL, "trainer.epochs=1", f"tracking.experiment='{name}'", "seed=0,1")
+    assert result.returncode == 0, result.stderr
+    assert len(runs(tmp_path, "run", f"{name}/digits")) == 2
+
+
+def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "bnn.train", *SMALL, "trainer.epochs=40"]
+    first = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "epoch 2/40" in line:
+            break
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    answers: list[subprocess.CompletedProcess] = []
+
+    def again() -> None:
+        answers.append(
+            subprocess.run(
+                [*words, "resume=true"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200
+            )
+        )
+
+    threads = [threading.Thread(target=again) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.returncode for answer in answers) in ([0, 1], [0, 0])
+    (run,) = runs(tmp_path, "run")
+    steps = [point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")]
+    assert run.info.status == "FINISHED" and steps == list(range(1, 41))
+    for answer in answers:
+        assert answer.returncode == 0 or "another process is training" in answer.stderr
