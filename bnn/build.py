@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from bnn.config import TOP, canonical, digest, run_title
+from bnn.config import TOP, canonical, digest, run_title, without_password
 from bnn.data import DATASETS, Dataset, DatasetSpec, configured, load
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
@@ -87,6 +87,14 @@ class Plan:
     recipe: Recipe
     tracking: TrackingSettings
     lab: LabSettings
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The configuration as it may be written down: without passwords."""
+        tracking = dict(self.config["tracking"])
+        if isinstance(tracking.get("uri"), str):
+            tracking["uri"] = without_password(tracking["uri"])
+        return {**self.config, "tracking": tracking}
 
     @property
     def digest(self) -> str:
@@ -200,6 +208,8 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     general = General(**typed(General, {key: plain[key] for key in TOP}, ""))
     if not 0 <= general.seed < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
+    if general.fresh and general.resume:
+        raise ConfigError("fresh=true with resume=true: one forgets what the other goes on with; leave one of them out")
     spec, _ = configured(plain["data"])
     device = pick_device(general.device, job)
     plain["device"] = device.partition(":")[0]

@@ -77,7 +77,8 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
     """Train and track what `plan` describes; checkpoints go to `folder`, or to that of the run that it goes on with."""
     from bnn.build import read
-    from bnn.tracking.earlier import alive, finished, interrupted
+    from bnn.tracking.earlier import finished, interrupted, settle
+    from bnn.tracking.home import alive
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
     from bnn.training.evaluation import evaluate_all
@@ -89,7 +90,8 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
     earlier = None
     if plan.general.resume:
-        if result in (done := finished(store)):
+        settle(store, result)
+        if result in (done := finished(store, result)):
             return Summary(**about, **done[result], store=store.command(), trained=False)
         if earlier := interrupted(store, result, folder):
             folder = earlier.folder
@@ -99,7 +101,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
         run.dataset(data)
         watched = probe(plan, data)
         trained = fit(
-            plan.model, plan.recipe, data, tracker=run, folder=folder, about=config, title=title, probe=watched,
+            plan.model, plan.recipe, data, tracker=run, folder=folder, about=plan.shown, title=title, probe=watched,
             resume=earlier is not None,
         )  # fmt: skip
         scores = evaluate_all(plan.model, data.test, settings.evaluation_samples, plan.recipe.seed)
@@ -128,17 +130,19 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
     """Train one seed of a trial and track it; the test set is not read. With `resume=true` a seed that the study has trained
     before is only reported, and one that was interrupted goes on."""
     from bnn.build import read
-    from bnn.tracking.earlier import alive, finished_trial, interrupted
+    from bnn.tracking.earlier import finished_trial, interrupted, settle
+    from bnn.tracking.home import alive
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
     from bnn.training import checkpoint
     from bnn.training.loop import Reporting, fit
     from bnn.tuning.trial import Trained
 
-    config, result = dict(plan.config), facts.result(plan.digest)
+    result = facts.result(plan.digest)
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
     earlier = None
     if plan.general.resume:
+        settle(store, result)
         if done := finished_trial(store, result, tags["study"]):
             for epoch, metrics in enumerate(done.history, 1):
                 report(epoch, metrics)
@@ -154,7 +158,7 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
                 report(epoch, metrics)
         watched = probe(plan, data)
         trained = fit(
-            plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=config, title=title, probe=watched,
+            plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=plan.shown, title=title, probe=watched,
             resume=resume,
         )  # fmt: skip
         run.finish_trial(trained)

@@ -27,9 +27,8 @@ SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.pro
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
-def test_signals_end_cleanly_and_the_same_command_goes_on(number: signal.Signals, sweep: bool, tmp_path: Path) -> None:
-    words = [*(["-m", "seed=0,1"] if sweep else []), *SMALL, "trainer.epochs=60"]
+def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    words = [*SMALL, "trainer.epochs=60"]
     command = [sys.executable, "-m", "bnn.train", *words]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -39,14 +38,12 @@ def test_signals_end_cleanly_and_the_same_command_goes_on(number: signal.Signals
         if "epoch 3/60" in line:
             break
     process.send_signal(number)
-    out, error = process.communicate(timeout=60)
-    assert process.returncode != 0 and "Traceback" not in error, error
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and "Traceback" not in error, error
     assert [run.info.status for run in runs(tmp_path, "run")] == ["KILLED"]
-    if sweep:
-        assert [run.info.status for run in runs(tmp_path, "sweep")] == ["KILLED"] and "not run" in out
-    resumed = run_here(tmp_path, *words, "resume=true", "trainer.epochs=60")
+    resumed = run_here(tmp_path, *words, "resume=true")
     assert resumed.returncode == 0 and "goes on with run" in resumed.stdout
-    assert {run.info.status for run in runs(tmp_path, "run")} == {"FINISHED"}
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED"]
 
 
 def test_a_disk_that_is_full_for_an_artifact_delays_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -152,4 +149,4 @@ def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
     steps = [point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")]
     assert run.info.status == "FINISHED" and steps == list(range(1, 41))
     for answer in answers:
-        assert answer.returncode == 0 or "another process is training" in answer.stderr
+        assert answer.returncode == 0 or "another process is at work" in answer.stderr or "a moment ago" in answer.stderr

@@ -56,6 +56,7 @@ REFUSED: dict[str, list[list[str]]] = {
         ["neuron=noisy_rectifier"],
         ["placement.layers=[7]"],
         ["fresh=true"],
+        ["-m", "study=anneal", "fresh=true", "resume=true"],
         ["study=anneal"],
         ["-m", "estimator=st,reinforce", "neuron.law=logistic,uniform"],
         ["-m", "data=digits,mnist"],

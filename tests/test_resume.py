@@ -16,7 +16,7 @@ from command_line import QUICK, client, run_here, runs
 from mlflow.entities import Run
 
 from bnn import facts
-from bnn.tracking.earlier import alive
+from bnn.tracking.home import alive, home_of
 from bnn.training.loop import fit
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
@@ -70,7 +70,7 @@ def test_a_run_that_finished_is_not_trained_again(whole: Path, monkeypatch: pyte
     assert not list(whole.rglob("last.pt")), "a finished run leaves nothing to go on with"
 
 
-def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type[BaseException]) -> None:
+def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type[BaseException], *words: str) -> None:
     """Let the training end in the middle of this epoch."""
     from bnn.training.updates import Updates
 
@@ -85,7 +85,7 @@ def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type
     ends.calls = 0
     with monkeypatch.context() as patched, contextlib.suppress(how):
         patched.setattr(Updates, "epoch", ends)
-        run_here(folder, *SMALL)
+        run_here(folder, *SMALL, *words)
 
 
 def test_a_run_that_was_interrupted_goes_on_in_its_own_run(whole: Path, tmp_path: Path, monkeypatch) -> None:
@@ -129,7 +129,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path, monkeyp
     home = Path(the_run(tmp_path).data.tags["bnn.folder"])
     with alive(home):
         result = run_here(tmp_path, *SMALL, "resume=true")
-    assert result.returncode == 1 and "another process is training" in result.stderr
+    assert result.returncode == 1 and "another process is at work" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -138,6 +138,7 @@ def test_a_run_on_another_machine_is_not_taken_for_lost(tmp_path: Path, monkeypa
     run = the_run(tmp_path)
     store, home = client(tmp_path), Path(run.data.tags["bnn.folder"])
     store.set_tag(run.info.run_id, "bnn.host", "elsewhere")
+    store.set_tag(run.info.run_id, "bnn.folder", "/a/folder/there")
     shutil.move(home, tmp_path / "on_its_disk")
     store.update_run(run.info.run_id, status="RUNNING")
     refused = run_here(tmp_path, *SMALL, "resume=true")
@@ -146,6 +147,41 @@ def test_a_run_on_another_machine_is_not_taken_for_lost(tmp_path: Path, monkeypa
     resumed = run_here(tmp_path, *SMALL, "resume=true")
     assert resumed.returncode == 0 and "goes on with run" in resumed.stdout, "its checkpoint was among its artifacts"
     assert [step for step, _ in history(tmp_path, "val/loss")] == [1, 2, 3, 4]
+
+
+def test_a_folder_that_is_another_runs_by_now_is_not_gone_on_with(tmp_path: Path, monkeypatch) -> None:
+    """hydra.run.dir used again: the checkpoint there is of another training."""
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt, "hydra.run.dir=out")
+    cut_off(tmp_path, monkeypatch, 2, KeyboardInterrupt, "hydra.run.dir=out", "optimizer.lr=0.03")
+    first, second = runs(tmp_path, "run")
+    store = client(tmp_path)
+    resumed = run_here(tmp_path, *SMALL, "resume=true", "hydra.run.dir=out2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"goes on with run {first.info.run_id}, from " in resumed.stdout, "from its own checkpoint, in the store"
+    assert [point.step for point in store.get_metric_history(first.info.run_id, "val/loss")] == [1, 2, 3, 4]
+    assert store.get_run(second.info.run_id).info.status == "KILLED"
+
+
+def test_a_status_set_by_hand_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
+    client(tmp_path).set_terminated(the_run(tmp_path).info.run_id)
+    assert run_here(tmp_path, *SMALL, "resume=true").returncode == 0
+    assert len(runs(tmp_path, "run")) == 2
+
+
+def test_a_folder_of_somebody_else_is_not_here(tmp_path: Path) -> None:
+    (tmp_path / "owner").write_text("key")
+    assert home_of({"bnn.folder": str(tmp_path), "bnn.home": "key"}) == tmp_path
+    assert home_of({"bnn.folder": str(tmp_path), "bnn.home": "another"}) is None
+    assert home_of({"bnn.folder": "/proc/1/root/nowhere", "bnn.home": "key"}) is None and home_of({}) is None
+
+
+def test_a_finished_run_keeps_no_checkpoint_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
+    run_id = the_run(tmp_path).info.run_id
+    assert len(client(tmp_path).list_artifacts(run_id, "checkpoint")) == 2
+    assert run_here(tmp_path, *SMALL, "resume=true").returncode == 0
+    assert [item.path for item in client(tmp_path).list_artifacts(run_id, "checkpoint")] == ["checkpoint/best.pt"]
 
 
 def test_killed_at_random_moments_it_comes_to_the_same_end(whole: Path, tmp_path: Path, monkeypatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -50,17 +49,6 @@ def test_a_job_that_diverges_fails_alone(tmp_path: Path) -> None:
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FAILED", "FINISHED"]
     assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
     assert "1e+39" in result.stdout and "lower optimizer.lr" in result.stdout
-
-
-def test_parallel_jobs_are_nested_and_share_the_cores(tmp_path: Path) -> None:
-    words = ["placement=none,both", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    result = bnn_train(tmp_path, "-m", *QUICK, *words, OMP_NUM_THREADS="")
-    assert result.returncode == 0, result.stderr
-    (parent,) = runs(tmp_path, "sweep")
-    children = runs(tmp_path, "run")
-    assert [child.data.tags["mlflow.parentRunId"] for child in children] == [parent.info.run_id] * 2
-    share = max(1, len(os.sched_getaffinity(0)) // 2)
-    assert all(int(child.data.tags["bnn.threads"]) == share for child in children)
 
 
 def test_a_cell_that_makes_no_sense_stops_the_sweep_before_it_starts(tmp_path: Path) -> None:
@@ -121,14 +109,6 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
     ):
         assert line in result.stdout
     assert min(times) < 2
-
-
-@pytest.mark.parametrize("words", [["estimator=magic"], ["trainer.epoch=1"], ["trainer.epochs=0"], ["seed=1,2"]], ids=str)
-def test_wrong_commands_are_answered_without_a_traceback(tmp_path: Path, words: list[str]) -> None:
-    result = run_here(tmp_path, *words)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr and result.stderr.strip()
-    assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

@@ -1,25 +1,28 @@
-"""A copy of a store's runs in another store: what a laptop tracked, on the team's server. One way, and once."""
+"""A copy of a store's runs in another store: what a laptop tracked, on the team's server. One way, and each once."""
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bnn.errors import TrackingError
-from bnn.tracking.earlier import alive, all_runs
-from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox, unreachable
+from bnn.config import without_password
+from bnn.errors import BnnError, TrackingError
+from bnn.tracking.earlier import ORIGIN, all_runs
+from bnn.tracking.home import alive, home_of
+from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox, line, unreachable
+from bnn.tracking.run import PARENT
 from bnn.tracking.store import SQLITE, Store, open_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-ORIGIN = "bnn.origin"
-"""The tag that a copy carries: the id of the run that it is a copy of."""
-PARENT = "mlflow.parentRunId"
+COPIED = "bnn.copied"
+"""The tag of a copy that is whole: how and when the run that it is a copy of had ended."""
 MODEL = "model"
 AT_ONCE = 1000
 """Metrics in one call; the server takes no more."""
@@ -27,37 +30,38 @@ AT_ONCE = 1000
 
 def deliver(folder: Path) -> Iterator[tuple[bool, str]]:
     """Hand over what waits in the outboxes below `folder`: for each, whether all is delivered, and a line about it."""
-    from mlflow import MlflowClient
-
-    for records in sorted(folder.rglob(f"{FOLDER}/{RECORDS}")):
-        home = records.parent.parent
+    for records in sorted(folder.rglob(f"{FOLDER}*/{RECORDS}")):
         try:
-            address = json.loads((records.parent / ADDRESS).read_text())
-            client, run_id = MlflowClient(address["uri"]), address["run_id"]
-            with alive(home):
-                outbox = Outbox(client, run_id, home)
-                count = len(outbox)
-                outbox.deliver()
-                if outbox:
-                    yield (
-                        False,
-                        f"run {run_id}: {len(outbox)} records still wait in {home}; {address['uri']} does not take them",
-                    )
-                    continue
-                if client.get_run(run_id).info.status == "RUNNING":  # its process ended without a word
-                    client.set_tag(run_id, "bnn.reason", "interrupted; resume=true goes on with it")
-                    client.set_terminated(run_id, "KILLED")
-                yield True, f"run {run_id}: {count} records delivered to {address['uri']}"
-        except TrackingError as error:
-            yield False, str(error)
-        except (ValueError, KeyError, OSError) as error:
+            yield _delivered(records.parent)
+        except (ValueError, KeyError) as error:
             yield False, f"{records.parent} cannot be read ({error})"
         except unreachable() as error:
-            yield False, f"{home}: {str(error).partition(chr(10))[0]}"
+            yield False, f"{records.parent}: {line(error)}"
+
+
+def _delivered(box: Path) -> tuple[bool, str]:
+    from mlflow import MlflowClient
+
+    address = json.loads((box / ADDRESS).read_text())
+    shown, run_id, home = address["uri"], address["run_id"], box.parent
+    here = os.environ.get("MLFLOW_TRACKING_URI", "")
+    client = MlflowClient(here if without_password(here) == shown else shown)
+    with alive(home):
+        outbox = Outbox(client, run_id, home, box.name)
+        count = len(outbox)
+        outbox.deliver()
+        if outbox:
+            missing = "; set MLFLOW_TRACKING_URI to the same address with its password" if ":***@" in shown else ""
+            return False, f"run {run_id}: {len(outbox)} records still wait in {home}; {shown} does not take them{missing}"
+        run = client.get_run(run_id)
+        if run.info.status == "RUNNING" and home_of(run.data.tags) == home.absolute():  # its process ended without a word
+            client.set_tag(run_id, "bnn.reason", "interrupted; resume=true goes on with it")
+            client.set_terminated(run_id, "KILLED")
+    return True, f"run {run_id}: {count} records delivered to {shown}"
 
 
 def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterator[str]:
-    """Copy the runs of `experiments` (none: all) that have ended and that `target` does not have: a line for each.
+    """Copy the runs of `experiments` (none: all) that have ended, unless `target` has them as they ended: a line for each.
 
     Errors: TrackingError for a store that is not there or an experiment that it does not have.
     """
@@ -65,49 +69,63 @@ def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterato
     from mlflow.entities import ViewType
 
     source, target = tracking_uri(source), tracking_uri(target)
-    if source == target:
-        raise TrackingError(f"--to: expected another store than the one that is copied, got {target}")
     if source.startswith(SQLITE) and not Path(source.removeprefix(SQLITE)).is_file():
         raise TrackingError(f"{source}: no such file; go to the folder that holds mlflow.db, or give --uri")
-    client = MlflowClient(source)
-    there = {each.name: each for each in client.search_experiments(ViewType.ACTIVE_ONLY) if each.name != "Default"}
-    for name in experiments:
-        if name not in there:
-            raise TrackingError(f"experiment {name!r} does not exist; those that do: {', '.join(sorted(there)) or 'none'}")
-    for name in experiments or sorted(there):
-        yield from _experiment(client, Store(source, name, there[name].experiment_id), open_store(target, name))
+    try:
+        client = MlflowClient(source)
+        there = {each.name: each for each in client.search_experiments(ViewType.ACTIVE_ONLY) if each.name != "Default"}
+        for name in experiments:
+            if name not in there:
+                raise TrackingError(
+                    f"experiment {name!r} does not exist; those that do: {', '.join(sorted(there)) or 'none'}"
+                )
+        for name in experiments or sorted(there):
+            yield from _experiment(client, Store(source, name, there[name].experiment_id), open_store(target, name))
+    except BnnError:
+        raise
+    except unreachable() as error:
+        raise TrackingError(f"the copy was cut off ({line(error)}); the same command goes on with it") from error
 
 
 def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[str]:
     from mlflow import MlflowClient
 
     other = MlflowClient(target.uri)
-    copies = {run.data.tags[ORIGIN]: run for run in all_runs(other, target, "") if ORIGIN in run.data.tags}
+    theirs = {run.info.run_id: run for run in all_runs(other, target, "")}
+    copies = {run.data.tags[ORIGIN]: run for run in theirs.values() if ORIGIN in run.data.tags}
     found = sorted(all_runs(client, source, ""), key=lambda run: (PARENT in run.data.tags, run.info.start_time))
+    if any(run.info.run_id in theirs for run in found):
+        raise TrackingError(f"--to: expected another store than the one that is copied, got {without_password(target.uri)}")
+    running = {run.info.run_id for run in found if run.info.status == "RUNNING"}
     for run in found:  # parents first, so that their copies are known
-        named = f"{source.experiment}: {run.info.run_name} ({run.info.run_id})"
-        earlier = copies.get(run.info.run_id)
-        if run.info.status == "RUNNING":
-            yield f"{named} is running, and left for later"
-        elif earlier is None or earlier.info.status == "RUNNING":  # the latter: a copy that was cut off
-            made = earlier or _begun(other, target, run, copies)
-            _fill(client, run, other, made)
-            copies[run.info.run_id] = made
-            yield f"{named} copied, there {made.info.run_id}"
+        run_id = run.info.run_id
+        named = f"{source.experiment}: {run.info.run_name} ({run_id})"
+        ended = f"{run.info.status} {run.info.end_time}"
+        if {run_id, run.data.tags.get(PARENT)} & running:
+            yield f"{named} is running, or its sweep is: left for later"
+        elif run_id not in copies or copies[run_id].data.tags.get(COPIED) != ended:
+            tags = _tags(run, copies)
+            if run_id not in copies:
+                copies[run_id] = other.create_run(target.experiment_id, run.info.start_time, tags, run.info.run_name)
+            made = copies[run_id].info.run_id
+            _fill(client, run, other, copies[run_id], tags | {COPIED: ended})
+            yield f"{named} copied, there {made}"
 
 
-def _begun(other: MlflowClient, target: Store, run: Run, copies: dict[str, Run]) -> Run:
+def _tags(run: Run, copies: dict[str, Run]) -> dict[str, str]:
     tags = {**run.data.tags, ORIGIN: run.info.run_id}
     if parent := copies.get(tags.pop(PARENT, "")):
         tags[PARENT] = parent.info.run_id
-    return other.create_run(target.experiment_id, run.info.start_time, tags, run.info.run_name)
+    return tags
 
 
-def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run) -> None:
-    """Everything but the beginning; what is there already stays as it is."""
-    from mlflow.entities import LoggedModelOutput, Param
+def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: dict[str, str]) -> None:
+    """Everything but the beginning; what is there already stays as it is. The tags come last: the copy is whole then."""
+    from mlflow.entities import Param
 
     old, new = run.info.run_id, made.info.run_id
+    if made.info.status != "RUNNING":
+        other.update_run(new, status="RUNNING")
     other.log_batch(new, params=[Param(key, value) for key, value in run.data.params.items()])
     points = [point for key in run.data.metrics for point in client.get_metric_history(old, key)]
     for start in range(0, len(points), AT_ONCE):
@@ -120,24 +138,25 @@ def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run) -> Non
             if item.path != MODEL and Path(item.path).name == item.path:  # a name of this level: nothing leaves the folder
                 path = client.download_artifacts(old, item.path, scratch)
                 (other.log_artifacts if item.is_dir else other.log_artifact)(new, path, item.path if item.is_dir else None)
-    if there.outputs and there.outputs.model_outputs:
-        pass
-    elif run.outputs and run.outputs.model_outputs:
-        for cut_off in other.search_logged_models([made.info.experiment_id], f"source_run_id = '{new}'"):
-            other.delete_logged_model(cut_off.model_id)
-        for output in run.outputs.model_outputs:
-            logged = other.create_logged_model(made.info.experiment_id, MODEL, new)
-            with tempfile.TemporaryDirectory() as scratch:
-                _download_model(client, output.model_id, scratch)
-                other.log_model_artifacts(logged.model_id, scratch)
-            other.finalize_logged_model(logged.model_id, "READY")
-            other.log_outputs(new, [LoggedModelOutput(logged.model_id, output.step)])
+    if run.outputs and run.outputs.model_outputs and not (there.outputs and there.outputs.model_outputs):
+        _models(client, run.outputs.model_outputs, other, made)
     other.set_terminated(new, run.info.status, run.info.end_time)
+    for key, value in tags.items():
+        other.set_tag(new, key, value)
 
 
-def _download_model(client: MlflowClient, model_id: str, folder: str) -> None:
-    import mlflow
+def _models(client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, made: Run) -> None:
     from mlflow.artifacts import download_artifacts
+    from mlflow.entities import LoggedModelOutput
 
-    mlflow.set_tracking_uri(client.tracking_uri)
-    download_artifacts(artifact_uri=f"models:/{model_id}", dst_path=folder, tracking_uri=client.tracking_uri)
+    new, experiment = made.info.run_id, made.info.experiment_id
+    for cut_off in other.search_logged_models([experiment], f"source_run_id = '{new}'"):
+        other.delete_logged_model(cut_off.model_id)
+    for output in outputs:
+        logged = other.create_logged_model(experiment, MODEL, new)
+        with tempfile.TemporaryDirectory() as scratch:
+            uri = f"models:/{output.model_id}"
+            download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=client.tracking_uri)
+            other.log_model_artifacts(logged.model_id, scratch)
+        other.finalize_logged_model(logged.model_id, "READY")
+        other.log_outputs(new, [LoggedModelOutput(logged.model_id, output.step)])

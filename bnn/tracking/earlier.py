@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnn.errors import TrackingError
+from bnn.tracking.home import alive, home_of
+from bnn.tracking.outbox import FOLDER, Outbox
 from bnn.tracking.store import Store
 from bnn.training import checkpoint
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LOCK = "lock"
+ORIGIN = "bnn.origin"
+"""The tag that a copy of another store's run carries: that run's id."""
+FINAL = ("test/accuracy", "test/loss", "seconds/total")
+FINAL_TRIAL = ("best_epoch", "seconds/train")
+"""What a run that is called finished has to have: the status alone can be set by hand."""
 
 
 def kind(what: str) -> str:
@@ -39,15 +43,18 @@ def outcome(run: Run) -> dict[str, Any]:
     }
 
 
-def finished(store: Store, parent: str | None = None) -> dict[str, dict[str, Any]]:
-    """The outcomes of the finished runs of the experiment, or of a parent's, by what determines a result (facts.result)."""
+def finished(store: Store, result: str | None = None, parent: str | None = None) -> dict[str, dict[str, Any]]:
+    """The outcomes of the finished runs of the experiment by what determines a result (bnn.facts.result): all, those of one
+    result, or those of a parent."""
     from mlflow import MlflowClient
 
-    under = f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
-    search = f"{kind('run')} and attributes.status = 'FINISHED'{under}"
+    search = f"{kind('run')} and attributes.status = 'FINISHED'"
+    search += f" and tags.`bnn.result` = '{result}'" if result else ""
+    search += f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
     found: dict[str, dict[str, Any]] = {}
     for run in all_runs(MlflowClient(store.uri), store, search):
-        found.setdefault(run.data.tags.get("bnn.result", ""), outcome(run))
+        if run.data.metrics.keys() >= set(FINAL):
+            found.setdefault(run.data.tags.get("bnn.result", ""), outcome(run))
     return found
 
 
@@ -71,19 +78,22 @@ class Interrupted:
     threads: str
 
 
-@contextlib.contextmanager
-def alive(folder: Path) -> Iterator[None]:
-    """Within, this process is the one that trains what lies in `folder`. The lock goes with the process, however it ends.
+def settle(store: Store, result: str) -> None:
+    """Deliver what runs of this result that are not finished in the store kept for it here.
 
-    Errors: TrackingError where another process does.
+    Errors: TrackingError where the store does not take it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrackingError(f"another process is training the run in {folder}: wait for it, or end it first") from error
-        yield
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    for run in all_runs(client, store, f"tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"):
+        home = home_of(run.data.tags)
+        if home is not None and (home / FOLDER).is_dir():
+            with alive(home):
+                outbox = Outbox(client, run.info.run_id, home)
+                outbox.deliver()
+                if outbox:
+                    raise TrackingError(f"the store does not take what waits for run {run.info.run_id} in {home}")
 
 
 def interrupted(store: Store, result: str, folder: Path, study: str | None = None) -> Interrupted | None:
@@ -98,35 +108,30 @@ def interrupted(store: Store, result: str, folder: Path, study: str | None = Non
     client = MlflowClient(store.uri)
     what = kind("run" if study is None else "trial")
     for run in all_runs(client, store, f"{what} and tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"):
-        if study is not None and (run.data.tags.get("study") != study or "bnn.pruned" in run.data.tags):
+        tags, run_id = run.data.tags, run.info.run_id
+        if ORIGIN in tags or (study is not None and (tags.get("study") != study or "bnn.pruned" in tags)):
             continue
-        try:
-            home = _idle(run)
-        except TrackingError:
-            if study is None:
-                raise
-            continue
-        if home is not None and (home / checkpoint.LAST).is_file():
-            return Interrupted(run.info.run_id, home, run.data.tags.get("bnn.threads", ""))
-        if home is None and _fetched(client, run.info.run_id, folder):
-            return Interrupted(run.info.run_id, folder, run.data.tags.get("bnn.threads", ""))
-        if run.info.status == "RUNNING":
-            client.set_tag(run.info.run_id, "bnn.reason", "lost before its first epoch was over")
-            client.set_terminated(run.info.run_id, "KILLED")
-    return None
-
-
-def _idle(run: Run) -> Path | None:
-    """The folder of a run that nobody trains; None where it is not on this machine. Errors: TrackingError."""
-    home, host = Path(run.data.tags.get("bnn.folder", "")), run.data.tags.get("bnn.host")
-    if (home / LOCK).is_file():
-        with alive(home):
-            return home
-    if run.info.status == "RUNNING" and host != socket.gethostname():
-        raise TrackingError(
-            f"run {run.info.run_id} of this configuration is marked RUNNING on {host}: wait for it, or resume there; "
-            "if that machine is lost, end the run first (MlflowClient().set_terminated) and repeat this command"
-        )
+        home, threads = home_of(tags), tags.get("bnn.threads", "")
+        if home is not None:
+            try:
+                with alive(home):
+                    if (home / checkpoint.LAST).is_file():
+                        return Interrupted(run_id, home, threads)
+            except TrackingError:
+                if study is None:
+                    raise
+                continue
+        elif run.info.status == "RUNNING" and study is None:
+            raise TrackingError(
+                f"run {run_id} of this configuration is marked RUNNING on {tags.get('bnn.host')}, in "
+                f"{tags.get('bnn.folder')}: wait for it, or resume there; "
+                f' if it is lost, MlflowClient().set_terminated("{run_id}", "KILLED"), and repeat this command'
+            )
+        elif run.info.status != "RUNNING" and _fetched(client, run_id, folder):
+            return Interrupted(run_id, folder, threads)
+        if run.info.status == "RUNNING" and home is not None:
+            client.set_tag(run_id, "bnn.reason", "lost before its first epoch was over")
+            client.set_terminated(run_id, "KILLED")
     return None
 
 
@@ -146,7 +151,8 @@ def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | Non
 
     client = MlflowClient(store.uri)
     search = f"{kind('trial')} and tags.`bnn.result` = '{result}' and attributes.status = 'FINISHED'"
-    run = next((run for run in all_runs(client, store, search) if run.data.tags.get("study") == study), None)
+    of_study = (run for run in all_runs(client, store, search) if run.data.tags.get("study") == study)
+    run = next((run for run in of_study if run.data.metrics.keys() >= set(FINAL_TRIAL)), None)
     if run is None:
         return None
     epochs: dict[int, dict[str, float]] = {}
@@ -164,5 +170,6 @@ def _fetched(client: MlflowClient, run_id: str, folder: Path) -> bool:
     if not any(item.path == name for item in client.list_artifacts(run_id, "checkpoint")):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    os.replace(client.download_artifacts(run_id, name), folder / checkpoint.LAST)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # on the same file system, so that it can be moved
+        os.replace(client.download_artifacts(run_id, name, scratch), folder / checkpoint.LAST)
     return True

@@ -21,6 +21,7 @@ from bnn.build import Plan
 from bnn.config import estimator_title, flat
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
+from bnn.tracking.home import take
 from bnn.tracking.outbox import Outbox, pictures
 from bnn.tracking.store import Store
 from bnn.training import checkpoint
@@ -31,6 +32,7 @@ from bnn.training.units import Snapshot
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PARENT = "mlflow.parentRunId"
 EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "test, thresholded"}
 
 
@@ -54,7 +56,7 @@ class MlflowRun:
     ) -> None:
         from mlflow import MlflowClient
 
-        self.plan, self._folder = plan, folder
+        self.plan, self._folder, self._continued = plan, folder, continued is not None
         self.pictures = plan.tracking.heatmaps
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._client = MlflowClient(store.uri)
@@ -64,26 +66,25 @@ class MlflowRun:
         self._pictures: set[tuple[str, int]] = set()
         with self._timed("mlflow"):
             if continued is None:
-                tags = (
-                    _tags(plan, folder)
-                    | ({"bnn.kind": "trial", **trial} if trial else {})
-                    | ({"mlflow.parentRunId": parent} if parent else {})
-                )
+                tags = _tags(plan, folder, take(folder)) | ({PARENT: parent} if parent else {})
+                tags |= {"bnn.kind": "trial", **trial} if trial else {}
                 name = plan.title if trial is None else f"trial {trial['trial']} · {plan.title}"
                 self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
             else:
                 self.id = continued
             self._outbox = Outbox(self._client, self.id, folder)
             if continued is not None:
-                self._take_up({"bnn.folder": str(folder.absolute()), "bnn.host": socket.gethostname(), **(trial or {})})
+                self._take_up(_place(folder, take(folder)) | dict(trial or {}) | ({PARENT: parent} if parent else {}))
 
     def _take_up(self, tags: Mapping[str, str]) -> None:
         """Learn what the run has, once it has what an earlier process kept for it."""
         self._outbox.deliver()
         if self._outbox:
             raise TrackingError(f"the store does not take what waits for run {self.id} in {self._folder}")
-        self._client.update_run(self.id, status="RUNNING")
         run = self._client.get_run(self.id)
+        if run.info.status == "FINISHED":
+            raise TrackingError(f"run {self.id} was finished by another process a moment ago; the same command shows it")
+        self._client.update_run(self.id, status="RUNNING")
         for stale in {"bnn.reason", "mlflow.note.content"} & set(run.data.tags):
             self._client.delete_tag(self.id, stale)
         for key, value in tags.items():
@@ -107,7 +108,7 @@ class MlflowRun:
         self._send("tag", key=key, value=value)
 
     def __enter__(self) -> MlflowRun:
-        config = dict(self.plan.config)
+        config = self.plan.shown
         if "seed" not in self._known:  # a run's parameters cannot change
             self._send("params", params={key: str(value) for key, value in flat(config).items()})
             self._send("file", json.dumps(config, indent=2).encode(), path="config.json")
@@ -124,9 +125,12 @@ class MlflowRun:
             self._tag("bnn.reason", f"{type(error).__name__}: {error}")
             self._tag("mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
             self._log_checkpoints(checkpoint.BEST, checkpoint.LAST)
+        over = error is None or isinstance(error, Pruned)  # nothing is left to go on with
+        if over and self._continued:
+            self._send("remove", path=f"checkpoint/{checkpoint.LAST}")
         self._send("end", status=status, at=int(time.time() * 1000))
         self._outbox.close()
-        if error is None or isinstance(error, Pruned):  # nothing is left to go on with
+        if over:
             (self._folder / checkpoint.LAST).unlink(missing_ok=True)
         if isinstance(error, Pruned):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
@@ -201,15 +205,17 @@ class MlflowRun:
             self._send("metrics", metrics=new, step=step, at=int(time.time() * 1000))
 
 
-def _tags(plan: Plan, folder: Path) -> dict[str, str]:
+def _place(folder: Path, key: str) -> dict[str, str]:
+    return {"bnn.folder": str(folder.absolute()), "bnn.home": key, "bnn.host": socket.gethostname()}
+
+
+def _tags(plan: Plan, folder: Path, key: str) -> dict[str, str]:
     config = dict(plan.config)
-    return {
+    return _place(folder, key) | {
         "mlflow.source.name": "bnn.train",
         "bnn.kind": "run",
         "bnn.digest": plan.digest,
         "bnn.result": facts.result(plan.digest),
-        "bnn.folder": str(folder.absolute()),
-        "bnn.host": socket.gethostname(),
         "bnn.commit": facts.commit(),
         "bnn.command": facts.command(),
         "bnn.hardware": facts.hardware(plan.general.device),

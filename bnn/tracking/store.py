@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import quote
 
@@ -83,12 +84,16 @@ def _make_database(path: Path) -> None:
 
 
 def _ask(uri: str, timeout: float) -> None:
-    """Errors: OSError where no server answers."""
+    """Errors: OSError where no server answers, or only a proxy in front of it; ValueError for an address that is none."""
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout):
             pass
-    except urllib.error.HTTPError:
-        pass  # an answer, if only that it wants a password: what follows says so
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
+        # else an answer, if only that it wants a password: what follows says so
+    except HTTPException as error:
+        raise ValueError(str(error)) from error
 
 
 def answers(uri: str) -> bool:
@@ -96,15 +101,20 @@ def answers(uri: str) -> bool:
     try:
         if uri.startswith("http"):
             _ask(uri, timeout=3)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return True
 
 
 def _check_server(uri: str) -> None:
+    if "@" in uri.partition("://")[2].partition("/")[0]:
+        raise TrackingError(
+            "tracking.uri: expected an address without a name and a password; put them into MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD"
+        )
     try:
         _ask(uri, timeout=10)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise TrackingError(
             f"tracking.uri: the MLflow server at {without_password(uri)} does not answer ({error}); start it, or write "
             "tracking.uri=null to track in a local file, whose runs python -m bnn.sync --to ADDRESS brings to a server later"

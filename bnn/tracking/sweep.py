@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnn import facts
+from bnn.errors import TrackingError
 from bnn.tracking.earlier import all_runs, kind
+from bnn.tracking.home import alive, home_of, take
+from bnn.tracking.outbox import spared
 from bnn.tracking.store import Store
 from bnn.training import checkpoint
 
@@ -17,16 +19,23 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def open_parent(store: Store, title: str, cells: int, result: str = "", resume: bool = False) -> str:
-    """A running parent; answers its run id. result: what determines the results of all its cells; resume: go on with the
-    newest parent of the same, if there is one."""
+def open_parent(
+    store: Store, title: str, cells: int, folder: Path | None = None, result: str = "", resume: bool = False
+) -> str:
+    """A running parent; answers its run id. folder: the sweep's, in which it is at work (bnn.tracking.home.alive); result:
+    what determines the results of all its cells; resume: go on with the newest parent of the same, if there is one at which
+    nobody else is at work."""
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    if resume and (earlier := next(all_runs(client, store, f"{kind('sweep')} and tags.`bnn.result` = '{result}'"), None)):
-        client.update_run(earlier.info.run_id, status="RUNNING")
-        return earlier.info.run_id
-    tags = {
+    place = {"bnn.folder": str(folder.absolute()), "bnn.home": take(folder)} if folder else {}
+    for earlier in all_runs(client, store, f"{kind('sweep')} and tags.`bnn.result` = '{result}'") if resume else ():
+        if earlier.info.status != "RUNNING" or _is_left(earlier.data.tags):
+            client.update_run(earlier.info.run_id, status="RUNNING")
+            for key, value in place.items():
+                client.set_tag(earlier.info.run_id, key, value)
+            return earlier.info.run_id
+    tags = place | {
         "bnn.kind": "sweep",
         "bnn.result": result,
         "bnn.command": facts.command(),
@@ -35,6 +44,17 @@ def open_parent(store: Store, title: str, cells: int, result: str = "", resume: 
         "mlflow.source.name": "bnn.train",
     }
     return client.create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
+
+
+def _is_left(tags: Mapping[str, str]) -> bool:
+    """Whether the folder of a running sweep is here, and nobody is at work in it."""
+    if (home := home_of(tags)) is None:
+        return False
+    try:
+        with alive(home):
+            return True
+    except TrackingError:
+        return False
 
 
 def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]) -> None:
@@ -98,15 +118,17 @@ def remove_checkpoints(store: Store, run_id: str, why: str) -> bool:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     client = MlflowClient(store.uri)
-    run = client.get_run(run_id)
-    if run.data.tags.get("bnn.host") == socket.gethostname():
-        for name in (checkpoint.BEST, checkpoint.LAST):
-            (Path(run.data.tags["bnn.folder"]) / name).unlink(missing_ok=True)
-    if not client.list_artifacts(run_id, "checkpoint"):
-        return False
-    get_artifact_repository(run.info.artifact_uri, tracking_uri=store.uri).delete_artifacts("checkpoint")
-    client.set_tag(run_id, "bnn.checkpoint", f"removed: {why}")
-    return True
+    with spared(f"that run {run_id} gives back its checkpoints"):  # it may be another store's, deleted, or others' to change
+        run = client.get_run(run_id)
+        if run.info.lifecycle_stage != "active" or not client.list_artifacts(run_id, "checkpoint"):
+            return False
+        get_artifact_repository(run.info.artifact_uri, tracking_uri=store.uri).delete_artifacts("checkpoint")
+        client.set_tag(run_id, "bnn.checkpoint", f"removed: {why}")
+        if home := home_of(run.data.tags):
+            for name in (checkpoint.BEST, checkpoint.LAST):
+                (home / name).unlink(missing_ok=True)
+        return True
+    return False
 
 
 def describe_study(

@@ -8,6 +8,7 @@ time.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ def _built(kinds: Mapping[str, Any], key: str, node: Mapping[str, Any], **ours: 
     if unknown := sorted(set(options) - set(parameters)):
         raise ConfigError(f"{key}.{unknown[0]}: {name} has no such parameter (it has {', '.join(parameters) or 'none'})")
     try:
-        return kinds[name](**ours, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return kinds[name](**ours, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {name}: {str(error).splitlines()[0]}") from error
 

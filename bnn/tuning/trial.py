@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from bnn.build import Plan, plan
-from bnn.errors import DivergedError, Pruned
+from bnn.errors import DivergedError, Pruned, TrackingError
 from bnn.tuning import ledger
 from bnn.tuning.optuna_parts import pruner, should_prune
 from bnn.tuning.settings import Assignment
@@ -56,6 +56,9 @@ def run_trial(config: DictConfig, folder: Path, assignment: Assignment, train: T
         except Pruned as stop:
             _attributes(study, number, {STOPPED: str(stop)})
             state = _tell(study, number, TrialState.PRUNED)
+        except TrackingError as error:  # the store is away, and the next trial would fare no better
+            ledger.give_up(study, number, str(error), tried=False)
+            raise
         except (KeyboardInterrupt, SystemExit):
             ledger.give_up(study, number, "interrupted", tried=False)
             raise

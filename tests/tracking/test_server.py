@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -155,6 +156,34 @@ def test_what_a_dead_server_missed_is_delivered_later(
     assert sync.main([str(tmp_path)]) == 0 and "nothing waits" in capsys.readouterr().out
 
 
+def test_a_finished_run_that_still_waits_is_not_trained_again(server: Server, tmp_path: Path, monkeypatch) -> None:
+    words = [*SMALL, "seed=4", f"tracking.uri={server.uri}", "tracking.experiment=waits"]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with monkeypatch.context() as patched:
+        at_epoch(2, server.stop, patched)
+        assert run_here(tmp_path, *words).returncode == 0
+    server.start()
+    resumed = run_here(tmp_path, *words, "resume=true")
+    assert resumed.returncode == 0 and "finished before" in resumed.stdout, resumed.stderr
+    (run,) = [run for run in server.runs() if run.data.params["tracking.experiment"] == "waits"]
+    assert run.info.status == "FINISHED" and not list(tmp_path.rglob("outbox"))
+
+
+def test_one_record_that_is_refused_for_good_holds_up_nothing(server: Server, tmp_path: Path, capsys) -> None:
+    store = MlflowClient(server.uri)
+    run = store.create_run(store.create_experiment("refused"))
+    box = outbox.Outbox(store, run.info.run_id, tmp_path / "run")
+    for call, values in (("tag", {"key": "a", "value": "1"}), ("metrics", {"metrics": {"m\n!": 1.0}, "step": 1, "at": 1}),
+                         ("image", {"key": "k", "step": 1}), ("end", {"status": "FINISHED", "at": 5})):  # fmt: skip
+        box._keep(call, values, b"no picture" if call == "image" else b"")
+    (payload,) = (tmp_path / "run/outbox").glob("*.payload")
+    payload.unlink()
+    assert sync.main([str(tmp_path)]) == 0
+    found = store.get_run(run.info.run_id)
+    assert found.info.status == "FINISHED" and found.data.tags["a"] == "1"
+    assert capsys.readouterr().err.count("refuses a record") == 2
+
+
 def test_a_delivery_that_was_cut_off_doubles_nothing(server: Server, tmp_path: Path, monkeypatch) -> None:
     """Everything is said twice: first in a delivery that fails at its last record, then once more from the first on."""
     expected, _ = lone(tmp_path, server.uri, 3)
@@ -188,7 +217,7 @@ def test_a_laptops_runs_are_copied_once_under_their_parent(server: Server, local
 
         patched.setattr(MlflowClient, "set_terminated", ends)
         assert sync.main(words) == 1
-    assert sync.main(words) == 0
+    assert sync.main(words) == 0, capsys.readouterr().err
     assert sync.main(words) == 0 and "nothing is new" in capsys.readouterr().out
     copies = [run for run in server.runs() if "bnn.origin" in run.data.tags]
     (parent,) = server.runs("sweep")
@@ -198,6 +227,35 @@ def test_a_laptops_runs_are_copied_once_under_their_parent(server: Server, local
         assert copy.data.tags["bnn.origin"] == original.info.run_id
         assert everything(MlflowClient(server.uri), copy) == everything(client(local), original)
         assert (copy.info.start_time, copy.info.end_time) == (original.info.start_time, original.info.end_time)
+
+
+def test_a_copy_follows_a_run_that_went_on(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
+    words = [*SMALL, "tracking.experiment=follows"]
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        at_epoch(3, lambda: signal.raise_signal(signal.SIGINT), patched)
+        run_here(tmp_path, *words)
+    assert sync.main([str(tmp_path), "--to", server.uri]) == 0
+    copied = [run for run in server.runs() if run.data.params["tracking.experiment"] == "follows"]
+    assert [run.info.status for run in copied] == ["KILLED"]
+    against = run_here(tmp_path, *words, "resume=true", f"tracking.uri={server.uri}")
+    assert "goes on" not in against.stdout, "a copy is not gone on with"
+    assert run_here(tmp_path, *words, "resume=true").returncode == 0
+    assert sync.main([str(tmp_path), "--to", server.uri]) == 0
+    (original,) = runs(tmp_path, "run", "follows/digits")
+    again = MlflowClient(server.uri).get_run(copied[0].info.run_id)
+    found, expected = everything(MlflowClient(server.uri), again), everything(client(tmp_path), original)
+    assert {**found, "files": 0} == {**expected, "files": 0} and found["files"] >= expected["files"]
+
+
+def test_a_store_is_not_copied_into_itself(server: Server, capsys) -> None:
+    assert sync.main(["--uri", server.uri, "--to", f"{server.uri}/"]) == 1
+    assert "expected another store" in capsys.readouterr().err
+
+
+def test_addresses_that_are_none_are_one_line(tmp_path: Path, capsys) -> None:
+    for uri in ("http://localhost:abc", "http://ada:secret@localhost:5000"):
+        refused = run_here(tmp_path, *SMALL, f"tracking.uri={uri}")
+        assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "secret" not in refused.stderr
 
 
 def test_a_copied_model_predicts(server: Server, local: Path) -> None:

@@ -261,6 +261,18 @@ def test_only_the_best_trials_keep_their_checkpoints(tmp_path: Path) -> None:
         assert ("bnn.checkpoint" in run.data.tags) == (run.info.run_id not in kept)
 
 
+def test_equal_trials_share_a_run_and_its_checkpoint_stays(tmp_path: Path) -> None:
+    """With resume=true the second of two equal trials is the first one's run."""
+    words = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=1", "trainer.progress=none"]
+    search = ["hydra/sweeper=bnn_optuna", "optimizer.lr=choice(0.1,0.001)", "hydra.sweeper.n_trials=5"]
+    result = run_here(tmp_path, "-m", *words, *search, "resume=true", "hydra.sweeper.keep_checkpoints=1")
+    assert result.returncode == 0, result.stderr
+    assert len(runs(tmp_path, "trial")) == 2, "five trials of two configurations"
+    best = min(study(tmp_path).trials, key=lambda trial: trial.value)
+    (run_id,) = best.user_attrs["runs"]
+    assert [item.path for item in client(tmp_path).list_artifacts(run_id, "checkpoint")] == ["checkpoint/best.pt"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_trial_waits_for_the_same_command(tmp_path: Path, number: signal.Signals) -> None:
     worker = start(tmp_path, *LONG)

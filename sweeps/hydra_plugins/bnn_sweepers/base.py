@@ -62,12 +62,13 @@ class ProjectSweeper(BasicSweeper):
         handed = [f"++hydra.job.env_set.{key}={quoted(value)}" for key, value in values.items()]
         return [*handed, f"tracking.uri={quoted(uri)}"]  # a job may run in another directory
 
-    def _keep_config(self) -> None:
-        """Leave the sweep's own configuration in its folder."""
+    def _folder(self) -> Path:
+        """The sweep's folder, with the sweep's own configuration in it."""
         assert self.config is not None
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
+        return folder
 
 
 def without_data(overrides: list[str]) -> list[str]:

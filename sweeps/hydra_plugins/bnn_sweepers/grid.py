@@ -64,35 +64,40 @@ class GridSweeper(ProjectSweeper):
         from bnn import facts
         from bnn.forecast import notices
         from bnn.tracking.earlier import finished
+        from bnn.tracking.home import alive
+        from bnn.tracking.outbox import spared
         from bnn.tracking.store import open_store
         from bnn.tracking.sweep import close_parent, open_parent
 
         first, keys = cells[0].plan, [facts.result(cell.plan.digest) for cell in cells]
-        resume = first.general.resume
+        resume, folder = first.general.resume, self._folder()
         store = open_store(first.tracking.uri, f"{first.tracking.experiment}/{first.data.name}")
         outcomes: dict[str, Any] = finished(store) if resume else {}
         left = [number for number, key in enumerate(keys) if key not in outcomes]
-        parent = open_parent(store, f"sweep: {title}", len(cells), facts.result("".join(sorted(keys))), resume)
-        for line in [*warnings, *notices([cell.plan for cell in cells])]:
-            print(line)
-        skipped = f", {len(cells) - len(left)} of them finished before" if resume else ""
-        print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}{skipped}", flush=True)
-        results: list[JobReturn] = []
-        status, started = "KILLED", time.perf_counter()
-        try:
-            self._launch([cells[number] for number in left], store.uri, parent, results)
-            status = "FINISHED" if all(result.status == JobStatus.COMPLETED for result in results) else "FAILED"
-        except Exception:
-            status = "FAILED"
-            raise
-        finally:
-            # a launcher that was interrupted answers nothing, but what had finished by then stands in the store
-            outcomes |= finished(store, parent)
-            outcomes |= {keys[number]: result._return_value for number, result in zip(left, results, strict=False)}
-            table, rows = result_table(cells, [outcomes.get(key) for key in keys])
-            close_parent(store, parent, table, status, rows)
-            print(f"\n{table}\n{len(left)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
-            print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *warnings, sep="\n", flush=True)
+        with alive(folder):
+            parent = open_parent(store, f"sweep: {title}", len(cells), folder, facts.result("".join(sorted(keys))), resume)
+            for line in [*warnings, *notices([cell.plan for cell in cells])]:
+                print(line)
+            skipped = f", {len(cells) - len(left)} of them finished before" if resume else ""
+            print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}{skipped}", flush=True)
+            results: list[JobReturn] = []
+            status, started = "KILLED", time.perf_counter()
+            try:
+                self._launch([cells[number] for number in left], store.uri, parent, results)
+                status = "FINISHED" if all(result.status == JobStatus.COMPLETED for result in results) else "FAILED"
+            except Exception:
+                status = "FAILED"
+                raise
+            finally:
+                # a launcher that was interrupted answers nothing, but what had finished by then stands in the store
+                with spared("what finished before the end"):
+                    outcomes |= finished(store, parent=parent)
+                outcomes |= {keys[number]: result._return_value for number, result in zip(left, results, strict=False)}
+                table, rows = result_table(cells, [outcomes.get(key) for key in keys])
+                print(f"\n{table}\n{len(left)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
+                print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *warnings, sep="\n", flush=True)
+                with spared("the table of the sweep"):
+                    close_parent(store, parent, table, status, rows)
         return results
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
@@ -100,7 +105,6 @@ class GridSweeper(ProjectSweeper):
         from bnn.facts import COMMAND, command
         from bnn.job import CELLS, PARENT
 
-        self._keep_config()
         handed = self.handed(uri, {PARENT: parent, CELLS: str(len(cells)), COMMAND: command()})
         jobs = [[*cell.overrides, *handed] for cell in cells]
         for chunk in self.split_overrides_to_chunks(jobs, self.max_batch_size) if jobs else ():

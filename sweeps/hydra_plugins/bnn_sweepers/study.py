@@ -170,7 +170,7 @@ class StudySweeper(ProjectSweeper):
         there = Ledger(study, self.settings.n_trials, self.settings.stale_after).done()
         print(f"study {name!r}: {there} of {self.settings.n_trials} trials done, on {plan.data.title}")
         print(f"watch it: {dashboard(address)}", flush=True)
-        self._keep_config()
+        self._folder()
         self.seed, self.device = plan.general.seed, plan.general.device
         stride = max(cell.plan.recipe.settings.epochs for cell in cells)
         Worker(self, self._compositions, space, study, made, store, address, stride).work()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bnn.errors import BnnError
+from bnn.errors import BnnError, TrackingError
 
 from .compositions import Compositions
 from .space import SearchSpace, suggest, word
@@ -83,6 +83,7 @@ class Worker:
 
     def _leave(self, status: str, started: float) -> None:
         """Give back what is open, and leave what is known on the parent run, whatever happens to it on the way."""
+        from bnn.tracking.outbox import spared
         from bnn.tracking.sweep import describe_study, end
         from bnn.tuning.storage import is_there
 
@@ -91,7 +92,8 @@ class Worker:
                 return
             self._end_claimed()
             description = self._description()
-            describe_study(self.store, self.parent, description, self._rows(), self._pictures())
+            with spared("the study's description"):
+                describe_study(self.store, self.parent, description, self._rows(), self._pictures())
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
             if self.removed:
                 best = f"hydra.sweeper.keep_checkpoints={self.settings.keep_checkpoints}"
@@ -103,7 +105,8 @@ class Worker:
             if any(not self.ledger.is_lost(trial) for trial in self.ledger.running()):
                 status = "RUNNING"  # another worker is still at it
         finally:
-            end(self.store, self.parent, status)
+            with spared("the end of the study"):
+                end(self.store, self.parent, status)
 
     def _end_claimed(self) -> None:
         """See to it that everything that this process claimed has an end, in the study and in the tracking store."""
@@ -185,6 +188,7 @@ class Worker:
 
         numbers = [trial.number for trial, _ in batch]
         with Heartbeat(self.study, numbers, SWEEPER, self.settings.stale_after):
+            results: Sequence[Any] = ()
             try:
                 results = self.sweeper.launch([self._job(trial, words) for trial, words in batch], self.launched)
             except Exception as error:  # a launcher's worker died, out of memory say, and took others with it
@@ -197,19 +201,25 @@ class Worker:
         self.launched += len(batch)
         for number in numbers:
             self._say(number)
+        for value in (result._return_value for result in results):
+            if isinstance(value, TrackingError):
+                raise value
         self._make_room()
 
     def _make_room(self) -> None:
-        """Remove the checkpoints of trials that others have outdone."""
+        """Remove the checkpoints of trials that others have outdone, but for runs that a trial shares with a better one."""
         from bnn.tracking.sweep import remove_checkpoints
         from bnn.tuning.outcome import outdone
         from bnn.tuning.trial import RUNS
 
         keep = self.settings.keep_checkpoints
-        for trial in outdone(self.study, keep):
+        found = outdone(self.study, keep)
+        others = {trial.number for trial in found}
+        kept = {run for trial in self.study.trials if trial.number not in others for run in trial.user_attrs.get(RUNS, [])}
+        for trial in found:
             if trial.number not in self.outdone:
                 self.outdone.add(trial.number)
-                for run_id in trial.user_attrs.get(RUNS, []):
+                for run_id in set(trial.user_attrs.get(RUNS, [])) - kept:
                     self.removed += remove_checkpoints(self.store, run_id, f"not among the best {keep} trials of the study")
 
     def _give_back(self, number: int, why: str | None = None) -> None:
