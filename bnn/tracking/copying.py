@@ -146,9 +146,11 @@ def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: 
 
 
 def _models(client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, made: Run) -> None:
+    import mlflow
     from mlflow.artifacts import download_artifacts
     from mlflow.entities import LoggedModelOutput
 
+    mlflow.set_tracking_uri(client.tracking_uri)  # a model's address is looked up there, whatever is asked for
     new, experiment = made.info.run_id, made.info.experiment_id
     for cut_off in other.search_logged_models([experiment], f"source_run_id = '{new}'"):
         other.delete_logged_model(cut_off.model_id)
@@ -156,7 +158,7 @@ def _models(client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, m
         logged = other.create_logged_model(experiment, MODEL, new)
         with tempfile.TemporaryDirectory() as scratch:
             uri = f"models:/{output.model_id}"
-            download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=client.tracking_uri)
+            download_artifacts(artifact_uri=uri, dst_path=scratch)
             other.log_model_artifacts(logged.model_id, scratch)
         other.finalize_logged_model(logged.model_id, "READY")
         other.log_outputs(new, [LoggedModelOutput(logged.model_id, output.step)])
