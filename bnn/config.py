@@ -37,11 +37,11 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 
     Errors: ConfigError for overrides that do not parse or that lead nowhere.
     """
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-        try:
+    try:
+        with initialize_config_dir(str(folder("conf")), version_base="1.3"):
             return hydra_compose("train", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explained(error, overrides)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explained(error, overrides)) from error
 
 
 def explained(error: Exception, words: Sequence[str] = ()) -> str:

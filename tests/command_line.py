@@ -17,10 +17,10 @@ QUICK = ["data=digits", "trainer.epochs=1", "trainer.evaluation_samples=2", "tra
 
 
 def environment(**values: str) -> dict[str, str]:
-    """This process's, without what would lead a command elsewhere."""
+    """This process's, without what would lead a command elsewhere, and without what is given as empty."""
     astray = ("MLFLOW_TRACKING", "MLFLOW_RUN", "MLFLOW_EXPERIMENT", "BNN")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(astray)}
-    return {**inherited, "OMP_NUM_THREADS": "1", **values}
+    return {key: value for key, value in {**inherited, "OMP_NUM_THREADS": "1", **values}.items() if value}
 
 
 def bnn_train(folder: Path, *words: str, **values: str) -> subprocess.CompletedProcess:

@@ -157,7 +157,7 @@ REFUSED = [
     (["model=mlp", "model.hidden=10", "model.norm=group"], ["model.norm=group", "10"]),
     (["model.hidden=3"], ["model.hidden"]),
     (["+model.hidden=3"], ["model.hidden", "norm"]),
-    (["estimator=straight"], ["estimator/straight"]),
+    (["estimator=straight"], ["estimator=straight"]),
     (["seed=[1"], ["seed=[1"]),
     (["optimizer.lr=0"], ["optimizer.lr", "positive"]),
     (["optimizer.momentum=1.5"], ["optimizer.momentum", "1.5"]),

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import outbox
+from bnn.tracking.home import take
 from bnn.tracking.store import open_store
 
 SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
@@ -74,7 +75,7 @@ def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
         outbox.Outbox(Gone(), "run", tmp_path / "other" / "..").send("tag", {"key": "a", "value": "b"})  # type: ignore[arg-type]
 
 
-def test_an_outbox_cannot_reach_out_of_its_folder(tmp_path: Path) -> None:
+def test_an_outbox_cannot_reach_out_of_its_folder(tmp_path: Path, capsys) -> None:
     """A record that names a file elsewhere is not read from there."""
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "x")
     run_id = MlflowClient(store.uri).create_run(store.experiment_id).info.run_id
@@ -84,15 +85,17 @@ def test_an_outbox_cannot_reach_out_of_its_folder(tmp_path: Path) -> None:
     (box / outbox.ADDRESS).write_text(json.dumps({"uri": store.uri, "run_id": run_id}))
     record = {"call": "file", "values": {"path": "taken"}, "payload": "../../secret"}
     (box / outbox.RECORDS).write_text(json.dumps(record) + "\n")
-    assert sync.main([str(tmp_path / "run")]) == 1
+    assert sync.main([str(tmp_path / "run")]) == 0
+    assert "refuses a record" in capsys.readouterr().err
     assert not MlflowClient(store.uri).list_artifacts(run_id)
 
 
 def test_a_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "x")
-    run_id = MlflowClient(store.uri).create_run(store.experiment_id).info.run_id
     box = tmp_path / "run" / outbox.FOLDER
     box.mkdir(parents=True)
+    tags = {"bnn.folder": str(tmp_path / "run"), "bnn.home": take(tmp_path / "run")}
+    run_id = MlflowClient(store.uri).create_run(store.experiment_id, tags=tags).info.run_id
     (box / outbox.ADDRESS).write_text(json.dumps({"uri": store.uri, "run_id": run_id}))
     record = json.dumps({"call": "tag", "values": {"key": "a", "value": "b"}, "payload": ""})
     (box / outbox.RECORDS).write_text(record + "\n" + record[:20])

@@ -90,8 +90,8 @@ def test_the_oracle_has_no_error_and_the_unbiased_none_beyond_theirs() -> None:
     here = bench()
     exact = truth(here, 2)
     assert exact.exact
-    oracle = measure(here, here.warmed(built("enumeration"), 0), exact, 3).layers[BELOW]
-    assert oracle.error(1) < 1e-12 and oracle.cosine.value == pytest.approx(1)
+    oracle = measure(here, here.warmed(built("enumeration"), 0), exact, 3)
+    assert oracle.error(BELOW, 1) < 1e-12 and oracle.layers[BELOW].cosine.value == pytest.approx(1)
     for config in (LEAVE_ONE_OUT, {"name": "arms", "samples": 4}):
         unbiased = measure(here, here.warmed(Estimator.registry.build(config), 5), exact, 300).layers[BELOW]
         assert abs(unbiased.bias.value) < 4 * unbiased.bias.error, config

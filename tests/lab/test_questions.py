@@ -149,7 +149,7 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
         (["--checkpoint", __file__], "is no checkpoint of a run"),
         (["--checkpoint", "nowhere.pt"], "no such file"),
         ([*PAGE, "--figure", "lab.gif"], "ends in .png"),
-        (["--draws", "1"], "--draws: expected at least 2"),
+        (["--draws", "1"], "--draws: expected a whole number of at least 2"),
     ],
 )
 def test_bad_input_is_one_line_and_no_success(words: list[str], said: str, capsys: pytest.CaptureFixture) -> None:
