@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -22,8 +22,12 @@ from bnn.tuning.settings import TRIAL, Assignment
 if TYPE_CHECKING:
     from bnn.build import Plan
     from bnn.data import Dataset
+    from bnn.tracking.run import MlflowRun
+    from bnn.tracking.store import Store
+    from bnn.training.loop import Fit
     from bnn.tuning.trial import Report, Trained
 
+Answer = TypeVar("Answer")
 PARENT = "BNN_PARENT_RUN_ID"
 CELLS = "BNN_CELLS"
 """Environment variables that a sweep hands to its jobs, through every launcher: its run, and how many jobs it has."""
@@ -75,47 +79,104 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
 
 
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
-    """Train and track what `plan` describes; checkpoints go to `folder`, or to that of the run that it goes on with."""
+    """Train and track what `plan` describes; checkpoints go to `folder`, or to that of the run that it goes on with. With
+    `resume=true` a run that has finished before is only answered."""
+    from bnn.tracking.earlier import finished
+    from bnn.training.evaluation import evaluate_all
+
+    config, result, store = dict(plan.config), facts.result(plan.digest), _store(plan)
+    about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
+    if plan.general.resume and result in (done := finished(store, result)):
+        return Summary(**about, **done[result], store=store.command(), trained=False)
+
+    def finish(run: MlflowRun, trained: Fit, data: Dataset) -> Summary:
+        scores = evaluate_all(plan.model, data.test, plan.recipe.settings.evaluation_samples, plan.recipe.seed)
+        seconds, mean = run.finish(trained, scores), scores.get("mean")
+        return Summary(
+            **about,
+            accuracy=scores["own"].accuracy,
+            loss=scores["own"].loss,
+            accuracy_mean=mean.accuracy if mean else None,
+            seconds=seconds,
+            run_id=run.id,
+            store=store.command(),
+        )
+
+    return _tracked(plan, store, folder, title, parent, finish)
+
+
+def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
+    """Train one seed of a trial and track it; the test set is not read. With `resume=true` a seed that the study has trained
+    before is only reported."""
+    from bnn.tracking.earlier import finished_trial
+    from bnn.tuning.trial import Trained
+
+    store = _store(plan)
+    if plan.general.resume and (done := finished_trial(store, facts.result(plan.digest), tags["study"])):
+        for epoch, metrics in enumerate(done.history, 1):
+            report(epoch, metrics)
+        return Trained({**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id)
+
+    def finish(run: MlflowRun, trained: Fit, data: Dataset) -> Trained:
+        run.finish_trial(trained)
+        return Trained({**trained.history[trained.best_epoch - 1], "seconds/train": trained.train_seconds}, run.id)
+
+    return _tracked(plan, store, folder, title, parent, finish, tags, report)
+
+
+def _store(plan: Plan) -> Store:
+    """The store of the plan; with `resume=true` it has all that waited for it here."""
+    from bnn.tracking.earlier import settle
+    from bnn.tracking.store import open_store
+
+    store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
+    if plan.general.resume:
+        settle(store, facts.result(plan.digest))
+    return store
+
+
+def _tracked(
+    plan: Plan,
+    store: Store,
+    folder: Path,
+    title: str,
+    parent: str | None,
+    finish: Callable[[MlflowRun, Fit, Dataset], Answer],
+    trial: Mapping[str, str] | None = None,
+    report: Report | None = None,
+) -> Answer:
+    """Train in a run of its own, or with `resume=true` in the one that was interrupted, and answer what `finish` makes of
+    it. trial: tags of a trial; report: is told every epoch, those before the interruption too."""
     from bnn.build import read
-    from bnn.tracking.earlier import finished, interrupted, settle
+    from bnn.tracking.earlier import interrupted
     from bnn.tracking.home import alive
     from bnn.tracking.run import MlflowRun
-    from bnn.tracking.store import open_store
-    from bnn.training.evaluation import evaluate_all
-    from bnn.training.loop import fit
+    from bnn.training import checkpoint
+    from bnn.training.loop import Reporting, fit
 
-    config = dict(plan.config)
-    settings, result = plan.recipe.settings, facts.result(plan.digest)
-    store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-    about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
-    earlier = None
-    if plan.general.resume:
-        settle(store, result)
-        if result in (done := finished(store, result)):
-            return Summary(**about, **done[result], store=store.command(), trained=False)
-        if earlier := interrupted(store, result, folder):
-            folder = earlier.folder
-            print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
+    study = trial["study"] if trial else None
+    earlier = interrupted(store, facts.result(plan.digest), folder, study) if plan.general.resume else None
+    if earlier:
+        folder = earlier.folder
+        print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
     data = read(plan)
-    with alive(folder), MlflowRun(store, plan, folder, parent, continued=earlier.run_id if earlier else None) as run:
+    with alive(folder), MlflowRun(store, plan, folder, parent, trial, earlier.run_id if earlier else None) as run:
         run.dataset(data)
-        watched = probe(plan, data)
+        if earlier and report:
+            for epoch, metrics in enumerate(checkpoint.load(folder / checkpoint.LAST)["history"], 1):
+                report(epoch, metrics)
         trained = fit(
-            plan.model, plan.recipe, data, tracker=run, folder=folder, about=plan.shown, title=title, probe=watched,
+            plan.model,
+            plan.recipe,
+            data,
+            tracker=Reporting(run, report) if report else run,
+            folder=folder,
+            about=plan.shown,
+            title=title,
+            probe=probe(plan, data),
             resume=earlier is not None,
-        )  # fmt: skip
-        scores = evaluate_all(plan.model, data.test, settings.evaluation_samples, plan.recipe.seed)
-        total = run.finish(trained, scores)
-    mean = scores.get("mean")
-    return Summary(
-        **about,
-        accuracy=scores["own"].accuracy,
-        loss=scores["own"].loss,
-        accuracy_mean=mean.accuracy if mean else None,
-        seconds=total,
-        run_id=run.id,
-        store=store.command(),
-    )
+        )
+        return finish(run, trained, data)
 
 
 def other_threads(before: str) -> str:
@@ -124,46 +185,6 @@ def other_threads(before: str) -> str:
 
     now = torch.get_num_threads()
     return "" if before == str(now) else f" (with {now} threads instead of {before}: not the same to the last bit)"
-
-
-def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
-    """Train one seed of a trial and track it; the test set is not read. With `resume=true` a seed that the study has trained
-    before is only reported, and one that was interrupted goes on."""
-    from bnn.build import read
-    from bnn.tracking.earlier import finished_trial, interrupted, settle
-    from bnn.tracking.home import alive
-    from bnn.tracking.run import MlflowRun
-    from bnn.tracking.store import open_store
-    from bnn.training import checkpoint
-    from bnn.training.loop import Reporting, fit
-    from bnn.tuning.trial import Trained
-
-    result = facts.result(plan.digest)
-    store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
-    earlier = None
-    if plan.general.resume:
-        settle(store, result)
-        if done := finished_trial(store, result, tags["study"]):
-            for epoch, metrics in enumerate(done.history, 1):
-                report(epoch, metrics)
-            return Trained({**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id)
-        if earlier := interrupted(store, result, folder, tags["study"]):
-            folder = earlier.folder
-    data, resume = read(plan), earlier is not None
-    with alive(folder), MlflowRun(store, plan, folder, parent, tags, earlier.run_id if earlier else None) as run:
-        run.dataset(data)
-        tracker = Reporting(run, report)
-        if resume:
-            for epoch, metrics in enumerate(checkpoint.load(folder / checkpoint.LAST)["history"], 1):
-                report(epoch, metrics)
-        watched = probe(plan, data)
-        trained = fit(
-            plan.model, plan.recipe, data, tracker=tracker, folder=folder, about=plan.shown, title=title, probe=watched,
-            resume=resume,
-        )  # fmt: skip
-        run.finish_trial(trained)
-    best = trained.history[trained.best_epoch - 1]
-    return Trained({**best, "seconds/train": trained.train_seconds}, run.id)
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:

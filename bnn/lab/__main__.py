@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    from bnn.lab.page import command, whole, with_figure
+    from bnn.lab.page import command, counts, whole, with_figure
 
     parser = command(__doc__, "as of bnn.train")
     parser.add_argument(
@@ -28,14 +28,16 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         metavar="WORDS",
         help="overrides that choose one, in quotes; again for more (all of them)",
     )
-    for name, least, default, help in (
-        ("draws", 2, 200, "estimates of each"),
-        ("warm", 0, 50, "steps beforehand for what it averages or learns"),
-        ("reference", 2, 1000, "estimates that stand for the truth"),
-        ("batch", 2, 64, "images"),
-        ("passes", 1, 64, "the budget of the column `error`"),
-    ):
-        parser.add_argument(f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)")
+    counts(
+        parser,
+        (
+            ("draws", 2, 200, "estimates of each"),
+            ("warm", 0, 50, "steps beforehand for what it averages or learns"),
+            ("reference", 2, 1000, "estimates that stand for the truth"),
+            ("batch", 2, 64, "images"),
+            ("passes", 1, 64, "the budget of the column `error`"),
+        ),
+    )
     parser.add_argument("--epochs", type=whole(0), help="train so long before measuring (1)")
     parser.add_argument("--checkpoint", type=Path, help="measure this checkpoint of a run instead, with its configuration")
     with_figure(parser)

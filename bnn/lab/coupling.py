@@ -226,18 +226,20 @@ def page(chosen: argparse.Namespace) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    from bnn.lab.page import command, guarded, whole
+    from bnn.lab.page import command, counts, guarded
 
     parser = command(__doc__, "as of bnn.train")
     parser.add_argument("--norms", default="batch,running,group", help="of the network (%(default)s)")
-    for name, least, default, help in (
-        ("directions", 2, 4, "along which it is compared"),
-        ("pairs", 2, 2000, "of losses for a slope"),
-        ("draws", 2, 500, "estimates of each"),
-        ("batch", 2, 64, "images"),
-        ("epochs", 0, 1, "train so long before measuring"),
-    ):
-        parser.add_argument(f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)")
+    counts(
+        parser,
+        (
+            ("directions", 2, 4, "along which it is compared"),
+            ("pairs", 2, 2000, "of losses for a slope"),
+            ("draws", 2, 500, "estimates of each"),
+            ("batch", 2, 64, "images"),
+            ("epochs", 0, 1, "train so long before measuring"),
+        ),
+    )
     chosen = parser.parse_intermixed_args(words)
     guarded(lambda: page(chosen))
 

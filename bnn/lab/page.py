@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,12 @@ def whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def counts(parser: argparse.ArgumentParser, options: Iterable[tuple[str, int, int, str]]) -> None:
+    """Options that are whole numbers: name, least value, default, help."""
+    for name, least, default, help in options:
+        parser.add_argument(f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)")
 
 
 def guarded(main: Callable[[], str]) -> None:

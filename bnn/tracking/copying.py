@@ -14,8 +14,7 @@ from bnn.errors import BnnError, TrackingError
 from bnn.tracking.earlier import ORIGIN, all_runs
 from bnn.tracking.home import alive, home_of
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox, line, unreachable
-from bnn.tracking.run import PARENT
-from bnn.tracking.store import SQLITE, Store, open_store, tracking_uri
+from bnn.tracking.store import PARENT, SQLITE, Store, locked, open_store, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,14 +62,24 @@ def _delivered(box: Path) -> tuple[bool, str]:
 def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterator[str]:
     """Copy the runs of `experiments` (none: all) that have ended, unless `target` has them as they ended: a line for each.
 
+    Copies of one file take turns: what the first has copied, the second finds there.
     Errors: TrackingError for a store that is not there or an experiment that it does not have.
     """
-    from mlflow import MlflowClient
-    from mlflow.entities import ViewType
-
     source, target = tracking_uri(source), tracking_uri(target)
     if source.startswith(SQLITE) and not Path(source.removeprefix(SQLITE)).is_file():
         raise TrackingError(f"{source}: no such file; go to the folder that holds mlflow.db, or give --uri")
+    if source.startswith(SQLITE):
+        file = Path(source.removeprefix(SQLITE))
+        with locked(file.with_name(f"{file.name}.sync")):
+            yield from _copy(source, target, experiments)
+    else:
+        yield from _copy(source, target, experiments)
+
+
+def _copy(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]:
+    from mlflow import MlflowClient
+    from mlflow.entities import ViewType
+
     try:
         client = MlflowClient(source)
         there = {each.name: each for each in client.search_experiments(ViewType.ACTIVE_ONLY) if each.name != "Default"}

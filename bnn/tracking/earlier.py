@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bnn.errors import TrackingError
 from bnn.tracking.home import alive, home_of
 from bnn.tracking.outbox import FOLDER, Outbox
-from bnn.tracking.store import Store
+from bnn.tracking.store import Store, children
 from bnn.training import checkpoint
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def finished(store: Store, result: str | None = None, parent: str | None = None)
 
     search = f"{kind('run')} and attributes.status = 'FINISHED'"
     search += f" and tags.`bnn.result` = '{result}'" if result else ""
-    search += f" and tags.`mlflow.parentRunId` = '{parent}'" if parent else ""
+    search += f" and {children(parent)}" if parent else ""
     found: dict[str, dict[str, Any]] = {}
     for run in all_runs(MlflowClient(store.uri), store, search):
         if run.data.metrics.keys() >= set(FINAL):
@@ -125,7 +125,7 @@ def interrupted(store: Store, result: str, folder: Path, study: str | None = Non
             raise TrackingError(
                 f"run {run_id} of this configuration is marked RUNNING on {tags.get('bnn.host')}, in "
                 f"{tags.get('bnn.folder')}: wait for it, or resume there; "
-                f' if it is lost, MlflowClient().set_terminated("{run_id}", "KILLED"), and repeat this command'
+                f'if it is lost, MlflowClient().set_terminated("{run_id}", "KILLED"), and repeat this command'
             )
         elif run.info.status != "RUNNING" and _fetched(client, run_id, folder):
             return Interrupted(run_id, folder, threads)

@@ -188,7 +188,7 @@ class Outbox:
             )
 
     def deliver(self) -> None:
-        """Say what waits, as far as the store takes it. What it refuses for good is set aside, and the rest goes on."""
+        """Say what waits, as far as the store takes it. What it refuses for good is left out with a warning."""
         self._tried = time.monotonic()
         if not self._waiting or not answers(str(self._client.tracking_uri)):
             return

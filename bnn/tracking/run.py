@@ -23,7 +23,7 @@ from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
 from bnn.tracking.home import take
 from bnn.tracking.outbox import Outbox, pictures
-from bnn.tracking.store import Store
+from bnn.tracking.store import PARENT, Store
 from bnn.training import checkpoint
 from bnn.training.evaluation import Score
 from bnn.training.loop import Fit
@@ -32,7 +32,6 @@ from bnn.training.units import Snapshot
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PARENT = "mlflow.parentRunId"
 EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "test, thresholded"}
 
 

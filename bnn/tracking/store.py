@@ -24,6 +24,13 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 SQLITE = "sqlite:///"
+PARENT = "mlflow.parentRunId"
+"""The tag by which MLflow nests a run under another."""
+
+
+def children(parent: str) -> str:
+    """A search for the runs nested under `parent`."""
+    return f"tags.`{PARENT}` = '{parent}'"
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Store:
         The order matters: by date, the page folds the children into their parent and charts nothing.
         """
         server = "http://127.0.0.1:5000" if self.uri.startswith(SQLITE) else self.uri.rstrip("/")
-        search = quote(f"tags.`mlflow.parentRunId` = '{parent}'", safe="'")
+        search = quote(children(parent), safe="'")
         order = f"orderByKey={quote(by, safe='')}&orderByAsc={'true' if ascending else 'false'}"
         page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
         return f"{server}/{page}&{order}&searchFilter={search}"
@@ -68,7 +75,8 @@ def tracking_uri(uri: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Within, no other process is at what `path` names; others wait for their turn."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -140,7 +148,7 @@ def open_store(uri: str | None, experiment: str) -> Store:
     if local is not None and not local.parent.is_dir():
         raise TrackingError(f"tracking.uri: the folder of {local} does not exist")
     try:
-        with _locked(local) if local is not None else contextlib.nullcontext():
+        with locked(local) if local is not None else contextlib.nullcontext():
             if local is not None and not local.exists():
                 _make_database(local)
             client = MlflowClient(uri)

@@ -11,7 +11,7 @@ from bnn.errors import TrackingError
 from bnn.tracking.earlier import all_runs, kind
 from bnn.tracking.home import alive, home_of, take
 from bnn.tracking.outbox import spared
-from bnn.tracking.store import Store
+from bnn.tracking.store import Store, children
 from bnn.training import checkpoint
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    search = f"tags.`mlflow.parentRunId` = '{parent}' and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
+    search = f"{children(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
     for run in client.search_runs([store.experiment_id], search):
         client.set_tag(run.info.run_id, "bnn.reason", why)
         client.set_terminated(run.info.run_id, "KILLED")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from bnn.errors import BnnError, TrackingError
 
 from .compositions import Compositions
-from .space import SearchSpace, suggest, word
+from .description import described, shown
+from .room import Room
+from .space import SearchSpace, suggest
 
 if TYPE_CHECKING:
     from .study import StudySweeper
@@ -43,9 +45,7 @@ class Worker:
         self.ledger = Ledger(study, self.settings.n_trials, self.settings.stale_after)
         self.claimed: set[int] = set()
         """Trials that this process answers for."""
-        self.outdone: set[int] = set()
-        self.removed = 0
-        """Trials whose checkpoints were removed, and how many runs had any."""
+        self.room = Room(study, store, self.settings.keep_checkpoints)
         self.launched = 0
         self.token = token_of(study)
         self.parent = self._parent(made)
@@ -91,13 +91,12 @@ class Worker:
             if not is_there(self.study, self.token):
                 return
             self._end_claimed()
-            description = self._description()
+            description = described(self.study, self.settings, self.space, self.compositions)
             with spared("the study's description"):
-                describe_study(self.store, self.parent, description, self._rows(), self._pictures())
+                describe_study(self.store, self.parent, description, *shown(self.study, self.settings.metrics))
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
-            if self.removed:
-                best = f"hydra.sweeper.keep_checkpoints={self.settings.keep_checkpoints}"
-                print(f"removed the checkpoints of {self.removed} runs; those of the best trials are kept ({best})")
+            if self.room.removed:
+                print(self.room.shown())
             column = self.settings.metrics[0].replace("val/", "val_best/")
             lowest = self.settings.directions[0] == "minimize"
             link = self.store.sweep_link(self.parent, f"metrics.`{column}`", ascending=lowest)
@@ -204,23 +203,7 @@ class Worker:
         for value in (result._return_value for result in results):
             if isinstance(value, TrackingError):
                 raise value
-        self._make_room()
-
-    def _make_room(self) -> None:
-        """Remove the checkpoints of trials that others have outdone, but for runs that a trial shares with a better one."""
-        from bnn.tracking.sweep import remove_checkpoints
-        from bnn.tuning.outcome import outdone
-        from bnn.tuning.trial import RUNS
-
-        keep = self.settings.keep_checkpoints
-        found = outdone(self.study, keep)
-        others = {trial.number for trial in found}
-        kept = {run for trial in self.study.trials if trial.number not in others for run in trial.user_attrs.get(RUNS, [])}
-        for trial in found:
-            if trial.number not in self.outdone:
-                self.outdone.add(trial.number)
-                for run_id in set(trial.user_attrs.get(RUNS, [])) - kept:
-                    self.removed += remove_checkpoints(self.store, run_id, f"not among the best {keep} trials of the study")
+        self.room.make()
 
     def _give_back(self, number: int, why: str | None = None) -> None:
         """Give up a trial that this process claimed, unless a job of another process is still at it."""
@@ -278,27 +261,3 @@ class Worker:
         from bnn.tuning.outcome import line
 
         print(line(self.study, number, self.settings.metrics, self.settings.n_trials, self.sweeper.at_once()), flush=True)
-
-    def _rows(self) -> list[dict[str, str]]:
-        from bnn.tuning.outcome import rows
-
-        return rows(self.study, self.settings.metrics)
-
-    def _description(self) -> str:
-        from bnn.tuning.outcome import ROWS, best, shown_values, table, tally
-
-        found = self._rows()
-        lines = [f"study {self.study.study_name!r}: {tally(self.study)}"]
-        for trial in best(self.study):
-            words = [*self.space.fixed, *(word(key, value) for key, value in trial.params.items())]
-            command = self.compositions.command(self.compositions.cell(words), self.settings.seeds)
-            lines.append(f"best, trial {trial.number}, {shown_values(trial, self.settings.metrics)}:\n\n    {command}")
-        lines.append(table(found[:ROWS]))
-        if len(found) > ROWS:
-            lines.append(f"{len(found) - ROWS} more trials in table.json")
-        return "\n\n".join(lines)
-
-    def _pictures(self) -> Any:
-        from bnn.tuning.outcome import pictures
-
-        return pictures(self.study, self.settings.metrics)
