@@ -103,14 +103,30 @@ class Relaxation:
     rise: Tensor
 
 
-class Conditional(LayerByLayer):
-    """A relaxation of each layer, and one drawn again given its bits."""
+@Estimator.registry.add("rebar")
+class REBAR(LayerByLayer):
+    """[f(b) - η c(z̃)] (b - p) + η d_ℓ c(z) - η d_ℓ c(z̃), c the loss of the net relaxed at one layer (Tucker et al. 2017).
+
+    Layer by layer: c sends σ(z / τ) up from the layer, and firing probabilities from those above it, so that it is smooth.
+    η is kept for each layer, as the regression of (b - p) f on the control variate over the previous batches, which
+    minimises the variance for a given τ (the paper descends on both). 1 + 2 · layers passes.
+    Errors: ConfigError for tau ≤ 0 or decay outside [0, 1).
+    """
 
     true_samples = False
+    moments: Tensor
 
-    def __init__(self, *, tau: float) -> None:
+    def __init__(self, *, tau: float, decay: float) -> None:
         super().__init__()
         self.tau = _check_temperature(tau)
+        self.decay = check_decay("estimator.decay", decay)
+
+    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        super().bind(sites, inputs)
+        self.register_buffer("moments", inputs.new_zeros(len(sites), 2))
+
+    def draws(self, layer: int, units: Sequence[int]) -> int:
+        return 3
 
     def relax(self, site: Site) -> tuple[Tensor, Relaxation, Relaxation]:
         """Bits b, σ(z / τ) of the z that fired them, and σ(z̃ / τ) of a z̃ ~ p(z | b)."""
@@ -124,30 +140,6 @@ class Conditional(LayerByLayer):
             Relaxation(first, first * (1 - first) / self.tau),
             Relaxation(second, second * (1 - second) / self.tau * rise),
         )
-
-
-@Estimator.registry.add("rebar")
-class REBAR(Conditional):
-    """[f(b) - η c(z̃)] (b - p) + η d_ℓ c(z) - η d_ℓ c(z̃), c the loss of the net relaxed at one layer (Tucker et al. 2017).
-
-    Layer by layer: c sends σ(z / τ) up from the layer, and firing probabilities from those above it, so that it is smooth.
-    η is kept for each layer, as the regression of (b - p) f on the control variate over the previous batches, which
-    minimises the variance for a given τ (the paper descends on both). 1 + 2 · layers passes.
-    Errors: ConfigError for tau ≤ 0 or decay outside [0, 1).
-    """
-
-    moments: Tensor
-
-    def __init__(self, *, tau: float, decay: float) -> None:
-        super().__init__(tau=tau)
-        self.decay = check_decay("estimator.decay", decay)
-
-    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        super().bind(sites, inputs)
-        self.register_buffer("moments", inputs.new_zeros(len(sites), 2))
-
-    def draws(self, layer: int, units: Sequence[int]) -> int:
-        return 3
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
         bits, *relaxed = self.relax(site)
@@ -174,7 +166,7 @@ class REBAR(Conditional):
 
 
 class Control(nn.Module):
-    """c(y) = w · tanh(W y + v) + c, of one layer's units; starts at 0, so that RELAX starts as plain REINFORCE."""
+    """r(y) = w · tanh(W y + v) + c, of one layer's units; starts at 0, so that RELAX starts as REBAR."""
 
     def __init__(self, units: int, hidden: int) -> None:
         super().__init__()
@@ -183,22 +175,23 @@ class Control(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y [n, units] -> c(y) [n], and its derivative [n, units] by hand: to fit it then takes no second derivative."""
+        """y [n, units] -> r(y) [n], and its derivative [n, units] by hand: to fit it then takes no second derivative."""
         h = torch.tanh(self.first(y))
         return self.last(h).flatten(), ((1 - h.square()) * self.last.weight) @ self.first.weight
 
 
 @Estimator.registry.add("relax")
-class RELAX(Conditional):
-    """[f(b) - c_φ(z̃)] (b - p) + d_ℓ c_φ(z) - d_ℓ c_φ(z̃), c_φ learned (Grathwohl et al. 2018).
+class RELAX(REBAR):
+    """[f(b) - c(z̃)] (b - p) + d_ℓ c(z) - d_ℓ c(z̃), c = η · the relaxed loss + r_φ, learned (Grathwohl et al. 2018).
 
-    Layer by layer: c_φ is a network of one hidden tanh layer on σ(z / τ), fitted with the run's optimizer to the estimate's
-    mean square (by its logarithm), whose expectation differs from the variance by a constant. One pass.
-    Errors: ConfigError for tau ≤ 0 or hidden < 1.
+    Layer by layer: REBAR and a network r_φ of one hidden tanh layer on σ(z / τ), fitted with the run's optimizer to the
+    estimate's mean square (by its logarithm), whose expectation differs from the variance by a constant. η is REBAR's, and
+    the temperature stays (the paper learns both with φ). As many passes as REBAR.
+    Errors: ConfigError as REBAR, and for hidden < 1.
     """
 
-    def __init__(self, *, tau: float, hidden: int) -> None:
-        super().__init__(tau=tau)
+    def __init__(self, *, tau: float, decay: float, hidden: int) -> None:
+        super().__init__(tau=tau, decay=decay)
         if hidden < 1:
             raise ConfigError(f"estimator.hidden: expected at least 1 unit, got {hidden}")
         self.hidden = hidden
@@ -207,20 +200,13 @@ class RELAX(Conditional):
         super().bind(sites, inputs)
         self.controls = nn.ModuleList(Control(units, self.hidden).to(inputs) for units in self._units)
 
-    def draws(self, layer: int, units: Sequence[int]) -> int:
-        return 1
-
-    def draw(self, site: Site) -> tuple[Tensor, Any]:
-        bits, *rest = self.relax(site)
-        return bits, rest
-
     def gradient(self, drawn: Drawn) -> Tensor:
-        first, again = drawn.memo
+        (first, again), _ = drawn.memo
         control = self.controls[drawn.site.index]
         (_, slope), (value, slope_again) = control(first.y.flatten(1)), control(again.y.flatten(1))
-        credit = over_units((drawn.loss[0] - value.to(drawn.loss.dtype))[None], drawn.bits)[0]
+        away = drawn.bits[0] - drawn.site.p.detach()
         moved = slope.view_as(first.y) * first.rise - slope_again.view_as(again.y) * again.rise
-        return credit * (drawn.bits[0] - drawn.site.p.detach()) + moved
+        return super().gradient(drawn) - over_units(value.to(away.dtype)[None], drawn.bits)[0] * away + moved
 
     def fit(self, gradient: Tensor) -> Tensor:
         size = gradient.square().mean()

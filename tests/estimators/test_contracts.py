@@ -52,7 +52,7 @@ CONTRACTS = {
     "disarm": [{}],
     "arms": [{"samples": 2}, {"samples": 3}],
     "rebar": [{"tau": 0.5, "decay": 0.5}, {"tau": 5.0, "decay": 0.5}],
-    "relax": [{"tau": 0.5, "hidden": 3}],
+    "relax": [{"tau": 0.5, "decay": 0.5, "hidden": 3}],
     "enumeration": [{}],
 }
 """A configuration to test for every registered estimator: the third place that a new one touches."""
@@ -465,12 +465,12 @@ class IntervalForgotten(REBAR):
 
 
 class SignFlipped(RELAX):
-    """Mutant: the derivatives of the control variate change places."""
+    """Mutant: the derivatives of the network that is added to the relaxed loss change places."""
 
-    def relax(self, site: Site) -> tuple[Tensor, Relaxation, Relaxation]:
-        bits, *both = super().relax(site)
-        first, again = (Relaxation(one.y, -one.rise) for one in both)
-        return bits, first, again
+    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        super().bind(sites, inputs)
+        for control in self.controls:
+            control.register_forward_hook(lambda module, given, answer: (answer[0], -answer[1]))
 
 
 class MeansOfUntrue(REBAR):
@@ -533,7 +533,7 @@ def test_mutants_of_functions_of_the_bits_are_caught(mutant: Estimator) -> None:
         PairProbability(samples=3),
         OtherMarginal(samples=3),
         IntervalForgotten(tau=0.5, decay=0.5),
-        SignFlipped(tau=0.5, hidden=3),
+        SignFlipped(tau=0.5, decay=0.5, hidden=3),
         MeansOfUntrue(tau=5.0, decay=0.5),
     ],
     ids=["pair-probability", "other-marginal", "interval-forgotten", "sign-flipped", "means-of-untrue"],
@@ -543,7 +543,9 @@ def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
     assert deviation(model, warmed(mutant, model)) > 4.5
 
 
-@pytest.mark.parametrize("name, keys", [("rebar", {"decay": 0.5}), ("relax", {"hidden": 3})], ids=["rebar", "relax"])
+@pytest.mark.parametrize(
+    "name, keys", [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3})], ids=["rebar", "relax"]
+)
 @pytest.mark.parametrize("first", [0.0, 0.99])
 def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, first: float) -> None:
     """Which float32 draws once in 2^24: the interval of z̃ then begins at an infinite logit; also where a unit is certain."""
@@ -559,6 +561,22 @@ def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, fir
     estimator.surrogate(run).backward()
     gradients = [p.grad for p in (*estimator.parameters(), *model.parameters())]
     assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
+    model, keys = Toy((2, 2)), {"tau": 0.5, "decay": 0.5}
+    rebar, relax = build({"name": "rebar", **keys}, model), build({"name": "relax", "hidden": 3, **keys}, model)
+
+    def estimates(estimator: Estimator) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
+        return gradient(model, estimator, Run(model, *batch(4), tangled, noise))
+
+    pairs = zip(estimates(rebar), estimates(relax), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    with torch.no_grad():
+        relax.controls[0].last.weight.fill_(1)
+    assert not torch.equal(estimates(rebar)[0], estimates(relax)[0])
 
 
 def test_a_control_variate_knows_its_derivative() -> None:
