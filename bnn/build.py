@@ -45,6 +45,7 @@ class TrackingSettings:
     uri: str | None
     experiment: str
     heatmaps: bool
+    model: bool
 
 
 @dataclass(frozen=True)

@@ -156,13 +156,18 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
+def moves_result(key: str) -> bool:
+    """Whether a run's result can depend on the value of this dotted key."""
+    return not any(key == watched or key.startswith(f"{watched}.") for watched in NOT_RESULT)
+
+
 def digest(plain: dict[str, Any]) -> str:
     """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
     leaves = {
         # 1 and 1.0 are the same choice
         key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
         for key, value in flat(plain).items()
-        if not any(key == watched or key.startswith(f"{watched}.") for watched in NOT_RESULT)
+        if moves_result(key)
     }
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:12]
 

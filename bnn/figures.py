@@ -53,6 +53,44 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
     return figure
 
 
+def mosaic(bits: Tensor) -> Tensor:
+    """The units of a layer on one image as one picture: channels [c, h, w] side by side in near-square rows, with a line of
+    NaN between them, or units [units] folded to near-square rows."""
+    if bits.dim() == 1:
+        return channel_mean(bits)
+    count, height, width = bits.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = bits.new_full((rows * (height + 1) - 1, columns * (width + 1) - 1), math.nan)
+    for number, channel in enumerate(bits):
+        top, left = (number // columns) * (height + 1), (number % columns) * (width + 1)
+        sheet[top : top + height, left : left + width] = channel
+    return sheet
+
+
+def prediction(pixels: Tensor, bits: Mapping[str, Tensor], p: Tensor) -> Figure:
+    """An image [c, h, w], the bits of every binary layer in one draw ([units...] by name), and the class probabilities p."""
+    figure = Figure(figsize=(3 * (2 + len(bits)), 3.2), layout="constrained")
+    image, *layers, bars = figure.subplots(1, 2 + len(bits), squeeze=False)[0]
+    image.imshow(pixels.mean(0), cmap="gray", vmin=0, vmax=1)
+    image.set_title("input")
+    for axis, (name, values) in zip(layers, bits.items(), strict=True):
+        axis.imshow(mosaic(values.float()), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(f"bits of {name}: {100 * float(values.float().mean()):.0f} % fire")
+    for axis in (image, *layers):
+        axis.set_xticks([])
+        axis.set_yticks([])
+    colours = [COLOURS[1] if number == int(p.argmax()) else COLOURS[0] for number in range(len(p))]
+    bars.barh(range(len(p)), 100 * p, color=colours)
+    bars.set_yticks(range(len(p)))
+    bars.invert_yaxis()
+    bars.set_xlim(0, 100)
+    bars.set_xlabel("probability (%)")
+    bars.set_ylabel("class")
+    bars.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def _axes(figure: Figure, count: int) -> Sequence:
     axes = figure.subplots(1, count, squeeze=False)[0]
     for axis in axes:

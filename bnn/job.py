@@ -46,7 +46,7 @@ class Summary:
     accuracy_mean: float | None
     seconds: float
     run_id: str
-    store: str
+    look_at: str
     trained: bool = True
     """Whether it was trained now, and had not finished before."""
 
@@ -87,7 +87,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     config, result, store = dict(plan.config), facts.result(plan.digest), _store(plan)
     about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
     if plan.general.resume and result in (done := finished(store, result)):
-        return Summary(**about, **done[result], store=store.command(), trained=False)
+        return Summary(**about, **done[result], look_at=store.look_at(done[result]["run_id"]), trained=False)
 
     def finish(run: MlflowRun, trained: Fit, data: Dataset) -> Summary:
         scores = evaluate_all(plan.model, data.test, plan.recipe.settings.evaluation_samples, plan.recipe.seed)
@@ -99,7 +99,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
             accuracy_mean=mean.accuracy if mean else None,
             seconds=seconds,
             run_id=run.id,
-            store=store.command(),
+            look_at=store.look_at(run.id),
         )
 
     return _tracked(plan, store, folder, title, parent, finish)
@@ -238,7 +238,7 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
         flush=True,
     )
     if parent is None:
-        print(f"look at it: {summary.store}", *([warning] if warning else []), sep="\n", flush=True)
+        print(f"look at it: {summary.look_at}", *([warning] if warning else []), sep="\n", flush=True)
     return asdict(summary)
 
 

@@ -1,4 +1,4 @@
-"""python -m bnn.train [-m] [GROUP=CHOICE] [KEY=VALUE]: train one configuration, or with -m every combination."""
+"""python -m bnn.train [-m] [-q] [GROUP=CHOICE] [KEY=VALUE]: train one configuration, or with -m every combination."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from bnn.paths import folder
 
 _main = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="train")(run)
 FULL = "HYDRA_FULL_ERROR"
+QUIET = {"-q": "trainer.progress=none", "--quiet": "trainer.progress=none"}
+"""What Hydra's command line does not know, and the override that it stands for."""
 
 
 def answer() -> None:
     """Do what the command line asks; what Hydra refuses is one line, unless HYDRA_FULL_ERROR asks for the whole."""
+    sys.argv = [QUIET.get(word, word) for word in sys.argv]
     if FULL in os.environ:
         return _main()
     os.environ[FULL] = "1"  # so that Hydra raises what it would print

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,23 @@ import bnn  # noqa: F401  (makes hydra_plugins importable)
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow takes seconds to make an SQLite store: one is made, and copied where a test's own would be made."""
+    from bnn.tracking import store
+
+    ready, make = tmp_path_factory.mktemp("store") / "mlflow.db", store._make_database
+
+    def copied(path: Path) -> None:
+        if not ready.exists():
+            make(ready)
+        shutil.copy(ready, path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, "_make_database", copied)
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -106,9 +108,32 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
         "estimator: arm, arms, concrete, disarm,",
         "estimator/baseline: leave_one_out,",
         "placement: both, first, last",
+        "-q: no progress",
     ):
         assert line in result.stdout
     assert min(times) < 2
+
+
+def test_progress_is_plain_lines_in_a_log_and_nothing_where_it_is_not_wanted(tmp_path: Path) -> None:
+    lines = run_here(tmp_path, *QUICK)
+    assert "epoch 1/1" in lines.stdout and lines.stderr == ""
+    quiet = run_here(tmp_path, "-q", *QUICK)
+    assert quiet.returncode == 0 and "epoch" not in quiet.stdout and "test accuracy" in quiet.stdout
+    for result in (lines, quiet):
+        assert not {"\x1b", "\r"} & set(result.stdout + result.stderr), "colours and bars are for terminals"
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "bnn.train", *QUICK]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=follower) as process:
+        os.close(follower)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(leader, 1000):
+                shown += part
+    os.close(leader)
+    assert process.returncode == 0 and b"\r" in shown and b"epoch 1/1" in shown and b"step" in shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

@@ -29,21 +29,26 @@ class DatasetSpec:
     std: float
     white: int
     """The largest value that a pixel is stored with."""
+    extent: int | None
+    """Pixels of the longer side of a sign in its frame; None where the examples are no drawings of signs."""
     source: Source
 
 
-def _like_mnist(name: str, title: str, torchvision_name: str, mean: float, std: float) -> DatasetSpec:
-    return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, Archives(torchvision_name))
+def _like_mnist(
+    name: str, title: str, torchvision_name: str, mean: float, std: float, extent: int | None = None
+) -> DatasetSpec:
+    source = Archives(torchvision_name)
+    return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, extent, source)
 
 
 DATASETS: Mapping[str, DatasetSpec] = {
     spec.name: spec
     for spec in (
-        _like_mnist("mnist", "MNIST", "MNIST", 0.1307, 0.3081),
+        _like_mnist("mnist", "MNIST", "MNIST", 0.1307, 0.3081, extent=20),
         _like_mnist("fashion_mnist", "Fashion-MNIST", "FashionMNIST", 0.2860, 0.3530),
         _like_mnist("kmnist", "Kuzushiji-MNIST", "KMNIST", 0.1918, 0.3483),
         DatasetSpec(
-            "digits", "scikit-learn digits", (1, 8, 8), 10, 1797 - TEST_SIZE, TEST_SIZE, 0.3053, 0.3761, 16, Digits()
+            "digits", "scikit-learn digits", (1, 8, 8), 10, 1797 - TEST_SIZE, TEST_SIZE, 0.3053, 0.3761, 16, 8, Digits()
         ),
     )
 }

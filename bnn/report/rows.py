@@ -96,16 +96,15 @@ def _value(name: str, text: Any) -> Any:
 
 
 def _settings(params: Mapping[str, str]) -> str:
-    from bnn.config import NOT_RESULT
+    from bnn.config import moves_result
 
     shown = {source.key for source in SOURCES.values()}
     shown |= {"data.name", "neuron.name", "neuron.law", "placement.name", "anneal.name"}
     shown |= {"optimizer.name", "optimizer.lr", "optimizer.lr_schedule"}
-    hidden = (*NOT_RESULT, "estimator")  # estimator_title has all values of its group
     return "; ".join(
         f"{key}={value}"
         for key, value in sorted(params.items())
-        if key not in shown and not any(key == h or key.startswith(f"{h}.") for h in hidden)
+        if key not in shown and moves_result(key) and not key.startswith("estimator.")  # estimator_title has its group
     )
 
 

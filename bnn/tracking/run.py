@@ -18,7 +18,7 @@ import torch
 
 from bnn import facts, figures
 from bnn.build import Plan
-from bnn.config import estimator_title, flat
+from bnn.config import estimator_title, flat, moves_result
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
 from bnn.tracking.home import take
@@ -109,7 +109,7 @@ class MlflowRun:
     def __enter__(self) -> MlflowRun:
         config = self.plan.shown
         if "seed" not in self._known:  # a run's parameters cannot change
-            self._send("params", params={key: str(value) for key, value in flat(config).items()})
+            self._send("params", params={key: str(value) for key, value in flat(config).items() if moves_result(key)})
             self._send("file", json.dumps(config, indent=2).encode(), path="config.json")
         return self
 
@@ -165,9 +165,10 @@ class MlflowRun:
                 drawn["unit_health.png"] = _png(figures.unit_health(fit.history))
         for name, picture in drawn.items():
             self._send("file", picture, path=f"figures/{name}")
-        start = time.perf_counter()
-        self._outbox.send("model", {}, (self._folder / checkpoint.BEST).read_bytes())
-        self.seconds["export"] += time.perf_counter() - start
+        if self.plan.tracking.model:
+            start = time.perf_counter()
+            self._outbox.send("model", {}, (self._folder / checkpoint.BEST).read_bytes())
+            self.seconds["export"] += time.perf_counter() - start
         return self._durations(fit)
 
     def finish_trial(self, fit: Fit) -> None:

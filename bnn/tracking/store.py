@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import quote
 
 from bnn.config import without_password
 from bnn.errors import TrackingError
@@ -48,16 +47,15 @@ class Store:
         here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
         return "mlflow ui" if here else f"mlflow ui --backend-store-uri {self.uri}"
 
-    def sweep_link(self, parent: str, by: str = "metrics.`test/accuracy`", ascending: bool = False) -> str:
-        """The page that charts the children of a sweep, best first, at the address that `mlflow ui` serves by default.
-
-        The order matters: by date, the page folds the children into their parent and charts nothing.
-        """
+    def look_at(self, run_id: str, sweep: bool = False) -> str:
+        """How to see a run, or the charts of the runs of a sweep (bnn.tracking.view), at the address that `mlflow ui` serves
+        by default."""
         server = "http://127.0.0.1:5000" if self.uri.startswith(SQLITE) else self.uri.rstrip("/")
-        search = quote(children(parent), safe="'")
-        order = f"orderByKey={quote(by, safe='')}&orderByAsc={'true' if ascending else 'false'}"
-        page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        return f"{server}/{page}&{order}&searchFilter={search}"
+        page = f"{server}/#/experiments/{self.experiment_id}/runs"
+        kind = "workflowType=machine_learning"  # else the page of an experiment begins with its traces
+        if sweep:
+            return f"{self.command()}, then {page}?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}"
+        return f"{self.command()}, then {page}/{run_id}/model-metrics?{kind}"
 
 
 def tracking_uri(uri: str | None) -> str:

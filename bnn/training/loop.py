@@ -126,6 +126,9 @@ def fit(
     elif folder is not None:
         for name in (checkpoint.BEST, checkpoint.LAST):
             (folder / name).unlink(missing_ok=True)  # another run's, where a folder is used again
+    if tracker.pictures and not history:
+        set_slope(model, recipe.schedule(0, epochs))
+        tracker.picture(0, snapshot(model, fixed_images(data.test), seed))  # what training begins with
     with Progress(recipe.settings.progress, title, epochs, updates.steps, len(history)) as progress:
         for epoch in range(len(history) + 1, epochs + 1):
             slope = recipe.schedule(epoch - 1, epochs)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import client, environment, run_here, runs
+from command_line import UNSEEN, client, environment, run_here, runs
 from optuna.trial import TrialState
 
 from bnn.build import plan
@@ -21,11 +21,11 @@ from bnn.tuning.__main__ import main
 from bnn.tuning.settings import IDENTITY
 from bnn.tuning.storage import open_storage
 
-SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none"]
+SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none", *UNSEEN]
 QUICK = [*SMALL, "data.limit=300"]
 PRUNED = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=1"]
 EAGER = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=0"]
-SEARCH = ["hydra/sweeper=bnn_optuna", "tracking.heatmaps=false", "optimizer.lr=tag(log,interval(0.01,0.3))"]
+SEARCH = ["hydra/sweeper=bnn_optuna", "optimizer.lr=tag(log,interval(0.01,0.3))"]
 DONE = {TrialState.COMPLETE, TrialState.PRUNED}
 
 
@@ -174,7 +174,7 @@ def test_pruning_works_through_launchers_that_run_several(tmp_path: Path, launch
         at_once = ["hydra/launcher=submitit_local", "hydra.sweeper.n_jobs=2"]
     else:
         at_once = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    words = [*SMALL, *PRUNED, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
+    words = [*SMALL, *PRUNED, "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
     # of the first two, which end complete, one learns and one does not; the next pair is one of each again
     result = run_here(tmp_path, "-m", *words, *at_once, "hydra.sweeper.sampler.seed=1", "optimizer.lr=choice(0.1,1e-7)")
     assert result.returncode == 0, result.stderr
@@ -310,7 +310,7 @@ def test_two_workers_share_a_study(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_diverges_fails_and_the_study_goes_on(tmp_path: Path) -> None:
-    words = ["-m", *QUICK, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(0.1,1e39)"]
+    words = ["-m", *QUICK, "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(0.1,1e39)"]
     result = run_here(tmp_path, *words, "hydra.sweeper.n_trials=3", "hydra.sweeper.max_failures=9")
     assert result.returncode == 0, result.stderr
     trials = study(tmp_path).trials
@@ -323,7 +323,7 @@ def test_a_trial_that_diverges_fails_and_the_study_goes_on(tmp_path: Path) -> No
 
 
 def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
-    words = ["-m", *QUICK, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(1e38,1e39)"]
+    words = ["-m", *QUICK, "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(1e38,1e39)"]
     result = run_here(tmp_path, *words, "hydra.sweeper.max_failures=1")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "2 trials failed, more than hydra.sweeper.max_failures=1" in result.stderr
@@ -411,7 +411,7 @@ def test_a_choice_on_the_command_line_narrows_a_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", [1, -1], ids=["outer first", "inner first"])
 def test_a_group_within_a_group_is_searched_where_it_exists(tmp_path: Path, order: int) -> None:
     search = ["estimator=st,reinforce", "estimator/baseline=none,moving_average"][::order]
-    words = ["-m", *QUICK, "tracking.heatmaps=false", "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
+    words = ["-m", *QUICK, "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
     result = run_here(tmp_path, *words, *search, "placement=none,both", "trainer.epochs=1")
     assert result.returncode == 0, result.stderr
     for trial in study(tmp_path).trials:
@@ -447,7 +447,7 @@ hydra:
 """
     assert len(text.splitlines()) <= 10
     (tmp_path / "conf" / "study" / "law.yaml").write_text(text)
-    words = [f"hydra.searchpath=[file://{tmp_path}/conf]", "study=law", *QUICK, "tracking.heatmaps=false"]
+    words = [f"hydra.searchpath=[file://{tmp_path}/conf]", "study=law", *QUICK]
     result = run_here(tmp_path, "-m", *words)
     assert result.returncode == 0, result.stderr
     assert len(study(tmp_path).trials) == 2

@@ -68,6 +68,7 @@ class GridSweeper(ProjectSweeper):
         from bnn.tracking.outbox import spared
         from bnn.tracking.store import open_store
         from bnn.tracking.sweep import close_parent, open_parent
+        from bnn.tracking.view import save_view
 
         first, keys = cells[0].plan, [facts.result(cell.plan.digest) for cell in cells]
         resume, folder = first.general.resume, self._folder()
@@ -95,9 +96,11 @@ class GridSweeper(ProjectSweeper):
                 outcomes |= {keys[number]: result._return_value for number, result in zip(left, results, strict=False)}
                 table, rows = result_table(cells, [outcomes.get(key) for key in keys])
                 print(f"\n{table}\n{len(left)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
-                print(f"look at it: {store.command()}, then {store.sweep_link(parent)}", *warnings, sep="\n", flush=True)
+                print(f"look at it: {store.look_at(parent, sweep=True)}", *warnings, sep="\n", flush=True)
+                about = f"{len(cells)} runs on {first.data.title}. Test figures are of the epoch of best validation loss."
                 with spared("the table of the sweep"):
-                    close_parent(store, parent, table, status, rows)
+                    save_view(store, parent, f"sweep: {title}", "test/accuracy")
+                    close_parent(store, parent, f"{about}\n\n{table}", status, rows)
         return results
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:

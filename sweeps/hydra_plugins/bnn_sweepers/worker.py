@@ -85,6 +85,7 @@ class Worker:
         """Give back what is open, and leave what is known on the parent run, whatever happens to it on the way."""
         from bnn.tracking.outbox import spared
         from bnn.tracking.sweep import describe_study, end
+        from bnn.tracking.view import save_view
         from bnn.tuning.storage import is_there
 
         try:
@@ -92,15 +93,15 @@ class Worker:
                 return
             self._end_claimed()
             description = described(self.study, self.settings, self.space, self.compositions)
+            column = self.settings.metrics[0].replace("val/", "val_best/")
+            lowest = self.settings.directions[0] == "minimize"
             with spared("the study's description"):
+                save_view(self.store, self.parent, f"study: {self.study.study_name}", column, ascending=lowest)
                 describe_study(self.store, self.parent, description, *shown(self.study, self.settings.metrics))
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
             if self.room.removed:
                 print(self.room.shown())
-            column = self.settings.metrics[0].replace("val/", "val_best/")
-            lowest = self.settings.directions[0] == "minimize"
-            link = self.store.sweep_link(self.parent, f"metrics.`{column}`", ascending=lowest)
-            print(f"look at it: {self.store.command()}, then {link}", flush=True)
+            print(f"look at it: {self.store.look_at(self.parent, sweep=True)}", flush=True)
             if any(not self.ledger.is_lost(trial) for trial in self.ledger.running()):
                 status = "RUNNING"  # another worker is still at it
         finally:

@@ -1,0 +1,75 @@
+"""An image file as an example of a data set: one that has its size and kind, or a drawing that is brought to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from bnn.data.datasets import DatasetSpec
+from bnn.errors import DataError
+
+FAINT = 0.15
+"""Contrast below which nothing counts as drawn."""
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: expected an image file that Pillow reads, such as a PNG") from error
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
+    """[channels, height, width] with pixels in [0, 1], from a file of that very size in 8-bit grey.
+
+    Errors: DataError for a file that is no image, or one of another size or mode.
+    """
+    image, (_, height, width) = _opened(path), spec.shape
+    if image.size != (width, height):
+        found = "×".join(map(str, image.size))
+        raise DataError(f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing takes any size")
+    if image.mode not in ("L", "1"):
+        raise DataError(f"{path}: expected 8-bit grey (mode L), got mode {image.mode}; --drawing converts it")
+    return np.asarray(image.convert("L"), dtype=np.float32)[None] / 255
+
+
+def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
+    """[1, height, width] with pixels in [0, 1]: what is drawn in a file of any size and colours, as MNIST was made.
+
+    Bright on dark, cut out, its longer side scaled to `spec.extent` pixels, its centre of mass in the middle of the frame
+    as far as it stays whole (LeCun, Bottou, Bengio & Haffner 1998). What is frequent at the border is the ground.
+    Errors: DataError for a file that is no image or shows nothing, or a data set whose examples are no drawings.
+    """
+    if spec.extent is None:
+        raise DataError(f"--drawing: the images of {spec.title} are no drawings of signs; leave it out")
+    flat = _opened(path).convert("RGBA")
+    drawn = np.asarray(Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("L"), np.float32) / 255
+    border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
+    ink = np.abs(drawn - np.median(border))
+    if ink.max() < FAINT:
+        raise DataError(f"{path}: expected a drawing that stands out from its ground, got a blank picture")
+    ink /= ink.max()
+    rows, columns = (np.flatnonzero((ink > FAINT).any(axis)) for axis in (1, 0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = spec.extent / max(cut.shape)
+    height, width = (max(1, round(scale * side)) for side in cut.shape)
+    small = Image.fromarray((255 * cut).astype(np.uint8)).resize((width, height), Image.Resampling.LANCZOS)
+    return _centred(np.asarray(small, dtype=np.float32) / 255, spec.shape[1:])[None]
+
+
+def _centred(sign: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+    """`sign` in a dark frame, its centre of mass in the middle as far as it stays whole."""
+    placed = np.zeros(frame, dtype=np.float32)
+    corner = []
+    for axis, (side, room) in enumerate(zip(sign.shape, frame, strict=True)):
+        mass = sign.sum(1 - axis)
+        centre = float((mass * (np.arange(side) + 0.5)).sum() / mass.sum())
+        corner.append(min(max(round(room / 2 - centre), 0), room - side))
+    placed[corner[0] : corner[0] + sign.shape[0], corner[1] : corner[1] + sign.shape[1]] = sign
+    return placed

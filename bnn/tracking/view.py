@@ -1,0 +1,84 @@
+"""How MLflow's page shows a sweep: which charts, in which order. Saved with the experiment, as the page itself saves a view.
+
+The page's own choice is every metric by alphabet, and pictures below all parameters of their run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bnn.tracking.earlier import all_runs
+from bnn.tracking.outbox import pictures
+from bnn.tracking.store import Store, children
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SHARED = "mlflow.sharedViewState."
+"""Experiment tags of this prefix hold the views that the page lists."""
+SECTIONS: Mapping[str, tuple[str, str]] = {
+    "test": ("BAR", "test/"),
+    "validation": ("LINE", "val/"),
+    "best validation": ("BAR", "val_best/"),
+    "training": ("LINE", "train/"),
+    "heatmaps": ("IMAGE", "heatmap/"),
+    "units": ("LINE", "units/"),
+    "gradient norms": ("LINE", "gradient_norm/"),
+    "gradient lab": ("LINE", "lab/"),
+    "schedules": ("LINE", "schedule/"),
+    "seconds": ("BAR", "seconds/"),
+}
+"""Title -> kind of chart, and the prefix of what is charted; those of which a sweep has nothing are left out."""
+RUNS = 10
+"""Runs in one chart, the best; the page's own limit for pictures."""
+
+
+def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = False) -> None:
+    """Save the view of the runs below `parent`, sorted by the metric `by`, with the experiment, under the parent's id."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store.uri)
+    runs = list(all_runs(client, store, children(parent)))
+    drawn = {picture for run in runs[:RUNS] for picture in pictures(client, run.info.run_id)}
+    metrics = sorted({key for run in runs for key in run.data.metrics})
+    sections, charts = _charts(metrics, sorted({key for key, _ in drawn}), max((step for _, step in drawn), default=0))
+    state = {
+        "searchFilter": children(parent),
+        "orderByKey": f"metrics.`{by}`",
+        "orderByAsc": ascending,
+        "compareRunSections": sections,
+        "compareRunCharts": charts,
+        "isAccordionReordered": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+    _save(client, store, parent, title, state)
+
+
+def _charts(metrics: Sequence[str], images: Iterable[str], last: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The sections of which there is anything, and their charts; pictures show their last step first."""
+    sections, charts = [], []
+    for title, (kind, prefix) in SECTIONS.items():
+        found = [key for key in (images if kind == "IMAGE" else metrics) if key.startswith(prefix)]
+        if found:
+            size = {"columns": 1, "cardHeight": 560} if kind == "IMAGE" else {"columns": 2, "cardHeight": 320}
+            sections.append(
+                {"uuid": prefix, "name": title, "display": True, "isReordered": True, "isGenerated": False} | size
+            )
+        for key in found:
+            chart = {"uuid": key, "type": kind, "metricSectionId": prefix, "displayName": key, "runsCountToCompare": RUNS}
+            picture = {"imageKeys": [key], "step": last, "showRunParams": False}
+            shows = picture if kind == "IMAGE" else {"metricKey": key, "lineSmoothness": 0}
+            charts.append(chart | shows | {"deleted": False, "isGenerated": False})
+    return sections, charts
+
+
+def _save(client: MlflowClient, store: Store, key: str, title: str, state: Mapping[str, Any]) -> None:
+    now = int(time.time() * 1000)
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    view = {"name": title[:80], "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    client.set_experiment_tag(store.experiment_id, f"{SHARED}{key}", json.dumps(view))

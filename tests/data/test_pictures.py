@@ -1,0 +1,101 @@
+"""Image files as examples: of the very size and kind, or drawings that are brought to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from bnn.data import DATASETS
+from bnn.data.pictures import read_drawing, read_image
+from bnn.errors import DataError
+
+MNIST, DIGITS = DATASETS["mnist"], DATASETS["digits"]
+
+
+def saved(folder: Path, array: np.ndarray, mode: str | None = None) -> Path:
+    path = folder / "image.png"
+    image = Image.fromarray(array)
+    (image if mode is None else image.convert(mode)).save(path)
+    return path
+
+
+def test_pixels_come_through_as_they_are(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    read = read_image(saved(tmp_path, pixels), MNIST)
+    assert read.shape == (1, 28, 28) and np.array_equal(read[0], pixels.astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize(
+    "spec, size, mode, words",
+    [
+        (MNIST, (30, 28), None, ["28×28", "30×28", "--drawing"]),
+        (DIGITS, (28, 28), None, ["8×8", "28×28"]),
+        (MNIST, (28, 28), "RGB", ["mode L", "RGB", "--drawing"]),
+        (MNIST, (28, 28), "RGBA", ["mode L", "RGBA"]),
+    ],
+)
+def test_another_size_or_mode_is_one_line(tmp_path: Path, spec, size, mode, words) -> None:
+    path = saved(tmp_path, np.zeros(size[::-1], np.uint8), mode)
+    with pytest.raises(DataError) as refused:
+        read_image(path, spec)
+    assert all(word in str(refused.value) for word in words) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("read", [read_image, read_drawing])
+def test_what_is_no_image_is_one_line(tmp_path: Path, read) -> None:
+    (tmp_path / "text.png").write_text("words")
+    for path, words in ((tmp_path / "text.png", "Pillow reads"), (tmp_path / "none.png", "No such file")):
+        with pytest.raises(DataError, match=words):
+            read(path, MNIST)
+
+
+def drawing(ink: str = "black", ground: str = "white", size: tuple[int, int] = (400, 300)) -> Image.Image:
+    """A tall, lopsided 7 away from the middle."""
+    image = Image.new("RGB", size, ground)
+    ImageDraw.Draw(image).line([(220, 60), (300, 60), (250, 220)], fill=ink, width=14)
+    return image
+
+
+def like_mnist(read: np.ndarray) -> bool:
+    """Bright on dark, 20 pixels long, its centre of mass in the middle."""
+    rows, columns = np.nonzero(read[0] > 0.15)
+    extent = max(np.ptp(rows), np.ptp(columns)) + 1
+    middle = [float((read[0].sum(1 - axis) * (np.arange(28) + 0.5)).sum() / read.sum()) for axis in (0, 1)]
+    return read[0, 0].max() == 0 and 19 <= extent <= 21 and max(abs(place - 14) for place in middle) <= 0.75
+
+
+@pytest.mark.parametrize("ink, ground", [("black", "white"), ("white", "black"), ("#203080", "#f0e8d0"), ("red", "white")])
+def test_a_drawing_is_brought_to_the_form_of_mnist(tmp_path: Path, ink: str, ground: str) -> None:
+    drawing(ink, ground).save(tmp_path / "seven.png")
+    read = read_drawing(tmp_path / "seven.png", MNIST)
+    assert read.shape == (1, 28, 28) and read.min() >= 0 and 0.9 < read.max() <= 1 and like_mnist(read)
+    plain = np.asarray(drawing(ink, ground).convert("L").resize((28, 28)), np.float32)[None] / 255
+    assert not like_mnist(plain), "which resizing alone would not do"
+
+
+def test_a_drawing_of_a_drawing_is_itself(tmp_path: Path) -> None:
+    drawing().save(tmp_path / "seven.png")
+    once = read_drawing(tmp_path / "seven.png", MNIST)
+    large = np.kron(255 * (1 - once[0]), np.ones((9, 9)))
+    again = read_drawing(saved(tmp_path, np.pad(large, ((40, 10), (5, 90)), constant_values=255).astype(np.uint8)), MNIST)
+    assert np.corrcoef(once.ravel(), again.ravel())[0, 1] > 0.97
+
+
+def test_transparent_paper_is_white(tmp_path: Path) -> None:
+    image = drawing().convert("RGBA")
+    image.putdata([(r, g, b, 0 if r > 128 else 255) for r, g, b, _ in image.getdata()])
+    image.save(tmp_path / "clear.png")
+    drawing().save(tmp_path / "white.png")
+    clear, white = (read_drawing(tmp_path / name, MNIST) for name in ("clear.png", "white.png"))
+    assert np.corrcoef(clear.ravel(), white.ravel())[0, 1] > 0.99
+
+
+def test_blank_paper_and_signs_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, np.full((50, 50), 200, np.uint8))
+    with pytest.raises(DataError, match="blank"):
+        read_drawing(path, MNIST)
+    with pytest.raises(DataError, match="no drawings"):
+        read_drawing(path, DATASETS["fashion_mnist"])
