@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -29,8 +30,10 @@ def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
     for child in children:
         assert child.info.run_id in result.stdout
         assert f"{100 * child.data.metrics['test/accuracy']:.2f}" in result.stdout
-    assert f"mlflow.parentRunId%60%20%3D%20'{parent.info.run_id}'" in result.stdout
-    assert "mlflow ui" in result.stdout
+    assert (
+        f"look at it: mlflow ui, then http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs?" in result.stdout
+    )
+    assert f"viewStateShareKey={parent.info.run_id}" in result.stdout
 
 
 def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
@@ -38,8 +41,8 @@ def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
     (parent,) = runs(folder, "sweep")
     assert parent.info.status == "FINISHED"
     assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {parent.info.run_id}
-    table = parent.data.tags["mlflow.note.content"]
-    assert table.partition("\n\n")[0] in result.stdout
+    about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert about.startswith("6 runs on scikit-learn digits") and table in result.stdout and "seed=0,1" in command
     assert "seed=0,1" in parent.data.tags["bnn.command"] == runs(folder, "run")[0].data.tags["bnn.command"]
     assert {item.path for item in client(folder).list_artifacts(parent.info.run_id)} == {"table.md", "table.json"}
 
@@ -125,6 +128,7 @@ def test_progress_is_plain_lines_in_a_log_and_nothing_where_it_is_not_wanted(tmp
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
     command = [sys.executable, "-m", "bnn.train", *QUICK]
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=follower) as process:
         os.close(follower)
