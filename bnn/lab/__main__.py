@@ -85,24 +85,20 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
 
 
 def page(chosen: argparse.Namespace) -> str:
-    from bnn.build import estimator_choices, plan
-    from bnn.config import changed, compose, flat
+    from bnn.config import compose, flat
     from bnn.job import use_data
     from bnn.lab.bench import BELOW
+    from bnn.lab.comparison import compare
     from bnn.lab.figures import error_against_cost
-    from bnn.lab.measure import measure, truth
     from bnn.lab.page import heading, save
-    from bnn.lab.setting import able, of_checkpoint, prepared
+    from bnn.lab.setting import of_checkpoint
 
     config = compose(chosen.overrides) if chosen.checkpoint is None else of_checkpoint(chosen.checkpoint)
     if warning := use_data(config):
         print(warning, flush=True)
-    choices = [words.split() for words in chosen.estimator or ()] or estimator_choices()
-    served, refused = able(config, choices, asked=bool(chosen.estimator))
-    plan(changed(config, lab__every=1))  # refuses a law under which the reference has no score
-    checked, bench = prepared(config, chosen.epochs, chosen.checkpoint, chosen.batch)
-    against = truth(bench, chosen.reference)
-    found = {name: measure(bench, bench.warmed(one, chosen.warm), against, chosen.draws) for name, one in served.items()}
+    asked = {key: getattr(chosen, key) for key in ("draws", "warm", "reference", "batch", "epochs", "checkpoint")}
+    compared = compare(config, chosen.estimator or (), **asked)
+    found, checked = compared.measured, compared.plan
     picture = save(lambda: error_against_cost(found, BELOW), chosen.figure)
     shown = {
         key: flat(dict(checked.config))[key]
@@ -117,7 +113,8 @@ def page(chosen: argparse.Namespace) -> str:
         f"{', '.join(map(str, shown.values()))}, placement {checked.config['placement']['name']}, {chosen.batch} validation "
         f"images, {chosen.draws} estimates of each after {chosen.warm} steps of warming; trained for {before}."
     )
-    return "\n\n".join([heading(checked.general.device, about), report(found, against, chosen.passes), *refused]) + picture
+    told = report(found, compared.against, chosen.passes)
+    return "\n\n".join([heading(checked.general.device, about), told, *compared.refused]) + picture
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -10,10 +10,12 @@ that their estimate has no noise and their bias is that of pretending. Takes the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from bnn.build import Plan
     from bnn.lab.measure import Accuracy
 
@@ -63,8 +65,15 @@ def series(key: str, accuracies: Sequence[Accuracy]) -> list[tuple[float, float,
     return [(slope, figure.value, figure.error) for slope, figure in zip(SLOPES, figures, strict=True)]
 
 
-def page(chosen: argparse.Namespace) -> str:
+def figure(found: Mapping[str, Sequence[Accuracy]]) -> Figure:
+    """What `at_slopes` found, a panel for each of SHOWN: by slope, a line for each neuron."""
     from bnn.lab.figures import lines
+
+    curves = [{neuron: series(key, of) for neuron, of in found.items()} for key in SHOWN.values()]
+    return lines(curves, list(SHOWN), "slope", ["over |true|²", "over |true|²", "cosine", "over |true|"])
+
+
+def page(chosen: argparse.Namespace) -> str:
     from bnn.lab.page import heading, save
     from bnn.tables import markdown
 
@@ -74,9 +83,7 @@ def page(chosen: argparse.Namespace) -> str:
         for neuron, accuracies in found.items()
         for slope, one in zip(SLOPES, accuracies, strict=True)
     ]
-    curves = [{neuron: series(key, of) for neuron, of in found.items()} for key in SHOWN.values()]
-    y = ["over |true|²", "over |true|²", "cosine", "over |true|"]
-    picture = save(lambda: lines(curves, list(SHOWN), "slope", y), chosen.figure)
+    picture = save(lambda: figure(found), chosen.figure)
     about = (
         f"`{' '.join([*DEFAULTS, *chosen.overrides])}`; all parameters below the highest binary layer, 64 images, "
         f"{chosen.draws} estimates; bias² and variance over the squared norm of the exact gradient, ± one standard error."
