@@ -1,0 +1,98 @@
+"""`python -m bnn.predict`: the class that the run's own network sees, and its bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import QUICK, run_here, runs
+from PIL import Image
+
+from bnn.build import load_checkpoint
+from bnn.config import compose
+from bnn.data import DATASETS, load
+from bnn.predict import main, predicted
+
+SMALL = [*QUICK, "trainer.epochs=6", "optimizer=adam", "neuron=deterministic", "trainer.progress=none"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("trained")
+    assert run_here(folder, *SMALL).returncode == 0
+    return folder, runs(folder, "run")[0].info.run_id
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, torch.Tensor]]:
+    """Validation images as files, and as the network gets them."""
+    folder, spec = tmp_path_factory.mktemp("images"), DATASETS["digits"]
+    split = load(compose(["data=digits"]).data, 0, 0.1).validation
+    pairs = []
+    for number, image in enumerate(split.images[:8]):
+        pixels = (255 * (image[0] * spec.std + spec.mean)).round().clamp(0, 255).numpy().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        pairs.append((folder / f"{number}.png", image[None]))
+    return pairs
+
+
+def checkpoint_of(folder: Path) -> Path:
+    (found,) = folder.glob("outputs/**/best.pt")
+    return found
+
+
+def test_it_answers_what_the_network_answers_by_run_and_by_checkpoint(trained, examples, tmp_path, capsys) -> None:
+    folder, run_id = trained
+    network, _ = load_checkpoint(checkpoint_of(folder))
+    answers = set()
+    for path, image in examples:
+        p, layers = predicted(network, image, 8, 0)
+        for words in ([run_id, "--uri", f"sqlite:///{folder}/mlflow.db"], [str(checkpoint_of(folder))]):
+            assert main([words[0], str(path), *words[1:], "--picture", str(tmp_path / "bits.png")]) == 0
+            out = capsys.readouterr().out
+            assert out.startswith(f"{int(p.argmax())}  ({100 * float(p.max()):.1f} %") and "act1, act2" in out
+            assert Image.open(tmp_path / "bits.png").size[0] > 800
+        answers.add(int(p.argmax()))
+        assert all(set(layer.output.unique().tolist()) <= {0.0, 1.0} for layer in layers.values())
+    assert len(answers) > 3, "it is no constant"
+
+
+def test_the_same_sign_drawn_large_and_dark_is_read_alike(trained, examples, tmp_path, capsys) -> None:
+    folder, _ = trained
+    alike = 0
+    for path, _ in examples:
+        pixels = np.kron(255 - np.asarray(Image.open(path)), np.ones((20, 20), np.uint8))
+        Image.fromarray(np.pad(pixels, 60, constant_values=255)).convert("RGB").save(tmp_path / "drawn.png")
+        told = []
+        for words in ([str(path)], [str(tmp_path / "drawn.png"), "--drawing"]):
+            assert main([str(checkpoint_of(folder)), *words, "--picture", str(tmp_path / "bits.png")]) == 0
+            told.append(capsys.readouterr().out[0])
+        alike += told[0] == told[1]
+    assert alike >= 6
+
+
+@pytest.mark.parametrize(
+    "model, image, more, words",
+    [
+        ("0" * 32, "0.png", [], ["0" * 32, "not found"]),
+        ("none.pt", "0.png", [], ["none.pt", "no such file"]),
+        ("0.png", "0.png", [], ["no checkpoint"]),
+        ("best.pt", "large.png", [], ["8×8", "20×20", "--drawing"]),
+        ("best.pt", "none.png", [], ["none.png", "No such file"]),
+        ("best.pt", "0.png", ["--picture", "nowhere/bits.png"], ["--picture", "nowhere"]),
+        ("best.pt", "0.png", ["--picture", "bits.words"], ["--picture", "words"]),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_one_line(
+    trained, examples, tmp_path, monkeypatch, capsys, model, image, more, words
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (20, 20)).save("large.png")
+    Path("0.png").write_bytes(examples[0][0].read_bytes())
+    Path("best.pt").write_bytes(checkpoint_of(trained[0]).read_bytes())
+    assert main([model, image, *more, "--uri", f"sqlite:///{trained[0]}/mlflow.db"]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and all(word in error for word in words), error
+    assert not Path("prediction.png").exists()
