@@ -1,12 +1,15 @@
-"""Pictures of a run: heatmaps, curves and unit health. Each function answers a figure and touches no file."""
+"""Pictures of runs: heatmaps, of several beside each other too, curves and unit health. Each function answers a figure and
+touches no file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from bnn.training.units import LayerView
 
@@ -50,6 +53,47 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
     bar = figure.colorbar(drawn, cax=figure.add_axes((0.89, bottom, 0.02, axes[1][0].get_position().y1 - bottom)))
     bar.ax.tick_params(labelsize=12)
     bar.set_label("channel mean", fontsize=12)
+    return figure
+
+
+def mosaic(rows: Sequence[Sequence[Tensor | None]]) -> Tensor:
+    """Pictures [h, w] in rows and columns on one canvas, [rows · (h + 1), columns · (w + 1)]; what is in between, or has no
+    picture, is NaN. Smaller pictures are enlarged to the largest by repeating their pixels."""
+    height, width = (max(one.shape[k] for row in rows for one in row if one is not None) for k in (0, 1))
+    canvas = torch.full((len(rows) * (height + 1), max(map(len, rows)) * (width + 1)), math.nan)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            if picture is not None:
+                whole = interpolate(picture[None, None].float(), size=(height, width), mode="nearest")[0, 0]
+                top, left = y * (height + 1), x * (width + 1)
+                canvas[top : top + height, left : left + width] = whole
+    return canvas
+
+
+def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: int = 5) -> Figure:
+    """What one layer of several networks, by their names, makes of the same images: a row for each network, the means of its
+    bits on the left and its firing probabilities on the right (of real units the output alone), as channel means on one
+    colour scale from 0 to 1, or to the largest mean where outputs exceed 1."""
+    columns = min(columns, len(images))
+    rows: list[list[Tensor | None]] = []
+    for _, view in layers:
+        p = map(channel_mean, view.p[:columns]) if view.binary else columns * [None]
+        rows.append([*map(channel_mean, view.bits[:columns]), None, *p])
+    top = max(1.0, *(float(one.nan_to_num().max()) for row in rows for one in row if one is not None))
+    inputs = [image.mean(0) for image in images[:columns]]
+    across, down = 2 * columns + 1, len(layers)
+    figure = Figure(figsize=(9.6, 1.1 + 0.62 * (down + 1)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(mosaic([[*inputs, None, *inputs]]), cmap="gray", extent=(0, across, 0, -1), interpolation="nearest")
+    drawn = axis.imshow(mosaic(rows), cmap="viridis", vmin=0, vmax=top, extent=(0, across, down, 0), interpolation="nearest")
+    axis.set(xlim=(0, across), ylim=(down, -1), aspect="auto")
+    axis.set_yticks([row + 0.47 for row in range(-1, down)], ["input", *(name for name, _ in layers)], fontsize=10)
+    axis.set_xticks([columns / 2, columns + 1 + columns / 2], ["output, mean of draws", "firing probability"], fontsize=11)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, aspect=30)
+    bar.set_label("channel mean", fontsize=11)
     return figure
 
 

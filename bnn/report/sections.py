@@ -1,0 +1,114 @@
+"""The sections of the page that are tables first: results, differences, cost, and the runs behind every number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bnn.report.against import Difference, Reference, columns, note
+from bnn.report.configurations import Configuration, spread
+from bnn.report.cost import COSTS, figure, passes, seconds
+from bnn.report.figure import figure as errors
+from bnn.report.histories import error
+from bnn.report.labels import labels, place
+from bnn.report.markup import Html, captioned, drawing, element, folded, joined, prose, table
+from bnn.report.rows import Row
+from bnn.report.table import commands, footnotes, number, said, with_intervals
+
+BARS = "A point is a mean over seeds; its bars reach from the lowest seed to the highest."
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: the word that an address ends in, its heading, and what is below."""
+
+    anchor: str
+    title: str
+    body: Html
+
+
+def named(found: Sequence[Configuration]) -> dict[Configuration, str]:
+    """What the page calls each configuration: `stochastic · both, st density`."""
+    return {c: label if c.first.neuron == "real" else f"{place(c)}, {label}"
+            for c, label in zip(found, labels(found), strict=True)}  # fmt: skip
+
+
+def behind(rows: Iterable[Row]) -> Html:
+    """The runs that a number is of, on demand."""
+    rows = list(rows)
+    count = f"{len(rows)} run{'' if len(rows) == 1 else 's'}"
+    return folded(count, element("ul", *(element("li", f"seed {row.seed} ", element("code", row.run_id)) for row in rows)))
+
+
+def lead(rows: Sequence[Row], found: Sequence[Configuration], unfinished: str) -> Html:
+    """What the page is about, and what its numbers stand on."""
+    seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
+    left_out = f" Left out, since they did not finish: {unfinished}." if unfinished else ""
+    first = (
+        f"{len(rows)} finished runs of {len(found)} configurations, seeds {seeds}.{left_out} Every row and figure names the "
+        "runs behind it; they are all listed in the last section."
+    )
+    code = element("pre", element("code", commands(rows)))
+    return joined([element("p", first), *map(prose, said(rows)), code])
+
+
+def results(rows: Sequence[Row], found: Sequence[Configuration]) -> Section:
+    made: dict[str, Sequence[object]] = {**with_intervals(found), "runs": [behind(c.rows) for c in found]}
+    figure = captioned(
+        drawing(errors(rows), "Test error of every configuration, each seed a dot"),
+        "Test error by configuration: each seed, and their mean.",
+        wide=True,
+    )
+    notes = ["95 % interval: of the mean, by Student's t over seeds.", *footnotes(rows)]
+    return Section("results", "Test accuracy", joined([figure, table(*_cells(made)), *map(prose, notes)]))
+
+
+def _cells(columns: Mapping[str, Sequence[object]]) -> tuple[list[str], list[tuple[object, ...]]]:
+    return list(columns), list(zip(*columns.values(), strict=True))
+
+
+def compared(found: Sequence[Difference], reference: Reference | None, why: str) -> Section:
+    """The differences to a reference, and why it is that one, or why there is none."""
+    anchor, title = "differences", "Differences, paired by seed"
+    if reference is None:
+        return Section(anchor, title, prose(why))
+    pairs = [[row for pair in one.pairs() for row in dict.fromkeys(pair)] for one in found]
+    made: dict[str, Sequence[object]] = {**columns(found), "runs": [behind(rows) for rows in pairs]}
+    return Section(anchor, title, joined([table(*_cells(made)), prose(note(reference)), prose(why) if why else ""]))
+
+
+def cost(found: Sequence[Configuration]) -> Section:
+    """Test error against passes and against seconds, a pair of figures for each neuron."""
+    neurons = list(dict.fromkeys(c.first.neuron for c in found if c.first.neuron != "real")) or ["real"]
+    figures = [
+        captioned(drawing(figure(found, neuron, name), f"Test error against {name}: {neuron} units"), f"{neuron} units")
+        for neuron in neurons
+        for name in COSTS
+    ]
+    machines = {(row.hardware, row.threads) for c in found for row in c.rows}
+    other = "The runs are of several machines: their seconds do not compare." if len(machines) > 1 else ""
+    made: dict[str, Sequence[object]] = {
+        "configuration": list(named(found).values()),
+        "passes a step": [str(c.first.passes) for c in found],
+        "epochs": [str(c.first.epochs) for c in found],
+        "passes over the training split": [f"{passes(c.first):,.0f}" for c in found],
+        "training (s)": [number(spread([seconds(row) for row in c.rows]), 1) for c in found],
+        "test error (%)": [number(spread([error(row.test_accuracy) for row in c.rows]), 2) for c in found],
+        "runs": [behind(c.rows) for c in found],
+    }
+    passing = "A pass: one loss of a sample, forward and back. Seconds are of the updates alone, without evaluation."
+    panels = element("div", *figures, class_="panels")
+    return Section("cost", "Accuracy against cost", joined([panels, *map(prose, filter(None, [f"{BARS} {passing}", other])),
+                                                            table(*_cells(made))]))  # fmt: skip
+
+
+def runs(found: Sequence[Configuration]) -> Section:
+    """Every run, by configuration."""
+    head = ["configuration", "seed", "run", "test accuracy (%)", "best epoch", "training (s)", "total (s)", "commit"]
+    lines = [
+        [name, str(row.seed), element("code", row.run_id), f"{100 * row.test_accuracy:.2f}", str(row.best_epoch),
+         f"{row.seconds_train:.1f}", f"{row.seconds_total:.1f}", row.commit]
+        for c, name in named(found).items()
+        for row in c.rows
+    ]  # fmt: skip
+    return Section("runs", "The runs", table(head, lines))
