@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bnn.training.units import LayerView
+from bnn.training.units import PICTURE_DRAWS, LayerView
 
 # Okabe & Ito's palette, distinguishable to colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -82,13 +83,20 @@ def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: i
     top = max(1.0, *(float(one.nan_to_num().max()) for row in rows for one in row if one is not None))
     inputs = [image.mean(0) for image in images[:columns]]
     across, down = 2 * columns + 1, len(layers)
-    figure = Figure(figsize=(9.6, 1.1 + 0.62 * (down + 1)), layout="constrained")
+    names = ["input", *(fill(name, 44) for name, _ in layers)]
+    height, width = (max(one.shape[k] + 1 for row in rows for one in row if one is not None) for k in (0, 1))
+    beside = 0.085 * max(len(line) for name in names for line in name.split("\n"))
+    figure = Figure(figsize=(beside + 0.6 * across + 0.9, 0.5 + 0.6 * (down + 1) * height / width), layout="constrained")
     axis = figure.subplots()
     axis.imshow(mosaic([[*inputs, None, *inputs]]), cmap="gray", extent=(0, across, 0, -1), interpolation="nearest")
     drawn = axis.imshow(mosaic(rows), cmap="viridis", vmin=0, vmax=top, extent=(0, across, down, 0), interpolation="nearest")
-    axis.set(xlim=(0, across), ylim=(down, -1), aspect="auto")
-    axis.set_yticks([row + 0.47 for row in range(-1, down)], ["input", *(name for name, _ in layers)], fontsize=10)
-    axis.set_xticks([columns / 2, columns + 1 + columns / 2], ["output, mean of draws", "firing probability"], fontsize=11)
+    axis.set(xlim=(0, across), ylim=(down, -1), aspect=height / width)
+    axis.set_yticks([row + 0.47 for row in range(-1, down)], names, fontsize=10)
+    axis.set_xticks(
+        [columns / 2, columns + 1 + columns / 2],
+        [f"output, mean of {PICTURE_DRAWS} draws", "firing probability"],
+        fontsize=11,
+    )
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)

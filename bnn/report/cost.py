@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -14,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, rank
 from bnn.report.histories import error
-from bnn.report.labels import REAL, short
+from bnn.report.labels import REAL, plain, short
 from bnn.report.rows import Row
 
 FILLS = ("full", "none", "left")
@@ -22,6 +23,8 @@ FILLS = ("full", "none", "left")
 MARKERS = {"none": "*", "first": "v", "last": "^", "both": "o"}
 OTHER = "D"
 """The marker of a placement by number."""
+LOOK = {"ls": "none", "ms": 7, "markerfacecoloralt": "white"}
+"""What all markers have in common."""
 
 
 def passes(row: Row) -> float:
@@ -59,35 +62,49 @@ def points(found: Sequence[Configuration], name: str) -> dict[Configuration, tup
     return {c: (extent([cost(row) for row in c.rows]), extent([error(row.test_accuracy) for row in c.rows])) for c in found}
 
 
-def looks(found: Sequence[Configuration]) -> dict[str, tuple[str, str]]:
-    """Colour and fill by the names of `short`; real-valued networks are grey."""
-    ranked = sorted(zip(found, short(found), strict=True), key=lambda each: rank(each[0].first, "estimator"))
-    names = dict.fromkeys(name for c, name in ranked if c.first.neuron != "real")
+def looks(found: Sequence[Configuration]) -> dict[Configuration, dict[str, object]]:
+    """How each configuration is drawn: its placement is the marker, what `short` calls it the colour and how it is filled;
+    real-valued networks are grey."""
+    names = dict(zip(found, short(found), strict=True))
+    ranked = sorted((c for c in found if c.first.neuron != "real"), key=lambda c: rank(c.first, "estimator"))
     pairs = [(colour, fill) for fill, colour in product(FILLS, COLOURS)]
-    return {name: pairs[number % len(pairs)] for number, name in enumerate(names)}
+    inks = {name: pairs[k % len(pairs)] for k, name in enumerate(dict.fromkeys(names[c] for c in ranked))}
+    made = {}
+    for c in found:
+        colour, fill = inks[names[c]] if c.first.neuron != "real" else (REAL, "full")
+        made[c] = {"marker": MARKERS.get(c.first.placement, OTHER), "color": colour, "fillstyle": fill, **LOOK}
+    return made
 
 
 def figure(found: Sequence[Configuration], neuron: str, name: str) -> Figure:
     """Test error over the cost `name` for the configurations of one neuron, and the real-valued ones beside them: a point at
     the mean over seeds, bars from the lowest to the highest. The axes are those of all of `found`."""
     every, look = points(found, name), looks(found)
-    drawn = Figure(figsize=(5.4, 4.2), layout="constrained")
+    shown = {c: label for c, label in zip(found, short(found), strict=True) if c.first.neuron in (neuron, "real")}
+    columns = 2 if max(map(len, shown.values())) < 30 else 1
+    drawn = Figure(figsize=(5.4, 3.6 + 0.19 * math.ceil(len(set(shown.values())) / columns)), layout="constrained")
     axis = drawn.subplots()
-    shown: dict[str, None] = {}
-    for (c, (x, y)), label in zip(every.items(), short(found), strict=True):
-        if c.first.neuron not in (neuron, "real"):
-            continue
-        colour, fill = look.get(label, (REAL, "full"))
-        axis.errorbar(
-            x.mean, y.mean, xerr=[[x.mean - x.low], [x.high - x.mean]], yerr=[[y.mean - y.low], [y.high - y.mean]],
-            marker=MARKERS.get(c.first.placement, OTHER), ms=7, color=colour, fillstyle=fill, elinewidth=1, capsize=2,
-            markerfacecoloralt="white", ls="none",
-        )  # fmt: skip
-        shown[label] = None
+    for c in shown:
+        x, y = every[c]
+        bars = {"xerr": [[x.mean - x.low], [x.high - x.mean]], "yerr": [[y.mean - y.low], [y.high - y.mean]]}
+        axis.errorbar(x.mean, y.mean, **bars, elinewidth=1, capsize=2, **look[c])  # type: ignore[arg-type]
     _axes(axis, [x for x, _ in every.values()], [y for _, y in every.values()], name)
-    _legend(drawn, {label: look.get(label, (REAL, "full")) for label in shown},
-            {c.first.placement: None for c in every if c.first.neuron == neuron})  # fmt: skip
+    marks = _marks({c: plain(label) for c, label in shown.items()}, look)
+    drawn.legend(handles=marks, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return drawn
+
+
+def _marks(shown: Mapping[Configuration, str], look: Mapping[Configuration, Mapping[str, object]]) -> list[Line2D]:
+    """Of a legend: a square for a name that stands at several placements, and then what the markers mean."""
+    placements = dict.fromkeys(c.first.placement for c in shown if c.first.neuron != "real")
+    several = {} if len(placements) < 2 else {"marker": "s"}
+    named = {label: {**look[c], **(several if c.first.neuron != "real" else {})} for c, label in shown.items()}
+    marks = [Line2D([], [], label=label, **one) for label, one in named.items()]  # type: ignore[arg-type]
+    black = {"color": "black", "fillstyle": "none", **LOOK}
+    return marks + [
+        Line2D([], [], marker=MARKERS.get(one, OTHER), label=plain(f"placement {one}"), **black)  # type: ignore[arg-type]
+        for one in (placements if several else ())
+    ]
 
 
 def _axes(axis: Axes, costs: Sequence[Extent], errors: Sequence[Extent], name: str) -> None:
@@ -103,19 +120,8 @@ def _axes(axis: Axes, costs: Sequence[Extent], errors: Sequence[Extent], name: s
         axis.set(**{f"{which}lim": ends})
         if log:
             ticks = axis.xaxis if which == "x" else axis.yaxis
-            ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 4 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)))
+            ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 8 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)))
             ticks.set_minor_locator(NullLocator())
             ticks.set_major_formatter("{x:g}")
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(drawn: Figure, names: Mapping[str, tuple[str, str]], placements: Mapping[str, None]) -> None:
-    def mark(label: str, marker: str, colour: str, fill: str) -> Line2D:
-        looks = {"marker": marker, "color": colour, "fillstyle": fill, "markerfacecoloralt": "white"}
-        return Line2D([], [], ls="none", ms=7, label=label, **looks)  # type: ignore[arg-type]
-
-    marks = [mark(name, "s", *look) for name, look in names.items()]
-    if len(placements) > 1:
-        marks += [mark(f"placement {name}", MARKERS.get(name, OTHER), "black", "none") for name in placements]
-    drawn.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=9)

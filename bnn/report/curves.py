@@ -36,8 +36,8 @@ PARTS = {"train": "training", "val": "validation"}
 LEARNING = (Measure("loss", "loss (nats)", log=True), Measure("accuracy", "error (%)", error, log=True))
 HEALTH = (
     Measure("firing_rate", "mean firing rate", least=0),
-    Measure("dead", "never fire (% of units)", percent, least=0),
-    Measure("saturated", "always fire (% of units)", percent, least=0),
+    Measure("dead", "never fire (%)", percent, least=0),
+    Measure("saturated", "always fire (%)", percent, least=0),
 )
 LAB = (
     Measure("bias2", "bias² / |g|²"),

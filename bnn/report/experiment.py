@@ -54,7 +54,7 @@ class Experiment:
             sections.lead(self.rows, found, self.unfinished),
             [
                 sections.results(self.rows, found),
-                sections.compared(compared, self.reference, self.why),
+                sections.compared(compared, sections.named(found), self.reference, self.why),
                 sections.cost(found),
                 gallery.curves(found, self.histories),
                 gallery.heatmaps(found, self.pictures),

@@ -66,7 +66,7 @@ def figure(rows: Iterable[Row]) -> Figure:
         group = (row.neuron, row.placement)
         axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
         _dots(axis, y, c, colour)
-        ticks.append((y, f"{label} †" if c.preliminary else label, colour))
+        ticks.append((y, plain(f"{label} †" if c.preliminary else label), colour))
         y += 1
     _dress(axis, ticks, y, log=all(row.test_accuracy < 1 for c in found for row in c.rows))
     drawn.set_size_inches(8, 1.1 + 0.235 * y)

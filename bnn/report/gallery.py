@@ -63,10 +63,13 @@ def heatmaps(found: Sequence[Configuration], pictures: Pictures) -> Section:
         )
         parts.append(prose(about))
         for layer in pictures.names():
-            views = [(plain(f"{names[c]}, seed {pictures.rows[c].seed}"), v) for c, v in pictures.views(layer).items()]
+            seeds = {pictures.rows[c].seed for c in pictures.views(layer)}
+            told = f", seed {seeds.pop()}" if len(seeds) == 1 else ""
+            views = [(plain(names[c] if told else f"{names[c]}, seed {pictures.rows[c].seed}"), view)
+                     for c, view in pictures.views(layer).items()]  # fmt: skip
             image = pixels(drawn_heatmaps(pictures.images, views), f"Channel means of {layer}, a row a configuration")
             rows = [pictures.rows[c] for c in pictures.views(layer)]
-            parts.append(captioned(image, f"{layer} ", behind(rows), wide=True))
+            parts += [element("h3", f"Layer {layer}{told}"), captioned(image, behind(rows), wide=True)]
     return Section("heatmaps", "What the layers see", joined(parts))
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bnn.figures import COLOURS
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, varying
 
 REAL = "#444444"
+TITLE = "estimator"
+PROTOCOL = ("precision", "M", "optimizer", "epochs")
+"""Heads that a short label leaves out first."""
 LONGEST = 100
 """Characters of a name that a figure shows."""
 
 
 def plain(name: str) -> str:
-    """A name from the store as a figure shows it: as text and no formula, in one line, with what is too long cut off."""
+    """A name from the store as a figure takes it: as text and no formula, in one line, with what is too long cut off."""
     shown = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
     return (shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…").replace("$", r"\$")
 
@@ -24,23 +27,35 @@ def place(c: Configuration) -> str:
 
 
 def labels(found: Sequence[Configuration]) -> list[str]:
-    """`st density, 12 epochs`: the estimator, and what tells it apart from others of its `place`."""
-    columns = dict(varying(found))
-    if len({c.first.law for c in found}) > 1:
-        columns = {"law": [c.first.law for c in found], **columns}
-    titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
-    columns.pop("passes", None)  # the estimator's title tells them
-    rows = zip(*columns.values(), strict=True) if columns else [()] * len(found)
-    return [
-        plain(", ".join([title, *filter(None, map(_told, columns, row))])) for title, row in zip(titles, rows, strict=True)
-    ]
+    """`st density, sgd lr 0.1 cosine, 12 epochs`: the estimator, and all that tells it apart from others."""
+    return _joined(_parts(found))
 
 
 def short(found: Sequence[Configuration]) -> list[str]:
-    """The estimators alone where these tell the configurations of each `place` apart, else `labels`."""
+    """`labels` without what they need not say: a setting goes where the rest still tells the configurations of each `place`
+    apart, and so does an estimator that all have."""
+    parts, places = _parts(found), [place(c) for c in found]
+    for head in (*PROTOCOL, *(head for head in parts if "." in head), TITLE):
+        fewer = {key: values for key, values in parts.items() if key != head}
+        names = _joined(fewer) if fewer else []
+        if head in parts and all(names) and len(set(zip(places, names, strict=False))) == len(found) > 1:
+            alike = len({c.first.estimator_title for c in found if c.first.neuron != "real"}) == 1
+            parts = fewer if head != TITLE or alike else parts
+    return _joined(parts)
+
+
+def _parts(found: Sequence[Configuration]) -> dict[str, list[str]]:
+    """What a label can say: head -> a text for each configuration, empty where there is nothing to say."""
+    columns = dict(varying(found))
+    if len({c.first.law for c in found}) > 1:
+        columns = {"law": [c.first.law for c in found], **columns}
+    columns.pop("passes", None)  # the estimator's title tells them
     titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
-    alone = len({(place(c), title) for c, title in zip(found, titles, strict=True)}) == len(found)
-    return [plain(title) for title in titles] if alone else labels(found)
+    return {TITLE: titles} | {head: [_told(head, value) for value in values] for head, values in columns.items()}
+
+
+def _joined(parts: Mapping[str, Sequence[str]]) -> list[str]:
+    return [", ".join(filter(None, texts)) for texts in zip(*parts.values(), strict=True)]
 
 
 def _told(head: str, value: str) -> str:
@@ -50,6 +65,8 @@ def _told(head: str, value: str) -> str:
         return ""
     if head == "epochs":
         return f"{value} epochs"
+    if value == "none":
+        return f"{head} none"
     return name if value == "True" else value if head in ("law", *SHOWN_IF_VARYING) else f"{name} {value}"
 
 

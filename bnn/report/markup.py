@@ -13,7 +13,6 @@ from html import escape
 
 import matplotlib
 from matplotlib.figure import Figure
-from PIL import Image
 
 from bnn.tables import numeric
 
@@ -73,10 +72,9 @@ def drawing(figure: Figure, alt: str) -> Html:
 
 
 def pixels(figure: Figure, alt: str, dpi: int = 110) -> Html:
-    """A figure of pixels as PNG with a palette of 256 colours."""
-    rendered, file = io.BytesIO(), io.BytesIO()
-    figure.savefig(rendered, format="png", dpi=dpi)
-    Image.open(rendered).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
+    """A figure of pixels as PNG, its colours as they are: they are read off a scale."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
     return _image("image/png", file.getvalue(), alt)
 
 

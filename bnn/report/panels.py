@@ -76,7 +76,7 @@ def _draw(axis: Axes, chart: Chart) -> None:
     if chart.scale.log:
         axis.set_yscale("log")
         wide = chart.scale.high > 30 * chart.scale.low
-        axis.yaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))
         axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter("{x:g}")
     axis.set_ylim(chart.scale.low, chart.scale.high)
