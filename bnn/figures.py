@@ -1,14 +1,18 @@
-"""Pictures of a run: heatmaps, curves and unit health. Each function answers a figure and touches no file."""
+"""Pictures of runs: heatmaps, of several beside each other too, curves and unit health. Each function answers a figure and
+touches no file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from bnn.training.units import LayerView
+from bnn.training.units import PICTURE_DRAWS, LayerView
 
 # Okabe & Ito's palette, distinguishable to colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -53,41 +57,51 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
     return figure
 
 
-def mosaic(bits: Tensor) -> Tensor:
-    """The units of a layer on one image as one picture: channels [c, h, w] side by side in near-square rows, with a line of
-    NaN between them, or units [units] folded to near-square rows."""
-    if bits.dim() == 1:
-        return channel_mean(bits)
-    count, height, width = bits.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    sheet = bits.new_full((rows * (height + 1) - 1, columns * (width + 1) - 1), math.nan)
-    for number, channel in enumerate(bits):
-        top, left = (number // columns) * (height + 1), (number % columns) * (width + 1)
-        sheet[top : top + height, left : left + width] = channel
-    return sheet
+def mosaic(rows: Sequence[Sequence[Tensor | None]]) -> Tensor:
+    """Pictures [h, w] in rows and columns on one canvas, [rows · (h + 1), columns · (w + 1)]; what is in between, or has no
+    picture, is NaN. Smaller pictures are enlarged to the largest by repeating their pixels."""
+    height, width = (max(one.shape[k] for row in rows for one in row if one is not None) for k in (0, 1))
+    canvas = torch.full((len(rows) * (height + 1), max(map(len, rows)) * (width + 1)), math.nan)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            if picture is not None:
+                whole = interpolate(picture[None, None].float(), size=(height, width), mode="nearest")[0, 0]
+                top, left = y * (height + 1), x * (width + 1)
+                canvas[top : top + height, left : left + width] = whole
+    return canvas
 
 
-def prediction(pixels: Tensor, bits: Mapping[str, Tensor], p: Tensor) -> Figure:
-    """An image [c, h, w], the bits of every binary layer in one draw ([units...] by name), and the class probabilities p."""
-    figure = Figure(figsize=(3 * (2 + len(bits)), 3.2), layout="constrained")
-    image, *layers, bars = figure.subplots(1, 2 + len(bits), squeeze=False)[0]
-    image.imshow(pixels.mean(0), cmap="gray", vmin=0, vmax=1)
-    image.set_title("input")
-    for axis, (name, values) in zip(layers, bits.items(), strict=True):
-        axis.imshow(mosaic(values.float()), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(f"bits of {name}: {100 * float(values.float().mean()):.0f} % fire")
-    for axis in (image, *layers):
-        axis.set_xticks([])
-        axis.set_yticks([])
-    colours = [COLOURS[1] if number == int(p.argmax()) else COLOURS[0] for number in range(len(p))]
-    bars.barh(range(len(p)), 100 * p, color=colours)
-    bars.set_yticks(range(len(p)))
-    bars.invert_yaxis()
-    bars.set_xlim(0, 100)
-    bars.set_xlabel("probability (%)")
-    bars.set_ylabel("class")
-    bars.spines[["top", "right"]].set_visible(False)
+def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: int = 5) -> Figure:
+    """What one layer of several networks, by their names, makes of the same images: a row for each network, the means of its
+    bits on the left and its firing probabilities on the right (of real units the output alone), as channel means on one
+    colour scale from 0 to 1, or to the largest mean where outputs exceed 1."""
+    columns = min(columns, len(images))
+    rows: list[list[Tensor | None]] = []
+    for _, view in layers:
+        p = map(channel_mean, view.p[:columns]) if view.binary else columns * [None]
+        rows.append([*map(channel_mean, view.bits[:columns]), None, *p])
+    top = max(1.0, *(float(one.nan_to_num().max()) for row in rows for one in row if one is not None))
+    inputs = [image.mean(0) for image in images[:columns]]
+    across, down = 2 * columns + 1, len(layers)
+    names = ["input", *(fill(name, 44) for name, _ in layers)]
+    height, width = (max(one.shape[k] + 1 for row in rows for one in row if one is not None) for k in (0, 1))
+    beside = 0.085 * max(len(line) for name in names for line in name.split("\n"))
+    figure = Figure(figsize=(beside + 0.6 * across + 0.9, 0.5 + 0.6 * (down + 1) * height / width), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(mosaic([[*inputs, None, *inputs]]), cmap="gray", extent=(0, across, 0, -1), interpolation="nearest")
+    drawn = axis.imshow(mosaic(rows), cmap="viridis", vmin=0, vmax=top, extent=(0, across, down, 0), interpolation="nearest")
+    axis.set(xlim=(0, across), ylim=(down, -1), aspect=height / width)
+    axis.set_yticks([row + 0.47 for row in range(-1, down)], names, fontsize=10)
+    axis.set_xticks(
+        [columns / 2, columns + 1 + columns / 2],
+        [f"output, mean of {PICTURE_DRAWS} draws", "firing probability"],
+        fontsize=11,
+    )
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, aspect=30)
+    bar.set_label("channel mean", fontsize=11)
     return figure
 
 

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 NUMBER = re.compile(r"[-+]?[\d.,:]+(e[-+]?\d+)?( ± [\d.]+)?[†%]?|–|")
 
 
+def numeric(cells: Sequence[object]) -> bool:
+    """Whether a column is one of numbers, which is set to the right."""
+    return bool(cells) and all(NUMBER.fullmatch(str(cell)) for cell in cells)
+
+
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with padded columns; a column of numbers is set to the right."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(3, *(len(line[i]) for line in (head, *rows))) for i in range(len(head))]
-    right = [bool(rows) and all(NUMBER.fullmatch(row[i]) for row in rows) for i in range(len(head))]
+    right = [numeric([row[i] for row in rows]) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
         padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))

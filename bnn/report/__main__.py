@@ -1,4 +1,5 @@
-"""python -m bnn.report EXPERIMENT: the table and the figure of an MLflow experiment. --readme: those of the README."""
+"""python -m bnn.report EXPERIMENT: an MLflow experiment as an HTML page, as Markdown and as a figure. --readme: the README's
+tables and figures."""
 
 from __future__ import annotations
 
@@ -15,37 +16,36 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bnn.report", description="Tables and figures of finished runs.")
     made.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="an MLflow experiment, e.g. seed_table/mnist")
     made.add_argument("--uri", help="the tracking store (default: MLFLOW_TRACKING_URI, else mlflow.db in this folder)")
-    made.add_argument("--out", type=Path, default=Path("outputs"), help="folder for table and figure (default: outputs)")
+    made.add_argument("--run", action="append", default=[], metavar="ID", help="only this run of it; again for more")
+    made.add_argument("--out", type=Path, default=Path("outputs"), help="folder for NAME.html, .md, .png (default: outputs)")
     made.add_argument("--export", action="store_true", help="also write the runs to sweeps/results as CSV")
-    made.add_argument("--against", metavar="FIELD=VALUE", help="also the differences to these rows, e.g. estimator=frozen")
+    made.add_argument("--against", metavar="FIELD=VALUE", help="compare with these rows (default: estimator=st)")
     made.add_argument("--margin", type=float, default=0.0, help="a difference that matters, in points of accuracy")
     made.add_argument("--readme", action="store_true", help="make the README's results anew from sweeps/results")
     made.add_argument("--check", action="store_true", help="with --readme: change nothing, fail if it is out of date")
     return made
 
 
-def report(experiment: str, uri: str | None, out: Path, export: bool, against: str | None, margin: float) -> None:
-    """Print the report of an experiment, and write it with its figure to `out`, its rows to sweeps/results."""
-    from bnn.report.rows import rows_of, write_csv
-    from bnn.tracking.query import finished_runs
-
-    rows = rows_of(finished_runs(uri, experiment), experiment)
-    from bnn.report.against import Reference
+def report(asked: argparse.Namespace, uri: str | None) -> None:
+    """Print the report of an experiment, and write it with its page and figure to a folder, its rows to sweeps/results."""
+    from bnn.report.experiment import gathered
     from bnn.report.figure import figure, save
     from bnn.report.readme import results
-    from bnn.report.table import section
+    from bnn.report.rows import write_csv
 
-    name = experiment.replace("/", "_")
-    text = section(rows, f"{name}.png", Reference.parse(against, margin) if against else None)
+    made = gathered(uri, asked.experiment, asked.run, asked.against, asked.margin)
+    name = asked.experiment.replace("/", "_")
+    text, page = made.markdown(name), made.html()
     print(text)
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / f"{name}.md", out / f"{name}.png"]
+    asked.out.mkdir(parents=True, exist_ok=True)
+    written = [asked.out / f"{name}{ending}" for ending in (".md", ".png", ".html")]
     written[0].write_text(text, encoding="utf-8")
-    save(figure(rows), written[1], text.encode())
-    if export:
+    save(figure(made.rows), written[1], text.encode())
+    written[2].write_text(page, encoding="utf-8")
+    if asked.export:
         written.append(results() / f"{name}.csv")
         written[-1].parent.mkdir(exist_ok=True)
-        write_csv(written[-1], rows)
+        write_csv(written[-1], made.rows)
     print("wrote", *written, file=sys.stderr)
 
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.readme:
             return readme(asked.check)
         uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        report(asked.experiment, uri, asked.out, asked.export, asked.against, asked.margin)
+        report(asked, uri)
     except BnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,9 @@ from bnn.report.rows import ReportError, Row
 from bnn.tables import markdown
 
 LEVEL = 0.95
-FIELDS = ("estimator", "anneal", "neuron", "placement", "law", "norm", "precision", "optimizer", "model")
+FIELDS = ("estimator", "estimator_title", "anneal", "neuron", "placement", "law", "norm", "precision", "optimizer", "model")
+DEFAULTS = (("estimator", "st"), ("estimator_title", "st density"))
+"""Field and value of the reference where none is named: the first that is one."""
 MISSING = "–"
 
 
@@ -81,8 +83,29 @@ def verdict(difference: Interval | None, margin: float) -> str:
     return "undecided"
 
 
-def _shown(value: Interval | None, sign: str = "") -> str:
+def shown(value: Interval | None, sign: str = "") -> str:
+    """`98.42 [98.05, 98.79]`; a dash for none."""
     return MISSING if value is None else f"{value.mean:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A configuration beside its reference: `interval` is that of the differences in points of accuracy over the seeds that
+    both have, None for fewer than two of these."""
+
+    configuration: Configuration
+    base: Configuration
+    interval: Interval | None
+    verdict: str
+
+    @property
+    def is_reference(self) -> bool:
+        return self.configuration is self.base
+
+    def pairs(self) -> list[tuple[Row, Row]]:
+        """The rows of the two at their common seeds."""
+        theirs = {row.seed: row for row in self.base.rows}
+        return [(row, theirs[row.seed]) for row in self.configuration.rows if row.seed in theirs]
 
 
 def _references(found: Sequence[Configuration], reference: Reference) -> dict[tuple[str, ...], Configuration]:
@@ -109,37 +132,67 @@ def _peers(row: Row, reference: Reference) -> tuple[str, ...]:
     return tuple(getattr(row, field) for field in fields)
 
 
-def against(rows: Sequence[Row], reference: Reference) -> str:
-    """A Markdown table: accuracy with its interval, the difference to the reference over common seeds, and the verdict.
+def differences(rows: Sequence[Row], reference: Reference) -> list[Difference]:
+    """Every configuration that has a reference, in the order of a table, the references among them.
 
     Errors: ReportError as `configurations`, and where no or several configurations are the reference.
     """
     found = configurations(rows)
     references = _references(found, reference)
-    shown = [c for c in found if _peers(c.first, reference) in references]
-    columns = {
-        "neuron": [c.first.neuron for c in shown],
-        "estimator": [c.first.estimator_title for c in shown],
-        "placement": [c.first.placement for c in shown],
-        **varying(shown),
-        "test accuracy (%)": [],
-        "difference (points)": [],
-        "verdict": [],
+    return [
+        _difference(c, references[_peers(c.first, reference)], reference.margin)
+        for c in found
+        if _peers(c.first, reference) in references
+    ]
+
+
+def _difference(c: Configuration, base: Configuration, margin: float) -> Difference:
+    alone = Difference(c, base, None, MISSING)
+    if alone.is_reference:
+        return alone
+    found = interval([100 * (row.test_accuracy - theirs.test_accuracy) for row, theirs in alone.pairs()])
+    return Difference(c, base, found, verdict(found, margin))
+
+
+def default_reference(rows: Sequence[Row], margin: float) -> Reference | None:
+    """Straight-through, where one configuration of every neuron and placement that has it is that and another is not."""
+    for field, value in DEFAULTS:
+        reference = Reference(field, value, margin)
+        try:
+            if any(not one.is_reference for one in differences(rows, reference)):
+                return reference
+        except ReportError:
+            continue
+    return None
+
+
+def columns(found: Sequence[Difference]) -> dict[str, list[str]]:
+    """The table of differences: head -> cells."""
+    shown_of = [one.configuration for one in found]
+    return {
+        "neuron": [c.first.neuron for c in shown_of],
+        "estimator": [c.first.estimator_title for c in shown_of],
+        "placement": [c.first.placement for c in shown_of],
+        **varying(shown_of),
+        "test accuracy (%)": [shown(interval([100 * row.test_accuracy for row in c.rows])) for c in shown_of],
+        "difference (points)": ["reference" if one.is_reference else shown(one.interval, "+") for one in found],
+        "verdict": [one.verdict for one in found],
     }
-    for c in shown:
-        base = references[_peers(c.first, reference)]
-        columns["test accuracy (%)"].append(_shown(interval([100 * row.test_accuracy for row in c.rows])))
-        difference = None if c is base else interval(_differences(c, base))
-        columns["difference (points)"].append("reference" if c is base else _shown(difference, "+"))
-        columns["verdict"].append(MISSING if c is base else verdict(difference, reference.margin))
+
+
+def note(reference: Reference) -> str:
+    """What the table of differences shows."""
     margin = f", margin {reference.margin:g} points" if reference.margin else ""
-    note = (
+    return (
         f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets 95 % intervals (Student's t over "
         "seeds, without correction for the number of comparisons)."
     )
-    return f"{markdown(list(columns), list(zip(*columns.values(), strict=True)))}\n\n{note}"
 
 
-def _differences(c: Configuration, base: Configuration) -> list[float]:
-    theirs = {row.seed: row.test_accuracy for row in base.rows}
-    return [100 * (row.test_accuracy - theirs[row.seed]) for row in c.rows if row.seed in theirs]
+def against(rows: Sequence[Row], reference: Reference) -> str:
+    """A Markdown table: accuracy with its interval, the difference to the reference over common seeds, and the verdict.
+
+    Errors: as `differences`.
+    """
+    shown_in = columns(differences(rows, reference))
+    return f"{markdown(list(shown_in), list(zip(*shown_in.values(), strict=True)))}\n\n{note(reference)}"

@@ -16,29 +16,18 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bnn.figures import COLOURS
-from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, configurations, rank, varying
+from bnn.report.configurations import Configuration, configurations, rank
+from bnn.report.labels import place, plain, short
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 
 REAL = "#444444"
 
 
-def _labels(found: Sequence[Configuration]) -> list[str]:
-    columns = dict(varying(found))
-    if len({c.first.law for c in found}) > 1:
-        columns = {"law": [c.first.law for c in found], **columns}
-    titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
-    columns.pop("passes", None)  # the estimator's title tells them
-    rows = zip(*columns.values(), strict=True) if columns else [()] * len(found)
-    return [", ".join([title, *filter(None, map(_told, columns, row))]) for title, row in zip(titles, rows, strict=True)]
-
-
-def _told(head: str, value: str) -> str:
-    """A value, with its name where it needs one: `step 0.04`, but `cosine`; nothing for what is not there."""
-    name = head.rpartition(".")[2]
-    if value in ("–", "False"):
-        return ""
-    return name if value == "True" else value if head in ("law", *SHOWN_IF_VARYING) else f"{name} {value}"
+def colours(found: Sequence[Configuration]) -> dict[str, str]:
+    """A colour for each estimator, by its title; they come again after six."""
+    titles = dict.fromkeys(c.first.estimator_title for c in found if c.first.neuron != "real")
+    return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
 
 
 def _percent(accuracy: float) -> float:
@@ -71,23 +60,22 @@ def figure(rows: Iterable[Row]) -> Figure:
     """Test error in % (net's own rule; log scale unless a run makes no error), grouped by neuron and placement, coloured by
     estimator. Errors: ReportError as `configurations`."""
     found = sorted(configurations(rows), key=lambda c: rank(c.first, "neuron", "placement", "estimator"))
-    titles = dict.fromkeys(c.first.estimator_title for c in found if c.first.neuron != "real")
-    colours = {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
+    paint = colours(found)
     ticks: list[tuple[float, str, str]] = []
     group, y = ("", ""), 0.0
     drawn = Figure(layout="constrained")
     axis = drawn.subplots()
-    for c, label in zip(found, _labels(found), strict=True):
+    for c, label in zip(found, short(found), strict=True):
         row = c.first
-        colour = colours.get(row.estimator_title, REAL) if row.neuron != "real" else REAL
+        colour = paint.get(row.estimator_title, REAL) if row.neuron != "real" else REAL
         if (row.neuron, row.placement) != group and row.neuron != "real":
             y += 0.45
-            ticks.append((y, f"{row.neuron} · {row.placement}", "black"))
+            ticks.append((y, plain(place(c)), "black"))
             y += 1
         group = (row.neuron, row.placement)
         axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
         _dots(axis, y, c, colour)
-        ticks.append((y, f"{label} †" if c.preliminary else label, colour))
+        ticks.append((y, plain(f"{label} †" if c.preliminary else label), colour))
         y += 1
     _dress(axis, ticks, y, log=all(row.test_accuracy < 1 for c in found for row in c.rows))
     drawn.set_size_inches(8, 1.1 + 0.235 * y)

@@ -1,16 +1,20 @@
-"""Rows -> Markdown: the table, its footnotes, and a caption that says what the numbers stand on."""
+"""Rows -> Markdown: the table, its footnotes, a caption that says what the numbers stand on, and the runs behind them."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterable, Sequence
 
-from bnn.report.against import Reference, against
+from bnn.report.against import Reference, against, interval
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
+from bnn.report.labels import labels, place
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 from bnn.tables import markdown
 
 MISSING = "–"
+ACCURACY = "test accuracy (%)"
 PRELIMINARY, MISNAMED = "†", "‡"
 
 
@@ -22,35 +26,48 @@ def number(value: Spread | None, digits: int, scale: float = 1.0) -> str:
     return mean if value.sd is None else f"{mean} ± {scale * value.sd:.{digits}f}"
 
 
-def _columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
+def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
+    """The table of an experiment: head -> cells."""
     first = [c.first for c in found]
     draws = {row.evaluation_samples for row in first}
     mean = f"mean of {draws.pop() if len(draws) == 1 else 'M'} (%)"
-    columns = {
+    made = {
         "neuron": [row.neuron for row in first],
         "estimator": [row.estimator_title for row in first],
         "placement": [row.placement for row in first],
         "law": [row.law for row in first],
         **varying(found),
         "seeds": [f"{len(c.rows)} {PRELIMINARY}" if c.preliminary else str(len(c.rows)) for c in found],
-        "test accuracy (%)": [number(c.spread("test_accuracy"), 2, 100) for c in found],
+        ACCURACY: [number(c.spread("test_accuracy"), 2, 100) for c in found],
         mean: [number(c.spread("test_accuracy_mean"), 2, 100) for c in found],
         "threshold (%)": [number(c.spread("test_accuracy_threshold"), 2, 100) for c in found],
         "test loss (nats)": [number(c.spread("test_loss"), 4) for c in found],
     }
     if len({row.passes for row in first}) > 1:
-        columns["s to train"] = [number(c.spread("seconds_train"), 0) for c in found]
+        made["s to train"] = [number(c.spread("seconds_train"), 0) for c in found]
     theirs = [(reported(row), f" {MISNAMED}" if misnamed(row) else "") for row in first]
     if any(r for r, _ in theirs):
-        columns["reported (%)"] = [f"{r.accuracy:.2f}{mark}" if r else MISSING for r, mark in theirs]
-        columns["reported loss"] = [f"{r.loss:.4f}{mark}" if r else MISSING for r, mark in theirs]
-    return columns
+        made["reported (%)"] = [f"{r.accuracy:.2f}{mark}" if r else MISSING for r, mark in theirs]
+        made["reported loss"] = [f"{r.loss:.4f}{mark}" if r else MISSING for r, mark in theirs]
+    return made
+
+
+def intervals(found: Sequence[Configuration]) -> list[str]:
+    """The 95 % interval of the mean test accuracy in %, Student's t over seeds; a dash for one seed."""
+    known = [interval([100 * row.test_accuracy for row in c.rows]) for c in found]
+    return [MISSING if one is None else f"{one.low:.2f} to {one.high:.2f}" for one in known]
+
+
+def with_intervals(found: Sequence[Configuration]) -> dict[str, list[str]]:
+    """`columns`, and the interval beside the accuracy that it is of."""
+    return {head: cells for column in columns(found).items() for head, cells in (
+        [column, ("95 % interval (%)", intervals(found))] if column[0] == ACCURACY else [column])}  # fmt: skip
 
 
 def table(rows: Iterable[Row]) -> str:
     """A row per configuration. Errors: ReportError as `configurations`."""
-    columns = _columns(configurations(rows))
-    return markdown(list(columns), list(zip(*columns.values(), strict=True)))
+    made = columns(configurations(rows))
+    return markdown(list(made), list(zip(*made.values(), strict=True)))
 
 
 def footnotes(rows: Iterable[Row]) -> list[str]:
@@ -77,14 +94,14 @@ def _listed(values: Iterable[object], separator: str = ", ") -> str:
     return separator.join(dict.fromkeys(map(str, values)))
 
 
-def caption(rows: Sequence[Row]) -> str:
-    """Data set, protocol, what the numbers mean, hardware, versions, commits, seconds, and the commands."""
+def said(rows: Sequence[Row]) -> list[str]:
+    """Paragraphs: data set, protocol, what the numbers mean, hardware, versions, commits and seconds."""
     found = configurations(rows)
     same = {head: _listed(getattr(row, field) for row in rows) for field, head in SHOWN_IF_VARYING.items()}
     protocol = [f"{head} {value}" for head, value in same.items() if head not in varying(found) and head != "M"]
     machines = [f"{row.hardware}, {row.threads} thread{'' if row.threads == 1 else 's'} a run" for row in rows]
     dirty = " (+: with uncommitted changes)" if any(row.commit.endswith("+") for row in rows) else ""
-    said = [
+    paragraphs = [
         f"Data set `{rows[0].dataset}`; {', '.join(protocol)}.",
         "Test accuracy and loss are those of the net's own rule at the epoch of best validation loss: stochastic units "
         "sampled once, deterministic ones thresholded; `mean of` averages class probabilities over draws, `threshold` "
@@ -95,13 +112,61 @@ def caption(rows: Sequence[Row]) -> str:
         f"{_listed(machines, '; ')}; {_listed((row.versions for row in rows), '; ')}; commit "
         f"{_listed(sorted(row.commit for row in rows))}{dirty}:",
     ]
-    commands = "\n".join(sorted({row.command for row in rows}))
-    return "\n\n".join([*filter(None, said), f"```bash\n{commands}\n```"])
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def commands(rows: Sequence[Row]) -> str:
+    """The command lines that made the runs, each once."""
+    return "\n".join(sorted({row.command.replace("\n", " ") for row in rows}))
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """What the rows are and stand on, and the commands."""
+    return "\n\n".join([*said(rows), f"```bash\n{commands(rows)}\n```"])
 
 
 def section(rows: Sequence[Row], picture: str, reference: Reference | None = None) -> str:
-    """The whole report of an experiment, with the picture at the address `picture`, and the differences to a reference."""
+    """A section of the README, with the picture at the address `picture`, and the differences to a reference."""
+    rows = [inert(row) for row in rows]
     parts = [f"![test error by configuration]({picture})", table(rows)]
     if reference is not None:
         parts.append(against(rows, reference))
     return "\n\n".join([*parts, f"{caption(rows)}\n"])
+
+
+def document(rows: Sequence[Row], name: str, differences: str) -> str:
+    """The report of an experiment as NAME.md, beside NAME.png and NAME.html: what a section has, with intervals and the
+    paragraphs `differences`, and for every row of the table the runs behind it."""
+    rows = [inert(row) for row in rows]
+    made = with_intervals(configurations(rows))
+    parts = [
+        f"![test error by configuration]({name}.png)",
+        markdown(list(made), list(zip(*made.values(), strict=True))),
+        "95 % interval: of the mean, by Student's t over seeds.",
+        differences,
+        caption(rows),
+        "The runs behind each row; a difference is of those of both rows at their common seeds:",
+        runs(rows),
+        f"Costs, curves, heatmaps, unit health and the lab's measurements: [{name}.html]({name}.html).\n",
+    ]
+    return "\n\n".join(parts)
+
+
+def runs(rows: Sequence[Row]) -> str:
+    """A Markdown list: the configurations in the order of the table, each with its seeds and their run ids."""
+    found = configurations(rows)
+    return "\n".join(
+        f"{number}. {place(c)}, {label}: " + ", ".join(f"seed {row.seed} `{row.run_id}`" for row in c.rows)
+        for number, (c, label) in enumerate(zip(found, labels(found), strict=True), 1)
+    )
+
+
+def inert(row: Row) -> Row:
+    """A row whose texts stay text in Markdown: no tags, no links, no code, one line each. Its command is shown as code."""
+
+    def text(value: str) -> str:
+        line = " ".join(value.split()).replace("<", "&lt;").replace("`", "'")
+        return re.sub(r"\]([(\[])", r"]\\\1", line)
+
+    texts = {key: text(value) for key, value in vars(row).items() if isinstance(value, str) and key != "command"}
+    return dataclasses.replace(row, **texts)  # type: ignore[arg-type]

@@ -1,0 +1,49 @@
+"""Pictures made anew: what the networks of finished runs make of the images that every run's own pictures are of.
+
+Nothing is trained or scored here, and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from bnn.build import load_checkpoint
+from bnn.config import compose
+from bnn.data import DATASETS, load
+from bnn.errors import BnnError, CheckpointError, DataError
+from bnn.training.units import LayerView, Snapshot, fixed_images, snapshot
+
+__all__ = ["LayerView", "Snapshot", "images_of", "taken"]
+
+
+def images_of(dataset: str, root: str) -> Tensor:
+    """The first test image of each class of `dataset`, normalised, [classes, c, h, w]: from where this machine keeps data
+    sets, else from `root`, where the runs read theirs (empty: they did not say).
+
+    Errors: DataError where neither has it.
+    """
+    if dataset not in DATASETS:
+        raise DataError(f"expected one of {', '.join(DATASETS)}, got {dataset!r}")
+    here = dict(compose([f"data={dataset}"]).data)
+    why = ""
+    for node in (here, {**here, "root": root} if root and "root" in here else here):
+        try:
+            return fixed_images(load(node, seed=0, validation_fraction=0.5).test)  # how training is split plays no part
+        except BnnError as error:
+            why = why or str(error)
+    raise DataError(f"{DATASETS[dataset].title} is not on this disk: {why}")
+
+
+def taken(checkpoint: Path, images: Tensor) -> Snapshot:
+    """The activation layers of a run's network, as its checkpoint has it, on `images`, with the noise of the run's own seed.
+
+    Errors: CheckpointError for a file that is none, or of a network that this version cannot build.
+    """
+    try:
+        model, config = load_checkpoint(checkpoint)
+        return snapshot(model, images, int(config["seed"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise CheckpointError(f"{checkpoint.name} is of no network that this version can build ({why})") from error
