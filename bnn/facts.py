@@ -32,7 +32,7 @@ def commit() -> str:
         return "unknown"
 
 
-WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "errors.py", "facts.py", "figures.py",
+WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "visual", "errors.py", "facts.py", "figures.py",
             "forecast.py", "job.py", "sync.py", "tables.py", "train.py")  # fmt: skip
 """What watches and compares runs, and does not move their results."""
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")

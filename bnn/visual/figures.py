@@ -1,0 +1,148 @@
+"""Pictures of what layers see, networks side by side on one scale. Each function answers a figure and touches no file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from torch import Tensor
+
+from bnn.figures import channel_mean
+from bnn.lab.figures import style, tidy
+from bnn.visual.ascent import Ascent
+from bnn.visual.layers import SCORES
+from bnn.visual.patches import Patches
+from bnn.visual.representations import Separability
+
+WIDTH, MARGIN = 11.0, 1.4
+"""Inches: of a figure, and of what stands beside its panels."""
+NOTHING = {"gray": "#9ecae1", "RdBu_r": "#d9d9d9", "viridis": "#ffffff"}
+"""By colour map, the colour of NaN: the lines between pictures, and what lies beyond an image's edge."""
+
+
+def mosaic(pictures: Tensor, columns: int) -> Tensor:
+    """[k, h, w] -> one picture in which they stand in rows of `columns`, with a line of NaN between them."""
+    k, h, w = pictures.shape
+    rows = math.ceil(k / columns)
+    cells = pictures.new_full((rows * columns, h + 1, w + 1), math.nan)
+    cells[:k, :h, :w] = pictures
+    return cells.view(rows, columns, h + 1, w + 1).transpose(1, 2).reshape(rows * (h + 1), -1)[:-1, :-1]
+
+
+def _folded(pictures: Tensor) -> Tensor:
+    """A mosaic as near to a square as whole rows allow."""
+    k = len(pictures)
+    return mosaic(pictures, next(columns for columns in range(math.ceil(math.sqrt(k)), k + 1) if k % columns == 0))
+
+
+def _panels(columns: int, rows: int, picture: Tensor) -> tuple[Figure, list[list[Axes]]]:
+    """Panels that fit the shape of `picture`."""
+    height, width = picture.shape
+    panel = (WIDTH - MARGIN) / columns
+    figure = Figure(figsize=(WIDTH, 0.7 + rows * (panel * height / width + 0.1)), layout="constrained")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(w_pad=0.1)  # type: ignore[call-arg]
+    return figure, figure.subplots(rows, columns, squeeze=False).tolist()
+
+
+def _draw(axis: Axes, picture: Tensor, colours: str, scale: tuple[float, float]) -> AxesImage:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    return axis.imshow(
+        picture.cpu(),
+        cmap=colormaps[colours].with_extremes(bad=NOTHING[colours]),
+        vmin=scale[0],
+        vmax=scale[1],
+        interpolation="nearest",
+    )
+
+
+def filters(weights: Mapping[str, Tensor]) -> Figure:
+    """The filters [filters, c, rows, columns] of each network's first layer, the mean over c, on one scale from minus the
+    largest weight of all to it: what excites is red, what inhibits is blue."""
+    pictures = {name: _folded(one.mean(1)) for name, one in weights.items()}
+    top = max(float(picture.nan_to_num().abs().max()) for picture in pictures.values())
+    figure, (axes,) = _panels(len(pictures), 1, next(iter(pictures.values())))
+    for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
+        drawn = _draw(axis, picture, "RdBu_r", (-top, top))
+        axis.set_title(name, fontsize=11)
+    figure.colorbar(drawn, ax=axes, label="weight")
+    return figure
+
+
+def activation_maps(images: Tensor, maps: Mapping[str, Tensor]) -> Figure:
+    """A row for each of `images` [n, c, h, w]: the input, then under each title what a layer answers to it, a small picture
+    a channel of [n, channels, h, w], or [n, units] folded to rows; all on one scale from 0, or the lowest value, to 1, or the
+    highest."""
+    values = torch.cat([layer.flatten() for layer in maps.values()])
+    scale = min(0.0, float(values.min())), max(1.0, float(values.max()))
+    figure, grid = _panels(len(maps) + 1, len(images), images[0, 0])
+    for row, (image, axes) in enumerate(zip(images, grid, strict=True)):
+        _draw(axes[0], image.mean(0), "gray", (float(images.min()), float(images.max())))
+        for axis, (name, layer) in zip(axes[1:], maps.items(), strict=True):
+            own, columns = layer[row], math.ceil(math.sqrt(len(layer[row])))
+            drawn = _draw(axis, channel_mean(own) if own.dim() == 1 else mosaic(own, columns), "viridis", scale)
+            axis.set_title(name if row == 0 else "", fontsize=11)
+    grid[0][0].set_title("input", fontsize=11)
+    figure.colorbar(drawn, ax=[axis for axes in grid for axis in axes], label="activation")
+    return figure
+
+
+def patches(found: Mapping[str, Patches], channels: int) -> Figure:
+    """The patches that excite the first so many channels of a layer most: a row for each channel, the highest first, and
+    their mean last; the pixels of all networks on one scale, and in light blue what lies beyond an image's edge."""
+    inside = torch.cat([one.pixels.flatten() for one in found.values()])
+    inside = inside[~inside.isnan()]
+    scale = float(inside.min()), float(inside.max())
+    rows = {name: torch.cat([one.pixels, one.mean[:, None]], 1)[:channels].mean(2) for name, one in found.items()}
+    pictures = {name: mosaic(one.flatten(0, 1), one.shape[1]) for name, one in rows.items()}
+    figure, (axes,) = _panels(len(found), 1, next(iter(pictures.values())))
+    for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
+        drawn = _draw(axis, picture, "gray", scale)
+        axis.set_title(name, fontsize=11)
+        count, columns, height, width = rows[name].shape
+        axis.set_yticks([(height + 1) * row + (height - 1) / 2 for row in range(count)], [str(row) for row in range(count)])
+        axis.set_xticks([(width + 1) * column + (width - 1) / 2 for column in (0, columns - 1)], ["highest", "mean"])
+        axis.tick_params(length=0)
+    axes[0].set_ylabel(f"channel of {next(iter(found.values())).layer}")
+    figure.colorbar(drawn, ax=axes, label="pixel (normalised)")
+    return figure
+
+
+def ascents(found: Mapping[str, Ascent]) -> Figure:
+    """The images that ascent came to, a small picture a channel, and over each network what was ascended at the start and at
+    the end, in the mean of these channels."""
+    pictures = {name: _folded(one.pixels.mean(1)) for name, one in found.items()}
+    figure, (axes,) = _panels(len(found), 1, next(iter(pictures.values())))
+    for axis, (name, one) in zip(axes, found.items(), strict=True):
+        drawn = _draw(axis, pictures[name], "gray", (0, 1))
+        what = "score" if one.layer == SCORES else f"pre-activation of {one.layer}"
+        start, end = (round(float(one.values[step].mean()), 1) + 0.0 for step in (0, -1))
+        axis.set_title(f"{name}\n{what} {start} → {end}", fontsize=11)
+    figure.colorbar(drawn, ax=axes, label="pixel (0: black, 1: white)")
+    return figure
+
+
+def separability(found: Mapping[str, Mapping[str, Separability]]) -> Figure:
+    """Accuracy of the nearest centroid and of the nearest neighbour by layer, a line for each network, with error bars of
+    one standard error on the images measured."""
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, classifier in zip(axes, ("centroid", "neighbour"), strict=True):
+        for number, (name, layers) in enumerate(found.items()):
+            values = [getattr(one, classifier) for one in layers.values()]
+            errors = [100 * one.error(value) for one, value in zip(layers.values(), values, strict=True)]
+            places = [place + 0.06 * (number - (len(found) - 1) / 2) for place in range(len(layers))]
+            axis.errorbar(places, [100 * value for value in values], errors, label=name, capsize=2, **style(number))
+        tidy(axis, "layer", "").set_title(f"nearest {classifier}", fontsize=11)
+        axis.set_xticks(range(len(layers)), list(layers))
+    axes[0].set_ylabel("validation accuracy (%)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure
