@@ -42,8 +42,8 @@ def maximised(
     draws: int,
     seed: int,
 ) -> Ascent:
-    """For each of `channels` of an activation layer, or of SCORES, the image that its mean pre-activation, or its score, comes to
-    by gradient ascent on the pixels (Erhan, Bengio, Courville & Vincent 2009).
+    """For each of `channels` of an activation layer, or of SCORES, the image to which gradient ascent on its mean
+    pre-activation, or its score, leads (Erhan, Bengio, Courville & Vincent 2009).
 
     place: row and column of one unit, which is then ascended alone. Steps are Adam's, of about `rate` of the pixels' range,
     and end within it. Bits below are drawn by the net's own rule, `draws` times a step, and passed straight through. Images
@@ -64,9 +64,7 @@ def maximised(
     return Ascent(layer, tuple(channels), pixels.cpu(), values.cpu())
 
 
-def _ascend(
-    objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float
-) -> tuple[Tensor, Tensor]:
+def _ascend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> tuple[Tensor, Tensor]:
     """Where ascent on one value a picture leads from `start`, and the values [steps + 1, pictures] on the way."""
     pixels = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=rate, maximize=True)

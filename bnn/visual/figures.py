@@ -79,8 +79,7 @@ def filters(weights: Mapping[str, Tensor]) -> Figure:
 
 def activation_maps(images: Tensor, maps: Mapping[str, Tensor]) -> Figure:
     """A row for each of `images` [n, c, h, w]: the input, then under each title what a layer answers to it, a small picture
-    a channel of [n, channels, h, w], or [n, units] folded to rows; all on one scale from 0, or the lowest value, to 1, or the
-    highest."""
+    a channel of [n, channels, h, w], or [n, units] folded to rows; all on one scale from 0 to 1, or to what lies beyond."""
     values = torch.cat([layer.flatten() for layer in maps.values()])
     scale = min(0.0, float(values.min())), max(1.0, float(values.max()))
     figure, grid = _panels(len(maps) + 1, len(images), images[0, 0])

@@ -99,7 +99,7 @@ def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
         assert patches.images[channel].tolist() == best
         for k, image in enumerate(best):
             row, column = patches.places[channel, k].tolist()
-            assert float(a[image, channel, row, column]) == float(a[image, channel].max()) == float(patches.values[channel, k])
+            assert a[image, channel, row, column] == a[image, channel].max() == patches.values[channel, k]
 
 
 def test_above_random_bits_the_excitation_is_a_mean_over_draws() -> None:

@@ -64,7 +64,8 @@ def test_accuracies_are_those_of_a_plain_search_over_each_layer() -> None:
     found = separability(model, training, validation, limit=100, draws=1, seed=0)
     assert list(found) == [PIXELS, "act1", "act2", SCORES]
     with torch.no_grad():
-        first = (model.pool(model.norm1(model.conv1(torch.cat([training.images[:100], validation.images[:100]])))) > 0).double()
+        images = torch.cat([training.images[:100], validation.images[:100]])
+        first = (model.pool(model.norm1(model.conv1(images))) > 0).double()
     x, y = first.flatten(1)[:100], first.flatten(1)[100:]
     distances = (y[:, None] - x[None]).square().sum(2)
     nearest = training.labels[:100][distances.argmin(1)]
