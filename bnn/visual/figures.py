@@ -116,8 +116,8 @@ def patches(found: Mapping[str, Patches], channels: int) -> Figure:
 
 
 def ascents(found: Mapping[str, Ascent]) -> Figure:
-    """The images that ascent came to, a small picture a channel, and over each network what was ascended at the start and at
-    the end, in the mean of these channels."""
+    """The images that ascent came to, a small picture a channel, from black at 0 to white at 1; over each network what was
+    ascended, at the start and at the end, in the mean of these channels."""
     pictures = {name: _folded(one.pixels.mean(1)) for name, one in found.items()}
     figure, (axes,) = _panels(len(found), 1, next(iter(pictures.values())))
     for axis, (name, one) in zip(axes, found.items(), strict=True):
@@ -125,7 +125,7 @@ def ascents(found: Mapping[str, Ascent]) -> Figure:
         what = "score" if one.layer == SCORES else f"pre-activation of {one.layer}"
         start, end = (round(float(one.values[step].mean()), 1) + 0.0 for step in (0, -1))
         axis.set_title(f"{name}\n{what} {start} → {end}", fontsize=11)
-    figure.colorbar(drawn, ax=axes, label="pixel (0: black, 1: white)")
+    figure.colorbar(drawn, ax=axes, label="pixel")
     return figure
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bnn.build import plan
 from bnn.config import compose
@@ -73,6 +74,14 @@ def test_each_asks_every_network_by_its_name(alone: Path) -> None:
     accuracy = {name: f"{100 * net.scores['own'].accuracy:.2f}" for name, net in nets.items()}
     assert "stochastic · st · both · s0" in lines[2] and accuracy["a"] in lines[2] and "–" not in lines[2]
     assert "real · s0" in lines[3] and accuracy["b"] in lines[3] and lines[3].count("–") == 2, "a real net has no draws"
+
+
+def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons() -> None:
+    """So that their filters can be compared place by place."""
+    words = ("placement=none", "neuron=deterministic", "neuron=stochastic")
+    first, *others = (plan(compose(["device=cpu", "data=digits", word])).model.conv1.weight for word in words)
+    assert all(torch.equal(first, other) for other in others)
+    assert not torch.equal(first, plan(compose(["device=cpu", "data=digits", "seed=1"])).model.conv1.weight)
 
 
 def test_the_room_needs_no_tracking_and_no_tuning() -> None:
