@@ -32,8 +32,9 @@ def commit() -> str:
         return "unknown"
 
 
-WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "errors.py", "facts.py", "figures.py",
-            "forecast.py", "job.py", "snapshots.py", "sync.py", "tables.py", "train.py")  # fmt: skip
+WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "visual", "errors.py", "facts.py", "figures.py",
+            "forecast.py", "job.py", "predict.py", "shell.py", "snapshots.py", "sync.py", "tables.py",
+            "train.py")  # fmt: skip
 """What watches and compares runs, and does not move their results."""
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
 """Those that compute results."""

@@ -82,9 +82,9 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     from bnn.data import DATASETS
     from bnn.data.pictures import read_drawing, read_image
     from bnn.errors import ConfigError
-    from bnn.figures import prediction
     from bnn.neurons import Binary
     from bnn.training.evaluation import is_stochastic
+    from bnn.visual.figures import prediction
 
     with _checkpoint(model, uri) as file:
         network, config = load_checkpoint(file)

@@ -20,14 +20,15 @@ FORBIDDEN = {
     "neurons": ("passes", "estimators", "models", "training", "tracking", "data", "config", "build"),
     "surrogates": ("passes", "estimators", "models", "training", "tracking", "data", "config", "build"),
     "passes": ("estimators", "models", "training", "tracking", "data", "config", "build"),
-    "estimators": ("models", "training", "tracking", "data", "config", "build", "report", "lab"),
-    "models": ("estimators", "training", "tracking", "data", "config", "build", "report", "lab"),
-    "data": ("neurons", "passes", "estimators", "models", "training", "tracking", "config", "build", "report"),
-    "training": ("tuning", "tracking", "config", "report", "figures", "job", "build", "lab"),
-    "tuning": ("tracking", "report", "figures", "job", "lab"),
-    "lab": ("tracking", "report"),
-    "snapshots": ("estimators", "models", "tracking", "report", "lab", "tuning", "job"),
-    "report": ("training", "estimators", "models", "job", "lab", "tuning"),
+    "estimators": ("models", "training", "tracking", "data", "config", "build", "report", "lab", "visual"),
+    "models": ("estimators", "training", "tracking", "data", "config", "build", "report", "lab", "visual"),
+    "data": ("neurons", "passes", "estimators", "models", "training", "tracking", "config", "build", "report", "visual"),
+    "training": ("tuning", "tracking", "config", "report", "figures", "job", "build", "lab", "visual"),
+    "tuning": ("tracking", "report", "figures", "job", "lab", "visual"),
+    "lab": ("tracking", "report", "visual"),
+    "visual": ("tracking", "tuning", "job", "report"),
+    "snapshots": ("estimators", "models", "tracking", "report", "lab", "tuning", "job", "visual"),
+    "report": ("training", "estimators", "models", "job", "lab", "tuning", "visual"),
 }
 """Rooms, and the rooms they must not reach for: data flows one way."""
 

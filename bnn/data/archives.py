@@ -35,21 +35,23 @@ class Archives:
     keys: ClassVar = ArchiveKeys
     bundled: ClassVar[bool] = False
 
+    def missing(self, keys: ArchiveKeys) -> list[str]:
+        """Names of the archives that are not in `folder`."""
+        folder = self.folder(keys.root)
+        return [archive for archive, _ in self._published().resources if not (folder / archive).is_file()]
+
     def fetch(self, keys: ArchiveKeys) -> None:
         """Verify the archives that are there and download those that are not.
 
         Errors: Unreachable if one is missing and no mirror answers; DataError if one is not what its checksum says.
         """
-        folder, published = self.folder(keys.root), self._published()
-        missing = {}
+        folder, published, missing = self.folder(keys.root), self._published(), self.missing(keys)
         for archive, md5 in published.resources:
-            if (folder / archive).is_file():
+            if archive not in missing:
                 verified(folder / archive, md5)
-            else:
-                missing[archive] = md5
         if missing:
             try:
-                download(missing, published.mirrors, folder)
+                download({a: md5 for a, md5 in published.resources if a in missing}, published.mirrors, folder)
             except Unreachable as error:
                 raise Unreachable(f"{self._missing(folder, missing)}; {error}. {self._remedy()}") from error
 
@@ -59,7 +61,7 @@ class Archives:
         Errors: DataError if an archive is missing or is not what its checksum says.
         """
         folder, checksums = self.folder(keys.root), dict(self._published().resources)
-        if missing := [archive for archive in checksums if not (folder / archive).is_file()]:
+        if missing := self.missing(keys):
             raise DataError(f"{self._missing(folder, missing)}. {self._remedy()}")
 
         def array(archive: str) -> np.ndarray:

@@ -24,6 +24,9 @@ class Digits:
     keys: ClassVar = DigitsKeys
     bundled: ClassVar[bool] = True
 
+    def missing(self, keys: DigitsKeys) -> tuple[str, ...]:
+        return ()
+
     def fetch(self, keys: DigitsKeys) -> None:
         """Nothing to do."""
 

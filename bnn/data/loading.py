@@ -61,6 +61,14 @@ def resolve(node: Mapping[str, Any]) -> str:
     return spec.name
 
 
+def at_hand(node: Mapping[str, Any]) -> str:
+    """Name of the data set to use where nothing is to be downloaded: `node.name` where its files are on disk or no fallback
+    is named, or else `node.offline_fallback`. Errors: ConfigError for a node that cannot be read."""
+    spec, keys = configured(node)
+    fallback = getattr(keys, "offline_fallback", None)
+    return spec.name if fallback is None or not spec.source.missing(keys) else str(fallback)
+
+
 def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Dataset:
     """The data set `node`, read into memory; it is not downloaded (see `resolve`).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +24,9 @@ class Source(Protocol):
     @property
     def bundled(self) -> bool:
         """Whether the examples are installed with the package's dependencies, and so need no download."""
+
+    def missing(self, keys: Any) -> Sequence[str]:
+        """Names of the files that `read` needs and that are not on disk."""
 
     def fetch(self, keys: Any) -> None:
         """Make sure that `read` will succeed.

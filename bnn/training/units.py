@@ -1,8 +1,9 @@
-"""What the units of a network do on given images: firing rates, dead and saturated units, and pictures of their bits."""
+"""What the units of a network do on given images: activations, firing rates, dead and saturated units, pictures of bits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,45 +42,55 @@ def fixed_images(test: Split) -> Tensor:
     return test.images[first]
 
 
-def _activations(model: nn.Module, images: Tensor, draw: Draw) -> dict[str, tuple[Tensor, Tensor]]:
-    """Input and output of each neuron, by module name, in the order in which they ran."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+class Activation(NamedTuple):
+    """One activation layer in one pass: the pre-activation slope · x and the output, both [n, *units]."""
+
+    a: Tensor
+    output: Tensor
+
+
+def activations(model: nn.Module, images: Tensor, draw: Draw) -> tuple[dict[str, Activation], Tensor]:
+    """One pass in evaluation mode: each activation layer by module name, in the order in which they ran, and the scores."""
+    seen: dict[str, Activation] = {}
     hooks = [
-        module.register_forward_hook(lambda m, i, o, name=name: seen.__setitem__(name, (m.preactivation(i[0]), o)))
+        module.register_forward_hook(lambda m, i, o, name=name: seen.__setitem__(name, Activation(m.preactivation(i[0]), o)))
         for name, module in model.named_modules()
         if isinstance(module, Neuron)
     ]
     training = model.training
     model.eval()
-    with torch.no_grad():
-        model(images, draw)
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
-    return seen
+    try:
+        return seen, model(images, draw)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
 
 
+@torch.no_grad()
 def snapshot(model: nn.Module, images: Tensor, seed: int) -> Snapshot:
     """Mean bits over PICTURE_DRAWS draws and firing probability of every activation layer on `images`."""
     draw = own_rule(seeded_noise(seed, images.device))
-    passes = [_activations(model, images, draw) for _ in range(PICTURE_DRAWS)]
+    passes = [activations(model, images, draw)[0] for _ in range(PICTURE_DRAWS)]
     layers = []
     for name, (a, _) in passes[-1].items():
         neuron = model.get_submodule(name)
         assert isinstance(neuron, Neuron)
-        mean = torch.stack([p[name][1].float() for p in passes]).mean(0)
+        mean = torch.stack([p[name].output.float() for p in passes]).mean(0)
         layers.append(LayerView(name, isinstance(neuron, Binary), mean.cpu(), neuron.law.cdf(a).float().cpu()))
     return Snapshot(images.cpu(), tuple(layers))
 
 
+@torch.no_grad()
 def unit_health(model: nn.Module, split: Split, seed: int) -> dict[str, float]:
     """Per binary layer, on the first images of a split and one draw each: the mean firing rate, and the shares of units
     that never fire (dead) and that always fire (saturated). Keys `<layer>/<figure>`."""
     images = split.images[:HEALTH_IMAGES]
     figures: dict[str, float] = {}
-    for name, (_, bits) in _activations(model, images, own_rule(seeded_noise(seed, images.device))).items():
+    layers, _ = activations(model, images, own_rule(seeded_noise(seed, images.device)))
+    for name, layer in layers.items():
         if isinstance(model.get_submodule(name), Binary):
-            rate = bits.float().mean(0)
+            rate = layer.output.float().mean(0)
             figures[f"{name}/firing_rate"] = float(rate.mean())
             figures[f"{name}/dead"] = float((rate == 0).float().mean())
             figures[f"{name}/saturated"] = float((rate == 1).float().mean())

@@ -30,7 +30,7 @@ import torchvision
 from omegaconf import OmegaConf
 
 import bnn
-from bnn.data import DATASETS, Dataset, load, rename, resolve
+from bnn.data import DATASETS, Dataset, at_hand, load, rename, resolve
 from bnn.data import download as download_module
 from bnn.errors import ConfigError, DataError
 from bnn.paths import folder
@@ -346,6 +346,19 @@ def test_without_a_network_and_a_fallback_the_error_says_what_to_do(published: P
     looked_in = str(tmp_path / "empty" / "MNIST" / "raw")
     for part in (looked_in, IMAGES, "data.root", "BNN_DATA_ROOT", "data=digits", torchvision.datasets.MNIST.mirrors[0]):
         assert part in str(caught.value)
+
+
+def test_what_is_at_hand_is_told_without_a_network(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(download_module, "download", refuse)
+    monkeypatch.setattr(bnn.data.archives, "download", refuse)
+    assert at_hand(node(published)) == "mnist" and at_hand(digits()) == "digits"
+    assert at_hand(node(tmp_path / "empty")) == "digits"
+    assert at_hand(node(tmp_path / "empty", fallback=None)) == "mnist", "which reading then refuses"
+    (published / "MNIST" / "raw" / IMAGES).unlink()
+    assert at_hand(node(published)) == "digits", "three archives of four are not enough"
 
 
 def test_after_a_fallback_the_renamed_node_loads(published: Path, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Ascent comes to optima that are known, and rises where none is."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnn.visual.ascent
+from bnn.build import plan
+from bnn.config import compose
+from bnn.data import DATASETS
+from bnn.errors import ConfigError
+from bnn.neurons import Draw, Stochastic
+from bnn.noise import Logistic
+from bnn.training.evaluation import generator_noise, own_rule
+from bnn.visual import SCORES, Ascent, maximised, receptive_fields
+from bnn.visual.ascent import AMPLITUDE, GREY
+from bnn.visual.layers import excitation
+
+SPEC = DATASETS["digits"]
+NETS = ["neuron=stochastic", "neuron=deterministic", "placement=none"]
+
+
+def network(*overrides: str) -> nn.Module:
+    return plan(compose(["device=cpu", "data=digits", *overrides])).model.double()
+
+
+class Linear(nn.Module):
+    """Two units that are linear in the pixels, some of which they ignore."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.act = nn.Linear(64, 2), Stochastic(law=Logistic())
+        with torch.no_grad():
+            self.linear.weight.normal_(generator=torch.Generator().manual_seed(0))
+            self.linear.weight[:, :9] = 0
+
+    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        return self.act(self.linear(x.flatten(1)), draw)
+
+
+def of_linear(model: nn.Module) -> Ascent:
+    return maximised(model, "act", SPEC, channels=[1, 0], place=None, steps=40, rate=0.05, draws=1, seed=0)
+
+
+def assert_optimal(ascent: Ascent, model: Linear) -> None:
+    """Pixels are white where the weight is positive, black where it is negative, and the value is the largest there is."""
+    weight = model.linear.weight.detach()[[1, 0]]
+    pixels = ascent.pixels.flatten(1)
+    assert torch.equal(pixels[weight != 0], (weight > 0).double()[weight != 0])
+    assert (pixels[weight == 0] - GREY).abs().max() <= AMPLITUDE, "what moves nothing stays as it was"
+    white, black = (1 - SPEC.mean) / SPEC.std, -SPEC.mean / SPEC.std
+    largest = (weight.clamp(min=0) * white + weight.clamp(max=0) * black).sum(1) + model.linear.bias.detach()[[1, 0]]
+    torch.testing.assert_close(ascent.values[-1], largest)
+
+
+def test_the_optimum_of_a_linear_unit_is_reached() -> None:
+    model = Linear().double()
+    assert_optimal(of_linear(model), model)
+    opposite = copy.deepcopy(model)
+    with torch.no_grad():
+        opposite.linear.weight.neg_()
+    with pytest.raises(AssertionError):
+        assert_optimal(of_linear(opposite), model)  # what a descent would come to
+
+
+@pytest.mark.parametrize("neuron", NETS)
+@pytest.mark.parametrize("layer, channels", [("act1", 16), ("act2", 32), (SCORES, 10)])
+def test_every_channel_rises_whatever_the_bits_below(neuron: str, layer: str, channels: int) -> None:
+    """Over what it is on noise, each by its own image, and by another's less. Measured apart, on draws of its own."""
+    model, generator = network(neuron), torch.Generator().manual_seed(1)
+    ascent = maximised(model, layer, SPEC, channels=range(channels), place=None, steps=40, rate=0.05, draws=8, seed=0)
+    assert ascent.pixels.shape == (channels, 1, 8, 8) and ascent.values.shape == (41, channels)
+    assert ascent.pixels.min() >= 0 and ascent.pixels.max() <= 1
+    draw = own_rule(generator_noise(generator))
+
+    @torch.no_grad()
+    def mean(pixels: Tensor) -> Tensor:
+        images = ((pixels - SPEC.mean) / SPEC.std).split(channels)
+        return torch.stack([excitation(model, layer, one, draw) for one in images]).mean((0, 3, 4))
+
+    noise = GREY + AMPLITUDE * (2 * torch.rand(100 * channels, *SPEC.shape, generator=generator, dtype=torch.float64) - 1)
+    rise = mean(ascent.pixels.repeat(100, 1, 1, 1)) - mean(noise)
+    own = rise.diagonal()
+    assert (own > 0).all(), own
+    assert float(own.mean()) > 2 * float(rise[~torch.eye(channels, dtype=torch.bool)].mean())
+
+
+def test_without_straight_through_nothing_above_bits_can_be_ascended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bnn.visual.ascent, "through", lambda draw: draw)
+    words = {"channels": [0], "place": None, "steps": 1, "rate": 0.05, "draws": 1, "seed": 0}
+    maximised(network(), "act1", SPEC, **words)
+    with pytest.raises(RuntimeError, match="not have been used in the graph"):
+        maximised(network(), "act2", SPEC, **words)
+
+
+def test_a_single_unit_moves_its_receptive_field_alone() -> None:
+    model = network("neuron=deterministic")
+    words = {"channels": range(16), "steps": 30, "rate": 0.05, "draws": 1, "seed": 0}
+    ascent = maximised(model, "act1", SPEC, place=(1, 3), **words)
+    top, left, bottom, right = receptive_fields(model, "act1", SPEC.shape).boxes[1, 3].tolist()
+    moved = (ascent.pixels - GREY).abs() > AMPLITUDE
+    assert moved.any(1).any(0)[top:bottom, left:right].all()
+    moved[:, :, top:bottom, left:right] = False
+    assert not moved.any()
+    assert ascent.values[-1].mean() > maximised(model, "act1", SPEC, place=None, **words).values[-1].mean(), "than the mean"
+
+
+def test_a_seed_repeats_an_ascent_and_nothing_of_the_network_moves() -> None:
+    model = network().train()
+    before = copy.deepcopy(model.state_dict())
+    words = {"channels": [5], "place": None, "steps": 5, "rate": 0.05, "draws": 2}
+    first, second, other = (maximised(model, "act2", SPEC, seed=seed, **words) for seed in (0, 0, 1))
+    assert torch.equal(first.pixels, second.pixels) and not torch.equal(first.pixels, other.pixels)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()) and model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("channels, place, told", [([16], None, "numbers in .0, 15."), ([0], (4, 0), "a row in .0, 3.")])
+def test_a_channel_or_a_place_that_is_not_there_is_refused(channels: list[int], place: tuple | None, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        maximised(network(), "act1", SPEC, channels=channels, place=place, steps=1, rate=0.05, draws=1, seed=0)

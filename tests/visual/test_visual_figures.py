@@ -1,0 +1,99 @@
+"""Figures of the room: each network in its panel, all on one scale, and what there is not is not drawn."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bnn.visual import SCORES, Ascent, Patches, Separability, figures
+
+
+def drawn(figure: Figure, panel: int) -> Tensor:
+    """The values that a panel shows, NaN where it shows nothing."""
+    return torch.tensor(figure.axes[panel].images[0].get_array().filled(math.nan))
+
+
+def scales(figure: Figure, panels: range) -> set[tuple[float, float]]:
+    return {figure.axes[panel].images[0].get_clim() for panel in panels}
+
+
+def test_a_mosaic_has_every_picture_in_its_place() -> None:
+    pictures = torch.arange(5 * 2 * 3.0).view(5, 2, 3)
+    made = figures.mosaic(pictures, 3)
+    assert made.shape == (2 * 3 - 1, 3 * 4 - 1)
+    for number in range(5):
+        top, left = 3 * (number // 3), 4 * (number % 3)
+        assert torch.equal(made[top : top + 2, left : left + 3], pictures[number])
+    assert int(made.isnan().sum()) == made.numel() - pictures.numel()
+
+
+def test_filters_share_a_scale_that_is_symmetric_about_zero() -> None:
+    weights = {"a": torch.rand(4, 1, 5, 5), "b": torch.rand(4, 3, 5, 5) - 0.5}
+    weights["a"][2, 0, 1, 1] = -3
+    figure = figures.filters(weights)
+    assert scales(figure, range(2)) == {(-3, 3)} and [axis.get_title() for axis in figure.axes[:2]] == ["a", "b"]
+    assert float(drawn(figure, 0)[6 + 1, 1]) == -3, "the third of four stands below the first"
+    torch.testing.assert_close(drawn(figure, 1)[:5, :5], weights["b"][0].mean(0))
+
+
+def test_activation_maps_have_a_row_an_image_a_panel_a_network_and_a_picture_a_channel() -> None:
+    images = torch.rand(2, 1, 8, 8)
+    maps = {"a": torch.rand(2, 4, 3, 3), "b": torch.rand(2, 9)}
+    figure = figures.activation_maps(images, maps)
+    assert [axis.get_title() for axis in figure.axes[:6]] == ["input", "a", "b", "", "", ""]
+    assert scales(figure, range(1, 3)) == scales(figure, range(4, 6)) == {(0, 1)}
+    torch.testing.assert_close(drawn(figure, 3), images[1, 0])
+    torch.testing.assert_close(drawn(figure, 4)[4:7, :3], maps["a"][1, 2])
+    torch.testing.assert_close(drawn(figure, 5), maps["b"][1].view(3, 3))
+
+
+def test_activations_beyond_one_or_below_zero_widen_the_scale_of_all() -> None:
+    maps = {"a": torch.zeros(1, 4, 3, 3), "b": torch.full((1, 4, 3, 3), 2.5)}
+    maps["a"][0, 0, 0, 0] = -1
+    assert scales(figures.activation_maps(torch.rand(1, 1, 8, 8), maps), range(1, 3)) == {(-1, 2.5)}
+
+
+def some_patches(level: float) -> Patches:
+    """Three channels of two patches of 2×2."""
+    pixels = torch.arange(3 * 2 * 4.0).view(3, 2, 1, 2, 2) + level
+    pixels[0, 1, 0, 0] = math.nan
+    none = torch.zeros(3, 2, dtype=torch.int64)
+    return Patches("act1", pixels, none, none, none)
+
+
+def test_patches_stand_by_channel_and_end_with_their_mean() -> None:
+    found = {"a": some_patches(0), "b": some_patches(100)}
+    figure = figures.patches(found, channels=2)
+    assert scales(figure, range(2)) == {(0, 123)}
+    shown, pixels = drawn(figure, 0), found["a"].pixels[:, :, 0]
+    assert shown.shape == (2 * 3 - 1, 3 * 3 - 1)
+    torch.testing.assert_close(shown[3:5, 3:5], pixels[1, 1])
+    torch.testing.assert_close(shown[3:5, 6:8], pixels[1].mean(0))
+    assert shown[0, 3:5].isnan().all() and not shown[1, 3:5].isnan().any(), "beyond the image's edge nothing is drawn"
+    torch.testing.assert_close(shown[0, 6:8], pixels[0, 0, 0])
+    assert figure.axes[0].get_ylabel() == "channel of act1" and list(figure.axes[0].get_yticks()) == [0.5, 3.5]
+
+
+@pytest.mark.parametrize("layer, words", [("act2", "pre-activation of act2 -1.0 → 3.0"), (SCORES, "score -1.0 → 3.0")])
+def test_ascents_say_how_far_they_came(layer: str, words: str) -> None:
+    pixels = torch.rand(4, 1, 6, 6)
+    values = torch.tensor([[0.0, -2.0, -1.0, -1.0], [9, 9, 9, 9], [2.0, 4.0, 3.0, 3.0]])
+    figure = figures.ascents({"a": Ascent(layer, (0, 1, 2, 3), pixels, values)})
+    assert figure.axes[0].get_title() == f"a\n{words}" and scales(figure, range(1)) == {(0, 1)}
+    torch.testing.assert_close(drawn(figure, 0)[7:, 7:], pixels[3, 0])
+
+
+def test_separability_has_a_line_a_network_with_errors_of_one_standard_error() -> None:
+    layers = {"pixels": Separability(0.5, 0.9, 100), "act1": Separability(0.6, 1.0, 100)}
+    figure = figures.separability({"a": layers, "b": layers})
+    for axis, values, title in zip(figure.axes, ([50, 60], [90, 100]), ("centroid", "neighbour"), strict=True):
+        assert axis.get_title() == f"nearest {title}" and len(axis.containers) == 2
+        line, _, (bars,) = axis.containers[1]
+        assert line.get_ydata().tolist() == pytest.approx(values)
+        spans = [abs(end[1] - start[1]) / 2 for start, end in bars.get_segments()]
+        assert spans == pytest.approx([100 * math.sqrt(v / 100 * (1 - v / 100) / 100) for v in values])
+        assert [label.get_text() for label in axis.get_xticklabels()] == ["pixels", "act1"]
