@@ -156,9 +156,9 @@ def units(found: Mapping[str, Unit]) -> Figure:
         lower.plot(one.x, one.derivative, color=COLOURS[2], label="pretended derivative")
         tidy(upper, "", "").set_title(name, fontsize=11)
         tidy(lower, "input x", "")
-    above[0][0].set_ylabel("output")
-    below[0][0].set_ylabel("derivative by x")
-    handles = [*above[0][0].get_lines(), *below[0][0].get_lines()]
+    above[0].set_ylabel("output")
+    below[0].set_ylabel("derivative by x")
+    handles = [*above[0].get_lines(), *below[0].get_lines()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 

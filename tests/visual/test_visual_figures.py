@@ -21,16 +21,6 @@ def scales(figure: Figure, panels: range) -> set[tuple[float, float]]:
     return {figure.axes[panel].images[0].get_clim() for panel in panels}
 
 
-def test_a_mosaic_has_every_picture_in_its_place() -> None:
-    pictures = torch.arange(5 * 2 * 3.0).view(5, 2, 3)
-    made = figures.mosaic(pictures, 3)
-    assert made.shape == (2 * 3 - 1, 3 * 4 - 1)
-    for number in range(5):
-        top, left = 3 * (number // 3), 4 * (number % 3)
-        assert torch.equal(made[top : top + 2, left : left + 3], pictures[number])
-    assert int(made.isnan().sum()) == made.numel() - pictures.numel()
-
-
 def test_filters_share_a_scale_that_is_symmetric_about_zero() -> None:
     weights = {"a": torch.rand(4, 1, 5, 5), "b": torch.rand(4, 3, 5, 5) - 0.5}
     weights["a"][2, 0, 1, 1] = -3
@@ -97,3 +87,21 @@ def test_separability_has_a_line_a_network_with_errors_of_one_standard_error() -
         spans = [abs(end[1] - start[1]) / 2 for start, end in bars.get_segments()]
         assert spans == pytest.approx([100 * math.sqrt(v / 100 * (1 - v / 100) / 100) for v in values])
         assert [label.get_text() for label in axis.get_xticklabels()] == ["pixels", "act1"]
+
+
+def test_units_show_the_law_the_draws_and_the_derivative() -> None:
+    found = {name: unit(f"neuron={name}", slope=2.0, draws=20, seed=0) for name in ("stochastic", "deterministic")}
+    figure = figures.units(found)
+    for (name, one), upper, lower in zip(found.items(), figure.axes[:2], figure.axes[2:], strict=True):
+        bits, mean, p = (line.get_ydata() for line in upper.get_lines())
+        assert upper.get_title() == name and list(p) == one.p.tolist() and list(bits) == one.bits.tolist()
+        assert list(mean) == one.mean[::5].tolist() and list(lower.get_lines()[0].get_ydata()) == one.derivative.tolist()
+
+
+def test_a_prediction_shows_each_layers_bits_and_marks_the_class() -> None:
+    bits = {"act1": (torch.rand(4, 3, 3) < 0.5).float(), "act2": torch.ones(9)}
+    figure = figures.prediction(torch.rand(1, 8, 8), bits, torch.tensor([0.1, 0.7, 0.2]))
+    assert [axis.get_title() for axis in figure.axes[1:3]][1] == "bits of act2, 100 % fire"
+    torch.testing.assert_close(drawn(figure, 1)[4:, 4:].float(), bits["act1"][3])
+    colours = [bar.get_facecolor() for bar in figure.axes[3].patches]
+    assert colours[0] == colours[2] != colours[1] and [bar.get_width() for bar in figure.axes[3].patches][1] == pytest.approx(70)
