@@ -14,8 +14,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, rank
+from bnn.report.figure import REAL
 from bnn.report.histories import error
-from bnn.report.labels import REAL, plain, short
+from bnn.report.labels import plain, short
 from bnn.report.rows import Row
 
 FILLS = ("full", "none", "left")
@@ -81,15 +82,15 @@ def figure(found: Sequence[Configuration], neuron: str, name: str) -> Figure:
     the mean over seeds, bars from the lowest to the highest. The axes are those of all of `found`."""
     every, look = points(found, name), looks(found)
     shown = {c: label for c, label in zip(found, short(found), strict=True) if c.first.neuron in (neuron, "real")}
+    marks = _marks({c: plain(label) for c, label in shown.items()}, look)
     columns = 2 if max(map(len, shown.values())) < 30 else 1
-    drawn = Figure(figsize=(5.4, 3.6 + 0.19 * math.ceil(len(set(shown.values())) / columns)), layout="constrained")
+    drawn = Figure(figsize=(5.4, 3.6 + 0.19 * math.ceil(len(marks) / columns)), layout="constrained")
     axis = drawn.subplots()
     for c in shown:
         x, y = every[c]
         bars = {"xerr": [[x.mean - x.low], [x.high - x.mean]], "yerr": [[y.mean - y.low], [y.high - y.mean]]}
         axis.errorbar(x.mean, y.mean, **bars, elinewidth=1, capsize=2, **look[c])  # type: ignore[arg-type]
     _axes(axis, [x for x, _ in every.values()], [y for _, y in every.values()], name)
-    marks = _marks({c: plain(label) for c, label in shown.items()}, look)
     drawn.legend(handles=marks, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return drawn
 

@@ -15,10 +15,19 @@ from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank
-from bnn.report.labels import REAL, colours, labels, place, plain
+from bnn.report.labels import labels, place, plain
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
+
+REAL = "#444444"
+
+
+def colours(found: Sequence[Configuration]) -> dict[str, str]:
+    """A colour for each estimator, by its title; they come again after six."""
+    titles = dict.fromkeys(c.first.estimator_title for c in found if c.first.neuron != "real")
+    return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
 
 
 def _percent(accuracy: float) -> float:

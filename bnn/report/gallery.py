@@ -77,7 +77,9 @@ def health(found: Sequence[Configuration], histories: Histories) -> Section:
     drawn = by_layer(found, histories, "units", HEALTH)
     title = "Unit health"
     if not drawn:
-        return Section("health", title, prose("These runs have no record of their units: they have no binary layers."))
+        return Section(
+            "health", title, prose("These runs have no record of their units. Those without binary layers never have one.")
+        )
     about = f"By binary layer, on validation images, one draw each. {BAND}"
     parts = [prose(about), _panels(found, drawn, "Firing rate and idle units"), _ends(found, histories, "units", HEALTH)]
     return Section("health", title, joined([*parts, _lacking(found, histories, "units")]))

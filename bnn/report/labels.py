@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bnn.figures import COLOURS
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, varying
 
-REAL = "#444444"
 TITLE = "estimator"
-PROTOCOL = ("precision", "M", "optimizer", "epochs")
+PROTOCOL = ("precision", "M", "optimizer", "epochs", "law", "norm", "model")
 """Heads that a short label leaves out first."""
 LONGEST = 100
 """Characters of a name that a figure shows."""
@@ -68,9 +66,3 @@ def _told(head: str, value: str) -> str:
     if value == "none":
         return f"{head} none"
     return name if value == "True" else value if head in ("law", *SHOWN_IF_VARYING) else f"{name} {value}"
-
-
-def colours(found: Sequence[Configuration]) -> dict[str, str]:
-    """A colour for each estimator, by its title; they come again after six."""
-    titles = dict.fromkeys(c.first.estimator_title for c in found if c.first.neuron != "real")
-    return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}

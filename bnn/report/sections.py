@@ -81,7 +81,7 @@ def _results_first(
     results = {head: cells for head, cells in columns.items() if head not in settings and head != "seeds"}
     rest = {head: cells for head, cells in settings.items() if head not in common}
     return element("p", f"In every row: {told}.") if common else Html(""), {
-        "configuration": list(names), **results, "runs": runs, **rest}  # fmt: skip
+        "configuration": list(names), "runs": runs, **results, **rest}  # fmt: skip
 
 
 def _cells(columns: Mapping[str, Sequence[object]]) -> tuple[list[str], list[tuple[object, ...]]]:

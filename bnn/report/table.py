@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from bnn.report.against import Reference, against, interval
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
+from bnn.report.labels import labels, place
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 from bnn.tables import markdown
@@ -154,11 +155,9 @@ def document(rows: Sequence[Row], name: str, differences: str) -> str:
 def runs(rows: Sequence[Row]) -> str:
     """A Markdown list: the configurations in the order of the table, each with its seeds and their run ids."""
     found = configurations(rows)
-    names = zip(found, *varying(found).values(), strict=True)
     return "\n".join(
-        f"{number}. {' · '.join([c.first.neuron, c.first.estimator_title, c.first.placement, *told])}: "
-        + ", ".join(f"seed {row.seed} `{row.run_id}`" for row in c.rows)
-        for number, (c, *told) in enumerate(names, 1)
+        f"{number}. {place(c)}, {label}: " + ", ".join(f"seed {row.seed} `{row.run_id}`" for row in c.rows)
+        for number, (c, label) in enumerate(zip(found, labels(found), strict=True), 1)
     )
 
 
