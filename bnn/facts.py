@@ -33,7 +33,7 @@ def commit() -> str:
 
 
 WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "errors.py", "facts.py", "figures.py",
-            "forecast.py", "job.py", "sync.py", "tables.py", "train.py")  # fmt: skip
+            "forecast.py", "job.py", "snapshots.py", "sync.py", "tables.py", "train.py")  # fmt: skip
 """What watches and compares runs, and does not move their results."""
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
 """Those that compute results."""

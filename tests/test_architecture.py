@@ -26,6 +26,7 @@ FORBIDDEN = {
     "training": ("tuning", "tracking", "config", "report", "figures", "job", "build", "lab"),
     "tuning": ("tracking", "report", "figures", "job", "lab"),
     "lab": ("tracking", "report"),
+    "snapshots": ("estimators", "models", "tracking", "report", "lab", "tuning", "job"),
     "report": ("training", "estimators", "models", "job", "lab", "tuning"),
 }
 """Rooms, and the rooms they must not reach for: data flows one way."""

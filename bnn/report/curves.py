@@ -44,6 +44,8 @@ LAB = (
     Measure("variance", "variance / |g|²", log=True),
     Measure("cosine", "cosine with g"),
 )
+KNOWN = Measure("reference_error", "error of g itself / |g|")
+"""Beside the others in a table: by how much the true gradient is uncertain."""
 Bands = Mapping[str, Band]
 
 
@@ -89,7 +91,8 @@ def _figures(
                 for key, named in made[c].items()]  # fmt: skip
 
     runs = {c: {run for named in each.values() for one in named.values() for run in one.runs} for c, each in made.items()}
-    return {c: Drawn(figure(charts(c), epochs), frozenset(runs[c])) for c in made}
+    names = sorted({name for each in made.values() for named in each.values() for name in named})
+    return {c: Drawn(figure(charts(c), names, epochs), frozenset(runs[c])) for c in made}
 
 
 def _scale(measure: Measure, named: Sequence[Bands]) -> Scale:

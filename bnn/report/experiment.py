@@ -31,8 +31,8 @@ class Experiment:
 
     name: str
     rows: Sequence[Row]
-    unfinished: str
-    """The runs that are left out, counted by what became of them."""
+    left_out: str
+    """A sentence on the runs of the experiment that are in no row; empty where there are none."""
     histories: Mapping[str, History]
     pictures: Pictures
     reference: Reference | None
@@ -50,8 +50,8 @@ class Experiment:
         found = configurations(self.rows)
         compared = differences(self.rows, self.reference) if self.reference else []
         return page(
-            f"{self.name}",
-            sections.lead(self.rows, found, self.unfinished),
+            self.name,
+            sections.lead(self.rows, found, self.left_out),
             [
                 sections.results(self.rows, found),
                 sections.compared(compared, sections.named(found), self.reference, self.why),
@@ -63,6 +63,11 @@ class Experiment:
                 sections.runs(found),
             ],
         )
+
+
+def _left_out(uri: str | None, name: str, superseded: int) -> str:
+    others = [unfinished(uri, name), f"{superseded} that a newer run of the same result replaces" if superseded else ""]
+    return f"Left out: {', '.join(filter(None, others))}. " if any(others) else ""
 
 
 def _say(what: str) -> None:
@@ -85,8 +90,7 @@ def gathered(uri: str | None, name: str, only: Sequence[str], words: str | None,
     _say(f"reading {len(rows)} runs epoch by epoch")
     by_epoch = histories(uri, [run for run in runs if run.run_id in shown], BY_EPOCH)
     _say(f"making the heatmaps of {len(found)} configurations")
-    roots = [run.params.get("data.root", "") for run in runs]
-    views = pictures(uri, found, roots[0])
+    views = pictures(uri, found, runs[0].params.get("data.root", ""))
     _say("drawing")
     why = "" if words else CHOSEN if reference else NONE
-    return Experiment(name, rows, unfinished(uri, name), by_epoch, views, reference, why)
+    return Experiment(name, rows, _left_out(uri, name, len(runs) - len(rows)), by_epoch, views, reference, why)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bnn.figures import heatmaps as drawn_heatmaps
 from bnn.report.configurations import Configuration
-from bnn.report.curves import HEALTH, LAB, Drawn, Measure, by_layer, learning
+from bnn.report.curves import HEALTH, KNOWN, LAB, Drawn, Measure, by_layer, learning
 from bnn.report.histories import History, last, layers, without
 from bnn.report.labels import plain
 from bnn.report.markup import Html, captioned, drawing, element, folded, joined, pixels, prose, table
@@ -59,7 +59,7 @@ def heatmaps(found: Sequence[Configuration], pictures: Pictures) -> Section:
         names = named(found)
         about = (
             "Each row is one network at its best epoch, made anew from its checkpoint: the same images for all, one colour "
-            "scale a layer. A row is of one seed, which it names."
+            "scale a layer. A row is of one seed, which is named. Real-valued layers have no firing probability."
         )
         parts.append(prose(about))
         for layer in pictures.names():
@@ -77,9 +77,8 @@ def health(found: Sequence[Configuration], histories: Histories) -> Section:
     drawn = by_layer(found, histories, "units", HEALTH)
     title = "Unit health"
     if not drawn:
-        return Section(
-            "health", title, prose("These runs have no record of their units. Those without binary layers never have one.")
-        )
+        sentence = "These runs have no record of their units; those without binary layers never have one."
+        return Section("health", title, prose(sentence))
     about = f"By binary layer, on validation images, one draw each. {BAND}"
     parts = [prose(about), _panels(found, drawn, "Firing rate and idle units"), _ends(found, histories, "units", HEALTH)]
     return Section("health", title, joined([*parts, _lacking(found, histories, "units")]))
@@ -93,9 +92,9 @@ def lab(found: Sequence[Configuration], histories: Histories) -> Section:
         return Section("lab", title, prose(sentence))
     about = (
         "The training's own estimator against the true gradient g on one batch of validation images, by layer; `below` is "
-        f"all parameters below the highest binary layer. {BAND}"
+        f"all parameters below the highest binary layer. An estimate of bias² scatters around 0 where there is none. {BAND}"
     )
-    parts = [prose(about), _panels(found, drawn, "Bias, variance and cosine"), _ends(found, histories, "lab", LAB)]
+    parts = [prose(about), _panels(found, drawn, "Bias, variance and cosine"), _ends(found, histories, "lab", (*LAB, KNOWN))]
     return Section("lab", title, joined([*parts, _lacking(found, histories, "lab")]))
 
 

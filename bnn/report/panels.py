@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from bnn.figures import COLOURS
@@ -14,10 +16,8 @@ from bnn.report.histories import Band
 from bnn.report.labels import plain
 
 STROKES = ("-", "--", "-.", ":")
-SIZE = (5.4, 2.5)
-"""Inches of a figure; text in it has 10 points."""
-BACK, MIDDLE, FRONT = 1, 2, 3
-"""Where others, bands and lines lie."""
+WIDTH, HEIGHT, ROW, COLUMNS = 5.4, 2.2, 0.2, 4
+"""Inches of a figure and of a row in its legend, whose text has 10 points; names in such a row."""
 
 
 @dataclass(frozen=True)
@@ -46,42 +46,43 @@ def scale(label: str, bands: Iterable[Band], *, log: bool = False, least: float 
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if log and low > 0:
         return Scale(label, low / 1.15, high * 1.15, True)
-    room = 0.05 * ((high - low) or abs(high) or 1.0)
+    high = high if high > low else low + (abs(low) or 1.0)
+    room = 0.05 * (high - low)
     return Scale(label, low - room if least is None else min(least, low - room), high + room)
 
 
-def figure(charts: Sequence[Chart], epochs: int) -> Figure:
+def figure(charts: Sequence[Chart], names: Sequence[str], epochs: int) -> Figure:
     """The charts of one configuration side by side, up to `epochs`. A line is a mean over seeds, its band reaches from the
-    lowest seed to the highest."""
-    drawn = Figure(figsize=SIZE, layout="constrained")
+    lowest seed to the highest. names: those of all bands of the section, so that a name looks the same in every figure."""
+    looks = {name: {"color": COLOURS[k % len(COLOURS)], "ls": STROKES[k % len(STROKES)]} for k, name in enumerate(names)}
+    drawn = Figure(figsize=(WIDTH, HEIGHT + ROW * math.ceil(len(names) / COLUMNS)), layout="constrained")
     axes = drawn.subplots(1, len(charts), squeeze=False)[0]
     for axis, chart in zip(axes, charts, strict=True):
-        _draw(axis, chart)
-        axis.set_xlim(0.5, epochs + 0.5)
-    lines = {line.get_label(): line for axis in axes for line in axis.get_lines() if line.get_zorder() == FRONT}
-    if len(lines) > 1:
-        drawn.legend(handles=list(lines.values()), loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+        for other in chart.others:
+            axis.plot(other.epochs, other.mean, color="0.82", lw=0.8, zorder=1)
+        for name, band in chart.bands.items():
+            _draw(axis, band, looks[name])
+        _dress(axis, chart.scale, epochs)
+    there = {name: None for chart in charts for name in chart.bands}
+    marks = [Line2D([], [], lw=1.6, label=plain(name), **looks[name]) for name in there]  # type: ignore[arg-type]
+    drawn.legend(handles=marks, loc="outside upper center", ncols=COLUMNS, frameon=False, fontsize=9)
     return drawn
 
 
-def _draw(axis: Axes, chart: Chart) -> None:
-    for other in chart.others:
-        axis.plot(other.epochs, other.mean, color="0.82", lw=0.8, zorder=BACK)
-    for number, (name, band) in enumerate(chart.bands.items()):
-        colour, stroke = COLOURS[number % len(COLOURS)], STROKES[number % len(STROKES)]
-        axis.fill_between(band.epochs, band.low, band.high, color=colour, alpha=0.25, lw=0, zorder=MIDDLE)
-        mark = "o" if len(band.epochs) < 3 else ""
-        looks = {"color": colour, "ls": stroke, "marker": mark, "ms": 3.5, "lw": 1.6, "zorder": FRONT}
-        axis.plot(band.epochs, band.mean, label=plain(name), **looks)  # type: ignore[arg-type]
-    if chart.scale.log:
+def _draw(axis: Axes, band: Band, look: Mapping[str, str]) -> None:
+    axis.fill_between(band.epochs, band.low, band.high, color=look["color"], alpha=0.25, lw=0, zorder=2)
+    mark = "o" if len(band.epochs) < 3 else ""
+    axis.plot(band.epochs, band.mean, marker=mark, ms=3.5, lw=1.6, zorder=3, **look)  # type: ignore[arg-type]
+
+
+def _dress(axis: Axes, scale: Scale, epochs: int) -> None:
+    if scale.log:
+        decades = math.log10(scale.high / scale.low)
         axis.set_yscale("log")
-        wide = chart.scale.high > 30 * chart.scale.low
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 3 else (1, 3) if decades > 1.5 else (1, 2, 5)))
         axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter("{x:g}")
-    axis.set_ylim(chart.scale.low, chart.scale.high)
-    axis.set_ylabel(chart.scale.label)
-    axis.set_xlabel("epoch")
+    axis.set(xlim=(0.5, epochs + 0.5), ylim=(scale.low, scale.high), xlabel="epoch", ylabel=scale.label)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)

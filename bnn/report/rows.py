@@ -110,13 +110,16 @@ def _settings(params: Mapping[str, str]) -> str:
 
 
 def portable(command: str) -> str:
-    """`command` without the overrides of PLACES."""
-    words = shlex.split(command)
+    """`command` without the overrides of PLACES; as it is where it is no command line."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
     return shlex.join(word for word in words if word.lstrip("+~").partition("=")[0] not in PLACES)
 
 
 def row_of(run: FinishedRun, experiment: str) -> Row:
-    """The row of a finished run. Errors: ReportError for a run that lacks a value, naming it."""
+    """The row of a finished run. Errors: ReportError for a run that lacks a value or has another kind of it, naming it."""
     sources = {"params": run.params, "tags": run.tags, "metrics": run.metrics}
     try:
         values = {
@@ -127,6 +130,10 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
         command = portable(run.tags["bnn.command"])
     except KeyError as error:
         raise ReportError(f"{experiment}: the finished run {run.run_id} lacks {error}; delete it, or run it anew") from error
+    except ValueError as error:
+        raise ReportError(
+            f"{experiment}: the finished run {run.run_id} has text for a number ({error}); delete it"
+        ) from error
     settings = _settings(run.params)
     return Row(experiment=experiment, run_id=run.run_id, optimizer=optimizer, command=command, settings=settings, **values)
 

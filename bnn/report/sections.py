@@ -46,12 +46,11 @@ def behind(rows: Iterable[Row]) -> Html:
     return folded(count, element("ul", *(element("li", f"seed {row.seed} ", element("code", row.run_id)) for row in rows)))
 
 
-def lead(rows: Sequence[Row], found: Sequence[Configuration], unfinished: str) -> Html:
+def lead(rows: Sequence[Row], found: Sequence[Configuration], left_out: str) -> Html:
     """What the page is about, and what its numbers stand on."""
     seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
-    left_out = f" Left out, since they did not finish: {unfinished}." if unfinished else ""
     first = (
-        f"{len(rows)} finished runs of {len(found)} configurations, seeds {seeds}.{left_out} Every row and figure names the "
+        f"{len(rows)} finished runs of {len(found)} configurations, seeds {seeds}. {left_out}Every row and figure names the "
         "runs behind it; they are all listed in the last section."
     )
     code = element("pre", element("code", commands(rows)))
@@ -73,15 +72,16 @@ def results(rows: Sequence[Row], found: Sequence[Configuration]) -> Section:
 def _results_first(
     columns: Mapping[str, Sequence[object]], names: Iterable[str], runs: Sequence[Html]
 ) -> tuple[Html, dict[str, Sequence[object]]]:
-    """A sentence for what every row has in common, and the columns: what a row is called, its results, the runs behind them,
-    then the settings, which stood before the results."""
+    """A sentence for what every row has in common, and the columns: what a row is called, its accuracy, the runs behind it, the
+    other results, then the settings, which stood before them."""
     settings = dict(itertools.takewhile(lambda column: column[0] not in ("seeds", ACCURACY), columns.items()))
     common = {head: cells[0] for head, cells in settings.items() if len(set(cells)) == 1}
     told = ", ".join(f"{head} {value}" for head, value in common.items())
-    results = {head: cells for head, cells in columns.items() if head not in settings and head != "seeds"}
-    rest = {head: cells for head, cells in settings.items() if head not in common}
-    return element("p", f"In every row: {told}.") if common else Html(""), {
-        "configuration": list(names), "runs": runs, **results, **rest}  # fmt: skip
+    rest = {head: cells for head, cells in columns.items() if head not in ("seeds", *common)}
+    first = {"configuration": list(names), ACCURACY: columns[ACCURACY], "runs": runs}
+    results = {head: cells for head, cells in rest.items() if head not in settings}
+    sentence = element("p", f"In every row: {told}.") if common else Html("")
+    return sentence, {**first, **{head: cells for head, cells in {**results, **rest}.items() if head != ACCURACY}}
 
 
 def _cells(columns: Mapping[str, Sequence[object]]) -> tuple[list[str], list[tuple[object, ...]]]:
