@@ -131,9 +131,7 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
     except KeyError as error:
         raise ReportError(f"{experiment}: the finished run {run.run_id} lacks {error}; delete it, or run it anew") from error
     except ValueError as error:
-        raise ReportError(
-            f"{experiment}: the finished run {run.run_id} has text for a number ({error}); delete it"
-        ) from error
+        raise ReportError(f"{experiment}: the finished run {run.run_id} holds no number: {error}; delete it") from error
     settings = _settings(run.params)
     return Row(experiment=experiment, run_id=run.run_id, optimizer=optimizer, command=command, settings=settings, **values)
 

@@ -72,7 +72,7 @@ def results(rows: Sequence[Row], found: Sequence[Configuration]) -> Section:
 def _results_first(
     columns: Mapping[str, Sequence[object]], names: Iterable[str], runs: Sequence[Html]
 ) -> tuple[Html, dict[str, Sequence[object]]]:
-    """A sentence for what every row has in common, and the columns: what a row is called, its accuracy, the runs behind it, the
+    """A sentence for what every row has in common, and the columns: a row's name, its accuracy, the runs behind it, the
     other results, then the settings, which stood before them."""
     settings = dict(itertools.takewhile(lambda column: column[0] not in ("seeds", ACCURACY), columns.items()))
     common = {head: cells[0] for head, cells in settings.items() if len(set(cells)) == 1}

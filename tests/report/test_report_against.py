@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from bnn.report.against import Interval, Reference, against, interval, verdict
-from bnn.report.rows import ReportError
+from bnn.report.against import Interval, Reference, against, default_reference, differences, interval, verdict
+from bnn.report.rows import ReportError, Row
 
 FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}
 
@@ -95,3 +95,26 @@ def test_a_setting_can_name_the_reference(row) -> None:
     assert "+1.00 [+1.00, +1.00]" in table and "better by more than 0.1" in table
     with pytest.raises(ReportError, match=r"anneal\.slope is 1\.0, 4\.0"):
         against(rows, Reference.parse("anneal.slope=2.0", 0.1))
+
+
+def test_straight_through_is_the_reference_where_there_is_one(rows: list[Row], row) -> None:
+    assert default_reference(rows, 0.1) == Reference("estimator", "st", 0.1)
+    two = [row(seed=s, estimator_title=title) for title in ("st density", "st identity") for s in (0, 1)]
+    assert default_reference(two, 0) == Reference("estimator_title", "st density", 0)
+    assert "+0.00" in against(two, Reference.parse("estimator_title=st density", 0))
+
+
+def test_there_is_no_default_reference_without_another_to_compare_or_without_a_single_one(row) -> None:
+    alone = [row(seed=0), row(seed=1)]
+    slopes = [row(seed=s, settings=f"anneal.slope={k}") for k in (1, 4) for s in (0, 1)]
+    others = [row(seed=s, **FROZEN) for s in (0, 1)]
+    elsewhere = [*alone, *(row(seed=s, placement="first", **FROZEN) for s in (0, 1))]
+    assert [default_reference(some, 0) for some in (alone, slopes, others, elsewhere)] == [None] * 4
+    assert default_reference([*alone, *others], 0) is not None
+
+
+def test_a_difference_names_the_runs_at_common_seeds_alone(row) -> None:
+    rows = [row(0.9, seed=0, **FROZEN), row(0.9, seed=1, **FROZEN), row(0.93, seed=1), row(0.99, seed=2)]
+    frozen, st = sorted(differences(rows, Reference("estimator", "frozen", 0)), key=lambda one: not one.is_reference)
+    assert [(a.seed, b.seed) for a, b in st.pairs()] == [(1, 1)]
+    assert st.base == frozen.configuration and st.interval is None and frozen.is_reference
