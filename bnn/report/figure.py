@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank
-from bnn.report.labels import labels, place, plain
+from bnn.report.labels import place, plain, short
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 
@@ -65,7 +65,7 @@ def figure(rows: Iterable[Row]) -> Figure:
     group, y = ("", ""), 0.0
     drawn = Figure(layout="constrained")
     axis = drawn.subplots()
-    for c, label in zip(found, labels(found), strict=True):
+    for c, label in zip(found, short(found), strict=True):
         row = c.first
         colour = paint.get(row.estimator_title, REAL) if row.neuron != "real" else REAL
         if (row.neuron, row.placement) != group and row.neuron != "real":

@@ -9,7 +9,7 @@ from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, varying
 TITLE = "estimator"
 PROTOCOL = ("precision", "M", "optimizer", "epochs", "law", "norm", "model")
 """Heads that a short label leaves out first."""
-LONGEST = 100
+LONGEST = 80
 """Characters of a name that a figure shows."""
 
 

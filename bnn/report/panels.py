@@ -16,8 +16,12 @@ from bnn.report.histories import Band
 from bnn.report.labels import plain
 
 STROKES = ("-", "--", "-.", ":")
-WIDTH, HEIGHT, ROW, COLUMNS = 5.4, 2.2, 0.2, 4
-"""Inches of a figure and of a row in its legend, whose text has 10 points; names in such a row."""
+WIDTH, HEIGHT = 5.4, 1.55
+"""Inches of a figure, and of an axis in it; text has 10 points."""
+LEFT, RIGHT, BELOW, ROW = 0.66, 0.08, 0.5, 0.2
+"""Inches beside and below an axis, and of a row in the legend above it."""
+COLUMNS = 4
+"""Names in such a row."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,13 @@ def figure(charts: Sequence[Chart], names: Sequence[str], epochs: int) -> Figure
     """The charts of one configuration side by side, up to `epochs`. A line is a mean over seeds, its band reaches from the
     lowest seed to the highest. names: those of all bands of the section, so that a name looks the same in every figure."""
     looks = {name: {"color": COLOURS[k % len(COLOURS)], "ls": STROKES[k % len(STROKES)]} for k, name in enumerate(names)}
-    drawn = Figure(figsize=(WIDTH, HEIGHT + ROW * math.ceil(len(names) / COLUMNS)), layout="constrained")
-    axes = drawn.subplots(1, len(charts), squeeze=False)[0]
+    rows, wide = math.ceil(len(names) / COLUMNS), WIDTH / len(charts)
+    high = BELOW + HEIGHT + ROW * (rows + 0.5)
+    drawn = Figure(figsize=(WIDTH, high))  # placed by hand: a layout engine takes a third of the drawing time
+    axes = [
+        drawn.add_axes(((k * wide + LEFT) / WIDTH, BELOW / high, (wide - LEFT - RIGHT) / WIDTH, HEIGHT / high))
+        for k in range(len(charts))
+    ]
     for axis, chart in zip(axes, charts, strict=True):
         for other in chart.others:
             axis.plot(other.epochs, other.mean, color="0.82", lw=0.8, zorder=1)
@@ -65,7 +74,7 @@ def figure(charts: Sequence[Chart], names: Sequence[str], epochs: int) -> Figure
         _dress(axis, chart.scale, epochs)
     there = {name: None for chart in charts for name in chart.bands}
     marks = [Line2D([], [], lw=1.6, label=plain(name), **looks[name]) for name in there]  # type: ignore[arg-type]
-    drawn.legend(handles=marks, loc="outside upper center", ncols=COLUMNS, frameon=False, fontsize=9)
+    drawn.legend(handles=marks, loc="upper center", ncols=COLUMNS, frameon=False, fontsize=9, borderpad=0)
     return drawn
 
 

@@ -29,7 +29,7 @@ def _row(accuracy: float = 0.98, *, seed: int = 0, **changed: Any) -> Row:
     return Row(seed=seed, test_accuracy=accuracy, **{"run_id": f"run {name}", "digest": name, **facts})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def row() -> Callable[..., Row]:
     return _row
 
