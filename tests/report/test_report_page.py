@@ -163,8 +163,8 @@ def test_what_the_store_calls_things_stays_text_in_the_page(hostile: list[Row]) 
     made = Experiment(HOSTILE, hostile, HOSTILE, by_epoch, Pictures(missing=[HOSTILE]), None, HOSTILE)
     page = Read(made.html())
     ours = (
-        "html head meta title style body h1 h2 p code pre nav ul li a main section div figure img figcaption table thead tbody "
-        "tr th td details summary strong"
+        "html head meta title style body h1 h2 p code pre nav ul li a main section div figure img figcaption table "
+        "thead tbody tr th td details summary strong"
     )
     assert {tag for tag, _, _ in page.found} <= set(ours.split())
     assert not [key for _, attributes, _ in page.found for key in attributes if key.startswith("on")]
