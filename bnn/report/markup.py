@@ -83,4 +83,5 @@ def _image(kind: str, content: bytes, alt: str) -> Html:
 
 
 def captioned(image: Html, *caption: object, wide: bool = False) -> Html:
-    return element("figure", element("div", image, class_="wide") if wide else image, element("figcaption", *caption))
+    """A figure below its caption; a wide one keeps its size on a narrow screen, which then moves over it."""
+    return element("figure", element("figcaption", *caption), element("div", image, class_="wide") if wide else image)

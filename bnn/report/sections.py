@@ -77,8 +77,9 @@ def _results_first(
     settings = dict(itertools.takewhile(lambda column: column[0] not in ("seeds", ACCURACY), columns.items()))
     common = {head: cells[0] for head, cells in settings.items() if len(set(cells)) == 1}
     told = ", ".join(f"{head} {value}" for head, value in common.items())
-    rest = {head: cells for head, cells in columns.items() if head not in ("seeds", *common)}
-    first = {"configuration": list(names), ACCURACY: columns[ACCURACY], "runs": runs}
+    called = list(names)
+    rest = {head: cells for head, cells in columns.items() if head not in ("seeds", *common) and cells != called}
+    first = {"configuration": called, ACCURACY: columns[ACCURACY], "runs": runs}
     results = {head: cells for head, cells in rest.items() if head not in settings}
     sentence = element("p", f"In every row: {told}.") if common else Html("")
     return sentence, {**first, **{head: cells for head, cells in {**results, **rest}.items() if head != ACCURACY}}
