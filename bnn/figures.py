@@ -81,8 +81,7 @@ def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: i
         p = map(channel_mean, view.p[:columns]) if view.binary else columns * [None]
         rows.append([*map(channel_mean, view.bits[:columns]), None, *p])
     top = max(1.0, *(float(one.nan_to_num().max()) for row in rows for one in row if one is not None))
-    inputs = [image.mean(0) for image in images[:columns]]
-    across, down = 2 * columns + 1, len(layers)
+    across, down, inputs = 2 * columns + 1, len(layers), [image.mean(0) for image in images[:columns]]
     names = ["input", *(fill(name, 44) for name, _ in layers)]
     height, width = (max(one.shape[k] + 1 for row in rows for one in row if one is not None) for k in (0, 1))
     beside = 0.085 * max(len(line) for name in names for line in name.split("\n"))
@@ -100,8 +99,7 @@ def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: i
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    bar = figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, aspect=30)
-    bar.set_label("channel mean", fontsize=11)
+    figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, aspect=30).set_label("channel mean", fontsize=11)
     return figure
 
 

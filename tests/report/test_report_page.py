@@ -23,7 +23,7 @@ from bnn.report.sections import compared
 
 ALONE = ("meta", "img")
 FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}
-HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)> & \"' ](http://x.example) `$\\frac$"
+HOSTILE = "$\\frac$</td><script>alert(1)</script><img src=x onerror=alert(2)> & \"' ](http://x.example) `"
 
 
 class Read(HTMLParser):

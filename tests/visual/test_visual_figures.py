@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bnn.visual import SCORES, Ascent, Patches, Separability, figures
+from bnn.visual import SCORES, Ascent, Patches, Separability, figures, unit
 
 
 def drawn(figure: Figure, panel: int) -> Tensor:
@@ -104,4 +104,6 @@ def test_a_prediction_shows_each_layers_bits_and_marks_the_class() -> None:
     assert [axis.get_title() for axis in figure.axes[1:3]][1] == "bits of act2, 100 % fire"
     torch.testing.assert_close(drawn(figure, 1)[4:, 4:].float(), bits["act1"][3])
     colours = [bar.get_facecolor() for bar in figure.axes[3].patches]
-    assert colours[0] == colours[2] != colours[1] and [bar.get_width() for bar in figure.axes[3].patches][1] == pytest.approx(70)
+    assert colours[0] == colours[2] != colours[1] and [bar.get_width() for bar in figure.axes[3].patches][
+        1
+    ] == pytest.approx(70)
