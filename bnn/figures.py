@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -16,6 +17,20 @@ from bnn.training.units import PICTURE_DRAWS, LayerView
 
 # Okabe & Ito's palette, distinguishable to colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osv^D*P"
+
+
+def style(number: int) -> dict[str, object]:
+    """Colour and marker of the curve with this number: pairs repeat only after all of both."""
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "ms": 4, "lw": 1.3}
+
+
+def tidy(axis: Axes, x: str, y: str) -> Axes:
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    return axis
 
 
 def channel_mean(activation: Tensor) -> Tensor:
@@ -103,19 +118,14 @@ def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: i
     return figure
 
 
-def _axes(figure: Figure, count: int) -> Sequence:
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    for axis in axes:
-        axis.set_xlabel("epoch")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    return axes
+def _by_epoch(figure: Figure, count: int) -> list[Axes]:
+    return [tidy(axis, "epoch", "") for axis in figure.subplots(1, count, squeeze=False)[0]]
 
 
 def curves(history: Sequence[Mapping[str, float]]) -> Figure:
     """Loss in nats (log scale) and error in % by epoch, training and validation."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, error = _axes(figure, 2)
+    loss, error = _by_epoch(figure, 2)
     epochs = range(1, len(history) + 1)
     for colour, part, label in ((COLOURS[0], "train", "training"), (COLOURS[1], "val", "validation")):
         loss.plot(epochs, [h[f"{part}/loss"] for h in history], color=colour, marker="o", ms=3, label=label)
@@ -132,7 +142,7 @@ def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     titles = {"firing_rate": "mean firing rate", "dead": "never fire (%)", "saturated": "always fire (%)"}
     layers = sorted({key.split("/")[1] for key in history[-1] if key.startswith("units/")})
-    for axis, (key, label) in zip(_axes(figure, 3), titles.items(), strict=True):
+    for axis, (key, label) in zip(_by_epoch(figure, 3), titles.items(), strict=True):
         scale = 1 if key == "firing_rate" else 100
         for colour, layer in zip(COLOURS, layers, strict=False):
             values = [scale * epoch[f"units/{layer}/{key}"] for epoch in history]

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnn.figures import COLOURS
+from bnn.figures import style, tidy
 from bnn.lab.measure import Measured
 
-MARKERS = "osv^D*P"
 BUDGET = 4096
 """Passes to which the curves of error against cost reach."""
-
-
-def style(number: int) -> dict[str, object]:
-    """Colour and marker of the curve with this number: pairs repeat only after all of both."""
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "ms": 4, "lw": 1.3}
-
-
-def tidy(axis: Axes, x: str, y: str) -> Axes:
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-    return axis
 
 
 def error_against_cost(found: Mapping[str, Measured], layer: str) -> Figure:

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from bnn.figures import COLOURS, channel_mean, mosaic
-from bnn.lab.figures import style, tidy
+from bnn.figures import COLOURS, channel_mean, mosaic, style, tidy
 from bnn.visual.ascent import Ascent
 from bnn.visual.layers import SCORES
 from bnn.visual.patches import Patches
