@@ -166,10 +166,11 @@ class REBAR(LayerByLayer):
 
 
 class Control(nn.Module):
-    """r(y) = w · tanh(W y + v) + c, of one layer's units; starts at 0, so that RELAX starts as REBAR."""
+    """r(y) = s (w · tanh(W y + v) + c), of one layer's units; starts at 0, so that RELAX starts as REBAR."""
 
-    def __init__(self, units: int, hidden: int) -> None:
+    def __init__(self, units: int, hidden: int, scale: float) -> None:
         super().__init__()
+        self.scale = scale
         self.first, self.last = nn.Linear(units, hidden), nn.Linear(hidden, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
@@ -177,7 +178,8 @@ class Control(nn.Module):
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """y [n, units] -> r(y) [n], and its derivative [n, units] by hand: to fit it then takes no second derivative."""
         h = torch.tanh(self.first(y))
-        return self.last(h).flatten(), ((1 - h.square()) * self.last.weight) @ self.first.weight
+        slope = ((1 - h.square()) * self.last.weight) @ self.first.weight
+        return self.scale * self.last(h).flatten(), self.scale * slope
 
 
 @Estimator.registry.add("relax")
@@ -186,19 +188,22 @@ class RELAX(REBAR):
 
     Layer by layer: REBAR and a network r_φ of one hidden tanh layer on σ(z / τ), fitted with the run's optimizer to the
     estimate's mean square (by its logarithm), whose expectation differs from the variance by a constant. η is REBAR's, and
-    the temperature stays (the paper learns both with φ). As many passes as REBAR.
-    Errors: ConfigError as REBAR, and for hidden < 1.
+    the temperature stays (the paper learns both with φ). `scale` is r_φ's factor s: the smaller, the slower it learns, since
+    what suits the network's weights is too fast for it. As many passes as REBAR.
+    Errors: ConfigError as REBAR, for hidden < 1, and for scale ≤ 0.
     """
 
-    def __init__(self, *, tau: float, decay: float, hidden: int) -> None:
+    def __init__(self, *, tau: float, decay: float, hidden: int, scale: float) -> None:
         super().__init__(tau=tau, decay=decay)
         if hidden < 1:
             raise ConfigError(f"estimator.hidden: expected at least 1 unit, got {hidden}")
-        self.hidden = hidden
+        if not 0 < scale < math.inf:
+            raise ConfigError(f"estimator.scale: expected a positive, finite number, got {scale}")
+        self.hidden, self.scale = hidden, scale
 
     def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
         super().bind(sites, inputs)
-        self.controls = nn.ModuleList(Control(units, self.hidden).to(inputs) for units in self._units)
+        self.controls = nn.ModuleList(Control(units, self.hidden, self.scale).to(inputs) for units in self._units)
 
     def gradient(self, drawn: Drawn) -> Tensor:
         (first, again), _ = drawn.memo

@@ -52,7 +52,7 @@ CONTRACTS = {
     "disarm": [{}],
     "arms": [{"samples": 2}, {"samples": 3}],
     "rebar": [{"tau": 0.5, "decay": 0.5}, {"tau": 5.0, "decay": 0.5}],
-    "relax": [{"tau": 0.5, "decay": 0.5, "hidden": 3}],
+    "relax": [{"tau": 0.5, "decay": 0.5, "hidden": 3, "scale": 0.5}],
     "enumeration": [{}],
 }
 """A configuration to test for every registered estimator: the third place that a new one touches."""
@@ -533,7 +533,7 @@ def test_mutants_of_functions_of_the_bits_are_caught(mutant: Estimator) -> None:
         PairProbability(samples=3),
         OtherMarginal(samples=3),
         IntervalForgotten(tau=0.5, decay=0.5),
-        SignFlipped(tau=0.5, decay=0.5, hidden=3),
+        SignFlipped(tau=0.5, decay=0.5, hidden=3, scale=0.5),
         MeansOfUntrue(tau=5.0, decay=0.5),
     ],
     ids=["pair-probability", "other-marginal", "interval-forgotten", "sign-flipped", "means-of-untrue"],
@@ -544,7 +544,7 @@ def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, keys", [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3})], ids=["rebar", "relax"]
+    "name, keys", [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3, "scale": 0.5})], ids=["rebar", "relax"]
 )
 @pytest.mark.parametrize("first", [0.0, 0.99])
 def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, first: float) -> None:
@@ -565,7 +565,10 @@ def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, fir
 
 def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
     model, keys = Toy((2, 2)), {"tau": 0.5, "decay": 0.5}
-    rebar, relax = build({"name": "rebar", **keys}, model), build({"name": "relax", "hidden": 3, **keys}, model)
+    rebar, relax = (
+        build({"name": "rebar", **keys}, model),
+        build({"name": "relax", "hidden": 3, "scale": 0.5, **keys}, model),
+    )
 
     def estimates(estimator: Estimator) -> list[Tensor]:
         generator = torch.Generator().manual_seed(1)
@@ -580,7 +583,7 @@ def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
 
 
 def test_a_control_variate_knows_its_derivative() -> None:
-    control = Control(4, 3).double()
+    control = Control(4, 3, 0.5).double()
     torch.nn.init.normal_(control.last.weight)
     y = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
     value, slope = control(y)
