@@ -98,7 +98,7 @@ def configurations(rows: Iterable[Row]) -> list[Configuration]:
     found = [Configuration(tuple(group)) for group in groups.values()]
     return sorted(found, key=lambda c: (rank(c.first, "neuron", "estimator"), c.first.estimator_title,
                                         rank(c.first, "placement"), c.first.anneal, c.first.law,
-                                        c.first.optimizer, c.first.settings))  # fmt: skip
+                                        c.first.norm, c.first.optimizer, c.first.settings))  # fmt: skip
 
 
 def varying(found: Sequence[Configuration]) -> dict[str, list[str]]:

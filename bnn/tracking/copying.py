@@ -15,6 +15,7 @@ from bnn.tracking.earlier import ORIGIN, all_runs
 from bnn.tracking.home import alive, home_of
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox, line, unreachable
 from bnn.tracking.store import PARENT, SQLITE, Store, locked, open_store, tracking_uri
+from bnn.tracking.view import save_copied_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,6 +107,7 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
     if any(run.info.run_id in theirs for run in found):
         raise TrackingError(f"--to: expected another store than the one that is copied, got {without_password(target.uri)}")
     running = {run.info.run_id for run in found if run.info.status == "RUNNING"}
+    fresh: set[str] = set()
     for run in found:  # parents first, so that their copies are known
         run_id = run.info.run_id
         named = f"{source.experiment}: {run.info.run_name} ({run_id})"
@@ -118,7 +120,10 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
                 copies[run_id] = other.create_run(target.experiment_id, run.info.start_time, tags, run.info.run_name)
             made = copies[run_id].info.run_id
             _fill(client, run, other, copies[run_id], tags | {COPIED: ended})
+            fresh.add(made)
             yield f"{named} copied, there {made}"
+    for run_id in fresh:
+        save_copied_view(target, other.get_run(run_id))
 
 
 def _tags(run: Run, copies: dict[str, Run]) -> dict[str, str]:

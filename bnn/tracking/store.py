@@ -40,22 +40,17 @@ class Store:
     experiment: str
     experiment_id: str
 
-    def command(self) -> str:
-        """The command line that shows this store in a browser, or the server's address."""
-        if not self.uri.startswith(SQLITE):
-            return self.uri
-        here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
-        return "mlflow ui" if here else f"mlflow ui --backend-store-uri {self.uri}"
-
     def look_at(self, run_id: str, sweep: bool = False) -> str:
-        """How to see a run, or the charts of the runs of a sweep (bnn.tracking.view), at the address that `mlflow ui` serves
-        by default."""
-        server = "http://127.0.0.1:5000" if self.uri.startswith(SQLITE) else self.uri.rstrip("/")
+        """How to see a run, or the charts of the runs of a sweep (bnn.tracking.view): the command that shows this store in a
+        browser, and the page at the address that it serves by default; of a server the page alone."""
+        local = self.uri.startswith(SQLITE)
+        server = "http://127.0.0.1:5000" if local else self.uri.rstrip("/")
         page = f"{server}/#/experiments/{self.experiment_id}/runs"
         kind = "workflowType=machine_learning"  # else the page of an experiment begins with its traces
-        if sweep:
-            return f"{self.command()}, then {page}?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}"
-        return f"{self.command()}, then {page}/{run_id}/model-metrics?{kind}"
+        shown = f"?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}" if sweep else f"/{run_id}/model-metrics?{kind}"
+        here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
+        start = "" if not local else "mlflow ui, then " if here else f"mlflow ui --backend-store-uri {self.uri}, then "
+        return f"{start}{page}{shown}"
 
 
 def tracking_uri(uri: str | None) -> str:

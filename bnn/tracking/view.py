@@ -18,6 +18,7 @@ from bnn.tracking.store import Store, children
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 SHARED = "mlflow.sharedViewState."
 """Experiment tags of this prefix hold the views that the page lists."""
@@ -34,6 +35,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "seconds": ("BAR", "seconds/"),
 }
 """Title -> kind of chart, and the prefix of what is charted; those of which a sweep has nothing are left out."""
+SORTED = "bnn.sorted_by"
+"""The tag of a sweep that says by which metric its view is sorted, and in which direction."""
 RUNS = 10
 """Runs in one chart, the best; the page's own limit for pictures."""
 
@@ -57,6 +60,14 @@ def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = 
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }
     _save(client, store, parent, title, state)
+    client.set_tag(parent, SORTED, f"{by} {'ASC' if ascending else 'DESC'}")
+
+
+def save_copied_view(store: Store, parent: Run) -> None:
+    """The view of a sweep that was copied to `store`, where its runs have other ids; none for one that had none."""
+    by, _, direction = parent.data.tags.get(SORTED, "").rpartition(" ")
+    if by:
+        save_view(store, parent.info.run_id, parent.info.run_name, by, direction == "ASC")
 
 
 def _charts(metrics: Sequence[str], images: Iterable[str], last: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import outbox
 from bnn.tracking.store import open_store
+from bnn.tracking.view import SHARED
 from bnn.training.updates import Updates
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
@@ -226,10 +228,19 @@ def test_a_laptops_runs_are_copied_once_under_their_parent(server: Server, local
     (parent,) = server.runs("sweep")
     assert {run.data.tags["mlflow.parentRunId"] for run in copies} == {parent.info.run_id}
     assert parent.data.tags["mlflow.note.content"] == runs(local, "sweep")[0].data.tags["mlflow.note.content"]
+    assert SHARED + parent.info.run_id in MlflowClient(server.uri).get_experiment(parent.info.experiment_id).tags
     for original, copy in zip(runs(local, "run"), copies, strict=True):
         assert copy.data.tags["bnn.origin"] == original.info.run_id
         assert everything(MlflowClient(server.uri), copy) == everything(client(local), original)
         assert (copy.info.start_time, copy.info.end_time) == (original.info.start_time, original.info.end_time)
+
+
+def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -> None:
+    assert run_here(tmp_path, *SMALL, "tracking.experiment=at_once", "seed=0").returncode == 0
+    assert run_here(tmp_path, *SMALL, "tracking.experiment=at_once", "seed=1").returncode == 0
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(sync.main, [[str(tmp_path), "--to", server.uri]] * 2))
+    assert both == [0, 0] and len(server.runs(experiment="at_once/")) == 2
 
 
 def test_a_copy_follows_a_run_that_went_on(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
