@@ -15,7 +15,7 @@ from torch import nn
 
 from bnn.config import TOP, canonical, digest, run_title, without_password
 from bnn.data import DATASETS, Dataset, DatasetSpec, configured, load
-from bnn.errors import ConfigError
+from bnn.errors import CheckpointError, ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.models import MODELS
@@ -256,10 +256,16 @@ def estimator_choices() -> list[list[str]]:
 def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
     """The network of a checkpoint in evaluation mode, at the slope it was trained to, and its configuration.
 
-    Errors: CheckpointError for a file that is none.
+    Errors: CheckpointError for a file that is none, or of a network that this version cannot build.
     """
     content = checkpoint.load(file)
-    model = build_model(content["about"], DATASETS[content["about"]["data"]["name"]])
-    model.load_state_dict(content["model"])
+    try:
+        model = build_model(content["about"], DATASETS[content["about"]["data"]["name"]])
+        model.load_state_dict(content["model"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{file}: expected a best.pt of this version, from which a network is built ({why})"
+        ) from error
     # the layout it was trained in, since noise is drawn in memory order
     return model.to(memory_format=torch.channels_last).eval(), content["about"]  # type: ignore[call-overload]

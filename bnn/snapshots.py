@@ -41,9 +41,9 @@ def taken(checkpoint: Path, images: Tensor) -> Snapshot:
 
     Errors: CheckpointError for a file that is none, or of a network that this version cannot build.
     """
+    model, config = load_checkpoint(checkpoint)
     try:
-        model, config = load_checkpoint(checkpoint)
         return snapshot(model, images, int(config["seed"]))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         why = str(error).partition("\n")[0]
-        raise CheckpointError(f"{checkpoint.name} is of no network that this version can build ({why})") from error
+        raise CheckpointError(f"{checkpoint.name} is of a network for other images ({why})") from error

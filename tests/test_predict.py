@@ -79,6 +79,7 @@ def test_the_same_sign_drawn_large_and_dark_is_read_alike(trained, examples, tmp
         ("0" * 32, "0.png", [], ["0" * 32, "not found"]),
         ("none.pt", "0.png", [], ["none.pt", "no such file"]),
         ("0.png", "0.png", [], ["no checkpoint"]),
+        ("other.pt", "0.png", [], ["other.pt", "expected a best.pt"]),
         ("best.pt", "large.png", [], ["8×8", "20×20", "--drawing"]),
         ("best.pt", "none.png", [], ["none.png", "No such file"]),
         ("best.pt", "0.png", ["--picture", "nowhere/bits.png"], ["--picture", "nowhere"]),
@@ -90,6 +91,7 @@ def test_what_cannot_be_read_or_written_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("L", (20, 20)).save("large.png")
+    torch.save({"weight": torch.zeros(2)}, "other.pt")
     Path("0.png").write_bytes(examples[0][0].read_bytes())
     Path("best.pt").write_bytes(checkpoint_of(trained[0]).read_bytes())
     assert main([model, image, *more, "--uri", f"sqlite:///{trained[0]}/mlflow.db"]) == 1

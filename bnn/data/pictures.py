@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bnn.data.datasets import DatasetSpec
 from bnn.errors import DataError
@@ -17,11 +17,10 @@ FAINT = 0.15
 def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
-            image.load()
-            return image
+            return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: expected an image file that Pillow reads, such as a PNG") from error
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
@@ -48,8 +47,7 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
     """
     if spec.extent is None:
         raise DataError(f"--drawing: the images of {spec.title} are no drawings of signs; leave it out")
-    flat = _opened(path).convert("RGBA")
-    drawn = np.asarray(Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("L"), np.float32) / 255
+    drawn = _grey(_opened(path))
     border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
     ink = np.abs(drawn - np.median(border))
     if ink.max() < FAINT:
@@ -61,6 +59,15 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
     height, width = (max(1, round(scale * side)) for side in cut.shape)
     small = Image.fromarray((255 * cut).astype(np.uint8)).resize((width, height), Image.Resampling.LANCZOS)
     return _centred(np.asarray(small, dtype=np.float32) / 255, spec.shape[1:])[None]
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """[height, width] in [0, 1]; what is transparent is white, and wider numbers than 8 bits fill the range."""
+    if image.mode[0] in "IF":
+        wide = np.asarray(image, dtype=np.float32)
+        return (wide - wide.min()) / max(float(np.ptp(wide)), 1e-12)
+    flat = image.convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("L"), np.float32) / 255
 
 
 def _centred(sign: np.ndarray, frame: tuple[int, int]) -> np.ndarray:

@@ -38,6 +38,7 @@ def compare(
     """Measure `estimators` (overrides that choose one, each in one string; none: all that can serve) on the network of
     `config`, after `epochs` of training or as `checkpoint` has it, on the first `batch` validation images.
 
+    checkpoint: one of a run of this very `config` (bnn.lab.setting.of_checkpoint), in place of the training.
     draws: estimates of each, after `warm` steps for what it averages or learns; reference: estimates that stand for the
     truth where it cannot be enumerated. Errors: ConfigError for an estimator that was asked for and cannot serve, or a law
     under which the reference has no score.

@@ -31,8 +31,12 @@ def report(asked: argparse.Namespace, uri: str | None) -> None:
     from bnn.report.experiment import gathered
     from bnn.report.figure import figure, save
     from bnn.report.readme import results
-    from bnn.report.rows import write_csv
+    from bnn.report.rows import ReportError, write_csv
 
+    there = next(place for place in (asked.out.absolute(), *asked.out.absolute().parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ReportError(f"--out: expected a folder to write in, got {there}")
+    table = results() / f"{asked.experiment.replace('/', '_')}.csv" if asked.export else None
     made = gathered(uri, asked.experiment, asked.run, asked.against, asked.margin)
     name = asked.experiment.replace("/", "_")
     text, page = made.markdown(name), made.html()
@@ -42,10 +46,10 @@ def report(asked: argparse.Namespace, uri: str | None) -> None:
     written[0].write_text(text, encoding="utf-8")
     save(figure(made.rows), written[1], text.encode())
     written[2].write_text(page, encoding="utf-8")
-    if asked.export:
-        written.append(results() / f"{name}.csv")
-        written[-1].parent.mkdir(exist_ok=True)
-        write_csv(written[-1], made.rows)
+    if table is not None:
+        table.parent.mkdir(exist_ok=True)
+        write_csv(table, made.rows)
+        written.append(table)
     print("wrote", *written, file=sys.stderr)
 
 

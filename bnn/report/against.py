@@ -31,6 +31,10 @@ class Reference:
     value: str
     margin: float
 
+    def __post_init__(self) -> None:
+        if not (self.margin >= 0 and math.isfinite(self.margin)):
+            raise ReportError(f"margin: expected points of accuracy, 0 or more, got {self.margin}")
+
     @staticmethod
     def parse(words: str, margin: float) -> Reference:
         """Errors: ReportError for anything but FIELD=VALUE with a field that rows have, or a negative margin."""
@@ -40,8 +44,6 @@ class Reference:
                 f"against: expected FIELD=VALUE with a field of {', '.join(FIELDS)}, or a key such as anneal.slope; got "
                 f"{words!r}"
             )
-        if not (margin >= 0 and math.isfinite(margin)):
-            raise ReportError(f"margin: expected points of accuracy, 0 or more, got {margin}")
         return Reference(found[1], found[2], margin)
 
     def of(self, c: Configuration) -> str:

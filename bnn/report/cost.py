@@ -54,7 +54,8 @@ class Extent:
 
 
 def extent(values: Sequence[float]) -> Extent:
-    return Extent(sum(values) / len(values), min(values), max(values))
+    low, high = min(values), max(values)
+    return Extent(min(max(sum(values) / len(values), low), high), low, high)  # the mean of equal values can round past them
 
 
 def points(found: Sequence[Configuration], name: str) -> dict[Configuration, tuple[Extent, Extent]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bnn.report import gallery, sections
 from bnn.report.against import Reference, against, default_reference, differences
@@ -14,7 +17,7 @@ from bnn.report.page import page
 from bnn.report.pictures import Pictures, pictures
 from bnn.report.rows import Row, rows_of
 from bnn.report.table import document, inert
-from bnn.tracking.query import finished_runs, histories, unfinished
+from bnn.tracking.query import fetch, finished_runs, histories, unfinished
 
 BY_EPOCH = ("train/", "val/", "units/", "lab/")
 """What the metrics begin with that are drawn by epoch."""
@@ -32,7 +35,7 @@ class Experiment:
     name: str
     rows: Sequence[Row]
     left_out: str
-    """A sentence on the runs of the experiment that are in no row; empty where there are none."""
+    """A sentence on the runs of the experiment that are in no row; empty where there are none or runs were asked for."""
     histories: Mapping[str, History]
     pictures: Pictures
     reference: Reference | None
@@ -70,6 +73,13 @@ def _left_out(uri: str | None, name: str, superseded: int) -> str:
     return f"Left out: {', '.join(filter(None, others))}. " if any(others) else ""
 
 
+def _root(uri: str | None, run_id: str) -> str:
+    """The folder from which a run read its data set; empty where it does not say."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = fetch(uri, run_id, "config.json", Path(scratch))
+        return str(json.loads(file.read_text(encoding="utf-8"))["data"].get("root") or "") if file else ""
+
+
 def _say(what: str) -> None:
     print(f"{what} …", file=sys.stderr, flush=True)
 
@@ -90,7 +100,8 @@ def gathered(uri: str | None, name: str, only: Sequence[str], words: str | None,
     _say(f"reading {len(rows)} runs epoch by epoch")
     by_epoch = histories(uri, [run for run in runs if run.run_id in shown], BY_EPOCH)
     _say(f"making the heatmaps of {len(found)} configurations")
-    views = pictures(uri, found, runs[0].params.get("data.root", ""))
+    views = pictures(uri, found, _root(uri, runs[0].run_id))
     _say("drawing")
     why = "" if words else CHOSEN if reference else NONE
-    return Experiment(name, rows, _left_out(uri, name, len(runs) - len(rows)), by_epoch, views, reference, why)
+    left_out = "" if only else _left_out(uri, name, len(runs) - len(rows))
+    return Experiment(name, rows, left_out, by_epoch, views, reference, why)

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank
+from bnn.report.histories import error
 from bnn.report.labels import place, plain, short
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
@@ -30,12 +31,8 @@ def colours(found: Sequence[Configuration]) -> dict[str, str]:
     return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
 
 
-def _percent(accuracy: float) -> float:
-    return 100 * (1 - accuracy)
-
-
 def _dots(axis: Axes, y: float, c: Configuration, colour: str) -> None:
-    errors = [_percent(row.test_accuracy) for row in c.rows]
+    errors = [error(row.test_accuracy) for row in c.rows]
     if not c.preliminary:
         axis.scatter(sum(errors) / len(errors), y, s=95, facecolor=to_rgba(colour, 0.3), edgecolor=colour, zorder=3)
     axis.scatter(errors, [y] * len(errors), s=30 if c.preliminary else 14, color=colour, linewidth=0, zorder=4)

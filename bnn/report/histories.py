@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnn.report.configurations import Configuration, Spread, spread
-
-History = Mapping[str, Mapping[int, float]]
-"""The metrics of one run: key -> epoch -> value."""
+from bnn.tracking.query import History
 
 
 @dataclass(frozen=True)

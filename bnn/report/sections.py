@@ -50,8 +50,8 @@ def lead(rows: Sequence[Row], found: Sequence[Configuration], left_out: str) -> 
     """What the page is about, and what its numbers stand on."""
     seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
     first = (
-        f"{len(rows)} finished runs of {len(found)} configurations, seeds {seeds}. {left_out}Every row and figure names the "
-        "runs behind it; they are all listed in the last section."
+        f"{len(rows)} finished runs of {len(found)} configurations, seeds {seeds}. {left_out}Every row of a "
+        "table names the runs behind it, and every curve; they are all listed in the last section."
     )
     code = element("pre", element("code", commands(rows)))
     stands_on = [paragraph for paragraph in said(rows) if paragraph not in footnotes(rows)]
@@ -96,9 +96,9 @@ def compared(
     anchor, title = "differences", "Differences, paired by seed"
     if reference is None:
         return Section(anchor, title, prose(why))
-    pairs = [[row for pair in one.pairs() for row in dict.fromkeys(pair)] for one in found]
+    rows = [list(dict.fromkeys([*one.configuration.rows, *(base for _, base in one.pairs())])) for one in found]
     names = [every[one.configuration] for one in found]
-    same, made = _results_first(columns(found), names, [behind(rows) for rows in pairs])
+    same, made = _results_first(columns(found), names, [behind(each) for each in rows])
     said_before = [prose(sentence) for sentence in (why, note(reference)) if sentence]
     return Section(anchor, title, joined([*said_before, same, table(*_cells(made))]))
 

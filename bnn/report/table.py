@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from bnn.report.against import Reference, against, interval
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
@@ -117,7 +118,7 @@ def said(rows: Sequence[Row]) -> list[str]:
 
 def commands(rows: Sequence[Row]) -> str:
     """The command lines that made the runs, each once."""
-    return "\n".join(sorted({row.command.replace("\n", " ") for row in rows}))
+    return "\n".join(sorted({" ".join(row.command.splitlines()) for row in rows}))
 
 
 def caption(rows: Sequence[Row]) -> str:
@@ -140,14 +141,14 @@ def document(rows: Sequence[Row], name: str, differences: str) -> str:
     rows = [inert(row) for row in rows]
     made = with_intervals(configurations(rows))
     parts = [
-        f"![test error by configuration]({name}.png)",
+        f"![test error by configuration]({quote(name)}.png)",
         markdown(list(made), list(zip(*made.values(), strict=True))),
         "95 % interval: of the mean, by Student's t over seeds.",
         differences,
         caption(rows),
         "The runs behind each row; a difference is of those of both rows at their common seeds:",
         runs(rows),
-        f"Costs, curves, heatmaps, unit health and the lab's measurements: [{name}.html]({name}.html).\n",
+        f"Costs, curves, heatmaps, unit health and the lab's measurements: [the page]({quote(name)}.html).\n",
     ]
     return "\n\n".join(parts)
 

@@ -15,7 +15,7 @@ from bnn.tracking.earlier import ORIGIN, all_runs
 from bnn.tracking.home import alive, home_of
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox, line, unreachable
 from bnn.tracking.store import PARENT, SQLITE, Store, locked, open_store, tracking_uri
-from bnn.tracking.view import save_copied_view
+from bnn.tracking.view import SHARED, SORTED, save_copied_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,6 +71,8 @@ def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterato
         raise TrackingError(f"{source}: no such file; go to the folder that holds mlflow.db, or give --uri")
     if source.startswith(SQLITE):
         file = Path(source.removeprefix(SQLITE))
+        if not os.access(file.parent, os.W_OK):
+            raise TrackingError(f"{file.parent}: expected a folder to write in, where a copy keeps its lock")
         with locked(file.with_name(f"{file.name}.sync")):
             yield from _copy(source, target, experiments)
     else:
@@ -122,8 +124,14 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
             _fill(client, run, other, copies[run_id], tags | {COPIED: ended})
             fresh.add(made)
             yield f"{named} copied, there {made}"
-    for run_id in fresh:
-        save_copied_view(target, other.get_run(run_id))
+    views = other.get_experiment(target.experiment_id).tags
+    for run in found:
+        copy = copies.get(run.info.run_id)
+        if SORTED not in run.data.tags or copy is None:
+            continue
+        below = {copies[each.info.run_id].info.run_id for each in found if each.data.tags.get(PARENT) == run.info.run_id}
+        if f"{SHARED}{copy.info.run_id}" not in views or fresh & below:
+            save_copied_view(target, other.get_run(copy.info.run_id))
 
 
 def _tags(run: Run, copies: dict[str, Run]) -> dict[str, str]:

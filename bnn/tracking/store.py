@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shlex
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -43,13 +44,19 @@ class Store:
     def look_at(self, run_id: str, sweep: bool = False) -> str:
         """How to see a run, or the charts of the runs of a sweep (bnn.tracking.view): the command that shows this store in a
         browser, and the page at the address that it serves by default; of a server the page alone."""
-        local = self.uri.startswith(SQLITE)
+        local = not self.uri.startswith("http")
         server = "http://127.0.0.1:5000" if local else self.uri.rstrip("/")
         page = f"{server}/#/experiments/{self.experiment_id}/runs"
         kind = "workflowType=machine_learning"  # else the page of an experiment begins with its traces
         shown = f"?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}" if sweep else f"/{run_id}/model-metrics?{kind}"
         here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
-        start = "" if not local else "mlflow ui, then " if here else f"mlflow ui --backend-store-uri {self.uri}, then "
+        start = (
+            ""
+            if not local
+            else "mlflow ui, then "
+            if here
+            else f"mlflow ui --backend-store-uri {shlex.quote(without_password(self.uri))}, then "
+        )
         return f"{start}{page}{shown}"
 
 

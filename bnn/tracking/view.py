@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,6 @@ from bnn.tracking.outbox import pictures
 from bnn.tracking.store import Store, children
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 SHARED = "mlflow.sharedViewState."
@@ -38,20 +38,27 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
 SORTED = "bnn.sorted_by"
 """The tag of a sweep that says by which metric its view is sorted, and in which direction."""
 RUNS = 10
-"""Runs in one chart, the best; the page's own limit for pictures."""
+"""Of how many runs, the best, the pictures decide which step is shown; the page too draws ten of them first."""
 
 
-def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = False) -> None:
-    """Save the view of the runs below `parent`, sorted by the metric `by`, with the experiment, under the parent's id."""
+def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = False, also: Sequence[str] = ()) -> None:
+    """Save the view of the runs below `parent`, sorted by the metric `by`, with the experiment, under the parent's id.
+
+    also: ids of runs that belong to it, and lie below an earlier parent.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    runs = list(all_runs(client, store, children(parent)))
-    drawn = {picture for run in runs[:RUNS] for picture in pictures(client, run.info.run_id)}
+    runs = [*all_runs(client, store, children(parent)), *map(client.get_run, also)]
+    worst = math.inf if ascending else -math.inf
+    runs.sort(key=lambda run: run.data.metrics.get(by, worst), reverse=not ascending)
+    drawn = [found for run in runs[:RUNS] if (found := pictures(client, run.info.run_id))]
     metrics = sorted({key for run in runs for key in run.data.metrics})
-    sections, charts = _charts(metrics, sorted({key for key, _ in drawn}), max((step for _, step in drawn), default=0))
+    images = sorted({key for found in drawn for key, _ in found})
+    sections, charts = _charts(metrics, images, _common_step(drawn))
+    named = ", ".join(f"'{run.info.run_id}'" for run in runs)
     state = {
-        "searchFilter": children(parent),
+        "searchFilter": f"attributes.run_id IN ({named})" if also else children(parent),
         "orderByKey": f"metrics.`{by}`",
         "orderByAsc": ascending,
         "compareRunSections": sections,
@@ -59,8 +66,17 @@ def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = 
         "isAccordionReordered": True,
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }
-    _save(client, store, parent, title, state)
+    now = int(time.time() * 1000)
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    view = {"name": title[:80], "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    client.set_experiment_tag(store.experiment_id, f"{SHARED}{parent}", json.dumps(view))
     client.set_tag(parent, SORTED, f"{by} {'ASC' if ascending else 'DESC'}")
+
+
+def _common_step(drawn: Sequence[set[tuple[str, int]]]) -> int:
+    """The last step of which every run has a picture: the page shows one step of all."""
+    steps = [{step for _, step in found} for found in drawn]
+    return max(set.intersection(*steps) or {0}) if steps else 0
 
 
 def save_copied_view(store: Store, parent: Run) -> None:
@@ -70,8 +86,8 @@ def save_copied_view(store: Store, parent: Run) -> None:
         save_view(store, parent.info.run_id, parent.info.run_name, by, direction == "ASC")
 
 
-def _charts(metrics: Sequence[str], images: Iterable[str], last: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The sections of which there is anything, and their charts; pictures show their last step first."""
+def _charts(metrics: Sequence[str], images: Iterable[str], shown: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The sections of which there is anything, and their charts; pictures begin with the step `shown`."""
     sections, charts = [], []
     for title, (kind, prefix) in SECTIONS.items():
         found = [key for key in (images if kind == "IMAGE" else metrics) if key.startswith(prefix)]
@@ -81,15 +97,8 @@ def _charts(metrics: Sequence[str], images: Iterable[str], last: int) -> tuple[l
                 {"uuid": prefix, "name": title, "display": True, "isReordered": True, "isGenerated": False} | size
             )
         for key in found:
-            chart = {"uuid": key, "type": kind, "metricSectionId": prefix, "displayName": key, "runsCountToCompare": RUNS}
-            picture = {"imageKeys": [key], "step": last, "showRunParams": False}
+            chart = {"uuid": key, "type": kind, "metricSectionId": prefix, "displayName": key}
+            picture = {"imageKeys": [key], "step": shown, "showRunParams": False}
             shows = picture if kind == "IMAGE" else {"metricKey": key, "lineSmoothness": 0}
             charts.append(chart | shows | {"deleted": False, "isGenerated": False})
     return sections, charts
-
-
-def _save(client: MlflowClient, store: Store, key: str, title: str, state: Mapping[str, Any]) -> None:
-    now = int(time.time() * 1000)
-    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    view = {"name": title[:80], "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
-    client.set_experiment_tag(store.experiment_id, f"{SHARED}{key}", json.dumps(view))

@@ -33,9 +33,9 @@ class Net:
 
 
 def trained(*overrides: str) -> Net:
-    """The network of `python -m bnn.train OVERRIDES`, trained here and now: nothing is tracked, saved or downloaded, and the
-    test set is not scored. Where the data set is not on disk its `data.offline_fallback` is used; `Net.data.spec` says which
-    it was.
+    """The network of `python -m bnn.train OVERRIDES`, trained here and now: nothing is tracked, saved or downloaded (what is
+    said of that, or of `resume`, has no effect), and the test set is not scored. Where the data set is not on disk its
+    `data.offline_fallback` is used; `Net.data.spec` says which it was.
 
     Errors: ConfigError for what cannot run; DataError for a data set that is missing and has no fallback.
     """

@@ -93,6 +93,19 @@ def test_transparent_paper_is_white(tmp_path: Path) -> None:
     assert np.corrcoef(clear.ravel(), white.ravel())[0, 1] > 0.99
 
 
+def test_sixteen_bits_and_a_camera_held_upright_are_read_alike(tmp_path: Path) -> None:
+    drawing().save(tmp_path / "seven.png")
+    plain = read_drawing(tmp_path / "seven.png", MNIST)
+    Image.fromarray(np.asarray(drawing().convert("L")).astype(np.uint16) * 200).save(tmp_path / "wide.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned a quarter to the right
+    drawing().rotate(90, expand=True).save(tmp_path / "lying.jpg", exif=turned, quality=95)
+    for name in ("wide.png", "lying.jpg"):
+        assert np.corrcoef(plain.ravel(), read_drawing(tmp_path / name, MNIST).ravel())[0, 1] > 0.98, name
+    drawing().rotate(90, expand=True).save(tmp_path / "control.jpg", quality=95)
+    assert np.corrcoef(plain.ravel(), read_drawing(tmp_path / "control.jpg", MNIST).ravel())[0, 1] < 0.9
+
+
 def test_blank_paper_and_signs_that_are_none_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, np.full((50, 50), 200, np.uint8))
     with pytest.raises(DataError, match="blank"):

@@ -97,3 +97,13 @@ def test_a_short_name_tells_configurations_of_one_place_apart(rows: list[Row], r
 def test_what_a_figure_takes_is_text_in_one_line_and_no_formula() -> None:
     assert plain("a\n b\x00c$\\frac$") == r"a b c\$\frac\$"
     assert len(plain("x" * 5000)) == 80
+
+
+@pytest.mark.parametrize("accuracy", [0.9804, 0.9823, 0.1009, 0.1028, 1.0])
+def test_seeds_of_one_accuracy_have_bars_of_no_length(row: Callable[..., Row], accuracy: float) -> None:
+    """Whose mean, as a sum over a count, can round past them all."""
+    found = configurations([row(accuracy, seed=seed) for seed in (1, 2, 3)])
+    for name in COSTS:
+        ((_, errors),) = points(found, name).values()
+        assert errors.low == errors.mean == errors.high
+        figure(found, "stochastic", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_one_command_leaves_a_page_markdown_and_a_figure_and_writes_nothing_into
     for run in finished_runs(uri, NAME):
         assert run.run_id in text and f"`{run.run_id}`" in markdown
     assert "Layer act1" in text and "data:image/png" in text and "no losses" not in text and "not measured" not in text
-    assert "[small_digits.html](small_digits.html)" in markdown and printed.out.strip() == markdown.strip()
+    assert "[the page](small_digits.html)" in markdown and printed.out.strip() == markdown.strip()
     assert "heatmaps of 2 configurations" in printed.err
 
 
@@ -191,3 +192,29 @@ def test_text_where_a_number_should_be_is_one_line(
     assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and run.run_id in error and "'many'" in error
+
+
+def test_the_page_looks_for_images_where_the_runs_read_theirs(uri: str, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(pictures_module, "images_of", lambda dataset, root: asked.append((dataset, root)) or 1 / 0)
+    monkeypatch.setattr("bnn.report.experiment.fetch", lambda *_: _written(tmp_path, {"data": {"root": "/elsewhere"}}))
+    with pytest.raises(ZeroDivisionError):
+        page(uri, tmp_path / "out")
+    assert asked == [("digits", "/elsewhere")]
+
+
+def _written(folder: Path, config: dict) -> Path:
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder / "config.json"
+
+
+def test_a_folder_that_cannot_be_made_and_a_margin_that_is_none_are_one_line(uri: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    for words, what in (
+        (["--out", str(tmp_path / "file")], "--out"),
+        (["--margin", "nan"], "margin"),
+        (["--margin", "-1"], "margin"),
+    ):
+        assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out"), *words]) == 1
+        error = capsys.readouterr().err.splitlines()
+        assert error[-1].startswith("error: ") and what in error[-1]

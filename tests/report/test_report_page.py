@@ -95,12 +95,12 @@ def test_every_figure_of_seeds_names_its_runs_and_every_image_says_what_it_shows
     assert len(pictures) == 1 + 2 + 13 and all(attributes["alt"] for attributes, _ in pictures)
 
 
-def test_a_difference_names_the_runs_of_both_at_their_common_seeds(row: Callable[..., Row]) -> None:
+def test_a_difference_names_its_own_runs_and_those_of_the_reference_at_common_seeds(row: Callable[..., Row]) -> None:
     rows = [row(seed=s, run_id=f"id{s}0x") for s in (1, 2)] + [row(seed=s, run_id=f"id{s}1x", **FROZEN) for s in (2, 3)]
     found = differences(rows, Reference("estimator", "st", 0.1))
     section = compared(found, sections.named(configurations(rows)), Reference("estimator", "st", 0.1), "")
     lines = {text[:6]: re.findall(r"id\d\dx", text) for _, text in Read(section.body).all("tr")}
-    assert lines["frozen"] == ["id21x", "id20x"] and lines["st den"] == ["id10x", "id20x"]
+    assert lines["frozen"] == ["id21x", "id31x", "id20x"] and lines["st den"] == ["id10x", "id20x"]
 
 
 def test_the_page_asks_for_nothing_and_runs_nothing(page: str) -> None:
@@ -182,7 +182,7 @@ def test_what_the_store_calls_things_stays_text_in_markdown(hostile: list[Row]) 
     text, _, rest = made.markdown("x").partition("```bash\n")
     code, _, after = rest.partition("\n```")
     assert "<script" in code and "<" not in text + after and "](http://x" not in text + after
-    assert "&lt;script>" in text and "[x.html](x.html)" in after
+    assert "&lt;script>" in text and "[the page](x.html)" in after
 
 
 def test_a_string_is_text_wherever_it_enters_an_element() -> None:

@@ -67,3 +67,29 @@ def test_pictures_begin_before_training(swept: Path) -> None:
 
     for run in runs(swept, "run"):
         assert {step for _, step in pictures(client(swept), run.info.run_id)} == {0, 1, 2}
+
+
+def test_pictures_begin_with_a_step_that_every_run_has_and_resumed_runs_belong_to_it(tmp_path: Path) -> None:
+    words = [*QUICK, "model=mlp", "tracking.heatmaps=true", "trainer.progress=none"]
+    assert run_here(tmp_path, "-m", *words, "trainer.epochs=2,1").returncode == 0
+    _, state = view(tmp_path)
+    assert {chart["step"] for chart in state["compareRunCharts"] if chart["type"] == "IMAGE"} == {1}
+    (first,) = runs(tmp_path, "sweep")
+    client(tmp_path).set_tag(first.info.run_id, "bnn.result", "of other cells")
+    assert run_here(tmp_path, "-m", *words, "trainer.epochs=2,1,3", "resume=true").returncode == 0
+    second = runs(tmp_path, "sweep")[1]
+    saved = json.loads(client(tmp_path).get_experiment(first.info.experiment_id).tags[SHARED + second.info.run_id])
+    state = json.loads(zlib.decompress(base64.b64decode(saved["state"].partition(";")[2])))
+    found = client(tmp_path).search_runs([first.info.experiment_id], state["searchFilter"])
+    assert {run.data.params["trainer.epochs"] for run in found} == {"1", "2", "3"}
+
+
+def test_a_view_that_cannot_be_saved_costs_the_sweep_nothing_else(tmp_path: Path, monkeypatch) -> None:
+    def fails(*_, **__) -> None:
+        raise OSError("no such place")
+
+    monkeypatch.setattr("bnn.tracking.view.pictures", fails)
+    result = run_here(tmp_path, "-m", *QUICK, "model=mlp", "seed=0,1", "trainer.progress=none")
+    (parent,) = runs(tmp_path, "sweep")
+    assert result.returncode == 0 and "the view of the sweep is not recorded" in result.stderr
+    assert parent.info.status == "FINISHED" and "accuracy" in parent.data.tags["mlflow.note.content"]

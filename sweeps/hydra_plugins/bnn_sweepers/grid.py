@@ -75,6 +75,7 @@ class GridSweeper(ProjectSweeper):
         store = open_store(first.tracking.uri, f"{first.tracking.experiment}/{first.data.name}")
         outcomes: dict[str, Any] = finished(store) if resume else {}
         left = [number for number, key in enumerate(keys) if key not in outcomes]
+        elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
         with alive(folder):
             parent = open_parent(store, f"sweep: {title}", len(cells), folder, facts.result("".join(sorted(keys))), resume)
             for line in [*warnings, *notices([cell.plan for cell in cells])]:
@@ -99,8 +100,9 @@ class GridSweeper(ProjectSweeper):
                 print(f"look at it: {store.look_at(parent, sweep=True)}", *warnings, sep="\n", flush=True)
                 about = f"{len(cells)} runs on {first.data.title}. Test figures are of the epoch of best validation loss."
                 with spared("the table of the sweep"):
-                    save_view(store, parent, f"sweep: {title}", "test/accuracy")
                     close_parent(store, parent, f"{about}\n\n{table}", status, rows)
+                with spared("the view of the sweep"):
+                    save_view(store, parent, f"sweep: {title}", "test/accuracy", also=elsewhere)
         return results
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:

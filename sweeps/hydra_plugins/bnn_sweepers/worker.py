@@ -96,8 +96,9 @@ class Worker:
             column = self.settings.metrics[0].replace("val/", "val_best/")
             lowest = self.settings.directions[0] == "minimize"
             with spared("the study's description"):
-                save_view(self.store, self.parent, f"study: {self.study.study_name}", column, ascending=lowest)
                 describe_study(self.store, self.parent, description, *shown(self.study, self.settings.metrics))
+            with spared("the view of the study"):
+                save_view(self.store, self.parent, f"study: {self.study.study_name}", column, ascending=lowest)
             print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
             if self.room.removed:
                 print(self.room.shown())
