@@ -25,7 +25,7 @@ SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none
 QUICK = [*SMALL, "data.limit=300"]
 PRUNED = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=1"]
 EAGER = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=0"]
-SEARCH = ["hydra/sweeper=bnn_optuna", "optimizer.lr=tag(log,interval(0.01,0.3))"]
+SEARCH = ["hydra/sweeper=bnn_optuna", *UNSEEN, "optimizer.lr=tag(log,interval(0.01,0.3))"]
 DONE = {TrialState.COMPLETE, TrialState.PRUNED}
 
 
@@ -201,7 +201,7 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
     raise AssertionError(f"{text!r} never came: {process.stderr.read() if process.stderr else ''}")
 
 
-LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=40", "trainer.progress=lines", *SEARCH,
+LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=20", "trainer.progress=lines", *SEARCH,
         "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none"]  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_take_up(tmp_path:
     for kill in (0, 1):
         worker = start(tmp_path, *LONG)
         wait_for(worker, f"[trial {kill}]")
-        wait_for(worker, "epoch 2/40")
+        wait_for(worker, "epoch 2/20")
         worker.kill()
         worker.wait()
         assert [t.number for t in study(tmp_path).trials if t.state == TrialState.RUNNING] == [kill]
@@ -232,7 +232,7 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(tmp
     """SIGKILL in the second seed of a trial."""
     two = [*LONG, "hydra.sweeper.seeds=2", "hydra.sweeper.n_trials=1"]
     worker = start(tmp_path, *two)
-    wait_for(worker, "s1  epoch 2/40")
+    wait_for(worker, "s1  epoch 2/20")
     worker.kill()
     worker.wait()
     result = run_here(tmp_path, "-m", *two, "resume=true")
@@ -240,10 +240,10 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(tmp
     found = runs(tmp_path, "trial")
     assert [(run.info.status, run.data.params["seed"]) for run in found] == [("FINISHED", "0"), ("FINISHED", "1")]
     steps = [point.step for point in client(tmp_path).get_metric_history(found[1].info.run_id, "val/loss")]
-    assert steps == list(range(1, 41))
+    assert steps == list(range(1, 21))
     lost, done = study(tmp_path).trials
     assert (lost.state, done.state) == (TrialState.FAIL, TrialState.COMPLETE)
-    assert len(done.intermediate_values) == 80 and done.user_attrs["runs"] == [run.info.run_id for run in found]
+    assert len(done.intermediate_values) == 40 and done.user_attrs["runs"] == [run.info.run_id for run in found]
     assert done.value == pytest.approx(sum(run.data.metrics["val_best/loss"] for run in found) / 2)
 
 
@@ -277,7 +277,7 @@ def test_equal_trials_share_a_run_and_its_checkpoint_stays(tmp_path: Path) -> No
 def test_an_interrupted_trial_waits_for_the_same_command(tmp_path: Path, number: signal.Signals) -> None:
     worker = start(tmp_path, *LONG)
     wait_for(worker, "[trial 0]")
-    wait_for(worker, "epoch 2/40")
+    wait_for(worker, "epoch 2/20")
     worker.send_signal(number)
     _out, error = worker.communicate(timeout=120)
     assert worker.returncode != 0 and "Traceback" not in error
