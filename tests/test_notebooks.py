@@ -61,6 +61,7 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow sets in a process that tracks
     (tmp_path / "here").mkdir()
 
     def run(notebook: NotebookNode, data: Path) -> float:

@@ -167,7 +167,7 @@ def test_the_same_seed_gives_the_same_trials_and_fresh_starts_over(tmp_path: Pat
     assert study(tmp_path).trials[0].params != before[0][0]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)])
 def test_pruning_works_through_launchers_that_run_several(tmp_path: Path, launcher: str) -> None:
     if launcher == "submitit_local":
         pytest.importorskip("submitit")
@@ -273,7 +273,9 @@ def test_equal_trials_share_a_run_and_its_checkpoint_stays(tmp_path: Path) -> No
     assert [item.path for item in client(tmp_path).list_artifacts(run_id, "checkpoint")] == ["checkpoint/best.pt"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["Ctrl-C", "SIGTERM"]
+)
 def test_an_interrupted_trial_waits_for_the_same_command(tmp_path: Path, number: signal.Signals) -> None:
     worker = start(tmp_path, *LONG)
     wait_for(worker, "[trial 0]")
