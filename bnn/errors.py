@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class BnnError(Exception):
     """Base of every error that ends in one readable line instead of a traceback."""
@@ -29,3 +32,12 @@ class TrackingError(BnnError):
 
 class Pruned(BnnError):
     """A trial of a study was stopped early, since it was unpromising."""
+
+
+def exit_code(command: Callable[[], int | None]) -> int:
+    """What `command` answers, none for 0; an error that a user can act on is one line on stderr, and 1."""
+    try:
+        return command() or 0
+    except BnnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn.errors import BnnError
+from bnn.errors import exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -109,12 +109,7 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    try:
-        print(predict(asked.model, asked.image, asked.drawing, asked.picture, uri))
-    except BnnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: print(predict(asked.model, asked.image, asked.drawing, asked.picture, uri)))
 
 
 if __name__ == "__main__":

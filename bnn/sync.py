@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnn.errors import BnnError
+from bnn.errors import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,20 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.error(f"expected a folder, got {asked.folder}")
     if asked.to is None and (asked.uri or asked.experiment):
         made.error("--uri and --experiment say what is copied: expected --to ADDRESS with them")
+    return exit_code(lambda: brought(asked))
+
+
+def brought(asked: argparse.Namespace) -> int:
+    """Deliver and copy what is asked for, a line for each; answers 1 where something still waits."""
     from bnn.tracking.copying import copy, deliver
 
     said, complete = 0, True
-    try:
-        for done, line in deliver(asked.folder):
-            said, complete = said + 1, complete and done
-            print(line, file=sys.stdout if done else sys.stderr, flush=True)
-        if asked.to is not None:
-            for line in copy(asked.uri or f"sqlite:///{asked.folder.resolve()}/mlflow.db", asked.to, asked.experiment):
-                said += 1
-                print(line, flush=True)
-    except BnnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    for done, line in deliver(asked.folder):
+        said, complete = said + 1, complete and done
+        print(line, file=sys.stdout if done else sys.stderr, flush=True)
+    if asked.to is not None:
+        for line in copy(asked.uri or f"sqlite:///{asked.folder.resolve()}/mlflow.db", asked.to, asked.experiment):
+            said += 1
+            print(line, flush=True)
     if not said:
         print("nothing waits, and nothing is new")
     return 0 if complete else 1

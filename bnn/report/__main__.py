@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnn.errors import BnnError
+from bnn.errors import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,15 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = made.parse_args(arguments)
     if asked.readme == (asked.experiment is not None) or (asked.check and not asked.readme):
         made.error("expected either EXPERIMENT or --readme [--check]")
-    try:
-        if asked.readme:
-            return readme(asked.check)
-        uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
-        report(asked, uri)
-    except BnnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return exit_code(lambda: readme(asked.check) if asked.readme else report(asked, uri))
 
 
 if __name__ == "__main__":

@@ -74,28 +74,39 @@ def heatmaps(found: Sequence[Configuration], pictures: Pictures) -> Section:
 
 
 def health(found: Sequence[Configuration], histories: Histories) -> Section:
+    about = "By binary layer, on validation images, one draw each."
+    missing = "These runs have no record of their units; those without binary layers never have one."
     drawn = by_layer(found, histories, "units", HEALTH)
-    title = "Unit health"
-    if not drawn:
-        sentence = "These runs have no record of their units; those without binary layers never have one."
-        return Section("health", title, prose(sentence))
-    about = f"By binary layer, on validation images, one draw each. {BAND}"
-    parts = [prose(about), _panels(found, drawn, "Firing rate and idle units"), _ends(found, histories, "units", HEALTH)]
-    return Section("health", title, joined([*parts, _lacking(found, histories, "units")]))
+    parts = _by_layer(found, histories, "units", drawn, "Firing rate and idle units", about, missing, HEALTH)
+    return Section("health", "Unit health", parts)
 
 
 def lab(found: Sequence[Configuration], histories: Histories) -> Section:
-    drawn = by_layer(found, histories, "lab", LAB)
-    title = "The gradient during training"
-    if not drawn:
-        sentence = "The gradient was not measured during these trainings: `lab.every=1` does so in every epoch."
-        return Section("lab", title, prose(sentence))
     about = (
         "The training's own estimator against the true gradient g on one batch of validation images, by layer; `below` is "
-        f"all parameters below the highest binary layer. An estimate of bias² scatters around 0 where there is none. {BAND}"
+        "all parameters below the highest binary layer. An estimate of bias² scatters around 0 where there is none."
     )
-    parts = [prose(about), _panels(found, drawn, "Bias, variance and cosine"), _ends(found, histories, "lab", (*LAB, KNOWN))]
-    return Section("lab", title, joined([*parts, _lacking(found, histories, "lab")]))
+    missing = "The gradient was not measured during these trainings: `lab.every=1` does so in every epoch."
+    drawn = by_layer(found, histories, "lab", LAB)
+    parts = _by_layer(found, histories, "lab", drawn, "Bias, variance and cosine", about, missing, (*LAB, KNOWN))
+    return Section("lab", "The gradient during training", parts)
+
+
+def _by_layer(
+    found: Sequence[Configuration],
+    histories: Histories,
+    kind: str,
+    drawn: Mapping[Configuration, Drawn],
+    what: str,
+    about: str,
+    missing: str,
+    measures: Sequence[Measure],
+) -> Html:
+    """Panels of what was measured layer by layer, its last numbers, and what lacks it; `missing` where all do."""
+    if not drawn:
+        return prose(missing)
+    ends = _ends(found, histories, kind, measures)
+    return joined([prose(f"{about} {BAND}"), _panels(found, drawn, what), ends, _lacking(found, histories, kind)])
 
 
 def _lacking(found: Sequence[Configuration], histories: Histories, kind: str) -> Html:

@@ -129,7 +129,11 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
         copy = copies.get(run.info.run_id)
         if SORTED not in run.data.tags or copy is None:
             continue
-        below = {copies[each.info.run_id].info.run_id for each in found if each.data.tags.get(PARENT) == run.info.run_id}
+        below = {
+            copies[each.info.run_id].info.run_id
+            for each in found
+            if each.data.tags.get(PARENT) == run.info.run_id and each.info.run_id in copies
+        }
         if f"{SHARED}{copy.info.run_id}" not in views or fresh & below:
             save_copied_view(target, other.get_run(copy.info.run_id))
 

@@ -44,12 +44,14 @@ RUNS = 10
 def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = False, also: Sequence[str] = ()) -> None:
     """Save the view of the runs below `parent`, sorted by the metric `by`, with the experiment, under the parent's id.
 
-    also: ids of runs that belong to it, and lie below an earlier parent.
+    also: ids of runs that belong to it, and may lie below an earlier parent.
     """
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    runs = [*all_runs(client, store, children(parent)), *map(client.get_run, also)]
+    below = {run.info.run_id: run for run in all_runs(client, store, children(parent))}
+    elsewhere = [run_id for run_id in also if run_id not in below]
+    runs = [*below.values(), *map(client.get_run, elsewhere)]
     worst = math.inf if ascending else -math.inf
     runs.sort(key=lambda run: run.data.metrics.get(by, worst), reverse=not ascending)
     drawn = [found for run in runs[:RUNS] if (found := pictures(client, run.info.run_id))]
@@ -58,7 +60,7 @@ def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = 
     sections, charts = _charts(metrics, images, _common_step(drawn))
     named = ", ".join(f"'{run.info.run_id}'" for run in runs)
     state = {
-        "searchFilter": f"attributes.run_id IN ({named})" if also else children(parent),
+        "searchFilter": f"attributes.run_id IN ({named})" if elsewhere else children(parent),
         "orderByKey": f"metrics.`{by}`",
         "orderByAsc": ascending,
         "compareRunSections": sections,

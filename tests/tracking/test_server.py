@@ -243,6 +243,15 @@ def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -
     assert both == [0, 0] and len(server.runs(experiment="at_once/")) == 2
 
 
+def test_a_sweep_whose_last_job_is_still_said_to_run_is_copied_without_it(server: Server, tmp_path: Path, capsys) -> None:
+    """A killed job that nobody has ended."""
+    assert run_here(tmp_path, "-m", *SMALL, "tracking.experiment=half", "seed=0,1").returncode == 0
+    done, lost = runs(tmp_path, "run", "half/digits")
+    client(tmp_path).update_run(lost.info.run_id, status="RUNNING")
+    assert sync.main([str(tmp_path), "--to", server.uri]) == 0, capsys.readouterr().err
+    assert [run.data.tags["bnn.origin"] for run in server.runs(experiment="half/")] == [done.info.run_id]
+
+
 def test_a_copy_follows_a_run_that_went_on(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
     words = [*SMALL, "tracking.experiment=follows"]
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
