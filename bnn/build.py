@@ -19,15 +19,15 @@ from bnn.errors import CheckpointError, ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.models import MODELS
-from bnn.neurons import Neuron, Real
-from bnn.noise import NoiseLaw
+from bnn.nn.neurons import Neuron, Real
+from bnn.nn.noise import NoiseLaw
 from bnn.registry import typed
-from bnn.schedules import SCHEDULES
 from bnn.seeds import stream
 from bnn.training import checkpoint
 from bnn.training.optimizers import OPTIMIZERS
-from bnn.training.recipe import Recipe, TrainerSettings
-from bnn.training.updates import bind
+from bnn.training.schedules import SCHEDULES
+from bnn.training.settings import TrainerSettings, TrainingConfig
+from bnn.training.step import init_estimator
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Plan:
     model: nn.Module
     units: tuple[int, ...]
     """The number of units of each binary layer, from the input."""
-    recipe: Recipe
+    recipe: TrainingConfig
     tracking: TrackingSettings
     lab: LabSettings
 
@@ -219,14 +219,14 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     NoiseLaw.registry.build(plain["neuron"].get("law"))
     check_combination(plain, estimator)
     model = build_model(plain, spec)
-    units = bind(estimator, model, torch.zeros(2, *spec.shape), general.seed)
+    units = init_estimator(estimator, model, torch.zeros(2, *spec.shape), general.seed)
     return Plan(
         config=plain,
         general=dataclasses.replace(general, device=device),
         data=spec,
         model=model,
         units=tuple(units),
-        recipe=Recipe(
+        recipe=TrainingConfig(
             estimator=estimator,
             optimization=OPTIMIZERS.build(plain["optimizer"]),
             schedule=SCHEDULES.build(plain["anneal"]),

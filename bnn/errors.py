@@ -18,6 +18,10 @@ class DataError(BnnError):
     """A data set that is missing, unreachable or not what its checksum says."""
 
 
+class NoEstimatorError(BnnError, RuntimeError):
+    """A binary layer in training that no estimator handles: the layers below it would get no gradient."""
+
+
 class DivergedError(BnnError, ArithmeticError):
     """The training loss became NaN or infinite."""
 

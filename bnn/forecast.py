@@ -11,12 +11,13 @@ import torch
 
 from bnn.build import Plan
 from bnn.config import differing_keys, estimator_title, flat
-from bnn.models.norms import couples_above_binary
-from bnn.passes import Run
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.norms import couples_above_binary
 from bnn.paths import shared_file_warning
 from bnn.tables import markdown
+from bnn.tasks.classification import cross_entropy
 from bnn.training.progress import clock
-from bnn.training.updates import bind, cross_entropy, steps_per_epoch, update
+from bnn.training.step import init_estimator, steps_per_epoch, train_step
 
 TIMED_STEPS = 5
 
@@ -27,12 +28,13 @@ def seconds_per_step(plan: Plan) -> float:
     settings = plan.recipe.settings
     images = torch.rand(settings.batch_size, *plan.data.shape, device=plan.device)
     labels = torch.zeros(settings.batch_size, dtype=torch.int64, device=plan.device)
-    bind(estimator, model, images[:2], plan.recipe.seed)
+    init_estimator(estimator, model, images[:2], plan.recipe.seed)
     optimizer, _ = plan.recipe.optimization.start(model.parameters(), 1)
     times = []
     for _ in range(TIMED_STEPS):
         start = time.perf_counter()
-        float(update(Run(model, images, labels, cross_entropy), estimator, optimizer, settings.precision))
+        forward = ForwardClosure(model, images, labels, cross_entropy, layers=estimator.layers)
+        float(train_step(forward, estimator, optimizer, settings.precision))
         times.append(time.perf_counter() - start)
     return sorted(times)[TIMED_STEPS // 2]
 
@@ -63,7 +65,7 @@ def dry_run(plans: Sequence[Plan]) -> str:
 def notices(plans: Sequence[Plan]) -> list[str]:
     """What a reader of these runs has to know beforehand, each once."""
     found = [line for line in [_shared_file(plans[0])] if line]
-    if any((plan.recipe.estimator.per_sample_credit or plan.lab.every) and _couples(plan) for plan in plans):
+    if any((plan.recipe.estimator.assumes_independent_samples or plan.lab.every) and _couples(plan) for plan in plans):
         found.append(
             "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops "
             "those terms; model.norm=running and model.norm=group do not couple"

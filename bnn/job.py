@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bnn.data import Dataset
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import Store
-    from bnn.training.loop import Fit
+    from bnn.training.loop import FitResult
     from bnn.tuning.trial import Report, Trained
 
 Answer = TypeVar("Answer")
@@ -89,7 +89,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     if plan.general.resume and result in (done := finished(store, result)):
         return Summary(**about, **done[result], look_at=store.look_at(done[result]["run_id"]), trained=False)
 
-    def finish(run: MlflowRun, trained: Fit, data: Dataset) -> Summary:
+    def finish(run: MlflowRun, trained: FitResult, data: Dataset) -> Summary:
         scores = evaluate_all(plan.model, data.test, plan.recipe.settings.evaluation_samples, plan.recipe.seed)
         seconds, mean = run.finish(trained, scores), scores.get("mean")
         return Summary(
@@ -117,7 +117,7 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
             report(epoch, metrics)
         return Trained({**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id)
 
-    def finish(run: MlflowRun, trained: Fit, data: Dataset) -> Trained:
+    def finish(run: MlflowRun, trained: FitResult, data: Dataset) -> Trained:
         run.finish_trial(trained)
         return Trained({**trained.history[trained.best_epoch - 1], "seconds/train": trained.train_seconds}, run.id)
 
@@ -141,7 +141,7 @@ def _tracked(
     folder: Path,
     title: str,
     parent: str | None,
-    finish: Callable[[MlflowRun, Fit, Dataset], Answer],
+    finish: Callable[[MlflowRun, FitResult, Dataset], Answer],
     trial: Mapping[str, str] | None = None,
     report: Report | None = None,
 ) -> Answer:

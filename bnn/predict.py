@@ -63,14 +63,16 @@ def predicted(model: nn.Module, image: Tensor, samples: int, seed: int) -> tuple
     one more draw. image: [1, c, h, w], normalised."""
     import torch
 
-    from bnn.training.evaluation import is_stochastic, own_rule, probabilities, seeded_noise
+    from bnn.nn.handlers import evaluating, sampled
+    from bnn.nn.layers import binary_layers
+    from bnn.training.evaluation import is_stochastic, probabilities, seeded_noise
     from bnn.training.units import activations
 
-    draw = own_rule(seeded_noise(seed, image.device))
-    with torch.no_grad():
-        return probabilities(model, image, draw, samples if is_stochastic(model) else 1)[0], activations(model, image, draw)[
-            0
-        ]
+    reading = sampled(seeded_noise(seed, image.device))
+    with torch.no_grad(), evaluating(model):
+        draws, chain = samples if is_stochastic(model) else 1, binary_layers(model, image).chain
+        p = probabilities(model, image, reading, draws, chain)
+        return p[0], activations(model, image, reading)[0]
 
 
 def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | None) -> str:
@@ -82,7 +84,7 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     from bnn.data import DATASETS
     from bnn.data.pictures import read_drawing, read_image
     from bnn.errors import ConfigError
-    from bnn.neurons import Binary
+    from bnn.nn.neurons import Binary
     from bnn.training.evaluation import is_stochastic
     from bnn.visual.figures import prediction
 

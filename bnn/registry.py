@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -37,6 +37,11 @@ def typed(schema: type, node: Mapping[str, Any] | DictConfig, key: str) -> dict[
     values = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items()}
+
+
+def _part_of(hint: Any) -> Any:
+    """The member of a union such as `NoiseLaw | str` that has a registry; any other type as it is."""
+    return next((member for member in get_args(hint) if hasattr(member, "registry")), hint)
 
 
 class Registry(Mapping[str, Callable[..., T]], Generic[T]):
@@ -71,7 +76,7 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         function = constructor.__init__ if inspect.isclass(constructor) else constructor
         hints = get_type_hints(function)
         return {
-            parameter.name: hints[parameter.name]
+            parameter.name: _part_of(hints[parameter.name])
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind is parameter.KEYWORD_ONLY
         }

@@ -79,11 +79,11 @@ def test_a_run_that_finished_is_not_trained_again(whole: Path, monkeypatch: pyte
 
 def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type[BaseException], *words: str) -> None:
     """Let the training end in the middle of this epoch."""
-    from bnn.training.updates import Updates
+    from bnn.training.step import TrainState
 
-    train = Updates.epoch
+    train = TrainState.epoch
 
-    def ends(updates: Updates, progress) -> dict[str, float]:
+    def ends(updates: TrainState, progress) -> dict[str, float]:
         if progress.done + ends.calls == epoch - 1:
             raise how
         ends.calls += 1
@@ -91,7 +91,7 @@ def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type
 
     ends.calls = 0
     with monkeypatch.context() as patched, contextlib.suppress(how):
-        patched.setattr(Updates, "epoch", ends)
+        patched.setattr(TrainState, "epoch", ends)
         run_here(folder, *SMALL, *words)
 
 

@@ -36,7 +36,7 @@ def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
             continue
         title = estimator_title(dict(checked.config))
         blocks[title] = epoch_of(cell, data)
-        passes[title] = checked.recipe.estimator.passes(checked.units)
+        passes[title] = checked.recipe.estimator.evaluations(checked.units)
     seconds = interleaved(blocks, rounds, clock)
     reference = next(title for title in blocks if title.startswith("st"))
     rows = [

@@ -30,30 +30,29 @@ def epoch_of(config: DictConfig, data: Dataset) -> Callable[[], object]:
     """One epoch of the loop that `fit` runs, its state kept from call to call."""
     from bnn.build import plan
     from bnn.training.progress import Progress
-    from bnn.training.updates import Updates
+    from bnn.training.step import TrainState
 
     checked = plan(config)
-    updates = Updates(checked.model, checked.recipe, data)
-    return lambda: updates.epoch(Progress("none", "", 1, updates.steps))
+    state = TrainState(checked.model, checked.recipe, data)
+    return lambda: state.epoch(Progress("none", "", 1, state.steps))
 
 
 def bare(plan: Plan, data: Dataset) -> Callable[[], object]:
     """Forward, backward and optimizer on batches gathered beforehand: the floor of the same update."""
     import torch
 
-    from bnn.passes import Run
-    from bnn.training.updates import Updates, batches, cross_entropy
+    from bnn.training.step import TrainState, batches
 
-    updates = Updates(plan.model, plan.recipe, data)
+    state, estimator = TrainState(plan.model, plan.recipe, data), plan.recipe.estimator
     gathered = list(batches(data.train, plan.recipe.settings.batch_size, torch.Generator().manual_seed(0)))
     finish = finisher(plan.device)
 
     def block() -> None:
         plan.model.train()
         for images, labels in gathered:
-            updates.optimizer.zero_grad()
-            plan.recipe.estimator.surrogate(Run(plan.model, images, labels, cross_entropy)).backward()
-            updates.optimizer.step()
+            state.optimizer.zero_grad()
+            estimator(plan.model, images, labels).backward()
+            state.optimizer.step()
         finish()
 
     return block
@@ -68,7 +67,7 @@ def ordinary_network(config: Mapping[str, Any], shape: tuple[int, int, int], cla
     from torch import nn
 
     from bnn.build import Placement, binary_layers
-    from bnn.noise import NoiseLaw
+    from bnn.nn.noise import NoiseLaw
 
     covered = {
         "model.name": "cnn",

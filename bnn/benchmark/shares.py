@@ -105,11 +105,11 @@ def watched_tracker(laps: Laps) -> Iterator[None]:
 def watch(plan: Plan, laps: Laps) -> Plan:
     """`plan`, whose estimator, optimizer and schedule read the clock as the loop calls them."""
     recipe, estimator = plan.recipe, plan.recipe.estimator
-    surrogate, start = estimator.surrogate, recipe.optimization.optimizer
+    surrogate_loss, start = estimator.surrogate_loss, recipe.optimization.optimizer
 
-    def timed_surrogate(run: Any) -> Tensor:
+    def timed_surrogate(forward: Any) -> Tensor:
         laps.lap("between", "step")
-        scalar = surrogate(run)
+        scalar = surrogate_loss(forward)
         laps.lap("forward", "step")
         return scalar
 
@@ -125,7 +125,7 @@ def watch(plan: Plan, laps: Laps) -> Plan:
         laps.lap(*(("checkpoint", "epoch") if epoch else ("start", "once")))
         return recipe.schedule(epoch, epochs)
 
-    estimator.surrogate = timed_surrogate  # type: ignore[method-assign]
+    estimator.surrogate_loss = timed_surrogate  # type: ignore[method-assign]
     optimization = replace(recipe.optimization, optimizer=timed_optimizer)
     return replace(plan, recipe=replace(recipe, optimization=optimization, schedule=timed_schedule))
 
@@ -137,7 +137,7 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, Plan]:
     from bnn.build import plan, read
     from bnn.job import execute
     from bnn.tracking.store import open_store
-    from bnn.training.updates import batches
+    from bnn.training.step import batches
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     plain = plan(changed(config, trainer__epochs=2, trainer__progress="none", tracking__uri=uri))
@@ -161,7 +161,7 @@ PARTS = ("data", "rest of the loop", "forward", "backward", "optimizer", "evalua
 
 def shares(config: DictConfig) -> str:
     """The parts of a run of RUN_EPOCHS epochs on the whole training split, reckoned from a short tracked one."""
-    from bnn.training.updates import steps_per_epoch
+    from bnn.training.step import steps_per_epoch
 
     with TemporaryDirectory() as folder:
         laps, checked = tracked_run(config, Path(folder))

@@ -62,7 +62,7 @@ def finisher(device: torch.device) -> Callable[[], None]:
 
 
 def steps_of(data: Dataset, config: DictConfig) -> int:
-    from bnn.training.updates import steps_per_epoch
+    from bnn.training.step import steps_per_epoch
 
     return steps_per_epoch(len(data.train.labels), config.trainer.batch_size)
 

@@ -1,56 +1,182 @@
-"""What every gradient estimator answers to."""
+"""Interface of the gradient estimators, and the claims that the contract tests measure."""
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
-from bnn.neurons import Site
-from bnn.passes import Run
+from bnn.errors import ConfigError
+from bnn.nn.forward import ForwardClosure, Loss
+from bnn.nn.layers import BinaryLayers, binary_layers, has_linear_readout
+from bnn.nn.norms import couples_above_binary, refuse_torch_batch_norms
+from bnn.nn.sites import Noise, Site
 from bnn.registry import Registry
+from bnn.tasks.classification import cross_entropy
 
 
-def steering(term: Tensor) -> Tensor:
-    """The gradient of `term`, and the value 0."""
+def gradient_only(term: Tensor) -> Tensor:
+    """`term` with its gradient and the value 0."""
     return term - term.detach()
 
 
 class Estimator(nn.Module, ABC):
-    """A rule that turns passes of a network into one scalar whose gradient is the estimate.
+    """Gradient estimator: a program that asks for forward passes and returns a surrogate loss (Schulman et al. 2015).
 
-    The scalar's value is the mean loss of the true samples that it drew, so that all estimators log comparable curves; terms
-    that only steer the gradient enter by `steering`. A Module, so that what an estimator learns or averages is saved.
+    The value of the surrogate loss is the mean loss of the network's own samples, so that all estimators log comparable
+    curves; its gradient is the estimate. Terms that carry the gradient alone enter by `gradient_only`. A Module, so that
+    what an estimator learns or averages is saved with it.
+
+        estimator = ReinMax()
+        loss = estimator(net, inputs, targets)
+        loss.backward()
     """
 
     registry: ClassVar[Registry[Estimator]] = Registry("estimator.name")
     unbiased: ClassVar[bool]
-    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, for per-sample losses."""
+    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, a mean over samples."""
     needs_full_support: ClassVar[bool]
     """Whether log q(b) is taken, which needs a noise law with full support."""
-    per_sample_credit: ClassVar[bool]
-    """Whether a sample's credit is its own loss alone, which batch statistics above a binary layer contradict."""
-    explores: ClassVar[bool] = True
+    assumes_independent_samples: ClassVar[bool]
+    """Whether a draw's credit is the loss of its own sample, which batch statistics above a binary layer contradict."""
+    samples_in_training: ClassVar[bool] = True
     """Whether training draws bits by the noise law whatever the neuron's rule: a deterministic neuron then explores by
-    sampling, and thresholds at evaluation."""
+    sampling, and thresholds in evaluation."""
     up_to_scale: ClassVar[bool] = False
     """Of an unbiased one: whether the layers below are scaled by a positive number that does not depend on the bits."""
     needs_linear_readout: ClassVar[bool] = False
-    """Whether the scores have to be an affine function of the highest binary layer's bits."""
-    exact: ClassVar[bool] = False
+    """Whether the output has to be an affine function of the highest binary layer's bits."""
+    needs_chain: ClassVar[bool] = False
+    """Whether a path around a binary layer is refused."""
+    deterministic: ClassVar[bool] = False
     """Whether the estimate has no noise; its value is then the expected loss, not that of one draw."""
+    fractional_bits: ClassVar[bool] = False
+    """Whether the loss is evaluated at bits between 0 and 1, which a task has to be defined at."""
 
-    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        """Begin anew, with state for these binary layers and inputs like these. Called at composition and before each
-        training. Errors: ConfigError for a network that the estimator cannot serve."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers: BinaryLayers | None = None
+        """Binary layers of the network that `init` saw."""
+
+    def init(self, model: nn.Module, inputs: Tensor) -> Self:
+        """State and learned parameters for the binary layers of `model`, anew.
+
+        Args:
+            model: the network.
+            inputs: a batch like those of training, [n, …].
+
+        Raises:
+            ConfigError: for a network that the estimator cannot serve.
+        """
+        layers = binary_layers(model, inputs)
+        self._check_layers(layers)
+        self.build(layers.sites, inputs)
+        if layers.sites:
+            self._check_network(model, inputs[:2], layers)
+        self.layers = layers
+        self.to(inputs.device)
+        return self
+
+    def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        """Make what the estimator averages or learns, for these binary layers; nothing unless overridden.
+
+        Args:
+            sites: the binary layers from the input, [n, *units].
+            inputs: [n, …].
+
+        Raises:
+            ConfigError: for layers that the estimator cannot serve.
+        """
+
+    def _check_layers(self, layers: BinaryLayers) -> None:
+        name = type(self).__name__
+        if self.needs_full_support:
+            for site in layers.sites:
+                if not site.law.full_support:
+                    raise ConfigError(
+                        f"{name} with the {type(site.law).__name__.lower()} law: the score needs log q(b), which this law "
+                        "makes infinite; write law=logistic or law=gaussian"
+                    )
+        if self.needs_chain and not layers.chain:
+            raise ConfigError(
+                f"estimator: {name} sums layer by layer, and this network has a path around a binary layer; write "
+                "estimator=reinforce"
+            )
+
+    def _check_network(self, model: nn.Module, inputs: Tensor, layers: BinaryLayers) -> None:
+        if self.needs_linear_readout and not has_linear_readout(model, inputs):
+            raise ConfigError(
+                "estimator: this one expects the highest binary layer to feed a linear read-out; write placement=last or "
+                "placement=both, or estimator=arms"
+            )
+        if self.deterministic and couples_above_binary(model, inputs):
+            raise ConfigError(
+                "estimator: this one sums over the configurations of single samples, and batch norm above a binary layer "
+                "couples them; write model.norm=running or model.norm=none"
+            )
+        if self.evaluations(layers.units) > 1:
+            refuse_torch_batch_norms(model)
+
+    def forward(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: Loss = cross_entropy,
+        *,
+        noise: Noise = torch.rand_like,
+    ) -> Tensor:
+        """Surrogate loss of `model` on a batch; `.backward()` gives the estimate.
+
+        Args:
+            model: `forward(inputs) -> output`, the batch along the first axis of both.
+            inputs: [samples, …].
+            targets: [samples, …].
+            loss: `(output, targets) -> [n]`, one value for each row of the output; a third parameter receives the
+                `Latents` of the pass.
+            noise: source of the uniform numbers.
+
+        Returns:
+            Scalar: the mean loss in value, the estimate in gradient.
+
+        Raises:
+            ConfigError: for a network that the estimator cannot serve.
+        """
+        if self.layers is None:
+            self.init(model, inputs)
+            if any(True for _ in self.parameters()):
+                warnings.warn(
+                    f"{type(self).__name__} has made learned parameters, which an optimizer made before this call lacks: "
+                    "write estimator.init(net, inputs) first, and give its parameters to the optimizer",
+                    stacklevel=2,
+                )
+        return self.surrogate_loss(ForwardClosure(model, inputs, targets, loss, noise, layers=self.layers))
+
+    @contextlib.contextmanager
+    def in_force(self, noise: Noise = torch.rand_like) -> Iterator[None]:
+        """Context in which the network's forward pass and the loss are the user's own; for estimators of one pass.
+
+        Raises:
+            ConfigError: for an estimator that has to see the losses.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} needs the loss of each sample: write loss = estimator(net, inputs, targets)"
+        )
+        yield
 
     @abstractmethod
-    def passes(self, units: Sequence[int]) -> int:
-        """Losses a sample that one step computes, each forward and back, given the units of every binary layer. None is
-        forward only: each replica is a true sample of the net or carries a gradient by its relaxed bits."""
+    def evaluations(self, units: Sequence[int]) -> int:
+        """Evaluations of the loss f, forward and backward, for each sample and step.
+
+        Args:
+            units: number of units of every binary layer.
+        """
 
     @abstractmethod
-    def surrogate(self, run: Run) -> Tensor:
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         """Scalar: the mean loss in value, the estimate in gradient."""

@@ -1,4 +1,4 @@
-"""Controls: what an estimator has to beat, and the real-valued reference."""
+"""Controls: the estimator that the others have to beat, and the real-valued reference."""
 
 from __future__ import annotations
 
@@ -8,27 +8,23 @@ from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator
-from bnn.neurons import Site
-from bnn.passes import Run
+from bnn.estimators.straight_through import OnePass
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.sites import Site
 
 
 @Estimator.registry.add("frozen")
-class Frozen(Estimator):
-    """The unit fires and nothing is sent below it: the layers under the highest binary one keep their initial weights.
+class Frozen(OnePass):
+    """Frozen layers: the units fire and no gradient is sent below them, so that lower layers keep their initial weights.
 
     This is what the first repositories called "REINFORCE": they sampled and never used log q.
     """
 
-    unbiased = False
     needs_full_support = False
-    per_sample_credit = False
-    explores = False
+    samples_in_training = False
 
-    def passes(self, units: Sequence[int]) -> int:
-        return 1
-
-    def surrogate(self, run: Run) -> Tensor:
-        return run(Site.fire).loss.mean()
+    def sample(self, site: Site) -> Tensor:
+        return site.fire()
 
 
 @Estimator.registry.add("none")
@@ -37,15 +33,15 @@ class Backpropagation(Estimator):
 
     unbiased = True
     needs_full_support = False
-    per_sample_credit = False
-    explores = False
+    assumes_independent_samples = False
+    samples_in_training = False
 
-    def passes(self, units: Sequence[int]) -> int:
+    def evaluations(self, units: Sequence[int]) -> int:
         return 1
 
-    def surrogate(self, run: Run) -> Tensor:
-        return run(self.refuse).loss.mean()
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        return forward(self._refuse).loss.mean()
 
     @staticmethod
-    def refuse(site: Site) -> Tensor:
+    def _refuse(site: Site) -> Tensor:
         raise ConfigError("estimator=none trains no binary layer: write placement=none, or choose an estimator")

@@ -2,11 +2,13 @@
 
 `arm`, `disarm` and `arms` couple the draws, so that their differences have little noise; `local_expectation` flips every
 unit; `rebar` and `relax` (relaxed.py) subtract a relaxation. Prefer `disarm` of the pairs; where it was measured (README),
-leave-one-out did as well at equal passes. One coupled pair over all layers at once would be biased for the weights between.
+leave-one-out did as well at equal evaluations. One coupled pair over all layers at once would be biased for the weights
+between.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,31 +18,44 @@ import torch
 from torch import Tensor
 
 from bnn.errors import ConfigError
-from bnn.estimators.base import Estimator, steering
-from bnn.estimators.baselines import over_units
-from bnn.neurons import Site
-from bnn.passes import Pass, Run, Tree
+from bnn.estimators.base import Estimator, gradient_only
+from bnn.nn.forward import ForwardClosure, ForwardPass, at_top
+from bnn.nn.replicas import SampleTree, join
+from bnn.nn.sites import Latent, Latents, Site
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The K draws of one layer that share what lies below: `site` [n, *units] with bits [K, n, *units], the losses [K, n]
-    that they led to (means over the true samples above), and what the drawing left for the gradient."""
+class LayerSamples:
+    """The K draws of one layer that share what lies below.
+
+    Args:
+        site: the layer in the base sample, [1, samples, *units].
+        bits: [K, samples, *units], the base sample's own first.
+        loss: the loss that each led to, the mean over the true samples above, [K, samples, 1, …].
+        cache: what the drawing left for the gradient.
+        forward: the forward closure.
+        drawn: the whole pass.
+    """
 
     site: Site
     bits: Tensor
     loss: Tensor
-    memo: Any
-    run: Run
-    latest: Pass
+    cache: Any
+    forward: ForwardClosure
+    drawn: ForwardPass
+
+    @property
+    def b_minus_p(self) -> Tensor:
+        """b - p of the base sample, detached, [1, samples, *units]."""
+        return self.bits[:1] - self.site.probs.detach()
 
 
 class LayerByLayer(Estimator):
-    """Of each layer K draws from the base sample below; the others go on alone. 1 + Σ_layers (K - 1) passes."""
+    """K draws of each layer from the base sample below; the others go on alone. 1 + Σ_layers (K - 1) evaluations."""
 
     unbiased = True
     needs_full_support = True
-    per_sample_credit = True
+    assumes_independent_samples = True
     true_samples: ClassVar[bool]
     """Whether every draw has the distribution of the layer: their mean loss then replaces that of the base sample."""
 
@@ -48,8 +63,8 @@ class LayerByLayer(Estimator):
         super().__init__()
         self._units: list[int] = []
 
-    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        self._units = [site.a[0].numel() for site in sites]
+    def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        self._units = [site.preactivation.numel() if site.shared else site.preactivation[0].numel() for site in sites]
 
     @abstractmethod
     def draws(self, layer: int, units: Sequence[int]) -> int:
@@ -57,52 +72,52 @@ class LayerByLayer(Estimator):
 
     @abstractmethod
     def draw(self, site: Site) -> tuple[Tensor, Any]:
-        """K draws of the base sample's layer, joined along the samples, the base sample's own first; and a memo."""
+        """K draws of the base sample's layer, [K, samples, *units], the base sample's own first; and a cache."""
 
-    def above(self, site: Site) -> Tensor:
-        """What a draw of a lower layer goes on with, in place of bits of its own."""
+    def continue_with(self, site: Site) -> Tensor:
+        """Bits, or a stand-in, with which the draws of lower layers go on, [replicas, samples, *units]."""
         return site.sample()
 
     @abstractmethod
-    def gradient(self, drawn: Drawn) -> Tensor:
-        """The estimate of d f / d ℓ, [n, *units]."""
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        """Estimate of d f / d ℓ, [1, samples, *units]."""
 
-    def fit(self, gradient: Tensor) -> Tensor:
-        """A loss of the estimator's own parameters."""
+    def auxiliary_loss(self, gradient: Tensor) -> Tensor:
+        """Loss of the estimator's own parameters, given its estimate; 0 unless overridden."""
         return gradient.new_zeros(())
 
-    def tree(self, units: Sequence[int]) -> Tree:
+    def tree(self, units: Sequence[int]) -> SampleTree:
         tree: list[list[int]] = []
         for layer in range(len(units)):
             others = range(1, len(tree[-1]) if tree else 1)
             tree.append([0] * self.draws(layer, units) + list(others))
         return tree
 
-    def passes(self, units: Sequence[int]) -> int:
+    def evaluations(self, units: Sequence[int]) -> int:
         return len(self.tree(units)[-1])
 
-    def surrogate(self, run: Run) -> Tensor:
-        n = len(run.inputs)
-        memos: list[Any] = []
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        caches: list[Any] = []
 
-        def draw(site: Site) -> Tensor:
-            bits, memo = self.draw(site.rows(0, n))
-            memos.append(memo)
-            return bits if len(bits) == len(site.a) else torch.cat([bits, self.above(site.rows(len(bits)))])
+        def rule(site: Site) -> Tensor:
+            bits, cache = self.draw(site.replicas(0, 1))
+            caches.append(cache)
+            others = site.replicas(len(bits))
+            return join([bits, self.continue_with(others)]) if len(others.preactivation) else bits
 
-        latest = run(draw, self.tree(self._units))
-        steer = latest.loss.new_zeros(())
-        for site, bits, memo in zip(latest.sites, latest.bits, memos, strict=True):
-            own, draws = site.rows(0, n), self.draws(site.index, self._units)
-            kept = bits.detach()[: draws * n].unflatten(0, (draws, n))
-            loss = latest.loss_of(site.index, first=not self.true_samples)[:draws]
-            estimate = self.gradient(Drawn(own, kept, loss, memo, run, latest))
-            steer = steer + (estimate.detach() * own.log_odds).sum() / n + self.fit(estimate)
-        return (latest.loss if self.true_samples else latest.loss[0]).mean() + steering(steer)
+        drawn = forward(rule, self.tree(self._units))
+        term = drawn.loss.new_zeros(())
+        for site, bits, cache in zip(drawn.sites, drawn.bits, caches, strict=True):
+            base, draws = site.replicas(0, 1), self.draws(site.index, self._units)
+            loss = site.descendants(drawn.loss, first=not self.true_samples)[:draws]
+            layer = LayerSamples(base, bits.detach()[:draws], site.aligned(loss), cache, forward, drawn)
+            estimate = self.gradient(layer)
+            term = term + (estimate.detach() * base.logits).sum() / base.samples + self.auxiliary_loss(estimate)
+        return (drawn.loss if self.true_samples else drawn.loss[0]).mean() + gradient_only(term)
 
 
 class Antithetic(LayerByLayer):
-    """Two draws of each layer from one uniform number a unit: b = 1[u < p] and b' = 1[u > 1 - p]."""
+    """Two draws of each layer from one uniform number u a unit: b = 1[u < p] and b' = 1[u > 1 - p]."""
 
     true_samples = True
 
@@ -110,45 +125,50 @@ class Antithetic(LayerByLayer):
         return 2
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
-        p = site.p.detach()
+        p = site.probs.detach()
         u = site.noise(p)
-        return torch.cat([u < p, u > 1 - p]).to(site.a.dtype), u
+        return join([u < p, u > 1 - p]).to(site.preactivation.dtype), u
 
 
 @Estimator.registry.add("arm")
 class ARM(Antithetic):
-    """(f(b') - f(b)) (u - ½) (augment-REINFORCE-merge: Yin & Zhou 2019), layer by layer. 1 + layers passes."""
+    """Augment-REINFORCE-merge, (f(b') - f(b)) (u - ½), layer by layer (Yin & Zhou 2019). 1 + layers evaluations."""
 
-    def gradient(self, drawn: Drawn) -> Tensor:
-        base, other = drawn.loss
-        return over_units((other - base)[None], drawn.bits)[0] * (drawn.memo - 0.5)
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        return (layer.loss[1:] - layer.loss[:1]) * (layer.cache - 0.5)
 
 
 @Estimator.registry.add("disarm")
 class DisARM(Antithetic):
-    """½ (f(b) - f(b')) (b - b') max(p, 1 - p) (Dong, Mnih & Tucker 2020; U2G of Yin et al. 2020), layer by layer.
+    """DisARM, ½ (f(b) - f(b')) (b - b') max(p, 1 - p), layer by layer (Dong, Mnih & Tucker 2020; U2G of Yin et al. 2020).
 
-    It is `arm` averaged over u given the pair, so its variance is never larger. 1 + layers passes.
+    It is `arm` averaged over u given the pair, so its variance is never larger. 1 + layers evaluations.
     """
 
-    def gradient(self, drawn: Drawn) -> Tensor:
-        (base, other), (b, c), p = drawn.loss, drawn.bits, drawn.site.p.detach()
-        return over_units((base - other)[None], drawn.bits)[0] * (b - c) * torch.maximum(p, 1 - p) / 2
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        p, f, b = layer.site.probs.detach(), layer.loss, layer.bits
+        return (f[:1] - f[1:]) * (b[:1] - b[1:]) * torch.maximum(p, 1 - p) / 2
 
 
 @Estimator.registry.add("arms")
 class ARMS(LayerByLayer):
-    """Σ_k (f_k - f̄) (b_k - p) / ((K - 1) (1 - ρ)), K antithetic draws (Dimitriev & Zhou 2021), layer by layer.
+    """ARMS, Σ_k (f_k - f̄) (b_k - p) / ((K - 1) (1 - ρ)), K antithetic draws, layer by layer (Dimitriev & Zhou 2021).
 
     The uniform numbers behind the draws are v_k = (1 - d_k)^(K - 1) for d ~ Dirichlet(1, …, 1); b_k = 1[v_k < p] where
     p ≤ ½ and 1[v_k > 1 - p] elsewhere, so that the rarer value is drawn apart. ρ is the correlation of two draws,
     (max(0, 2 m^(1/(K-1)) - 1)^(K-1) - m²) / (m (1 - m)) with m = min(p, 1 - p). K = 2 is `disarm`. 1 + layers · (K - 1)
-    passes. Errors: ConfigError for samples < 2.
+    evaluations.
+
+    Args:
+        samples: K.
+
+    Raises:
+        ConfigError: for samples < 2.
     """
 
     true_samples = True
 
-    def __init__(self, *, samples: int) -> None:
+    def __init__(self, *, samples: int = 4) -> None:
         super().__init__()
         if samples < 2:
             raise ConfigError(f"estimator.samples: arms compares draws, expected at least 2, got {samples}")
@@ -158,22 +178,22 @@ class ARMS(LayerByLayer):
         return self.samples
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
-        p = site.p.detach()
+        p = site.probs.detach()
         waits = [-torch.log1p(-site.noise(p)) for _ in range(self.samples)]
         total = torch.stack(waits).sum(0).clamp(min=torch.finfo(p.dtype).tiny)
         v = [(1 - wait / total) ** (self.samples - 1) for wait in waits]
-        return torch.cat([torch.where(p <= 0.5, one < p, one > 1 - p) for one in v]).to(site.a.dtype), None
+        return join([torch.where(p <= 0.5, one < p, one > 1 - p) for one in v]).to(site.preactivation.dtype), None
 
     def correlation(self, p: Tensor) -> Tensor:
-        """ρ of two draws, [n, *units]; 0 where the unit is certain."""
+        """ρ of two draws, of the shape of `p`; 0 where the unit is certain."""
         m = torch.minimum(p, 1 - p)
         both = (2 * m ** (1 / (self.samples - 1)) - 1).clamp(min=0) ** (self.samples - 1)
         return (both - m * m) / (m * (1 - m)).clamp(min=torch.finfo(p.dtype).tiny)
 
-    def gradient(self, drawn: Drawn) -> Tensor:
-        p = drawn.site.p.detach()
-        credit = over_units(drawn.loss - drawn.loss.mean(0), drawn.bits)
-        return (credit * (drawn.bits - p)).sum(0) / ((self.samples - 1) * (1 - self.correlation(p)))
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        p, f = layer.site.probs.detach(), layer.loss
+        credited = ((f - f.mean(0, keepdim=True)) * (layer.bits - p)).sum(0, keepdim=True)
+        return credited / ((self.samples - 1) * (1 - self.correlation(p)))
 
 
 LOWER = 256
@@ -182,18 +202,20 @@ LOWER = 256
 
 @Estimator.registry.add("local_expectation")
 class LocalExpectation(LayerByLayer):
-    """p (1 - p) [f(b_i = 1) - f(b_i = 0)] for every unit i, the others as drawn (Titsias & Lázaro-Gredilla 2015).
+    """Local expectation gradient, p (1 - p) [f(b_i = 1) - f(b_i = 0)] for every unit i (Titsias & Lázaro-Gredilla 2015).
 
-    The highest binary layer has to feed a linear read-out: a flipped bit then moves the scores by one column of it, and no
-    further pass is needed. Units of lower layers are flipped one by one, a pass for each.
-    Errors: ConfigError for a lower layer of more than LOWER units, or a highest one that feeds something else.
+    The other units are as drawn. The highest binary layer has to feed a linear read-out: a flipped bit then moves the output
+    by one column of it, and no further pass is needed. Units of lower layers are flipped one by one, an evaluation for each.
+
+    Raises:
+        ConfigError: in `init`, for a lower layer of more than LOWER units, or a highest one that feeds something else.
     """
 
     true_samples = False
     needs_linear_readout = True
 
-    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        super().bind(sites, inputs)
+    def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        super().build(sites, inputs)
         if too_many := [units for units in self._units[:-1] if units > LOWER]:
             raise ConfigError(
                 "estimator=local_expectation: below the highest binary layer every unit takes a pass, expected at most "
@@ -207,23 +229,35 @@ class LocalExpectation(LayerByLayer):
         bits = site.sample()
         if site.index == len(self._units) - 1:
             return bits.requires_grad_(), bits
-        flips = torch.eye(self._units[site.index], dtype=bits.dtype, device=bits.device)
-        flips = flips.view(-1, 1, *bits.shape[1:])
-        return torch.cat([bits, (bits + flips - 2 * bits * flips).flatten(0, 1)]), None
+        flips = torch.eye(self._units[site.index], dtype=bits.dtype, device=bits.device).view(-1, 1, *bits.shape[2:])
+        return join([bits, bits + flips - 2 * bits * flips]), None
 
-    def gradient(self, drawn: Drawn) -> Tensor:
-        bits, p = drawn.bits[0], drawn.site.p.detach()
-        flipped = self._flipped(drawn) if drawn.memo is not None else drawn.loss[1:].movedim(0, -1).reshape(bits.shape)
-        rise = (flipped - over_units(drawn.loss[:1], drawn.bits)[0]) * (1 - 2 * bits)
-        return p * (1 - p) * rise
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        bits, p = layer.bits[:1], layer.site.probs.detach()
+        one_by_one = layer.loss[1:].flatten(1).T  # [samples, units]
+        flipped = one_by_one.reshape(bits.shape) if layer.cache is None else self._flipped(layer)
+        return p * (1 - p) * (flipped - layer.loss[:1]) * (1 - 2 * bits)
 
-    def _flipped(self, drawn: Drawn) -> Tensor:
-        """The loss with each bit of the highest layer flipped alone, by the columns of the linear read-out."""
-        n, scores = len(drawn.run.inputs), drawn.latest.scores
-        columns = [torch.autograd.grad(s.sum(), drawn.memo, retain_graph=True)[0][:n] for s in scores.unbind(1)]
-        readout = torch.stack(columns, -1).flatten(1, -2)  # [n, units, classes]
-        bits = drawn.bits[0].flatten(1)
-        moved = scores.detach()[:n, None] + (1 - 2 * bits)[..., None] * readout
-        targets = drawn.run.targets.repeat_interleave(bits.shape[1], 0)
-        loss = drawn.run.loss(moved.flatten(0, 1).to(drawn.latest.loss.dtype), targets)
-        return loss.view_as(drawn.bits[0])
+    def _flipped(self, layer: LayerSamples) -> Tensor:
+        """Loss with each bit of the highest layer flipped alone, by the columns of the linear read-out; as the bits."""
+        forward, drawn, n = layer.forward, layer.drawn, len(layer.forward.inputs)
+        outputs = drawn.output.flatten(1).unbind(1)
+        columns = [torch.autograd.grad(one.sum(), layer.cache, retain_graph=True)[0] for one in outputs]
+        readout = torch.stack(columns, -1).flatten(2, -2)[0]  # [samples, units, outputs]
+        flips = 1 - 2 * layer.bits[0].flatten(1)
+        units = flips.shape[1]
+        moved = drawn.output.detach()[:n].flatten(1)[:, None] + flips[..., None] * readout
+        moved = moved.flatten(0, 1).view(-1, *drawn.output.shape[1:]).to(drawn.loss.dtype)
+        latents = Latents(len(drawn.sites), lambda i: self._flipped_latent(drawn, i, n, units))
+        loss = forward.loss_of(moved, forward.targets.repeat_interleave(units, 0), latents)
+        return loss.detach().view(layer.bits[:1].shape)
+
+    def _flipped_latent(self, drawn: ForwardPass, layer: int, samples: int, units: int) -> Latent:
+        """A binary layer of the base sample, a row for each sample and flipped unit of the highest layer."""
+        site, bits = at_top(drawn.sites[layer].replicas(0, 1), drawn.bits[layer][:1].detach(), samples)
+        site = dataclasses.replace(site, preactivation=site.preactivation.detach().repeat_interleave(units, 0))
+        bits = bits.repeat_interleave(units, 0)
+        if layer == len(drawn.sites) - 1:
+            flips = torch.eye(units, dtype=bits.dtype, device=bits.device).repeat(samples, 1).view_as(bits)
+            bits = bits + flips - 2 * bits * flips
+        return Latent(site, bits)

@@ -1,78 +1,129 @@
 """Straight-through and its kin: one pass, biased, with a pseudo-derivative in place of the step's.
 
-Prefer `st` with the density proxy; `reinmax` is exact where the loss is quadratic in the bits of one layer.
+Prefer `st` with the density; `reinmax` is exact where the loss is quadratic in the bits of one layer.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from bnn.errors import ConfigError
+from bnn.errors import ConfigError, NoEstimatorError
 from bnn.estimators.base import Estimator
-from bnn.neurons import Site
-from bnn.passes import Run
-from bnn.surrogates import SURROGATES, attach
+from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES, replace_gradient
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.handlers import SiteHandler, handling
+from bnn.nn.replicas import flatten, split
+from bnn.nn.sites import Noise, RandomUnits, Site
 
 
-class Pathwise(Estimator):
-    """One pass, in which every binary layer draws by `draw`; the gradient that its bits carry is the whole estimate."""
+class OnePass(Estimator):
+    """Estimator of one pass whose estimate is the gradient that the bits carry."""
 
     unbiased = False
-    per_sample_credit = False
+    assumes_independent_samples = False
 
-    def passes(self, units: Sequence[int]) -> int:
+    def evaluations(self, units: Sequence[int]) -> int:
         return 1
 
     @abstractmethod
-    def draw(self, site: Site) -> Tensor:
-        """Bits with a pathwise gradient by `site.a`."""
+    def sample(self, site: Site) -> Tensor:
+        """Bits with a pathwise gradient by the pre-activation, of the shape of the site."""
 
-    def surrogate(self, run: Run) -> Tensor:
-        return run(self.draw).loss.mean()
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        return forward(self.sample).loss.mean()
+
+    def handler(self, noise: Noise = torch.rand_like) -> SiteHandler:
+        """Site handler that samples every binary layer by this estimator."""
+
+        def handle(layer: Site | RandomUnits) -> Tensor:
+            layer = dataclasses.replace(layer, noise=noise)
+            if isinstance(layer, RandomUnits):
+                return layer.fire()
+            named = split(layer.preactivation, 1)
+            bits = self.sample(dataclasses.replace(layer, preactivation=named[None] if layer.shared else named))
+            return bits.squeeze(1) if layer.shared else flatten(bits)
+
+        return handle
+
+    @contextlib.contextmanager
+    def in_force(self, noise: Noise = torch.rand_like) -> Iterator[None]:
+        """Context in which the network's forward pass and the loss are the user's own.
+
+            with estimator.in_force():
+                loss = criterion(net(inputs), targets)
+            loss.backward()
+
+        Raises:
+            NoEstimatorError: at the end, if no binary layer was met within.
+        """
+        handle, met = self.handler(noise), 0
+
+        def count(layer: Site | RandomUnits) -> Tensor:
+            nonlocal met
+            met += isinstance(layer, Site)
+            return handle(layer)
+
+        with handling(count):
+            yield
+        if not met:
+            raise NoEstimatorError(
+                f"{type(self).__name__}.in_force: no binary layer was met; the forward pass of the network belongs within"
+            )
 
 
 @Estimator.registry.add("st")
-class StraightThrough(Pathwise):
-    """d f / d a := f'(b) · d proxy / d a, b fired by the neuron's own rule (Bengio, Léonard & Courville 2013, §4).
+class StraightThrough(OnePass):
+    """Straight-through estimator, d f / d a := f'(b) · s'(a), b fired by the neuron's own rule (Bengio et al. 2013, §4).
 
-    proxy: `density`, `identity` or `sigmoid` (bnn/surrogates.py). With `density` it is exact in expectation for one
-    stochastic layer under a multilinear f, and biased elsewhere (Shekhovtsov & Yanush 2021).
+    With the density of the noise law as s' it is exact in expectation for one stochastic layer under a multilinear f, and
+    biased elsewhere (Shekhovtsov & Yanush 2021).
+
+    Args:
+        proxy: pseudo-derivative s', `density`, `identity` or `sigmoid` (bnn/estimators/pseudo_derivatives.py).
     """
 
     needs_full_support = False
-    explores = False
+    samples_in_training = False
 
-    def __init__(self, *, proxy: str) -> None:
+    def __init__(self, *, proxy: str = "density") -> None:
         super().__init__()
-        self.proxy = SURROGATES[proxy]
+        self.pseudo_derivative = PSEUDO_DERIVATIVES[proxy]
 
-    def draw(self, site: Site) -> Tensor:
-        return attach(site.fire(), self.proxy(site))
+    def sample(self, site: Site) -> Tensor:
+        return replace_gradient(site.fire(), self.pseudo_derivative(site))
 
 
 @Estimator.registry.add("reinmax")
-class ReinMax(Pathwise):
-    """d f / d ℓ := f'(b) [2π(1 - π) - p(1 - p)/2], π = (σ(ℓ/τ) + b)/2, b ~ Bernoulli(p), p = σ(ℓ) (Liu et al. 2023).
+class ReinMax(OnePass):
+    """ReinMax, d f / d ℓ := f'(b) [2π(1 - π) - p(1 - p)/2], π = (σ(ℓ/τ) + b)/2, b ~ Bernoulli(p) (Liu et al. 2023).
 
     At τ = 1 the bracket is |b - p|/2: the ½-estimator of DARN (Gregor et al. 2014), exact in expectation for one layer under
     an f that is quadratic in its bits. Bits are always sampled: a deterministic neuron explores by its noise law in training
-    and thresholds at evaluation. Errors: ConfigError for tau < 1.
+    and thresholds in evaluation.
+
+    Args:
+        tau: temperature τ ≥ 1.
+
+    Raises:
+        ConfigError: for tau < 1.
     """
 
     needs_full_support = True
 
-    def __init__(self, *, tau: float) -> None:
+    def __init__(self, *, tau: float = 1.0) -> None:
         super().__init__()
         if not 1 <= tau < math.inf:
             raise ConfigError(f"estimator.tau: reinmax expects a finite temperature of at least 1, got {tau}")
         self.tau = tau
 
-    def draw(self, site: Site) -> Tensor:
-        bits, p = site.sample(), site.p.detach()
-        half = (torch.sigmoid(site.log_odds.detach() / self.tau) + bits) / 2
-        return attach(bits, (2 * half * (1 - half) - p * (1 - p) / 2) * site.log_odds)
+    def sample(self, site: Site) -> Tensor:
+        bits, p = site.sample(), site.probs.detach()
+        pi = (torch.sigmoid(site.logits.detach() / self.tau) + bits) / 2
+        return replace_gradient(bits, (2 * pi * (1 - pi) - p * (1 - p) / 2) * site.logits)

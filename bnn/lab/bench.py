@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from bnn.estimators import Estimator
 from bnn.estimators.controls import Frozen
-from bnn.neurons import Noise
-from bnn.passes import Run
+from bnn.nn.forward import ForwardClosure, Loss
+from bnn.nn.sites import Noise
+from bnn.tasks.classification import cross_entropy
 from bnn.training.evaluation import generator_noise
-from bnn.training.updates import bind, cross_entropy
+from bnn.training.step import init_estimator
 
 BELOW = "below"
 """The name of all parameters below the highest binary layer together: what the estimators differ in."""
@@ -31,10 +32,10 @@ class Bench:
     inputs: Tensor
     targets: Tensor
     seed: int = 0
-    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    loss: Loss = cross_entropy
     precision: str = "float32"
     """Of the estimates, as in training: float32, or bf16 under autocast. What stands for the truth is in float32."""
-    units: list[int] = field(init=False)
+    units: tuple[int, ...] = field(init=False)
     below: list[str] = field(init=False)
     """Names of the parameters below the highest binary layer: those to which `frozen` sends nothing."""
 
@@ -43,24 +44,26 @@ class Bench:
         self.model.train()
         self.parameters = dict(self.model.named_parameters())
         frozen = Frozen()
-        self.units = self.bound(frozen)
+        self.units = self.init(frozen)
         self.below = [name for name, gradient in self.gradients(frozen).items() if not gradient.any()]
 
     def reseed(self, seed: int) -> None:
         """Begin the bench's noise anew."""
         self.noise: Noise = generator_noise(torch.Generator(self.inputs.device).manual_seed(seed))
 
-    def bound(self, estimator: Estimator) -> list[int]:
-        """Begin `estimator` anew for this network; answers the units of its binary layers."""
-        return bind(estimator, self.model, self.inputs[:2], self.seed)
+    def init(self, estimator: Estimator) -> tuple[int, ...]:
+        """Initialise `estimator` for this network; returns the units of its binary layers."""
+        return init_estimator(estimator, self.model, self.inputs[:2], self.seed)
 
-    def run(self) -> Run:
-        return Run(self.model, self.inputs, self.targets, self.loss, self.noise, record=False)
+    def forward(self, estimator: Estimator | None = None) -> ForwardClosure:
+        """Forward closure of the network on the batch, for an initialised estimator."""
+        layers = estimator.layers if estimator is not None else None
+        return ForwardClosure(self.model, self.inputs, self.targets, self.loss, self.noise, record=False, layers=layers)
 
     def gradients(self, estimator: Estimator, precision: str = "float32") -> dict[str, Tensor]:
         """One estimate, by parameter."""
         with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            surrogate = estimator.surrogate(self.run())
+            surrogate = estimator.surrogate_loss(self.forward(estimator))
         return self.differentiate(surrogate)
 
     def differentiate(self, scalar: Tensor) -> dict[str, Tensor]:
@@ -74,11 +77,11 @@ class Bench:
     def warmed(self, estimator: Estimator, steps: int) -> Estimator:
         """A copy of `estimator`, bound to the network, whose averages and learned parts have seen `steps` batches."""
         estimator = copy.deepcopy(estimator)
-        self.bound(estimator)
+        self.init(estimator)
         learned = list(estimator.parameters())
         optimizer = torch.optim.Adam(learned, WARM_RATE) if learned else None
         for _ in range(steps):
-            surrogate = estimator.surrogate(self.run())
+            surrogate = estimator.surrogate_loss(self.forward(estimator))
             if optimizer is not None:
                 optimizer.zero_grad()
                 torch.autograd.backward(surrogate, inputs=learned)

@@ -42,8 +42,8 @@ def network(seed: int) -> nn.Module:
     import torch
     from torch import nn
 
-    from bnn.neurons import Draw, Stochastic
-    from bnn.noise import Logistic
+    from bnn.nn.neurons import Stochastic
+    from bnn.nn.noise import Logistic
 
     class Small(nn.Module):
         def __init__(self) -> None:
@@ -52,9 +52,9 @@ def network(seed: int) -> nn.Module:
             self.neurons = nn.ModuleList(Stochastic(law=Logistic()) for _ in self.layers)
             self.readout = nn.Linear(WIDTHS[-1], 1)
 
-        def forward(self, x: Tensor, draw: Draw) -> Tensor:
+        def forward(self, x: Tensor) -> Tensor:
             for layer, neuron in zip(self.layers, self.neurons, strict=True):
-                x = neuron(layer(x), draw)
+                x = neuron(layer(x))
             return self.readout(x)
 
     with torch.random.fork_rng(devices=[]):
@@ -78,17 +78,16 @@ def along_training(draws: int, seed: int = 0) -> dict[int, tuple[float, dict[str
     from bnn.estimators import Estimator
     from bnn.lab.bench import Bench
     from bnn.lab.measure import measure, truth
-    from bnn.passes import Run
-    from bnn.training.updates import bind
+    from bnn.training.step import init_estimator
 
     points, classes = make_moons(POINTS, noise=0.1, random_state=seed)
     inputs, targets = torch.from_numpy(points), torch.from_numpy(classes).double()
     model, oracle = network(seed), Estimator.registry.build("enumeration")
-    bind(oracle, model, inputs[:2], seed)
+    init_estimator(oracle, model, inputs[:2], seed)
     optimizer = torch.optim.Adam(model.parameters(), RATE)
     found: dict[int, tuple[float, dict[str, Measured]]] = {}
     for step in range(max(CHECKPOINTS) + 1):
-        loss = oracle.surrogate(Run(model, inputs, targets, logistic))
+        loss = oracle(model, inputs, targets, logistic)
         if step in CHECKPOINTS:
             bench = Bench(model, inputs, targets, seed, logistic)
             exact = truth(bench, 1)

@@ -36,8 +36,8 @@ def small(norm: str, binary: Sequence[int], seed: int = 0) -> nn.Module:
     import torch
 
     from bnn.models import MLP
-    from bnn.neurons import Real, Stochastic
-    from bnn.noise import Logistic
+    from bnn.nn.neurons import Real, Stochastic
+    from bnn.nn.noise import Logistic
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -83,10 +83,10 @@ def exact_gradient(bench: Bench) -> dict[str, Tensor]:
     widths = [units * n for units in bench.units]
     table = configurations(sum(widths), bench.inputs)
     blocks = table.split(widths, dim=1)
-    latest = bench.run()(lambda site: blocks[site.index].reshape(site.a.shape), [[0] * len(table)])
+    latest = bench.forward()(lambda site: blocks[site.index].reshape(site.preactivation.shape), [[0] * len(table)])
     mass = latest.loss.new_ones(len(table))
     for site, bits in zip(latest.sites, latest.bits, strict=True):
-        mass = mass * torch.where(bits > 0, site.p, 1 - site.p).view(len(table), -1).prod(1)
+        mass = mass * torch.where(bits > 0, site.probs, 1 - site.probs).flatten(1).prod(1)
     return bench.by_layer(bench.differentiate((mass * latest.loss.mean(1)).sum()))
 
 
@@ -108,7 +108,7 @@ def exact_rows() -> list[list[str]]:
         cells = []
         for config in EXACT:
             estimator = Estimator.registry.build(config)
-            bench.bound(estimator)
+            bench.init(estimator)
             mean = exact_mean(bench, estimator)[BELOW]
             cells.append(f"{100 * float((mean - true).norm() / true.norm()):.1f}")
         rows.append([norm, placement, *cells])
@@ -121,7 +121,7 @@ def slope_along(bench: Bench, direction: dict[str, Tensor], pairs: int) -> Figur
     import torch
 
     from bnn.lab.measure import Figure
-    from bnn.neurons import Site
+    from bnn.nn.sites import Site
 
     found = []
     with torch.no_grad():
@@ -131,7 +131,7 @@ def slope_along(bench: Bench, direction: dict[str, Tensor], pairs: int) -> Figur
                 for name, p in bench.parameters.items():
                     p.add_(direction[name], alpha=sign * STEP)
                 bench.reseed(pair)
-                losses.append(float(bench.run()(Site.sample).loss.mean()))
+                losses.append(float(bench.forward()(Site.sample).loss.mean()))
                 for name, p in bench.parameters.items():
                     p.add_(direction[name], alpha=-sign * STEP)
             found.append((losses[0] - losses[1]) / (2 * STEP))
@@ -147,7 +147,7 @@ def directions(bench: Bench, count: int) -> dict[str, dict[str, Tensor]]:
     from bnn.estimators import Estimator
 
     st = Estimator.registry.build({"name": "st", "proxy": "density"})
-    bench.bound(st)
+    bench.init(st)
     mean = bench.mean(st, 20)
     generator = torch.Generator().manual_seed(0)
     found = {"straight-through": mean}

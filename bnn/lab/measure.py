@@ -16,7 +16,7 @@ from torch import Tensor
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.lab.bench import Bench
-from bnn.models.norms import couples_above_binary
+from bnn.nn.norms import couples_above_binary
 
 GROUPS = 10
 """Parts of the draws, each left out once, from which standard errors come (jackknife)."""
@@ -56,14 +56,15 @@ def truth(bench: Bench, draws: int) -> Truth:
     coupled = couples_above_binary(bench.model, bench.inputs[:2])
     if Enumeration.holds(bench.units) and not coupled:
         oracle = Enumeration()
-        bench.bound(oracle)
+        bench.init(oracle)
         exact = bench.groups(oracle, 1, 1)
         return Truth((exact, exact), "exact enumeration", True)
     ready = bench.warmed(reference(len(bench.units)), 0)
     groups = max(1, min(GROUPS, draws // 2))
     each = max(1, draws // 2 // groups)
     first, second = (bench.groups(ready, groups, each) for _ in range(2))
-    name = f"{2 * groups * each} estimates by leave-one-out of {ready.passes(bench.units)} draws{COUPLED if coupled else ''}"
+    draws_each = ready.evaluations(bench.units)
+    name = f"{2 * groups * each} estimates by leave-one-out of {draws_each} draws{COUPLED if coupled else ''}"
     return Truth((first, second), name, False)
 
 
@@ -124,7 +125,7 @@ def measure(bench: Bench, estimator: Estimator, against: Truth, draws: int) -> M
     layers = {
         layer: accuracy(vectors, against.halves[0][layer], against.halves[1][layer]) for layer, vectors in estimates.items()
     }
-    return Measured(estimator.unbiased, estimator.passes(bench.units), seconds, layers)
+    return Measured(estimator.unbiased, estimator.evaluations(bench.units), seconds, layers)
 
 
 def accuracy(estimates: Tensor, first: Tensor, second: Tensor) -> Accuracy:

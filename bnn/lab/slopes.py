@@ -32,7 +32,7 @@ def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, lis
     from bnn.lab.bench import BELOW, Bench
     from bnn.lab.measure import measure, truth
     from bnn.lab.setting import prepared
-    from bnn.neurons import set_slope
+    from bnn.nn.neurons import set_slope
 
     config = compose([*DEFAULTS, *overrides, "neuron=stochastic", "trainer.progress=none"])
     checked, bench = prepared(config, config.trainer.epochs, None, 64)

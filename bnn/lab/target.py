@@ -50,19 +50,18 @@ def descend(estimator: Estimator, power: float, steps: int, units: int, seed: in
     """Expected loss and mean firing probability where `estimator` arrives, averaged over the last tenth of the steps."""
     import torch
 
-    from bnn.passes import Run
     from bnn.training.evaluation import generator_noise
-    from bnn.training.updates import bind
+    from bnn.training.step import init_estimator
 
     model, inputs = _units(units), torch.zeros(SAMPLES, 1)
-    bind(estimator, model, inputs, seed)
+    init_estimator(estimator, model, inputs, seed)
     noise = generator_noise(torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam([*model.parameters(), *estimator.parameters()], RATE)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     found = []
     for step in range(steps):
         optimizer.zero_grad()
-        surrogate = estimator.surrogate(Run(model, inputs, inputs, power_loss(power), noise))
+        surrogate = estimator(model, inputs, inputs, power_loss(power), noise=noise)
         if surrogate.requires_grad:  # `frozen` has nothing to train here, and stays
             surrogate.backward()
         optimizer.step()
@@ -77,8 +76,8 @@ def _units(count: int) -> Any:
     import torch
     from torch import nn
 
-    from bnn.neurons import Draw, Stochastic
-    from bnn.noise import Logistic
+    from bnn.nn.neurons import Stochastic
+    from bnn.nn.noise import Logistic
 
     class Units(nn.Module):
         """Pre-activations that are parameters; what the network answers are the bits."""
@@ -87,8 +86,8 @@ def _units(count: int) -> Any:
             super().__init__()
             self.a, self.neuron = nn.Parameter(torch.zeros(count)), Stochastic(law=Logistic())
 
-        def forward(self, x: Tensor, draw: Draw) -> Tensor:
-            return self.neuron(self.a.expand(len(x), count), draw)
+        def forward(self, x: Tensor) -> Tensor:
+            return self.neuron(self.a.expand(len(x), count))
 
     return Units()
 

@@ -1,4 +1,4 @@
-"""Networks. No estimator is known here: a network hands its `draw` to its activations, and that is all."""
+"""Networks. No estimator is known here: a network is an ordinary module with activation modules."""
 
 from bnn.models.base import MODELS
 from bnn.models.cnn import ConvNet

@@ -1,4 +1,4 @@
-"""What a network of this package is: `forward(images, draw) -> scores`, with one activation module per place."""
+"""What a network of this package is: `forward(inputs) -> output`, with one activation module per place."""
 
 from __future__ import annotations
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from bnn.models.base import MODELS
-from bnn.models.norms import NORMS
-from bnn.neurons import Draw
+from bnn.nn.norms import NORMS
 
 
 @MODELS.add("cnn")
@@ -31,7 +30,7 @@ class ConvNet(nn.Module):
         self.act1, self.act2 = activations
         self.linear = nn.Linear(32 * (height // 4) * (width // 4), classes)
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
-        x = self.act1(self.pool(self.norm1(self.conv1(x))), draw)
-        x = self.act2(self.pool(self.norm2(self.conv2(x))), draw)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act1(self.pool(self.norm1(self.conv1(x))))
+        x = self.act2(self.pool(self.norm2(self.conv2(x))))
         return self.linear(x.flatten(1))

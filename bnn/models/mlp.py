@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.models.base import MODELS
-from bnn.models.norms import NORMS
-from bnn.neurons import Draw
+from bnn.nn.norms import NORMS
 
 
 @MODELS.add("mlp")
@@ -35,7 +34,7 @@ class MLP(nn.Module):
         self.act1, self.act2 = activations
         self.linear3 = nn.Linear(hidden, classes)
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
-        x = self.act1(self.norm1(self.linear1(x.flatten(1))), draw)
-        x = self.act2(self.norm2(self.linear2(x)), draw)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act1(self.norm1(self.linear1(x.flatten(1))))
+        x = self.act2(self.norm2(self.linear2(x)))
         return self.linear3(x)

@@ -11,15 +11,10 @@ from torch import Tensor, nn
 
 from bnn.build import load_checkpoint
 from bnn.data import DATASETS
-from bnn.neurons import Noisy, Site
+from bnn.nn.handlers import apply, sampled
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-
-def own_rule(layer: Site | Noisy) -> Tensor:
-    """What the layer's neuron does by itself."""
-    return layer.fire()
 
 
 class Predictor(nn.Module):
@@ -30,7 +25,7 @@ class Predictor(nn.Module):
         self.model, self.mean, self.std = model, mean, std
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.softmax(self.model((images - self.mean) / self.std, own_rule), dim=1)
+        return torch.softmax(apply(self.model, (images - self.mean) / self.std, sampled()), dim=1)
 
 
 def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:

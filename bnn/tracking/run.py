@@ -26,7 +26,7 @@ from bnn.tracking.outbox import Outbox, pictures
 from bnn.tracking.store import PARENT, Store
 from bnn.training import checkpoint
 from bnn.training.evaluation import Score
-from bnn.training.loop import Fit
+from bnn.training.loop import FitResult
 from bnn.training.units import Snapshot
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class MlflowRun:
                 image = _png(figures.heatmap(view.images, layer))
             self._send("image", image, key=key, step=epoch)
 
-    def finish(self, fit: Fit, scores: Mapping[str, Score]) -> float:
+    def finish(self, fit: FitResult, scores: Mapping[str, Score]) -> float:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
         self._finals(fit, scores)
         with self._timed("figures"):
@@ -171,12 +171,12 @@ class MlflowRun:
             self.seconds["export"] += time.perf_counter() - start
         return self._durations(fit)
 
-    def finish_trial(self, fit: Fit) -> None:
+    def finish_trial(self, fit: FitResult) -> None:
         """Final validation metrics and the checkpoint of one seed of a trial."""
         self._finals(fit, {})
         self._durations(fit)
 
-    def _finals(self, fit: Fit, scores: Mapping[str, Score]) -> None:
+    def _finals(self, fit: FitResult, scores: Mapping[str, Score]) -> None:
         final = {"best_epoch": float(fit.best_epoch)}
         for how, score in scores.items():
             suffix = "" if how == "own" else f"_{how}"
@@ -186,7 +186,7 @@ class MlflowRun:
         self._log_checkpoints(checkpoint.BEST)
         self._tag("mlflow.note.content", _description(self.plan, fit, scores))
 
-    def _durations(self, fit: Fit) -> float:
+    def _durations(self, fit: FitResult) -> float:
         """Log them, and answer the seconds of the whole run. Only the training's are those of all its processes."""
         seconds = {"train": fit.train_seconds, **self.seconds, "total": time.perf_counter() - self._started}
         self._metrics({f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history))
@@ -226,7 +226,7 @@ def _tags(plan: Plan, folder: Path, key: str) -> dict[str, str]:
         "estimator": config["estimator"]["name"],
         "estimator_title": estimator_title(config),
         "bnn.explores": "yes" if plan.recipe.estimator.explores else "no",
-        "bnn.passes": str(plan.recipe.estimator.passes(plan.units) if plan.units else 1),
+        "bnn.passes": str(plan.recipe.estimator.evaluations(plan.units) if plan.units else 1),
         "placement": config["placement"]["name"],
         "anneal": config["anneal"]["name"],
         "law": config["neuron"]["law"],
@@ -239,7 +239,7 @@ def _png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _description(plan: Plan, fit: Fit, scores: Mapping[str, Score]) -> str:
+def _description(plan: Plan, fit: FitResult, scores: Mapping[str, Score]) -> str:
     validation = fit.history[fit.best_epoch - 1]
     table = [("validation", validation["val/accuracy"], validation["val/loss"])]
     table += [(EVALUATIONS[how], score.accuracy, score.loss) for how, score in scores.items()]

@@ -1,4 +1,4 @@
-"""The training loop: the updates of an epoch, one evaluation, one record. It knows a `Tracker` protocol and no library."""
+"""The training loop: the steps of an epoch, one evaluation, one record. It knows a `Tracker` protocol and no library."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch import nn
 from bnn.data import Dataset
 from bnn.errors import DivergedError
 from bnn.estimators import Estimator
-from bnn.neurons import set_slope
+from bnn.nn.handlers import sampled
+from bnn.nn.neurons import set_slope
 from bnn.training import checkpoint
-from bnn.training.evaluation import evaluate, own_rule, seeded_noise
+from bnn.training.evaluation import evaluate, seeded_noise
 from bnn.training.optimizers import gradient_norms
 from bnn.training.progress import Progress
-from bnn.training.recipe import Recipe
+from bnn.training.settings import TrainingConfig
+from bnn.training.step import TrainState
 from bnn.training.units import Snapshot, fixed_images, snapshot, unit_health
-from bnn.training.updates import Updates
 
 
 class Tracker(Protocol):
@@ -62,13 +63,13 @@ class Reporting:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """A finished training. The model holds the weights of `best_epoch`, the one of the lowest validation loss."""
 
     best_epoch: int
     history: tuple[dict[str, float], ...]
     train_seconds: float
-    """Time in updates alone: evaluation, pictures and tracking are not in it."""
+    """Time in training steps alone: evaluation, pictures and tracking are not in it."""
     checkpoint: Path | None
 
 
@@ -93,7 +94,7 @@ class _Best:
 
 def fit(
     model: nn.Module,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     data: Dataset,
     *,
     tracker: Tracker | None = None,
@@ -102,7 +103,7 @@ def fit(
     title: str = "",
     probe: Callable[[int], Mapping[str, float]] | None = None,
     resume: bool = False,
-) -> Fit:
+) -> FitResult:
     """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch, in
     evaluation mode.
 
@@ -114,13 +115,13 @@ def fit(
     Errors: DivergedError for a loss that is not finite; the last good checkpoints then stay in `folder`. CheckpointError.
     """
     tracker = tracker or Untracked()
-    updates = Updates(model, recipe, data)
+    state = TrainState(model, recipe, data)
     epochs, seed = recipe.settings.epochs, recipe.seed
     best = _Best(folder / checkpoint.BEST if folder is not None else None, about or {})
     history: list[dict[str, float]] = []
     if folder is not None and resume:
         earlier = checkpoint.load(folder / checkpoint.LAST, data.train.images.device)
-        updates.load_state_dict(earlier["updates"])
+        state.load_state_dict(earlier["updates"])
         history = list(earlier["history"])
         best.keep(earlier["best"])
     elif folder is not None:
@@ -129,11 +130,11 @@ def fit(
     if tracker.pictures and not history:
         set_slope(model, recipe.schedule(0, epochs))
         tracker.picture(0, snapshot(model, fixed_images(data.test), seed))  # what training begins with
-    with Progress(recipe.settings.progress, title, epochs, updates.steps, len(history)) as progress:
+    with Progress(recipe.settings.progress, title, epochs, state.steps, len(history)) as progress:
         for epoch in range(len(history) + 1, epochs + 1):
             slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
-            metrics = updates.epoch(progress) | {"schedule/slope": slope} | _measure(model, data, seed)
+            metrics = state.epoch(progress) | {"schedule/slope": slope} | _measure(model, data, seed)
             if probe is not None:
                 metrics |= probe(epoch)
             history.append(metrics)
@@ -143,18 +144,18 @@ def fit(
             progress.epoch(epoch, metrics)
             best.offer(epoch, metrics["val/loss"], model, recipe.estimator)
             if folder is not None:
-                kept = {"history": history, "best": best.content, "updates": updates.state_dict()}
+                kept = {"history": history, "best": best.content, "updates": state.state_dict()}
                 checkpoint.save(folder / checkpoint.LAST, kept)
     if not best.content:
         raise DivergedError("the validation loss was never finite: lower optimizer.lr")
     model.load_state_dict(best.content["model"])
     model.eval()
-    return Fit(best.content["epoch"], tuple(history), updates.seconds, best.path)
+    return FitResult(best.content["epoch"], tuple(history), state.seconds, best.path)
 
 
 def _measure(model: nn.Module, data: Dataset, seed: int) -> dict[str, float]:
     """What is measured after an epoch: validation by the net's own rule, the last step's gradient, the units' health."""
-    validation = evaluate(model, data.validation, own_rule(seeded_noise(seed, data.validation.images.device)))
+    validation = evaluate(model, data.validation, sampled(seeded_noise(seed, data.validation.images.device)))
     return {
         "val/loss": validation.loss,
         "val/accuracy": validation.accuracy,

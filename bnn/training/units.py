@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bnn.data import Split
-from bnn.neurons import Binary, Draw, Neuron
-from bnn.training.evaluation import own_rule, seeded_noise
+from bnn.nn.handlers import SiteHandler, apply, evaluating, sampled
+from bnn.nn.neurons import Binary, Neuron
+from bnn.training.evaluation import seeded_noise
 
 HEALTH_IMAGES = 1000
 PICTURE_DRAWS = 32
@@ -45,11 +46,11 @@ def fixed_images(test: Split) -> Tensor:
 class Activation(NamedTuple):
     """One activation layer in one pass: the pre-activation slope · x and the output, both [n, *units]."""
 
-    a: Tensor
+    preactivation: Tensor
     output: Tensor
 
 
-def activations(model: nn.Module, images: Tensor, draw: Draw) -> tuple[dict[str, Activation], Tensor]:
+def activations(model: nn.Module, images: Tensor, reading: SiteHandler) -> tuple[dict[str, Activation], Tensor]:
     """One pass in evaluation mode: each activation layer by module name, in the order in which they ran, and the scores."""
     seen: dict[str, Activation] = {}
     hooks = [
@@ -57,12 +58,10 @@ def activations(model: nn.Module, images: Tensor, draw: Draw) -> tuple[dict[str,
         for name, module in model.named_modules()
         if isinstance(module, Neuron)
     ]
-    training = model.training
-    model.eval()
     try:
-        return seen, model(images, draw)
+        with evaluating(model):
+            return seen, apply(model, images, reading)
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
 
@@ -70,8 +69,8 @@ def activations(model: nn.Module, images: Tensor, draw: Draw) -> tuple[dict[str,
 @torch.no_grad()
 def snapshot(model: nn.Module, images: Tensor, seed: int) -> Snapshot:
     """Mean bits over PICTURE_DRAWS draws and firing probability of every activation layer on `images`."""
-    draw = own_rule(seeded_noise(seed, images.device))
-    passes = [activations(model, images, draw)[0] for _ in range(PICTURE_DRAWS)]
+    reading = sampled(seeded_noise(seed, images.device))
+    passes = [activations(model, images, reading)[0] for _ in range(PICTURE_DRAWS)]
     layers = []
     for name, (a, _) in passes[-1].items():
         neuron = model.get_submodule(name)
@@ -87,7 +86,7 @@ def unit_health(model: nn.Module, split: Split, seed: int) -> dict[str, float]:
     that never fire (dead) and that always fire (saturated). Keys `<layer>/<figure>`."""
     images = split.images[:HEALTH_IMAGES]
     figures: dict[str, float] = {}
-    layers, _ = activations(model, images, own_rule(seeded_noise(seed, images.device)))
+    layers, _ = activations(model, images, sampled(seeded_noise(seed, images.device)))
     for name, layer in layers.items():
         if isinstance(model.get_submodule(name), Binary):
             rate = layer.output.float().mean(0)

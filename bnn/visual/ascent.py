@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
-from bnn.training.evaluation import own_rule, seeded_noise
+from bnn.nn.handlers import sampled
+from bnn.training.evaluation import seeded_noise
 from bnn.visual.layers import excitation, through
 
 GREY, AMPLITUDE = 0.5, 0.02
@@ -52,12 +53,12 @@ def maximised(
     """
     parameter = next(model.parameters())
     noise = seeded_noise(seed, parameter.device)
-    draw = through(own_rule(noise))
+    reading = through(sampled(noise))
     start = torch.empty(len(channels), *spec.shape, device=parameter.device, dtype=parameter.dtype)
 
     def objective(pixels: Tensor) -> Tensor:
         images = ((pixels - spec.mean) / spec.std).repeat(draws, 1, 1, 1)
-        a = excitation(model, layer, images, draw)
+        a = excitation(model, layer, images, reading)
         return _of_channels(a.view(draws, len(channels), *a.shape[1:]).mean(0), channels, place)
 
     pixels, values = _ascend(objective, GREY + AMPLITUDE * (2 * noise(start) - 1), steps, rate)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.neurons import Neuron
-from bnn.training.evaluation import thresholded
+from bnn.nn.handlers import threshold
+from bnn.nn.neurons import Neuron
 from bnn.visual.layers import excitation
 
 LOOKS, IMAGES = 32, 4
@@ -62,12 +62,12 @@ def receptive_fields(model: nn.Module, layer: str, shape: tuple[int, int, int]) 
     generator = torch.Generator().manual_seed(0)
     wiring = _wiring(model, generator)
     with torch.no_grad():
-        channels, h, w = excitation(wiring, layer, torch.zeros(1, *shape, dtype=torch.float64), thresholded).shape[1:]
+        channels, h, w = excitation(wiring, layer, torch.zeros(1, *shape, dtype=torch.float64), threshold).shape[1:]
     reached = torch.zeros(h * w, *shape[1:], dtype=torch.bool)
     for _ in range(max(IMAGES, math.ceil(LOOKS / channels))):
         images = torch.randn(h * w, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
         # image i is asked about place i alone, so that one backward pass serves all places
-        each = excitation(wiring, layer, images, thresholded).sum(1).flatten(1).diagonal()
+        each = excitation(wiring, layer, images, threshold).sum(1).flatten(1).diagonal()
         (gradient,) = torch.autograd.grad(each.sum() + 0 * images.sum(), images)
         reached |= gradient.ne(0).any(1)
     if not reached.any(2).any(1).all():

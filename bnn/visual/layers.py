@@ -6,18 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.neurons import Draw, Site
-from bnn.surrogates import attach, density
-from bnn.training.evaluation import BATCH, own_rule, seeded_noise
+from bnn.estimators.pseudo_derivatives import density, replace_gradient
+from bnn.nn.handlers import SiteHandler, sampled, threshold
+from bnn.nn.sites import RandomUnits, Site
+from bnn.training.evaluation import BATCH, seeded_noise
 from bnn.training.units import activations
 
 PIXELS, SCORES = "pixels", "scores"
 
 
-def through(draw: Draw) -> Draw:
-    """`draw`, its bits carrying the gradient d b / d a := F'(a) of the firing probability; a layer of other units keeps its
-    own gradient."""
-    return lambda layer: attach(draw(layer), density(layer)) if isinstance(layer, Site) else draw(layer)
+def through(reading: SiteHandler) -> SiteHandler:
+    """`reading`, its bits carrying the gradient d b / d a := F'(a) of the firing probability; a layer of other units keeps
+    its own gradient."""
+
+    def handle(layer: Site | RandomUnits) -> Tensor:
+        activations = reading(layer)
+        return replace_gradient(activations, density(layer)) if isinstance(layer, Site) else activations
+
+    return handle
 
 
 def placed(values: Tensor) -> Tensor:
@@ -30,13 +36,13 @@ def placed(values: Tensor) -> Tensor:
     return values if values.dim() == 4 else values[:, :, None, None]
 
 
-def excitation(model: nn.Module, layer: str, images: Tensor, draw: Draw) -> Tensor:
+def excitation(model: nn.Module, layer: str, images: Tensor, reading: SiteHandler) -> Tensor:
     """Pre-activations of an activation layer, or the scores, in one pass in evaluation mode: [n, channels, h, w].
 
     Errors: ConfigError for a layer that the pass does not meet.
     """
-    met, scores = activations(model, images, draw)
-    found = {name: one.a for name, one in met.items()} | {SCORES: scores}
+    met, scores = activations(model, images, reading)
+    found = {name: one.preactivation for name, one in met.items()} | {SCORES: scores}
     if layer not in found:
         raise ConfigError(f"layer: expected one of {', '.join(found)}; got {layer!r}")
     return placed(found[layer])
@@ -46,11 +52,11 @@ def excitation(model: nn.Module, layer: str, images: Tensor, draw: Draw) -> Tens
 def responses(model: nn.Module, images: Tensor, *, draws: int, seed: int) -> dict[str, Tensor]:
     """What each layer answers to `images`, from the input up, averaged over so many draws of the net's own rule: PIXELS, the
     outputs of the activation layers, SCORES; each [n, *units]."""
-    draw, parts = own_rule(seeded_noise(seed, images.device)), []
+    reading, parts = sampled(seeded_noise(seed, images.device)), []
     for batch in images.split(BATCH):
         total: dict[str, Tensor] = {PIXELS: batch}
         for _ in range(draws):
-            met, scores = activations(model, batch, draw)
+            met, scores = activations(model, batch, reading)
             for name, output in [*((name, one.output) for name, one in met.items()), (SCORES, scores)]:
                 total[name] = total.get(name, 0) + output / draws
         parts.append(total)
@@ -71,7 +77,7 @@ def first_weights(model: nn.Module, images: Tensor) -> Tensor:
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
     try:
-        activations(model, images[:1], Site.threshold)
+        activations(model, images[:1], threshold)
     finally:
         for hook in hooks:
             hook.remove()

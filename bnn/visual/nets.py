@@ -13,7 +13,7 @@ from bnn.config import changed, compose
 from bnn.data import Dataset, at_hand, rename
 from bnn.tables import markdown
 from bnn.training.evaluation import Score, evaluate_all
-from bnn.training.loop import Fit, fit
+from bnn.training.loop import FitResult, fit
 
 Words = ParamSpec("Words")
 Answer = TypeVar("Answer")
@@ -27,7 +27,7 @@ class Net:
     """As a run of this configuration is called: `stochastic · st · both · s0`."""
     model: nn.Module
     data: Dataset
-    fit: Fit
+    fit: FitResult
     scores: Mapping[str, Score]
     """On validation images, by the way in which bits are drawn (`own`, and for random units `mean` and `threshold`)."""
 

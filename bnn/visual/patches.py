@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.errors import ConfigError
-from bnn.training.evaluation import BATCH, own_rule, seeded_noise
+from bnn.nn.handlers import sampled
+from bnn.training.evaluation import BATCH, seeded_noise
 from bnn.visual.fields import Fields, receptive_fields
 from bnn.visual.layers import excitation
 
@@ -55,9 +56,10 @@ def most_exciting(model: nn.Module, layer: str, images: Tensor, *, count: int, d
 @torch.no_grad()
 def _mean_excitation(model: nn.Module, layer: str, images: Tensor, draws: int, seed: int) -> Tensor:
     """[n, channels, h, w], on the CPU."""
-    draw = own_rule(seeded_noise(seed, images.device))
+    reading = sampled(seeded_noise(seed, images.device))
     means = [
-        torch.stack([excitation(model, layer, batch, draw) for _ in range(draws)]).mean(0) for batch in images.split(BATCH)
+        torch.stack([excitation(model, layer, batch, reading) for _ in range(draws)]).mean(0)
+        for batch in images.split(BATCH)
     ]
     return torch.cat(means).cpu()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,10 +11,11 @@ from torch import Tensor
 from bnn.config import compose
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
-from bnn.estimators.straight_through import Pathwise
-from bnn.neurons import Neuron, set_slope
-from bnn.schedules import SCHEDULES
+from bnn.estimators.straight_through import OnePass
+from bnn.nn.handlers import handling
+from bnn.nn.neurons import Neuron, set_slope
 from bnn.training.evaluation import generator_noise
+from bnn.training.schedules import SCHEDULES
 
 REACH, POINTS = 4.0, 201
 """Inputs from -REACH to REACH, and how many."""
@@ -40,7 +40,7 @@ def unit(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> Unit:
     """
     config = compose(overrides)
     estimator, neuron = Estimator.registry.build(config.estimator), Neuron.registry.build(config.neuron)
-    if not isinstance(estimator, Pathwise) or not neuron.binary:
+    if not isinstance(estimator, OnePass) or not neuron.binary:
         raise ConfigError(
             "expected a binary neuron and an estimator that differentiates its bits (st, reinmax, st_gumbel, concrete), got "
             f"neuron={config.neuron.name} with estimator={config.estimator.name}"
@@ -48,7 +48,8 @@ def unit(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> Unit:
     set_slope(neuron, slope)
     noise = generator_noise(torch.Generator().manual_seed(seed))
     x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64).expand(draws, -1).clone().requires_grad_()
-    bits = neuron(x, lambda site: estimator.draw(dataclasses.replace(site, noise=noise)))
+    with handling(estimator.handler(noise)):
+        bits = neuron(x)
     (derivative,) = torch.autograd.grad(bits.sum(), x)
     bits, inputs = bits.detach(), x.detach()[0]
     p = neuron.law.cdf(neuron.preactivation(inputs)).detach()

@@ -20,15 +20,22 @@ from toys import Toy, batch, product, tangled
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
 from bnn.estimators.enumeration import Enumeration
-from bnn.estimators.layerwise import ARM, ARMS, Antithetic, DisARM, Drawn, LocalExpectation
-from bnn.estimators.relaxed import REBAR, RELAX, Control, Relaxation, fired, fired_again
+from bnn.estimators.layerwise import ARM, ARMS, Antithetic, DisARM, LayerSamples, LocalExpectation
+from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
+from bnn.estimators.relaxed import (
+    REBAR,
+    RELAX,
+    ControlVariate,
+    Relaxation,
+    reparameterize,
+    reparameterize_conditional,
+)
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
-from bnn.neurons import Deterministic, Site, Stochastic
-from bnn.noise import NoiseLaw
-from bnn.passes import Run, sites_of
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.neurons import Deterministic, Stochastic
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import Site
 from bnn.paths import folder
-from bnn.surrogates import SURROGATES
-from bnn.training.updates import bind as training_bind
 
 BASELINES = {
     "none": {},
@@ -40,7 +47,7 @@ BASELINES = {
 CONTRACTS = {
     "none": [{}],
     "frozen": [{}],
-    "st": [{"proxy": proxy} for proxy in SURROGATES],
+    "st": [{"proxy": proxy} for proxy in PSEUDO_DERIVATIVES],
     "reinmax": [{"tau": 1.0}, {"tau": 1.5}],
     "st_gumbel": [{"tau": 1.0}],
     "concrete": [{"tau": 0.5}],
@@ -89,9 +96,9 @@ class Forced:
         return ((low + high) / 2).view_as(like)
 
 
-def gradient(model: Toy, estimator: Estimator, run: Run) -> list[Tensor]:
+def gradient(model: Toy, estimator: Estimator, forward: ForwardClosure) -> list[Tensor]:
     model.zero_grad()
-    estimator.surrogate(run).backward()
+    estimator.surrogate_loss(forward).backward()
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
 
 
@@ -102,17 +109,17 @@ def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1
     total = [torch.zeros_like(p) for p in model.parameters()]
     mass = 0.0
     for parts in itertools.product(
-        range(kinds), repeat=numbers_asked_for(model, estimator, Run(model, inputs, targets, loss))
+        range(kinds), repeat=numbers_asked_for(model, estimator, ForwardClosure(model, inputs, targets, loss))
     ):
         noise = Forced(parts, kinds)
-        estimate = gradient(model, copy.deepcopy(estimator), Run(model, inputs, targets, loss, noise))
+        estimate = gradient(model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise))
         mass += noise.mass
         total = [t + noise.mass * g for t, g in zip(total, estimate, strict=True)]
     assert mass == pytest.approx(1, abs=1e-12)
     return total
 
 
-def numbers_asked_for(model: Toy, estimator: Estimator, run: Run) -> int:
+def numbers_asked_for(model: Toy, estimator: Estimator, forward: ForwardClosure) -> int:
     """How many uniform numbers one estimate draws."""
     asked = 0
 
@@ -121,8 +128,8 @@ def numbers_asked_for(model: Toy, estimator: Estimator, run: Run) -> int:
         asked += like.numel()
         return torch.rand_like(like)
 
-    run.noise = count
-    gradient(model, copy.deepcopy(estimator), run)
+    forward.noise = count
+    gradient(model, copy.deepcopy(estimator), forward)
     return asked
 
 
@@ -134,7 +141,10 @@ def sampled(model: Toy, estimator: Estimator, loss=tangled, repeats: int = REPEA
     inputs, targets = (one.repeat(AT_ONCE, *[1] * (one.dim() - 1)) for one in batch(1))
     generator = torch.Generator().manual_seed(1)
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
-    estimates = [gradient(model, copy.deepcopy(estimator), Run(model, inputs, targets, loss, noise)) for _ in range(repeats)]
+    estimates = [
+        gradient(model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise))
+        for _ in range(repeats)
+    ]
     stacked = [torch.stack(of_one) for of_one in zip(*estimates, strict=True)]
     return [s.mean(0) for s in stacked], [s.std(0) / repeats**0.5 for s in stacked]
 
@@ -148,13 +158,11 @@ def deviation(model: Toy, estimator: Estimator, loss=tangled, repeats: int = REP
 
 
 def exact(model: Toy, loss=tangled, samples: int = 1) -> list[Tensor]:
-    return gradient(model, bound(Enumeration(), model), Run(model, *batch(samples), loss))
+    return gradient(model, bound(Enumeration(), model), ForwardClosure(model, *batch(samples), loss))
 
 
 def bound(estimator: Estimator, model: Toy) -> Estimator:
-    inputs = batch(2)[0].to(model.readout.weight.dtype)
-    estimator.bind(sites_of(model, inputs), inputs)
-    return estimator
+    return estimator.init(model, batch(2)[0].to(model.readout.weight.dtype))
 
 
 def distance(a: list[Tensor], b: list[Tensor]) -> float:
@@ -170,7 +178,7 @@ def warmed(estimator: Estimator, model: Toy) -> Estimator:
     generator = torch.Generator().manual_seed(3)
     for _ in range(3):
         noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
-        estimator.surrogate(Run(model, *batch(4), tangled, noise))
+        estimator.surrogate_loss(ForwardClosure(model, *batch(4), tangled, noise))
     return estimator
 
 
@@ -222,9 +230,9 @@ def test_a_neighbours_credit_is_caught() -> None:
     """The mutant of the test above: each sample is credited with the loss of the one beside it."""
 
     class Neighbours(Reinforce):
-        def surrogate(self, run: Run) -> Tensor:
-            base = run(Site.sample)
-            score = (base.loss.detach().roll(1, 1) * base.sites[0].log_prob(base.bits[0]).sum(1)).mean()
+        def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+            base = forward(Site.sample)
+            score = (base.loss.detach().roll(1, 1) * base.sites[0].log_prob(base.bits[0]).sum(2)).mean()
             return base.loss.mean() + (score - score.detach())
 
     model, mutant = Toy((2,)), Neighbours(baseline=Baseline.registry.build("none"))
@@ -235,7 +243,7 @@ def test_a_neighbours_credit_is_caught() -> None:
 class SeesItself(Baseline):
     """Mutant: the mean over all samples, the credited one included."""
 
-    def forks(self, layers: int) -> list[int]:
+    def branching(self, layers: int) -> list[int]:
         return [2] + [1] * (layers - 1)
 
     def forward(self, site: int, loss: Tensor) -> Tensor:
@@ -245,23 +253,23 @@ class SeesItself(Baseline):
 class UpdatedFirst(Baseline):
     """Mutant: a moving average that has taken in this batch already."""
 
-    def forward(self, site: int, loss: Tensor) -> Tensor:
-        return (0.5 * loss.mean() + 0.5).view(1, 1)
+    def forward(self, site: Site, loss: Tensor) -> Tensor:
+        return 0.5 * loss.mean() + 0.5
 
 
 class NoScore(Reinforce):
     """Mutant: what the first repositories did, the pathwise term alone."""
 
-    def surrogate(self, run: Run) -> Tensor:
-        return run(Site.sample).loss.mean()
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        return forward(Site.sample).loss.mean()
 
 
 class TopOnly(Reinforce):
     """Mutant: the score of the highest binary layer alone."""
 
-    def surrogate(self, run: Run) -> Tensor:
-        base = run(Site.sample)
-        score = (base.loss.detach() * base.sites[-1].log_prob(base.bits[-1]).sum(1)).mean()
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        base = forward(Site.sample)
+        score = (base.loss.detach() * base.sites[-1].log_prob(base.bits[-1]).sum(2)).mean()
         return base.loss.mean() + (score - score.detach())
 
 
@@ -312,9 +320,9 @@ def test_reinmax_weighs_by_half_the_distance_of_bit_and_probability() -> None:
     estimator = Estimator.registry.build({"name": "reinmax", "tau": 1.0})
     for u in (0.0, 1.0):
         site = Site(a, NoiseLaw.registry.build("logistic"), Site.sample, noise=lambda like, u=u: torch.full_like(like, u))
-        bits = estimator.draw(site)  # type: ignore[attr-defined]
+        bits = estimator.sample(site)  # type: ignore[attr-defined]
         (found,) = torch.autograd.grad(bits.sum(), a)
-        torch.testing.assert_close(found, 2 * (bits - site.p).abs().detach() / 2, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found, 2 * (bits - site.probs).abs().detach() / 2, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)
@@ -328,15 +336,15 @@ def test_biased_estimators_are_biased(config: dict, widths: tuple[int, ...]) -> 
         assert distance(expectation(model, estimator), exact(model)) > 1e-3
 
 
-def test_proxies_send_back_their_derivative_times_that_of_the_loss() -> None:
+def test_pseudo_derivatives_send_back_their_derivative_times_that_of_the_loss() -> None:
     a = torch.linspace(-1.7, 1.7, 9, dtype=torch.float64, requires_grad=True)
     slope_of_f = torch.linspace(1, 2, 9, dtype=torch.float64)
     p = torch.sigmoid(2 * a.detach())
     expected = {"identity": torch.ones_like(p), "sigmoid": 2 * p * (1 - p)}
-    for name, law in itertools.product(SURROGATES, NoiseLaw.registry):
+    for name, law in itertools.product(PSEUDO_DERIVATIVES, NoiseLaw.registry):
         site = Site(a, NoiseLaw.registry.build(law), Site.threshold)
         estimator = Estimator.registry.build({"name": "st", "proxy": name})
-        bits = estimator.draw(site)  # type: ignore[attr-defined]
+        bits = estimator.sample(site)  # type: ignore[attr-defined]
         assert torch.equal(bits, (a > 0).double())
         (found,) = torch.autograd.grad((slope_of_f * bits).sum(), a)
         derivative = expected.get(name, site.law.density(a.detach()))
@@ -351,28 +359,28 @@ def test_value_is_an_estimate_of_the_expected_loss(config: dict) -> None:
     generator = torch.Generator().manual_seed(2)
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
     with torch.no_grad():
-        loss = Run(model, inputs, targets, tangled, noise)(Site.sample).loss
-    value = float(build(config, model).surrogate(Run(model, inputs, targets, tangled, noise)).detach())
+        loss = ForwardClosure(model, inputs, targets, tangled, noise)(Site.sample).loss
+    value = float(build(config, model).surrogate_loss(ForwardClosure(model, inputs, targets, tangled, noise)).detach())
     assert abs(value - float(loss.mean())) < 4.5 * 2**0.5 * float(loss.std()) / 20_000**0.5
 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)
 @pytest.mark.parametrize("config", [c for c in CASES if c.values[0]["name"] != "none"])
-def test_passes_are_the_losses_that_a_step_computes(config: dict, widths: tuple[int, ...]) -> None:
+def test_evaluations_are_the_losses_that_a_step_computes(config: dict, widths: tuple[int, ...]) -> None:
     if not applies(config, widths):
         pytest.skip("nothing to nest")
     model = Toy(widths)
     estimator = build(config, model)
     computed = []
 
-    class Counted(Run):
-        def __call__(self, draw, tree=()):
-            result = super().__call__(draw, tree)
+    class Counted(ForwardClosure):
+        def __call__(self, rule, tree=()):
+            result = super().__call__(rule, tree)
             computed.append(len(result.loss))
             return result
 
-    estimator.surrogate(Counted(model, *batch(5), tangled)).backward()
-    assert sum(computed) == estimator.passes(widths)
+    estimator.surrogate_loss(Counted(model, *batch(5), tangled)).backward()
+    assert sum(computed) == estimator.evaluations(widths)
 
 
 def spread(baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), layer: int = 0) -> float:
@@ -382,10 +390,10 @@ def spread(baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), laye
     bound(estimator, model)
 
     def estimate() -> Tensor:
-        run = Run(
+        forward = ForwardClosure(
             model, *batch(1), lambda s, t: tangled(s, t) + 5, lambda u: torch.empty_like(u).uniform_(generator=generator)
         )
-        return gradient(model, estimator, run)[2 * layer]
+        return gradient(model, estimator, forward)[2 * layer]
 
     return float(torch.stack([sum(estimate() for _ in range(runs)) / runs for _ in range(400)]).var(0).sum())  # type: ignore
 
@@ -409,7 +417,7 @@ def test_nvil_is_unbiased_up_to_one_positive_scale() -> None:
     model = Toy((2, 2))
     estimator = warmed(Estimator.registry.build({"name": "nvil", "hidden": 3, "decay": 0.5}), model)
     for _ in range(3):
-        estimator.surrogate(Run(model, *batch(4), large))
+        estimator.surrogate_loss(ForwardClosure(model, *batch(4), large))
     scale = float(estimator.scale())
     assert 0 < scale < 0.5
     found, true = expectation(model, estimator, large), exact(model, large)
@@ -420,9 +428,9 @@ def test_nvil_is_unbiased_up_to_one_positive_scale() -> None:
 class SignDropped(DisARM):
     """Mutant: (-1)^b' left out."""
 
-    def gradient(self, drawn: Drawn) -> Tensor:
-        b, c = drawn.bits
-        return super().gradient(drawn) * (b - c)
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        b, c = layer.bits
+        return super().gradient(layer) * (b - c)
 
 
 class OnePairThroughout(DisARM):
@@ -432,13 +440,13 @@ class OnePairThroughout(DisARM):
         return [[0, 0]] + [[0, 1]] * (len(units) - 1)
 
     def draw(self, site: Site) -> tuple[Tensor, object]:
-        self.u = site.noise(site.p.detach())
+        self.u = site.noise(site.probs.detach())
         if not site.index:
             return super().draw(dataclasses.replace(site, noise=lambda like: self.u))
-        return (self.u < site.p.detach()).to(site.a), self.u
+        return (self.u < site.probs.detach()).to(site.preactivation), self.u
 
-    def above(self, site: Site) -> Tensor:
-        return (self.u > 1 - site.p).to(site.a)
+    def continue_with(self, site: Site) -> Tensor:
+        return (self.u > 1 - site.probs).to(site.preactivation)
 
 
 class PairProbability(ARMS):
@@ -453,7 +461,7 @@ class OtherMarginal(ARMS):
     """Mutant: draws that fire with another probability."""
 
     def draw(self, site: Site) -> tuple[Tensor, object]:
-        return super().draw(dataclasses.replace(site, a=site.a * 1.2))
+        return super().draw(dataclasses.replace(site, preactivation=site.preactivation * 1.2))
 
 
 class IntervalForgotten(REBAR):
@@ -467,54 +475,50 @@ class IntervalForgotten(REBAR):
 class SignFlipped(RELAX):
     """Mutant: the derivatives of the network that is added to the relaxed loss change places."""
 
-    def bind(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        super().bind(sites, inputs)
+    def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        super().build(sites, inputs)
         for control in self.controls:
             control.register_forward_hook(lambda module, given, answer: (answer[0], -answer[1]))
 
 
 class MeansOfUntrue(REBAR):
-    """Mutant: the loss of a draw as the mean over all that was drawn above it, relaxations included."""
+    """Mutant: the loss of a draw as the mean over its descendants, relaxations included."""
 
-    def surrogate(self, run: Run) -> Tensor:
-        class Means(Run):
-            def __call__(self, draw, tree=()):
-                found = super().__call__(draw, tree)
-                mean = type(found).loss_of
-                object.__setattr__(found, "loss_of", lambda layer, first=False: mean(found, layer))
-                return found
+    true_samples = True
 
-        return super().surrogate(Means(run.model, run.inputs, run.targets, run.loss, run.noise))
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        return super().surrogate_loss(forward)
 
 
 class OneResidual(MuProp):
     """Mutant: one residual for all layers, the sum of their expansions taken off."""
 
-    def residuals(self, away: Tensor, rises: Sequence[Tensor]) -> list[Tensor]:
-        return [away - sum(rises)] * len(rises)
+    def residuals(self, difference: Tensor, linear: Sequence[Tensor]) -> list[Tensor]:
+        return [difference - sum(linear)] * len(linear)
 
 
 class SeesTheLoss(NVIL):
     """Mutant: the average that is taken off has seen this batch."""
 
-    def surrogate(self, run: Run) -> Tensor:
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         state = torch.get_rng_state()
         with torch.no_grad():
-            noise = run.noise
+            noise = forward.noise
             drawn: list[Tensor] = []
-            run.noise = lambda like: drawn.append(noise(like)) or drawn[-1]
-            loss = run(Site.sample).loss[0]
+            forward.noise = lambda like: drawn.append(noise(like)) or drawn[-1]
+            loss = forward(Site.sample).loss[0]
         torch.set_rng_state(state)
         again = iter(drawn)
         self.moments.copy_(torch.stack([torch.ones_like(loss.mean()), loss.mean(), loss.square().mean()]))
-        return super().surrogate(Run(run.model, run.inputs, run.targets, run.loss, lambda like: next(again)))
+        forward.noise = lambda like: next(again)
+        return super().surrogate_loss(forward)
 
 
 class NeighbourFlipped(LocalExpectation):
     """Mutant: the read-out's columns of other units."""
 
-    def _flipped(self, drawn: Drawn) -> Tensor:
-        return super()._flipped(drawn).roll(1, -1)
+    def _flipped(self, layer: LayerSamples) -> Tensor:
+        return super()._flipped(layer).roll(1, -1)
 
 
 @pytest.mark.parametrize(
@@ -557,8 +561,8 @@ def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, fir
     for control in getattr(estimator, "controls", ()):
         torch.nn.init.normal_(control.last.weight)
     numbers = itertools.cycle([first, 0.0])  # fires or does not, and then the end of the interval
-    run = Run(model, inputs.float(), targets.float(), tangled, lambda like: torch.full_like(like, next(numbers)))
-    estimator.surrogate(run).backward()
+    noise = lambda like: torch.full_like(like, next(numbers))  # noqa: E731
+    estimator(model, inputs.float(), targets.float(), tangled, noise=noise).backward()
     gradients = [p.grad for p in (*estimator.parameters(), *model.parameters())]
     assert all(g is not None and g.isfinite().all() for g in gradients)
 
@@ -573,7 +577,7 @@ def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
     def estimates(estimator: Estimator) -> list[Tensor]:
         generator = torch.Generator().manual_seed(1)
         noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
-        return gradient(model, estimator, Run(model, *batch(4), tangled, noise))
+        return gradient(model, estimator, ForwardClosure(model, *batch(4), tangled, noise))
 
     pairs = zip(estimates(rebar), estimates(relax), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
@@ -583,7 +587,7 @@ def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
 
 
 def test_a_control_variate_knows_its_derivative() -> None:
-    control = Control(4, 3, 0.5).double()
+    control = ControlVariate(4, 3, 0.5).double()
     torch.nn.init.normal_(control.last.weight)
     y = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
     value, slope = control(y)
@@ -595,10 +599,10 @@ def test_what_is_drawn_again_keeps_the_bits_and_the_law_and_knows_its_derivative
     generator = torch.Generator().manual_seed(0)
     log_odds = torch.full((200_000,), 0.8, dtype=torch.float64, requires_grad=True)
     u, v = torch.rand(2, 200_000, generator=generator, dtype=torch.float64)
-    z = fired(log_odds, u)
+    z = reparameterize(log_odds, u)
     bits = (u < torch.sigmoid(log_odds)).double()
     assert torch.equal(bits, (z > 0).double())
-    again, rise = fired_again(log_odds, bits, v)
+    again, rise = reparameterize_conditional(log_odds, bits, v)
     assert torch.equal(bits, (again > 0).double())
     cuts = torch.linspace(-3, 4, 15, dtype=torch.float64)
     shares = (again[:, None] < cuts).double().mean(0)
@@ -608,17 +612,17 @@ def test_what_is_drawn_again_keeps_the_bits_and_the_law_and_knows_its_derivative
 
 def test_disarm_is_arm_averaged_over_its_noise_given_the_pair() -> None:
     p = torch.tensor([[0.1, 0.4, 0.6, 0.93]], dtype=torch.float64)
-    site = Site(torch.logit(p) / 2, NoiseLaw.registry.build("logistic"), Site.sample)
+    site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample)
     u = ((torch.arange(100_000, dtype=torch.float64) + 0.5)[:, None] / 100_000).expand(-1, 4)
     bits = torch.stack([u < p, u > 1 - p]).double()
     loss = torch.tensor([[1.7], [0.4]], dtype=torch.float64)
-    arm = ARM().gradient(Drawn(site, bits, loss.expand(2, len(u)), u, None, None))  # type: ignore[arg-type]
-    disarm = DisARM().gradient(Drawn(site, bits, loss.expand(2, len(u)), u, None, None))  # type: ignore[arg-type]
+    layer = LayerSamples(site, bits, loss.expand(2, len(u))[..., None], u[None], None, None)  # type: ignore[arg-type]
+    arm, disarm = ARM().gradient(layer), DisARM().gradient(layer)
     for pair in itertools.product((0, 1), repeat=2):
         chosen = (bits[0] == pair[0]) & (bits[1] == pair[1])
         for unit in range(4):
             if chosen[:, unit].any():
-                mine = [g[chosen[:, unit], unit] for g in (arm, disarm)]
+                mine = [g[0][chosen[:, unit], unit] for g in (arm, disarm)]
                 assert float(mine[0].mean()) == pytest.approx(float(mine[1].mean()), abs=1e-4)
                 assert float(mine[1].std()) < 1e-12
 
@@ -626,10 +630,10 @@ def test_disarm_is_arm_averaged_over_its_noise_given_the_pair() -> None:
 def test_arms_of_two_draws_is_disarm() -> None:
     """The same formula on the same pairs, and pairs of the same distribution: both never fire together below ½."""
     p = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    site = Site(torch.logit(p) / 2, NoiseLaw.registry.build("logistic"), Site.sample)
+    site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample)
     u = torch.rand(7, 5, dtype=torch.float64)
     bits, loss = torch.stack([u < p, u > 1 - p]).double(), torch.rand(2, 7, dtype=torch.float64)
-    drawn = Drawn(site, bits, loss, u, None, None)  # type: ignore[arg-type]
+    drawn = LayerSamples(site, bits, loss[..., None], u, None, None)  # type: ignore[arg-type]
     torch.testing.assert_close(ARMS(samples=2).gradient(drawn), DisARM().gradient(drawn), rtol=1e-10, atol=1e-12)
 
 
@@ -638,9 +642,9 @@ def test_draws_of_arms_have_the_probability_and_the_correlation_that_it_says(sam
     p = torch.tensor([0.05, 0.3, 0.5, 0.8, 0.97], dtype=torch.float64).expand(200_000, 5)
     generator = torch.Generator().manual_seed(0)
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
-    site = Site(torch.logit(p) / 2, NoiseLaw.registry.build("logistic"), Site.sample, noise)
+    site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample, noise)
     arms = ARMS(samples=samples)
-    bits = arms.draw(site)[0].unflatten(0, (samples, -1))
+    bits = arms.draw(site)[0]
     torch.testing.assert_close(bits.mean(1), p[:samples], rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
     away = (bits - p) / (p * (1 - p)).sqrt()
     for k in range(1, samples):
@@ -668,10 +672,10 @@ def test_orders_of_variance() -> None:
 class Around(Toy):
     """The first layer's bits reach the read-out around the others."""
 
-    def forward(self, x: Tensor, draw) -> Tensor:
-        x = first = self.neurons[0](self.layers[0](x), draw)
+    def forward(self, x: Tensor) -> Tensor:
+        x = first = self.neurons[0](self.layers[0](x))
         for layer, neuron in zip(self.layers[1:], self.neurons[1:], strict=True):
-            x = neuron(layer(x), draw)
+            x = neuron(layer(x))
         return self.readout(x) + first.sum(1, keepdim=True)
 
 
@@ -684,20 +688,20 @@ def test_enumeration_refuses_a_path_around_a_binary_layer(widths: tuple[int, ...
 @pytest.mark.parametrize("squashed", [False, True])
 def test_local_expectation_needs_a_linear_readout(squashed: bool) -> None:
     class Squashed(Toy):
-        def forward(self, x: Tensor, draw) -> Tensor:
-            return torch.tanh(super().forward(x, draw)) if squashed else super().forward(x, draw)
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(super().forward(x)) if squashed else super().forward(x)
 
     model, estimator = Squashed((2, 2)), Estimator.registry.build("local_expectation")
     refused = pytest.raises(ConfigError, match="linear read-out") if squashed else contextlib.nullcontext()
     with refused:
-        training_bind(estimator, model, batch(2)[0], seed=0)
+        estimator.init(model, batch(2)[0])
 
 
 def test_enumeration_is_layer_by_layer() -> None:
     """Three layers of different widths, whose 2^8 joint configurations would be 256 replicas: 16 will do."""
     model = Toy((4, 1, 3))
     oracle = bound(Enumeration(), model)
-    assert oracle.passes([4, 1, 3]) == 16
+    assert oracle.evaluations([4, 1, 3]) == 16
     reinforce = build({"name": "reinforce", "baseline": {"name": "none"}}, model)
     assert distance(expectation(model, reinforce), exact(model)) < 1e-12
 
@@ -716,9 +720,9 @@ def test_every_estimator_and_baseline_has_its_three_places() -> None:
 
 def test_oracle_agrees_with_finite_differences() -> None:
     model = Toy((2, 2), "uniform", Stochastic)
-    run = Run(model, *batch(3), tangled)
+    forward = ForwardClosure(model, *batch(3), tangled)
     oracle = bound(Enumeration(), model)
-    gradients = gradient(model, oracle, run)
+    gradients = gradient(model, oracle, forward)
     for parameter, found in zip(model.parameters(), gradients, strict=True):
         with torch.no_grad():
             flat = parameter.view(-1)
@@ -726,6 +730,6 @@ def test_oracle_agrees_with_finite_differences() -> None:
                 values = []
                 for step in (1e-6, -2e-6):
                     flat[i] += step
-                    values.append(float(oracle.surrogate(run)))
+                    values.append(float(oracle.surrogate_loss(forward)))
                 flat[i] += 1e-6
                 assert float(found.view(-1)[i]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bnn.neurons import Draw, Stochastic
-from bnn.noise import NoiseLaw
+from bnn.nn.neurons import Stochastic
+from bnn.nn.noise import NoiseLaw
 
 
 class Toy(nn.Module):
@@ -21,9 +21,9 @@ class Toy(nn.Module):
         self.readout = nn.Linear(widths[-1], 2)
         self.double()
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for layer, neuron in zip(self.layers, self.neurons, strict=True):
-            x = neuron(layer(x), draw)
+            x = neuron(layer(x))
         return self.readout(x)
 
 

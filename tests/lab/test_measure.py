@@ -161,8 +161,8 @@ def test_a_layer_of_a_module_list_keeps_its_name() -> None:
             checked = plan(compose(TOY))
             self.parts = nn.ModuleList([checked.model])
 
-        def forward(self, x, draw):
-            return self.parts[0](x, draw)
+        def forward(self, x):
+            return self.parts[0](x)
 
     here = Bench(Net(), torch.randn(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
     assert "parts.0.linear1" in here.by_layer(here.parameters)

@@ -49,7 +49,7 @@ def test_per_sample_credit_is_biased_under_batch_norm_and_unbiased_without(place
         bench = Bench(coupling.small(norm, coupling.PLACEMENTS[placement]), inputs, torch.tensor([0, 1]))
         true = coupling.exact_gradient(bench)[BELOW]
         estimator = built("reinforce", baseline="none")
-        bench.bound(estimator)
+        bench.init(estimator)
         away = float((coupling.exact_mean(bench, estimator)[BELOW] - true).norm() / true.norm())
         assert away > 0.05 if norm == "batch" else away < 1e-12, norm
 
@@ -70,7 +70,7 @@ def test_the_joint_gradient_agrees_with_finite_differences() -> None:
         for bits in itertools.product((False, True), repeat=4):
             force = coupling.Forced(torch.tensor(bits))
             moved.noise = force
-            value = float(moved.run()(lambda site: site.sample()).loss.detach().mean())
+            value = float(moved.forward()(lambda site: site.sample()).loss.detach().mean())
             masses.append(force.mass * value)
         return sum(masses)
 

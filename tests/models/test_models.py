@@ -9,10 +9,13 @@ from torch import nn
 from bnn.build import plan
 from bnn.config import compose
 from bnn.errors import ConfigError
-from bnn.models.norms import NORMS, BatchNorm, couples_above_binary, refuse_coupled_replicas
-from bnn.neurons import Site
-from bnn.passes import Run, forks, sites_of
-from bnn.training.updates import cross_entropy
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.handlers import apply, sampled
+from bnn.nn.layers import sites_of
+from bnn.nn.norms import NORMS, BatchNorm, couples_above_binary, refuse_torch_batch_norms
+from bnn.nn.replicas import branching
+from bnn.nn.sites import Site
+from bnn.tasks.classification import cross_entropy
 
 
 def network(*overrides: str) -> nn.Module:
@@ -34,7 +37,7 @@ def test_norms_have_the_same_parameters(norm: str) -> None:
 @pytest.mark.parametrize("model", ["cnn", "mlp"])
 def test_networks_take_every_shape(model: str, data: str) -> None:
     checked = plan(compose([f"model={model}", f"data={data}"]))
-    scores = checked.model(torch.zeros(3, *checked.data.shape), Site.fire)
+    scores = apply(checked.model, torch.zeros(3, *checked.data.shape), sampled())
     assert scores.shape == (3, 10)
 
 
@@ -44,7 +47,7 @@ def test_placement_decides_which_activations_fire(placement: str, expected: int)
     sites = sites_of(checked.model, torch.zeros(2, 1, 28, 28))
     assert len(sites) == expected
     shapes = {"first": [(16, 14, 14)], "last": [(32, 7, 7)], "both": [(16, 14, 14), (32, 7, 7)], "none": []}
-    assert [tuple(site.a.shape[1:]) for site in sites] == shapes[placement]
+    assert [tuple(site.preactivation.shape[1:]) for site in sites] == shapes[placement]
 
 
 def test_replicas_are_normalised_apart() -> None:
@@ -52,26 +55,26 @@ def test_replicas_are_normalised_apart() -> None:
     model = network("placement=first").train()
     images, labels = torch.randn(8, 1, 28, 28), torch.arange(8)
     bits = (torch.rand(2, 8, 16, 14, 14) < torch.tensor([0.2, 0.8]).view(2, 1, 1, 1, 1)).float()
-    together = Run(model, images, labels, cross_entropy)(lambda site: bits.flatten(0, 1), forks(2))
-    apart = [Run(model, images, labels, cross_entropy)(lambda site, k=k: bits[k]).loss for k in range(2)]
+    together = ForwardClosure(model, images, labels, cross_entropy)(lambda site: bits, branching(2))
+    apart = [ForwardClosure(model, images, labels, cross_entropy)(lambda site, k=k: bits[k : k + 1]).loss for k in range(2)]
     torch.testing.assert_close(together.loss, torch.cat(apart))
     plain = nn.BatchNorm2d(32)
     plain.load_state_dict(model.norm2.state_dict())
     model.norm2 = plain
-    mixed = Run(model, images, labels, cross_entropy)(lambda site: bits.flatten(0, 1), forks(2))
+    mixed = ForwardClosure(model, images, labels, cross_entropy)(lambda site: bits, branching(2))
     assert (mixed.loss - together.loss).abs().max() > 1e-2, "the control: torch's own batch norm mixes the replicas"
     with pytest.raises(ConfigError, match="norm2"):
-        refuse_coupled_replicas(model)
+        refuse_torch_batch_norms(model)
 
 
 def test_only_the_base_pass_updates_running_statistics() -> None:
     for norm in ("batch", "running"):
         model = network(f"model.norm={norm}", "placement=first").train()
-        run = Run(model, torch.randn(8, 1, 28, 28), torch.arange(8), cross_entropy)
-        run(Site.sample, forks(3))
+        forward = ForwardClosure(model, torch.randn(8, 1, 28, 28), torch.arange(8), cross_entropy)
+        forward(Site.sample, branching(3))
         after = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
         assert any((v != 0).any() for k, v in after.items() if "mean" in k)
-        run(Site.sample)
+        forward(Site.sample)
         assert all(torch.equal(v, model.state_dict()[k]) for k, v in after.items())
 
 

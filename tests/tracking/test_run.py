@@ -107,14 +107,14 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
 
 
 def test_a_failed_run_says_why_and_keeps_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bnn.training.updates
+    import bnn.training.step
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
-    finite, calls = bnn.training.updates.cross_entropy, iter(range(10_000))
+    finite, calls = bnn.training.step.cross_entropy, iter(range(10_000))
     # the first epoch has 22 steps; the loss is lost in the second
     monkeypatch.setattr(
-        bnn.training.updates, "cross_entropy", lambda s, t: finite(s, t) * (float("nan") if next(calls) > 30 else 1)
+        bnn.training.step, "cross_entropy", lambda s, t: finite(s, t) * (float("nan") if next(calls) > 30 else 1)
     )
     with pytest.raises(DivergedError):
         execute(made, tmp_path / "out", None, "title")
@@ -126,7 +126,7 @@ def test_a_failed_run_says_why_and_keeps_its_checkpoint(tmp_path: Path, monkeypa
 
 
 def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bnn.training.updates
+    import bnn.training.step
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
@@ -134,7 +134,7 @@ def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bnn.training.updates, "update", interrupted)
+    monkeypatch.setattr(bnn.training.step, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         execute(made, tmp_path / "out", None, "title")
     client = MlflowClient(uri)
@@ -180,11 +180,10 @@ def test_an_address_that_is_none_is_refused() -> None:
 def test_predictions_take_pixels_as_they_are(tracked) -> None:
     """The exported model normalises: raw pixels in, and the same classes as the network on normalised ones."""
     from bnn.data import DATASETS
-    from bnn.neurons import Site
     from bnn.tracking.export import Predictor
 
     made = plan(compose([*QUICK, "placement=none"]))
     spec, pixels = DATASETS["digits"], torch.from_numpy(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
     made.model.eval()
-    scores = made.model((pixels - spec.mean) / spec.std, Site.fire)
+    scores = made.model((pixels - spec.mean) / spec.std)
     torch.testing.assert_close(Predictor(made.model, spec.mean, spec.std)(pixels), torch.softmax(scores, 1))

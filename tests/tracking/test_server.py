@@ -24,7 +24,7 @@ from bnn.errors import TrackingError
 from bnn.tracking import outbox
 from bnn.tracking.store import open_store
 from bnn.tracking.view import SHARED
-from bnn.training.updates import Updates
+from bnn.training.step import TrainState
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 WHOLE = [*SMALL, "tracking.heatmaps=true", "tracking.model=true"]
@@ -109,14 +109,14 @@ def everything(store: MlflowClient, run: Run) -> dict[str, object]:
 
 def at_epoch(number: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Do something when this epoch begins."""
-    train, count = Updates.epoch, iter(range(1, 100))
+    train, count = TrainState.epoch, iter(range(1, 100))
 
-    def epoch(updates: Updates, progress) -> dict[str, float]:
+    def epoch(updates: TrainState, progress) -> dict[str, float]:
         if next(count) == number:
             then()
         return train(updates, progress)
 
-    monkeypatch.setattr(Updates, "epoch", epoch)
+    monkeypatch.setattr(TrainState, "epoch", epoch)
 
 
 def lone(folder: Path, store: str, seed: int) -> tuple[object, Run]:

@@ -14,8 +14,8 @@ from bnn.build import Plan, estimator_choices, plan, read
 from bnn.config import compose
 from bnn.errors import CheckpointError, ConfigError
 from bnn.training import checkpoint
-from bnn.training.loop import Fit, Untracked, fit
-from bnn.training.updates import Updates
+from bnn.training.loop import FitResult, Untracked, fit
+from bnn.training.step import TrainState
 
 SMALL = ["device=cpu", "data=digits", "data.limit=192", "trainer.progress=none", "trainer.epochs=4"]
 
@@ -36,11 +36,11 @@ def training(words: list[str]) -> Plan:
     return plan(compose([*SMALL, *words]))
 
 
-def go(made: Plan, folder: Path, tracker: Interrupted, resume: bool = False) -> Fit:
+def go(made: Plan, folder: Path, tracker: Interrupted, resume: bool = False) -> FitResult:
     return fit(made.model, made.recipe, read(made), folder=folder, about=dict(made.config), tracker=tracker, resume=resume)
 
 
-def in_pieces(words: list[str], folder: Path, *ends: int) -> tuple[Plan, Fit, list[int]]:
+def in_pieces(words: list[str], folder: Path, *ends: int) -> tuple[Plan, FitResult, list[int]]:
     """The training, interrupted in each of these epochs and begun again by objects of its own each time."""
     heard: list[int] = []
     for number, end in enumerate((*ends, 0)):
@@ -89,12 +89,12 @@ def test_every_part_of_the_state_matters(part: str, tmp_path: Path, monkeypatch:
     """The control: with one part begun anew, the end is another."""
     words = ["estimator=reinforce", "estimator/baseline=moving_average", "optimizer.lr=0.1"]
     expected = go(training(words), tmp_path / "whole", Interrupted())
-    restore = Updates.load_state_dict
+    restore = TrainState.load_state_dict
 
-    def forgetful(updates: Updates, state: Mapping) -> None:
-        restore(updates, {**state, part: updates.state_dict()[part]})
+    def forgetful(train_state: TrainState, state: Mapping) -> None:
+        restore(train_state, {**state, part: train_state.state_dict()[part]})
 
-    monkeypatch.setattr(Updates, "load_state_dict", forgetful)
+    monkeypatch.setattr(TrainState, "load_state_dict", forgetful)
     assert in_pieces(words, tmp_path / "pieces", 3)[1].history != expected.history
 
 

@@ -9,18 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-import bnn.training.updates
+import bnn.training.step
 from bnn.build import Plan, load_checkpoint, plan
 from bnn.config import compose
 from bnn.data import Dataset, load
 from bnn.errors import DivergedError
-from bnn.neurons import Binary, Draw, Site, Stochastic
-from bnn.noise import NoiseLaw
+from bnn.nn.handlers import sample, sampled, threshold
+from bnn.nn.neurons import Binary, Stochastic
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import Site
 from bnn.seeds import stream
-from bnn.training.evaluation import evaluate, evaluate_all, own_rule, probabilities, seeded_noise
-from bnn.training.loop import Fit, fit
+from bnn.training.evaluation import evaluate, evaluate_all, probabilities, seeded_noise
+from bnn.training.loop import FitResult, fit
+from bnn.training.step import batches, steps_per_epoch
 from bnn.training.units import PICTURE_DRAWS, fixed_images, snapshot, unit_health
-from bnn.training.updates import batches, steps_per_epoch
 
 
 def prepared(*overrides: str) -> tuple[Plan, Dataset]:
@@ -29,7 +31,7 @@ def prepared(*overrides: str) -> tuple[Plan, Dataset]:
     return made, load(made.config["data"], made.recipe.seed, made.recipe.settings.validation_fraction)
 
 
-def trained(*overrides: str, folder: Path | None = None) -> tuple[Plan, Dataset, Fit]:
+def trained(*overrides: str, folder: Path | None = None) -> tuple[Plan, Dataset, FitResult]:
     made, data = prepared(*overrides)
     return made, data, fit(made.model, made.recipe, data, folder=folder, about=dict(made.config))
 
@@ -59,7 +61,7 @@ def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
     made, data, result = trained("trainer.epochs=4", "optimizer.lr=0.5", "optimizer.lr_schedule=constant", folder=tmp_path)
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch == losses.index(min(losses)) + 1
-    again = evaluate(made.model, data.validation, own_rule(seeded_noise(made.recipe.seed, torch.device("cpu"))))
+    again = evaluate(made.model, data.validation, sampled(seeded_noise(made.recipe.seed, torch.device("cpu"))))
     assert again.loss == min(losses)
 
 
@@ -92,7 +94,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
         value = nn.functional.cross_entropy(scores, labels, reduction="none")
         return value * math.nan if calls > 30 else value
 
-    monkeypatch.setattr(bnn.training.updates, "cross_entropy", loss)
+    monkeypatch.setattr(bnn.training.step, "cross_entropy", loss)
     with pytest.raises(DivergedError, match=r"optimizer\.lr"):
         fit(made.model, made.recipe, data, folder=tmp_path, about=dict(made.config))
     assert calls < 60
@@ -110,13 +112,13 @@ def test_the_first_step_warms_up_and_the_last_one_rests() -> None:
 
 def test_mean_of_m_averages_probabilities_not_scores() -> None:
     class Coin(nn.Module):
-        def forward(self, x, draw):
-            bit = draw(Site(torch.zeros(len(x), 1), NoiseLaw.registry.build("logistic"), Site.sample))
+        def forward(self, x):
+            bit = sample(Site(torch.zeros(len(x), 1), NoiseLaw.registry.build("logistic"), Site.sample))
             return torch.cat([20 * bit - 10, 10 - 20 * bit], 1)
 
     torch.manual_seed(0)
-    assert set(probabilities(Coin(), torch.zeros(9, 1), Site.fire)[:, 0].round().tolist()) == {0, 1}
-    p = probabilities(Coin(), torch.zeros(400, 1), Site.fire, samples=64)
+    assert set(probabilities(Coin(), torch.zeros(9, 1), sampled())[:, 0].round().tolist()) == {0, 1}
+    p = probabilities(Coin(), torch.zeros(400, 1), sampled(), draws=64)
     assert (p[:, 0] - 0.5).abs().max() < 0.3
     assert p.sum(1) == pytest.approx(1)
 
@@ -133,7 +135,7 @@ def test_evaluations_that_apply() -> None:
 
 def test_a_deterministic_net_evaluates_by_threshold() -> None:
     made, data = prepared("neuron=deterministic")
-    assert evaluate_all(made.model, data.validation, 2, 0)["own"] == evaluate(made.model, data.validation, Site.threshold)
+    assert evaluate_all(made.model, data.validation, 2, 0)["own"] == evaluate(made.model, data.validation, threshold)
 
 
 def test_unit_health_counts_what_it_says() -> None:
@@ -144,8 +146,8 @@ def test_unit_health_counts_what_it_says() -> None:
             super().__init__()
             self.act = Stochastic(law=NoiseLaw.registry.build("uniform"))
 
-        def forward(self, x, draw):
-            return self.act(torch.tensor([-2.0, 2.0, 2.0, 0.0]).expand(len(x), -1), draw)
+        def forward(self, x):
+            return self.act(torch.tensor([-2.0, 2.0, 2.0, 0.0]).expand(len(x), -1))
 
     health = unit_health(Net(), data.validation, 0)
     assert health["act/dead"] == 0.25 and health["act/saturated"] == 0.5
@@ -173,8 +175,8 @@ class Researcher(nn.Module):
         self.neuron = Stochastic(law=NoiseLaw.registry.build("gaussian"))
         self.readout = nn.Linear(40, 10)
 
-    def forward(self, images: torch.Tensor, draw: Draw) -> torch.Tensor:
-        return self.readout(self.neuron(self.hidden(images.flatten(1)), draw))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.readout(self.neuron(self.hidden(images.flatten(1))))
 
 
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])

@@ -10,9 +10,11 @@ import torch
 from bnn.build import plan
 from bnn.config import compose
 from bnn.estimators import Baseline, Estimator
-from bnn.neurons import Binary, Site
-from bnn.passes import Run
-from bnn.training.updates import bind, cross_entropy, update
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.neurons import Binary
+from bnn.nn.sites import Site
+from bnn.tasks.classification import cross_entropy
+from bnn.training.step import init_estimator, train_step
 
 ROUNDING = 1e-6
 """Gradients of weights below this size are rounding: float32 sums of thousands of terms of order one."""
@@ -39,11 +41,12 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     images = torch.randn(64, 1, 28, 28, generator=generator)
     labels = torch.randint(10, (64,), generator=generator)
     recipe = checked.recipe
-    bind(recipe.estimator, model, images[:2], seed=0)
+    init_estimator(recipe.estimator, model, images[:2], seed=0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer, _ = recipe.optimization.start(model.parameters(), 10)
     model.train()
-    update(Run(model, images, labels, cross_entropy), recipe.estimator, optimizer, "float32")
+    forward = ForwardClosure(model, images, labels, cross_entropy, layers=recipe.estimator.layers)
+    train_step(forward, recipe.estimator, optimizer, "float32")
     moved = {
         name.removesuffix(".weight"): (
             float(p.grad.norm()) if p.grad is not None else 0.0,

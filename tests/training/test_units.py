@@ -7,7 +7,8 @@ import torch
 
 from bnn.build import plan
 from bnn.config import compose
-from bnn.neurons import Neuron, Site, set_slope
+from bnn.nn.handlers import apply, sampled
+from bnn.nn.neurons import Neuron, set_slope
 from bnn.training.units import activations
 
 
@@ -21,26 +22,26 @@ IMAGES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0), dty
 def test_activations_are_those_of_one_pass_in_evaluation_mode() -> None:
     model = network("neuron=deterministic").train()
     set_slope(model, 3.0)
-    layers, scores = activations(model, IMAGES, Site.fire)
+    layers, scores = activations(model, IMAGES, sampled())
     assert model.training, "and the network is as it was"
     model.eval()
     a = 3 * model.pool(model.norm1(model.conv1(IMAGES)))
     assert list(layers) == ["act1", "act2"]
-    torch.testing.assert_close(layers["act1"].a, a)
+    torch.testing.assert_close(layers["act1"].preactivation, a)
     assert torch.equal(layers["act1"].output, (a > 0).double())
-    assert torch.equal(scores, model(IMAGES, Site.fire))
+    assert torch.equal(scores, apply(model, IMAGES, sampled()))
 
 
 def test_gradients_reach_the_images_unless_they_are_switched_off() -> None:
     images = IMAGES.clone().requires_grad_()
-    activations(network(), images, Site.fire)[0]["act1"].a.sum().backward()
+    activations(network(), images, sampled())[0]["act1"].preactivation.sum().backward()
     assert images.grad.any()
     with torch.no_grad():
-        assert not activations(network(), images, Site.fire)[0]["act1"].a.requires_grad
+        assert not activations(network(), images, sampled())[0]["act1"].preactivation.requires_grad
 
 
 def test_a_pass_that_fails_leaves_no_hooks_behind() -> None:
     model = network().train()
     with pytest.raises(RuntimeError):
-        activations(model, IMAGES[:, :, :3], Site.fire)
+        activations(model, IMAGES[:, :, :3], sampled())
     assert model.training and not any(module._forward_hooks for module in model.modules() if isinstance(module, Neuron))

@@ -13,9 +13,10 @@ from bnn.build import plan
 from bnn.config import compose
 from bnn.data import DATASETS
 from bnn.errors import ConfigError
-from bnn.neurons import Draw, Stochastic
-from bnn.noise import Logistic
-from bnn.training.evaluation import generator_noise, own_rule
+from bnn.nn.handlers import sampled
+from bnn.nn.neurons import Stochastic
+from bnn.nn.noise import Logistic
+from bnn.training.evaluation import generator_noise
 from bnn.visual import SCORES, Ascent, maximised, receptive_fields
 from bnn.visual.ascent import AMPLITUDE, GREY
 from bnn.visual.layers import excitation
@@ -38,8 +39,8 @@ class Linear(nn.Module):
             self.linear.weight.normal_(generator=torch.Generator().manual_seed(0))
             self.linear.weight[:, :9] = 0
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
-        return self.act(self.linear(x.flatten(1)), draw)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.linear(x.flatten(1)))
 
 
 def of_linear(model: nn.Module) -> Ascent:
@@ -75,12 +76,12 @@ def test_every_channel_rises_whatever_the_bits_below(neuron: str, layer: str, ch
     ascent = maximised(model, layer, SPEC, channels=range(channels), place=None, steps=40, rate=0.05, draws=8, seed=0)
     assert ascent.pixels.shape == (channels, 1, 8, 8) and ascent.values.shape == (41, channels)
     assert ascent.pixels.min() >= 0 and ascent.pixels.max() <= 1
-    draw = own_rule(generator_noise(generator))
+    reading = sampled(generator_noise(generator))
 
     @torch.no_grad()
     def mean(pixels: Tensor) -> Tensor:
         images = ((pixels - SPEC.mean) / SPEC.std).split(channels)
-        return torch.stack([excitation(model, layer, one, draw) for one in images]).mean((0, 3, 4))
+        return torch.stack([excitation(model, layer, one, reading) for one in images]).mean((0, 3, 4))
 
     noise = GREY + AMPLITUDE * (2 * torch.rand(100 * channels, *SPEC.shape, generator=generator, dtype=torch.float64) - 1)
     rise = mean(ascent.pixels.repeat(100, 1, 1, 1)) - mean(noise)
@@ -90,7 +91,7 @@ def test_every_channel_rises_whatever_the_bits_below(neuron: str, layer: str, ch
 
 
 def test_without_straight_through_nothing_above_bits_can_be_ascended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bnn.visual.ascent, "through", lambda draw: draw)
+    monkeypatch.setattr(bnn.visual.ascent, "through", lambda reading: reading)
     words = {"channels": [0], "place": None, "steps": 1, "rate": 0.05, "draws": 1, "seed": 0}
     maximised(network(), "act1", SPEC, **words)
     with pytest.raises(RuntimeError, match="not have been used in the graph"):

@@ -13,8 +13,8 @@ import bnn.visual.fields
 from bnn.build import plan
 from bnn.config import compose
 from bnn.errors import ConfigError
-from bnn.neurons import Deterministic, Real
-from bnn.noise import Logistic
+from bnn.nn.neurons import Deterministic, Real
+from bnn.nn.noise import Logistic
 from bnn.visual import Fields, receptive_fields
 
 CNN = [("conv", 5, 1, 2), ("pool", 2, 2, 0)]
@@ -71,9 +71,9 @@ class Narrow(nn.Module):
         self.pool = nn.MaxPool2d(3, stride=1)
         self.first, self.second = Deterministic(law=Logistic()), Real(law=Logistic())
 
-    def forward(self, x: Tensor, draw) -> Tensor:
-        x = self.first(self.lower(x), draw)
-        return self.second(self.pool(self.upper(x)), draw).flatten(1)
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(self.lower(x))
+        return self.second(self.pool(self.upper(x))).flatten(1)
 
 
 NARROW = [("conv", 3, 2, 1), ("conv", 5, 1, 0), ("pool", 3, 1, 0)]
@@ -120,8 +120,8 @@ def test_a_layer_that_is_not_there_or_sees_nothing_is_refused() -> None:
             super().__init__()
             self.neuron = Real(law=Logistic())
 
-        def forward(self, x: Tensor, draw) -> Tensor:
-            return self.neuron(x.new_zeros(len(x), 3), draw)
+        def forward(self, x: Tensor) -> Tensor:
+            return self.neuron(x.new_zeros(len(x), 3))
 
     with pytest.raises(ConfigError, match="no pixel moves those of neuron"):
         receptive_fields(Blind(), "neuron", (1, 8, 8))

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 from bnn.build import plan
 from bnn.config import compose
 from bnn.errors import ConfigError
-from bnn.neurons import Draw, Stochastic
-from bnn.noise import Logistic
-from bnn.training.evaluation import own_rule, seeded_noise
+from bnn.nn.handlers import sampled
+from bnn.nn.neurons import Stochastic
+from bnn.nn.noise import Logistic
+from bnn.training.evaluation import seeded_noise
 from bnn.visual import Fields, Patches, most_exciting
 from bnn.visual.layers import excitation
 
@@ -30,8 +31,8 @@ class Planted(nn.Module):
         with torch.no_grad():
             self.conv.weight[0, 0] = pattern
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
-        return self.act(self.pool(self.conv(x)), draw).flatten(1)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.pool(self.conv(x))).flatten(1)
 
 
 def images(*plants: tuple[int, int, int], count: int = 12) -> Tensor:
@@ -106,9 +107,9 @@ def test_above_random_bits_the_excitation_is_a_mean_over_draws() -> None:
     model = plan(compose(["device=cpu", "data=digits", "model=mlp", "model.hidden=6"])).model.double()
     pictures = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     patches = most_exciting(model, "act2", pictures, count=8, draws=300, seed=0)
-    draw = own_rule(seeded_noise(1, torch.device("cpu")))
+    reading = sampled(seeded_noise(1, torch.device("cpu")))
     with torch.no_grad():
-        others = torch.stack([excitation(model, "act2", pictures, draw)[:, :, 0, 0].T for _ in range(300)])
+        others = torch.stack([excitation(model, "act2", pictures, reading)[:, :, 0, 0].T for _ in range(300)])
     others = others.gather(2, patches.images.expand(300, -1, -1))
     error = others.std(0) * math.sqrt(2 / 300)
     z = (patches.values - others.mean(0)) / error

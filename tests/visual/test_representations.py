@@ -10,7 +10,7 @@ from bnn.build import plan
 from bnn.config import compose
 from bnn.data import Split, load
 from bnn.errors import ConfigError
-from bnn.neurons import Site
+from bnn.nn.handlers import apply, sampled
 from bnn.visual import PIXELS, SCORES, first_weights, responses, separability
 from bnn.visual.representations import separated
 
@@ -84,8 +84,8 @@ def test_responses_are_what_the_modules_answer() -> None:
     assert list(found) == [PIXELS, "act1", "act2", SCORES] and torch.equal(found[PIXELS], images)
     with torch.no_grad():
         a = model.pool(model.norm1(model.conv1(images)))
-        torch.testing.assert_close(found["act1"], model.act1(a, Site.fire))
-        torch.testing.assert_close(found[SCORES], model(images, Site.fire))
+        torch.testing.assert_close(found["act1"], apply(model.act1, a, sampled()))
+        torch.testing.assert_close(found[SCORES], apply(model, images, sampled()))
 
 
 def test_the_mean_of_draws_comes_to_the_firing_probability() -> None:
@@ -106,7 +106,7 @@ def test_first_weights_are_the_ones_that_meet_the_pixels(model: str, shape: tupl
 
 
 class Weightless(nn.Module):
-    def forward(self, x, draw):
+    def forward(self, x):
         return x.flatten(1)
 
 
@@ -116,7 +116,7 @@ def test_first_weights_follow_the_pass_and_not_the_order_of_the_modules() -> Non
             super().__init__()
             self.readout, self.conv = nn.Linear(36, 2), nn.Conv2d(1, 1, 3)
 
-        def forward(self, x, draw):
+        def forward(self, x):
             return self.readout(self.conv(x).flatten(1))
 
     net = Backwards().double()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnn.errors import ConfigError
-from bnn.noise import NoiseLaw
+from bnn.nn.noise import NoiseLaw
 from bnn.visual.units import Unit, annealed, unit
 
 DRAWS = 400

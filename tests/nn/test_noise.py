@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from bnn.noise import NoiseLaw
+from bnn.nn.noise import NoiseLaw
 
 LAWS = sorted(NoiseLaw.registry)
 A = torch.tensor([-7.3, -1.9, -1.01, -0.99, -0.3, 0.0, 0.2, 0.7, 1.3, 2.1, 5.5], dtype=torch.float64)

@@ -6,7 +6,7 @@ import pytest
 
 from bnn.errors import ConfigError
 from bnn.paths import folder
-from bnn.schedules import SCHEDULES
+from bnn.training.schedules import SCHEDULES
 
 TABLE = [
     ({"name": "none", "slope": 1.0}, [1, 1, 1, 1, 1]),

@@ -1,4 +1,4 @@
-"""How a network is trained: everything that moves the result, but the data and the network."""
+"""Training configuration: everything that moves the result, but the data and the network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
-from bnn.schedules import Schedule
 from bnn.training.optimizers import Optimization
+from bnn.training.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class TrainerSettings:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to train, whatever the network: everything that moves the result, but the data and the model."""
+class TrainingConfig:
+    """Training configuration, whatever the network and the data."""
 
     estimator: Estimator
     optimization: Optimization

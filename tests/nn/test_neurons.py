@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
-from bnn.neurons import Deterministic, Neuron, NoisyRectifier, Real, Site, Stochastic, StochasticSmooth, set_slope
-from bnn.noise import NoiseLaw
+from bnn.estimators.pseudo_derivatives import replace_gradient
+from bnn.nn.handlers import apply, sampled, threshold
+from bnn.nn.neurons import Deterministic, Neuron, NoisyRectifier, Real, Stochastic, StochasticSmooth, set_slope
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import Site
 from bnn.paths import folder
-from bnn.surrogates import attach
 
 LAW = NoiseLaw.registry.build("logistic")
 X = torch.linspace(-2, 2, 9, dtype=torch.float64)
@@ -18,7 +18,7 @@ X = torch.linspace(-2, 2, 9, dtype=torch.float64)
 
 def test_ties_fire_zero() -> None:
     neuron = Deterministic(law=LAW)
-    assert neuron(torch.tensor([-1.0, 0.0, 1e-30]), Site.fire).tolist() == [0, 0, 1]
+    assert neuron(torch.tensor([-1.0, 0.0, 1e-30])).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("law", sorted(NoiseLaw.registry))
@@ -26,7 +26,7 @@ def test_stochastic_units_fire_with_their_probability(law: str) -> None:
     """20,000 draws a unit; |z| < 4.5 fails once in 16,000 such tests, and the seed is fixed."""
     neuron, n = Stochastic(law=NoiseLaw.registry.build(law)), 20_000
     torch.manual_seed(0)
-    rate = neuron(X.expand(n, -1), Site.fire).mean(0)
+    rate = neuron(X.expand(n, -1)).mean(0)
     p = neuron.law.cdf(X)
     certain = (p == 0) | (p == 1)
     assert torch.equal(rate[certain], p[certain])
@@ -38,15 +38,15 @@ def test_stochastic_units_fire_with_their_probability(law: str) -> None:
 
 def test_deterministic_units_do_not_see_the_slope_in_the_forward_pass() -> None:
     neuron = Deterministic(law=LAW)
-    before = neuron(X, Site.fire)
+    before = apply(neuron, X, sampled())
     set_slope(neuron, 7.0)
-    assert torch.equal(neuron(X, Site.fire), before)
+    assert torch.equal(apply(neuron, X, sampled()), before)
 
 
 def test_slope_sharpens_stochastic_units() -> None:
     neuron = Stochastic(law=LAW)
     set_slope(neuron, 3.0)
-    neuron(X, lambda site: torch.testing.assert_close(site.p, torch.sigmoid(6 * X)) or site.fire())
+    apply(neuron, X, lambda site: torch.testing.assert_close(site.probs, torch.sigmoid(6 * X)) or site.fire())
 
 
 @pytest.mark.parametrize("rescale, factor", [(False, 3.0), (True, 1.0)])
@@ -54,7 +54,7 @@ def test_rescaled_gradient_takes_the_slope_out(rescale: bool, factor: float) -> 
     neuron = Stochastic(law=LAW, rescale_gradient=rescale)
     set_slope(neuron, 3.0)
     x = X.clone().requires_grad_()
-    neuron(x, lambda site: attach(site.fire(), site.p)).sum().backward()
+    apply(neuron, x, lambda site: replace_gradient(site.fire(), site.probs)).sum().backward()
     torch.testing.assert_close(x.grad, factor * LAW.density(3 * X))
 
 
@@ -68,14 +68,13 @@ def test_slope_is_saved_and_real_neurons_keep_theirs() -> None:
 
 
 def test_real_neuron_is_the_mean_of_the_law() -> None:
-    torch.testing.assert_close(Real(law=LAW)(X, Site.fire), LAW.cdf(X))
+    torch.testing.assert_close(Real(law=LAW)(X), LAW.cdf(X))
 
 
 def test_probabilities_are_wide_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        Stochastic(law=LAW)(
-            X.bfloat16(), lambda site: pytest.fail("narrow") if site.a.dtype != torch.float32 else site.fire()
-        )
+        wide = lambda site: site.fire() if site.preactivation.dtype == torch.float32 else pytest.fail("narrow")  # noqa: E731
+        apply(Stochastic(law=LAW), X.bfloat16(), wide)
 
 
 def test_every_neuron_has_its_yaml() -> None:
@@ -100,7 +99,7 @@ def test_log_prob_is_that_of_the_bits() -> None:
         if law.full_support:
             site = Site(X, NoiseLaw.registry.build(name), Site.sample)
             for bit in (0.0, 1.0):
-                q = site.p if bit else 1 - site.p
+                q = site.probs if bit else 1 - site.probs
                 torch.testing.assert_close(site.log_prob(torch.full_like(X, bit)), q.log())
 
 
@@ -117,7 +116,7 @@ def test_quantiles_invert_the_law(law: NoiseLaw) -> None:
 def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
-    return neuron(x, lambda layer: dataclasses.replace(layer, noise=noise).fire())
+    return apply(neuron, x, sampled(noise))
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
@@ -151,5 +150,5 @@ def test_without_noise_random_units_repeat_themselves(neuron: type[Neuron]) -> N
     unit = Neuron.registry.build({"name": "noisy_rectifier", "law": "logistic", "noise": "additive"})
     if neuron is StochasticSmooth:
         unit = StochasticSmooth(law=NoiseLaw.registry.build("logistic"))
-    quiet = [unit(X, lambda layer: layer.threshold()) for _ in range(2)]
+    quiet = [apply(unit, X, threshold) for _ in range(2)]
     assert torch.equal(*quiet) and not torch.equal(noisy(unit, X), noisy(unit, X, seed=1))

@@ -1,4 +1,4 @@
-"""Updates: batches from tensors in memory, and one step on each.
+"""Training steps: batches from tensors in memory, and one optimizer step on each.
 
 The same seed gives the same metrics to the last bit on one machine's CPU at the same number of threads.
 """
@@ -12,17 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bnn.data import Dataset, Split
-from bnn.errors import CheckpointError, ConfigError, DivergedError
+from bnn.errors import CheckpointError, DivergedError
 from bnn.estimators import Estimator
-from bnn.models.norms import couples_above_binary, refuse_coupled_replicas
-from bnn.passes import Run, linear_readout, sites_of
+from bnn.nn.forward import ForwardClosure
 from bnn.seeds import stream
+from bnn.tasks.classification import cross_entropy
 from bnn.training.evaluation import generator_noise
 from bnn.training.progress import Progress
-from bnn.training.recipe import Recipe
+from bnn.training.settings import TrainingConfig
 
 FINITE_EVERY = 50
 """Steps between two looks at whether the loss is finite; each look waits for the device."""
@@ -40,58 +39,46 @@ def steps_per_epoch(samples: int, size: int) -> int:
     return samples // size + (samples % size > 1)
 
 
-def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood in nats, one value per sample."""
-    return F.cross_entropy(scores, labels, reduction="none")
+def train_step(forward: ForwardClosure, estimator: Estimator, optimizer: torch.optim.Optimizer, precision: str) -> Tensor:
+    """One optimizer step on one batch.
 
-
-def update(run: Run, estimator: Estimator, optimizer: torch.optim.Optimizer, precision: str) -> Tensor:
-    """One step on one batch; answers the mean loss, detached."""
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(run.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        surrogate = estimator.surrogate(run)
-    surrogate.backward()
-    optimizer.step()
-    return surrogate.detach()
-
-
-def bind(estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int) -> list[int]:
-    """Begin `estimator` anew for `model` on inputs like these; what it learns is initialised from the seed. Answers the
-    number of units of each binary layer.
-
-    Errors: ConfigError for a network that the estimator cannot serve.
+    Returns:
+        The mean loss, a detached scalar.
     """
-    sites = sites_of(model, inputs)
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(forward.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        loss = estimator.surrogate_loss(forward)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def init_estimator(estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int) -> tuple[int, ...]:
+    """`estimator.init`, with what it learns initialised from the seed.
+
+    Returns:
+        The number of units of each binary layer.
+
+    Raises:
+        ConfigError: for a network that the estimator cannot serve.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(seed, "estimator"))
-        estimator.bind(sites, inputs)
-    estimator.to(inputs.device)
-    if estimator.needs_linear_readout and sites and not linear_readout(model, inputs):
-        raise ConfigError(
-            "estimator: this one expects the highest binary layer to feed a linear read-out; write placement=last or "
-            "placement=both, or estimator=arms"
-        )
-    if estimator.exact and sites and couples_above_binary(model, inputs):
-        raise ConfigError(
-            "estimator: this one sums over the configurations of single samples, and batch norm above a binary layer "
-            "couples them; write model.norm=running or model.norm=none"
-        )
-    units = [site.a[0].numel() for site in sites]
-    if estimator.passes(units) > 1:
-        refuse_coupled_replicas(model)
-    return units
+        estimator.init(model, inputs)
+    assert estimator.layers is not None
+    return estimator.layers.units
 
 
-class Updates:
-    """The state that updates move: weights, optimizer, learning rate, and the streams of batches and of noise."""
+class TrainState:
+    """State that training steps move: weights, optimizer, learning rate, and the streams of batches and of noise."""
 
     STREAMS = ("order", "bits")
 
-    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset) -> None:
+    def __init__(self, model: nn.Module, recipe: TrainingConfig, data: Dataset) -> None:
         device = data.train.images.device
         self.model, self.recipe, self.split = model, recipe, data.train
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        bind(recipe.estimator, model, data.train.images[:2], recipe.seed)
+        init_estimator(recipe.estimator, model, data.train.images[:2], recipe.seed)
         self.steps = steps_per_epoch(len(data.train.labels), recipe.settings.batch_size)
         parameters = [*model.parameters(), *recipe.estimator.parameters()]
         total = self.steps * recipe.settings.epochs
@@ -130,16 +117,17 @@ class Updates:
 
     def epoch(self, progress: Progress) -> dict[str, float]:
         """One pass over the training split. Errors: DivergedError for a loss that is not finite."""
-        start = time.perf_counter()
+        start, estimator = time.perf_counter(), self.recipe.estimator
         self.model.train()
         rate = float(self.learning_rate.get_last_lr()[0])
         seen = 0
         total = torch.zeros((), device=self.split.images.device)
         correct = torch.zeros((), device=self.split.images.device, dtype=torch.int64)
         for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
-            run = Run(self.model, images, labels, cross_entropy, self.noise)
-            total += update(run, self.recipe.estimator, self.optimizer, self.recipe.settings.precision) * len(labels)
-            correct += run.correct()
+            forward = ForwardClosure(self.model, images, labels, cross_entropy, self.noise, layers=estimator.layers)
+            total += train_step(forward, estimator, self.optimizer, self.recipe.settings.precision) * len(labels)
+            assert forward.output is not None
+            correct += (forward.output.argmax(1) == labels).sum()
             seen += len(labels)
             self.learning_rate.step()
             progress.step()

@@ -1,22 +1,25 @@
-"""Normalisation that knows of replicas. `model.norm` selects one for every norm of a network.
+"""Norms that know of replicas; `model.norm` selects one for every norm of a network.
 
 Batch statistics taken above a binary layer couple the samples of a batch: one sample's bits move its neighbours' losses,
 and an estimator that credits each sample with its own loss drops those terms. `batch` keeps that coupling, as the
 reference network does; `running` and `group` do not have it.
 
-In a network of your own, use these classes in place of torch's: when an estimator runs several replicas of a batch at
-once, they normalise each replica apart, and only the base pass updates running statistics.
+In a network of your own, use these classes in place of torch's, or `convert_batch_norms(net)`: when an estimator runs
+several replicas of a batch at once, they normalise each replica apart, and the first one alone updates running statistics.
 """
 
 from __future__ import annotations
+
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.errors import ConfigError
-from bnn.neurons import Binary
-from bnn.passes import Replication, replication, sites_of
+from bnn.nn.handlers import Replication, replication
+from bnn.nn.layers import sites_of
+from bnn.nn.neurons import Binary
 from bnn.registry import Registry
 
 NORMS: Registry[nn.Module] = Registry("model.norm")
@@ -42,11 +45,11 @@ class BatchNorm(_Norm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._normalise(x, self.running_mean, self.running_var, batch=False)
-        pass_ = replication() or Replication(samples=len(x), base=True)
-        recorded = (self.running_mean, self.running_var) if pass_.base else (None, None)
-        if len(x) == pass_.samples:  # the backward pass of a split copies the whole gradient
+        found = replication() or Replication(samples=len(x), record=True)
+        recorded = (self.running_mean, self.running_var) if found.record else (None, None)
+        if len(x) == found.samples:  # the backward pass of a split copies the whole gradient
             return self._normalise(x, *recorded, batch=True)
-        first, *others = x.split(pass_.samples)
+        first, *others = x.split(found.samples)
         normalised = [self._normalise(first, *recorded, batch=True)]
         normalised += [self._normalise(replica, None, None, batch=True) for replica in others]
         return torch.cat(normalised)
@@ -62,10 +65,10 @@ class RunningNorm(_Norm):
         assert self.running_mean is not None and self.running_var is not None
         # copies: the update below would otherwise change in place what the backward pass still needs
         y = self._normalise(x, self.running_mean.clone(), self.running_var.clone(), batch=False)
-        pass_ = replication() or Replication(samples=len(x), base=True)
-        if self.training and pass_.base:
+        found = replication() or Replication(samples=len(x), record=True)
+        if self.training and found.record:
             dims = [0, *range(2, x.dim())]
-            var, mean = torch.var_mean(x[: pass_.samples].detach().float(), dim=dims)
+            var, mean = torch.var_mean(x[: found.samples].detach().float(), dim=dims)
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(var, self.momentum or 0.0)
         return y
@@ -93,14 +96,44 @@ class NoNorm(nn.Identity):
         super().__init__()
 
 
-def refuse_coupled_replicas(model: nn.Module) -> None:
-    """Errors: ConfigError when `model` holds a batch norm of torch's own, which would mix the replicas of a batch."""
+def _is_torch_batch_norm(module: nn.Module) -> TypeGuard[nn.modules.batchnorm._BatchNorm]:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, _Norm)
+
+
+def refuse_torch_batch_norms(model: nn.Module) -> None:
+    """Check that `model` holds no batch norm of torch's own, which would mix the replicas of a batch.
+
+    Raises:
+        ConfigError: naming the module and the conversion.
+    """
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, _Norm):
+        if _is_torch_batch_norm(module):
             raise ConfigError(
-                f"{name}: {type(module).__name__} would normalise the replicas of a batch together and bias the estimate: "
-                "use bnn.models.norms.BatchNorm (same parameters), or an estimator of one pass"
+                f"{name}: {type(module).__name__} would normalise the replicas of a batch together and bias the estimate; "
+                "write net = bnn.nn.convert_batch_norms(net) (same parameters), or take an estimator of one pass"
             )
+
+
+def convert_batch_norms(model: nn.Module) -> nn.Module:
+    """`model` with each batch norm of torch's own replaced by `BatchNorm`, which has the same parameters and buffers.
+
+    The counterpart of `torch.nn.SyncBatchNorm.convert_sync_batchnorm`. In place, but for a model that is a norm itself.
+
+    Raises:
+        ConfigError: for a batch norm without running statistics, or with a cumulative average (`momentum=None`).
+    """
+    for name, module in list(model.named_children()):
+        setattr(model, name, convert_batch_norms(module))
+    if not _is_torch_batch_norm(model):
+        return model
+    if model.running_mean is None or model.momentum is None:
+        raise ConfigError(
+            f"{type(model).__name__}: expected a batch norm with running statistics and a momentum, got "
+            f"track_running_stats={model.track_running_stats}, momentum={model.momentum}"
+        )
+    converted = BatchNorm(model.num_features, model.eps, model.momentum, model.affine)
+    converted.to(model.running_mean).load_state_dict(model.state_dict())
+    return converted.train(model.training)
 
 
 def couples_above_binary(model: nn.Module, inputs: Tensor) -> bool:

@@ -1,0 +1,137 @@
+"""Effect handlers: who decides, during a forward pass, how the binary layers get their bits.
+
+A neuron asks the handler in force (`sample`). An estimator puts one in force around the passes that it makes in training;
+evaluation puts a reading in force: `sampled` (each neuron's own rule, drawn once) or `threshold`. With none in force a
+neuron fires by its own rule in evaluation, and raises in training, where the layers below it would get no gradient in
+silence.
+
+    with handling(sampled(noise)):
+        output = model(inputs)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnn.errors import NoEstimatorError
+from bnn.nn.sites import Noise, RandomUnits, Site
+
+SiteHandler = Callable[[Site | RandomUnits], Tensor]
+"""A rule that gives a layer its activations, [n, *units]; bits may carry a pathwise gradient."""
+
+
+@dataclass(frozen=True)
+class Replication:
+    """Replicas of the pass under way, as a norm has to know them: each is normalised apart, and the first is recorded.
+
+    Args:
+        samples: samples in one replica; a batch of n · samples holds n replicas.
+        record: whether the first replica updates running statistics.
+    """
+
+    samples: int
+    record: bool
+
+
+@dataclass(frozen=True)
+class _InForce:
+    handler: SiteHandler
+    replication: Replication | None
+
+
+_in_force: ContextVar[_InForce | None] = ContextVar("bnn_handler", default=None)
+
+LOST = (
+    "no estimator in force: the layers below would get no gradient; write loss = estimator(net, inputs, targets), or "
+    "`with estimator.in_force():` around the forward pass, and to evaluate net.eval() or torch.no_grad() (a thread, "
+    "nn.DataParallel and activation checkpointing leave the estimator behind)"
+)
+RECOMPUTED = (
+    "a binary layer was computed again during the backward pass, as activation checkpointing does: it would draw other "
+    "bits than the forward pass; leave binary layers out of the checkpointed part"
+)
+
+
+@contextlib.contextmanager
+def handling(handler: SiteHandler, replication: Replication | None = None) -> Iterator[None]:
+    """Context in which every binary layer is sampled by `handler`; an inner one replaces the outer one."""
+    token = _in_force.set(_InForce(handler, replication))
+    try:
+        yield
+    finally:
+        _in_force.reset(token)
+
+
+def replication() -> Replication | None:
+    """Replication of the pass under way, or None outside of one."""
+    found = _in_force.get()
+    return found.replication if found is not None else None
+
+
+def sample(layer: Site | RandomUnits) -> Tensor:
+    """Activations of `layer` by the handler in force, or else by the layer's own rule.
+
+    Returns:
+        [n, *units]; [replicas, *units] for a shared site.
+
+    Raises:
+        NoEstimatorError: in training with gradients on and no handler in force; or in the backward pass.
+    """
+    if _in_backward():
+        raise NoEstimatorError(RECOMPUTED)
+    found = _in_force.get()
+    if found is not None:
+        return found.handler(layer)
+    if isinstance(layer, Site):
+        training = layer.module is not None and layer.module.training
+        if training and torch.is_grad_enabled() and layer.preactivation.requires_grad:
+            raise NoEstimatorError(LOST)
+    return _own_rule(layer)
+
+
+def _own_rule(layer: Site | RandomUnits) -> Tensor:
+    # one draw of a shared site is one replica
+    return layer.fire()[None] if isinstance(layer, Site) and layer.shared else layer.fire()
+
+
+def sampled(noise: Noise = torch.rand_like) -> SiteHandler:
+    """Reading by each neuron's own rule: stochastic units are drawn once with `noise`, deterministic ones thresholded."""
+    return lambda layer: _own_rule(dataclasses.replace(layer, noise=noise))
+
+
+def threshold(layer: Site | RandomUnits) -> Tensor:
+    """Reading without noise: binary units are thresholded, other random units give their activation without noise."""
+    return layer.threshold()[None] if isinstance(layer, Site) and layer.shared else layer.threshold()
+
+
+def apply(model: nn.Module, inputs: Tensor, handler: SiteHandler) -> Tensor:
+    """`model(inputs)` with `handler` in force."""
+    with handling(handler):
+        return model(inputs)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Context in which `model` is in evaluation mode; each of its modules gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _in_backward() -> bool:
+    """Whether autograd is running a backward pass in this thread.
+
+    torch has no public way to tell; its own checkpointing asks the same function.
+    """
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

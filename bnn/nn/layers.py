@@ -1,0 +1,169 @@
+"""Binary layers of a network, found by forward passes in evaluation mode: names, units, and how they depend on each other.
+
+Nothing is trained, recorded or drawn from the global random streams.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnn.nn.handlers import apply, evaluating, threshold
+from bnn.nn.replicas import flatten, select, split
+from bnn.nn.sites import RandomUnits, Site
+
+
+class Names:
+    """Names of the binary layers of a network: the module's name, and `name#n` from its second call in a pass on.
+
+    A name does not depend on the order in which a network calls its layers.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = list(model.named_modules())
+        # torch.compile wraps a module under this name
+        self._names = {id(module): name.replace("_orig_mod.", "") for name, module in modules}
+        self.binary = any(getattr(module, "binary", False) is True for _, module in modules)
+        """Whether the network has binary neurons at all."""
+
+    def counting(self) -> Callable[[nn.Module | None], str]:
+        """Naming function for the calls of one pass."""
+        calls: Counter[str] = Counter()
+
+        def name(module: nn.Module | None) -> str:
+            found = self._names.get(id(module), type(module).__name__)
+            calls[found] += 1
+            return found if calls[found] == 1 else f"{found}#{calls[found]}"
+
+        return name
+
+
+@dataclass(frozen=True)
+class BinaryLayers:
+    """Binary layers of a network, from the input.
+
+    Args:
+        names: `act1`, or `act1#2` for a neuron's second call in a pass.
+        units: number of units of each.
+        chain: whether everything above each layer depends on what lies below it through its bits alone.
+        sites: the layers on the inputs that they were found with, [n, *units]; thresholded bits below.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[int, ...]
+    chain: bool
+    sites: tuple[Site, ...]
+
+
+def sites_of(model: nn.Module, inputs: Tensor) -> tuple[Site, ...]:
+    """Binary layers of `model` as one thresholded forward pass on `inputs` meets them."""
+    sites: list[Site] = []
+
+    def look(layer: Site | RandomUnits) -> Tensor:
+        if isinstance(layer, Site):
+            sites.append(dataclasses.replace(layer, index=len(sites)))
+        return threshold(layer)
+
+    with evaluating(model), torch.no_grad():
+        apply(model, inputs, look)
+    return tuple(sites)
+
+
+def binary_layers(model: nn.Module, inputs: Tensor) -> BinaryLayers:
+    """Binary layers of `model` on inputs like these, [n, …] with n ≥ 1."""
+    inputs = inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs])  # one row would broadcast against replicas
+    sites, name = sites_of(model, inputs), Names(model).counting()
+    found = tuple(name(site.module) for site in sites)
+    units = tuple(site.preactivation.numel() if site.shared else site.preactivation[0].numel() for site in sites)
+    return BinaryLayers(found, units, is_chain(model, inputs, sites), sites)
+
+
+def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
+    """Whether everything above each binary layer depends on what lies below it through its bits alone.
+
+    Two tests. By value: for each layer a pair of rows with other inputs and other bits below it, and the same bits from it
+    upwards; above it both must meet the same. By shape: replicas branch at every layer, and the pass must go through, since
+    a path around a layer brings a batch of another length (this sees a path whose weight is zero for now). Random units that
+    are no bits take part in the second test alone.
+    """
+    if any(site.shared for site in sites):
+        return False
+    return _branches_pass(model, inputs) and (not sites or _depends_on_bits_alone(model, inputs, sites))
+
+
+def _branches_pass(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether a pass goes through in which every random layer has one replica more than the one below."""
+    replicas = 1
+
+    def branch(layer: Site | RandomUnits) -> Tensor:
+        nonlocal replicas
+        if len(layer.preactivation) != replicas * len(inputs):
+            raise ValueError("another batch than that of the layer below")
+        activations = split(layer.threshold(), replicas)
+        replicas += 1
+        return flatten(select(activations, [*range(replicas - 1), 0]))
+
+    with evaluating(model), torch.no_grad():
+        try:
+            return len(apply(model, inputs, branch)) == replicas * len(inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError):  # shapes that do not fit
+            return False
+
+
+def _depends_on_bits_alone(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
+    others = inputs.flip(0)
+    if torch.equal(others, inputs) and inputs.is_floating_point():
+        others = inputs + 1
+    rows, generator = len(inputs), torch.Generator().manual_seed(0)
+    above: list[Tensor] = []
+
+    def force(layer: Site | RandomUnits) -> Tensor:
+        if isinstance(layer, RandomUnits):
+            return layer.threshold()
+        index = len(above)
+        above.append(layer.preactivation)
+        units = layer.preactivation.shape[1:]
+        bits = torch.rand(units, generator=generator).round().to(layer.preactivation)
+        # pair l has other bits in its second half below layer l
+        pairs = [torch.stack([bits, 1 - bits if index < pair else bits]) for pair in range(len(sites))]
+        return torch.cat(pairs).repeat_interleave(rows, 0)
+
+    with evaluating(model), torch.no_grad():
+        above.append(apply(model, torch.cat([inputs, others] * len(sites)), force))
+    for pair in range(len(sites)):
+        first, second = (slice((2 * pair + half) * rows, (2 * pair + half + 1) * rows) for half in (0, 1))
+        for met in above[pair + 1 :]:
+            if not torch.allclose(met[first], met[second], rtol=1e-4, atol=1e-5):
+                return False
+    return True
+
+
+def has_linear_readout(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the output is an affine function of the highest binary layer's bits, which are no shared ones."""
+    sites = sites_of(model, inputs)
+    if sites[-1].shared:
+        return False
+    generator = torch.Generator(inputs.device).manual_seed(0)
+    like = sites[-1].preactivation
+    bits, others = (torch.empty_like(like).uniform_(generator=generator).round() for _ in range(2))
+
+    def output(given: Tensor) -> Tensor:
+        met = 0
+
+        def force(layer: Site | RandomUnits) -> Tensor:
+            nonlocal met
+            met += isinstance(layer, Site)
+            return given if isinstance(layer, Site) and met == len(sites) else threshold(layer)
+
+        return apply(model, inputs, force)
+
+    with evaluating(model), torch.no_grad():
+        first, second, between = output(bits), output(others), output((bits + others) / 2)
+    return torch.allclose(between, (first + second) / 2, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,157 @@
+"""Neurons: a noise law, a slope and a fire rule, as activation modules for any network.
+
+A binary neuron does not decide how its bits are drawn: it describes its layer as a `Site` and asks the handler in force
+(`bnn.nn.handlers`). Prefer `Stochastic`; `Deterministic` is the hard threshold.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bnn.errors import ConfigError
+from bnn.nn.handlers import sample
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import Noise, RandomUnits, Site
+from bnn.registry import Registry
+
+
+class Neuron(nn.Module, ABC):
+    """Activation of slope · x under a noise law; [n, *units] to the same shape.
+
+    The slope is a buffer, so that a checkpoint evaluates at the slope it was trained to.
+
+    Args:
+        law: noise law F, or its name.
+        rescale_gradient: whether the backward pass ignores the slope's factor (the g/s variant): the gradient by x is the
+            one by slope · x.
+    """
+
+    registry: ClassVar[Registry[Neuron]] = Registry("neuron.name")
+    binary: ClassVar[bool] = False
+    """Whether it fires bits, which an estimator has to train."""
+    random: ClassVar[bool] = False
+    """Whether its own rule draws."""
+    slope: Tensor
+
+    def __init__(self, *, law: NoiseLaw | str = "logistic", rescale_gradient: bool = False) -> None:
+        super().__init__()
+        self.law = NoiseLaw.registry[law]() if isinstance(law, str) else law
+        self.rescale_gradient = rescale_gradient
+        self.register_buffer("slope", torch.ones(()))
+
+    def preactivation(self, x: Tensor) -> Tensor:
+        """a = slope · x in float32 or wider (under autocast too: bfloat16 has 8 bits for a probability)."""
+        x = x if x.dtype == torch.float64 else x.float()
+        if self.rescale_gradient:
+            return x + ((self.slope - 1) * x).detach()
+        return self.slope * x
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Activations of the shape of `x`."""
+
+
+class Real(Neuron):
+    """Real-valued control: the mean of the noise law, F(slope · x). No sample site."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.law.cdf(self.preactivation(x))
+
+
+class Binary(Neuron):
+    """Unit that fires bits, 0 or 1."""
+
+    binary = True
+    rule: ClassVar[Callable[[Site], Tensor]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sample(Site(self.preactivation(x), self.law, type(self).rule, module=self))
+
+
+@Neuron.registry.add("stochastic")
+class Stochastic(Binary):
+    """Stochastic binary unit, b = 1[u < F(slope · x)] with u ~ U[0, 1) (Bengio, Léonard & Courville 2013)."""
+
+    rule = Site.sample
+    random = True
+
+
+@Neuron.registry.add("deterministic")
+class Deterministic(Binary):
+    """Deterministic binary unit, b = 1[x > 0]; the slope and the law shape its backward pass only."""
+
+    rule = Site.threshold
+
+
+@Neuron.registry.add("stochastic_smooth")
+class StochasticSmooth(Neuron):
+    """Stochastic times smooth unit, h = b √p with b ~ Bernoulli(√p), p = F(slope · x) (Bengio et al. 2013).
+
+    E[h] = p. No bit: h is 0 or √p, and the gradient passes through √p where it fired. Without noise: p.
+
+    Args:
+        law: noise law F, or its name.
+    """
+
+    random = True
+
+    def __init__(self, *, law: NoiseLaw | str = "logistic") -> None:
+        super().__init__(law=law)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sample(RandomUnits(self.preactivation(x), self._fire, self.law.cdf))
+
+    def _fire(self, a: Tensor, noise: Noise) -> Tensor:
+        # kept off 0, where the root has no derivative
+        root = self.law.cdf(a).clamp(min=torch.finfo(a.dtype).tiny).sqrt()
+        return (noise(root.detach()) < root).to(a.dtype) * root
+
+
+NOISES = ("additive", "multiplicative")
+
+
+@Neuron.registry.add("noisy_rectifier")
+class NoisyRectifier(Neuron):
+    """Noisy rectifier, h = max(0, a + z) or max(0, a (1 + z)), a = slope · x (Bengio, Léonard & Courville 2013).
+
+    Trained by plain backpropagation; exactly 0 at random. Without noise: max(0, a).
+
+    Args:
+        law: law of the noise z, or its name.
+        noise: `additive` or `multiplicative`.
+
+    Raises:
+        ConfigError: for another noise.
+    """
+
+    random = True
+
+    def __init__(self, *, law: NoiseLaw | str = "logistic", noise: str = "additive") -> None:
+        super().__init__(law=law)
+        if noise not in NOISES:
+            raise ConfigError(f"neuron.noise: expected one of {', '.join(NOISES)}; got {noise!r}")
+        self.noise = noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sample(RandomUnits(self.preactivation(x), self._fire, torch.relu))
+
+    def _fire(self, a: Tensor, noise: Noise) -> Tensor:
+        z = self.law.quantile(noise(a.detach()))
+        return torch.relu(a + z if self.noise == "additive" else a * (1 + z))
+
+
+def is_stochastic(model: nn.Module) -> bool:
+    """Whether any unit of `model` is random by its own rule."""
+    return any(isinstance(module, Neuron) and module.random for module in model.modules())
+
+
+def set_slope(model: nn.Module, slope: float) -> None:
+    """Set the slope of every neuron of `model` but the real-valued ones, which keep theirs."""
+    for module in model.modules():
+        if isinstance(module, Neuron) and not isinstance(module, Real):
+            module.slope.fill_(slope)

@@ -1,0 +1,183 @@
+"""Sample sites: the binary variables of one layer, as one forward pass meets them.
+
+A neuron describes its layer as a `Site` and asks the handler in force for bits (`bnn.nn.handlers.sample`). The neuron's
+tensors have a flat batch axis, `[replicas · samples, *units]`. An estimator sees the same layer with named axes,
+`[replicas, samples, *units]`, where `replicas` is the number of draws at that layer; a site that the whole batch shares
+(weights) is `[replicas, 1, *units]`. `bnn.nn.replicas` holds the split and the join.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.replicas import mean_of_descendants
+
+Noise = Callable[[Tensor], Tensor]
+"""`like -> u`: independent uniform numbers in [0, 1) of the shape, dtype and device of `like`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Binary variables b of one layer, with q(b = 1) = F(preactivation) for a noise law F.
+
+    Args:
+        preactivation: a, after the slope; [replicas, samples, *units] in an estimator, [n, *units] in a neuron.
+        law: the noise law F.
+        rule: the neuron's own fire rule, `Site.sample` or `Site.threshold`.
+        noise: source of the uniform numbers.
+        shared: whether one draw serves the whole batch, as for weights.
+        module: the neuron.
+        index: position among the binary layers of the network, from the input.
+        lineage: for each replica at the top of the pass, the replica of this layer that it descends from.
+    """
+
+    preactivation: Tensor
+    law: NoiseLaw
+    rule: Callable[[Site], Tensor]
+    noise: Noise = torch.rand_like
+    shared: bool = False
+    module: nn.Module | None = None
+    index: int = 0
+    lineage: Sequence[int] = (0,)
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """p = F(a), the probability of a 1, differentiable in a."""
+        return self.law.cdf(self.preactivation)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """ℓ = log p - log(1 - p), differentiable in a; infinite where the law lacks full support."""
+        return self.law.log_odds(self.preactivation)
+
+    @property
+    def samples(self) -> int:
+        """Length of the sample axis: the batch size, or 1 for a shared site."""
+        return self.preactivation.shape[1]
+
+    def replicas(self, start: int, stop: int | None = None) -> Site:
+        """The same layer for the replicas `start` to `stop`."""
+        kept = self.preactivation[start:stop]
+        return dataclasses.replace(self, preactivation=kept, lineage=range(len(kept)))
+
+    def sample(self) -> Tensor:
+        """b = 1[u < p] with u ~ U[0, 1), so that E[b] = p. No gradient."""
+        return (self.noise(self.probs.detach()) < self.probs).to(self.preactivation.dtype)
+
+    def threshold(self) -> Tensor:
+        """b = 1[p > 1/2] = 1[a > 0]; a tie gives 0. No gradient."""
+        return (self.preactivation > 0).to(self.preactivation.dtype)
+
+    def fire(self) -> Tensor:
+        """Bits by the neuron's own rule. No gradient."""
+        return self.rule(self)
+
+    def log_prob(self, bits: Tensor) -> Tensor:
+        """log q(b) = log σ((2b - 1) ℓ) for each unit."""
+        return F.logsigmoid((2 * bits - 1) * self.logits)
+
+    def score(self, bits: Tensor) -> Tensor:
+        """(b - p) ℓ for each unit, with b - p detached: the gradient of `log_prob`, since d log q / dℓ = b - p.
+
+        The value is not log q; where the gradient alone is wanted this saves a logarithm for each unit.
+        """
+        return (bits - self.probs).detach() * self.logits
+
+    def aligned(self, values: Tensor) -> Tensor:
+        """[replicas, samples] with trailing axes of length 1, to broadcast against the units of this layer."""
+        return values.reshape(*values.shape, *[1] * (self.preactivation.dim() - 2))
+
+    def descendants(self, loss: Tensor, *, first: bool = False) -> Tensor:
+        """Loss that each replica of this layer led to, detached: the mean over its descendants.
+
+        Args:
+            loss: [replicas at the top, samples].
+            first: the loss of the first descendant alone, where the others are no samples of the network.
+
+        Returns:
+            [replicas, samples]; for a shared site [replicas, 1], the mean over the batch.
+        """
+        found = mean_of_descendants(loss.detach(), self.lineage, first=first)
+        return found.mean(1, keepdim=True) if self.shared else found
+
+    def credit(self, loss: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
+        """Weight of each draw's score: (f - B) / (replicas · samples), f the mean loss of the draw's descendants.
+
+        `(site.credit(loss) * site.score(bits)).sum()` is then the score-function estimate of the gradient of the mean
+        loss.
+
+        Args:
+            loss: f, [replicas at the top, samples].
+            baseline: B, broadcast against [replicas, samples, *units].
+
+        Returns:
+            [replicas, samples, 1, …] or, where the baseline differs by unit, [replicas, samples, *units].
+        """
+        credited = self.aligned(self.descendants(loss))
+        return (credited - baseline) / (credited.shape[0] * credited.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class RandomUnits:
+    """Random units that are no bits: differentiable, so that no estimator is asked, and noise is all that they need.
+
+    Args:
+        preactivation: a, after the slope, [n, *units].
+        output: activations, given a and noise.
+        quiet: activations without noise.
+        noise: source of the uniform numbers.
+    """
+
+    preactivation: Tensor
+    output: Callable[[Tensor, Noise], Tensor]
+    quiet: Callable[[Tensor], Tensor]
+    noise: Noise = torch.rand_like
+
+    def fire(self) -> Tensor:
+        """Activations by the units' own rule."""
+        return self.output(self.preactivation, self.noise)
+
+    def threshold(self) -> Tensor:
+        """Activations without noise, the counterpart of a binary layer's threshold."""
+        return self.quiet(self.preactivation)
+
+
+class Latent(NamedTuple):
+    """A binary layer as a loss receives it: the site and its bits, both with the flat batch axis of the output."""
+
+    site: Site
+    bits: Tensor
+
+
+class Latents(Sequence[Latent]):
+    """Binary layers of one pass at the replicas of the top, computed when a loss asks for them.
+
+    Each is a `Latent` whose tensors are [replicas at the top · samples, *units], row by row those of the output.
+
+    Args:
+        count: number of binary layers.
+        latent: the i-th of them, from the input.
+    """
+
+    def __init__(self, count: int, latent: Callable[[int], Latent]) -> None:
+        self._count, self._latent = count, latent
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        """The i-th latent, or several for a slice."""
+        if isinstance(index, slice):
+            return [self._latent(i) for i in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(f"expected a layer in [{-self._count}, {self._count - 1}], got {index}")
+        return self._latent(index % self._count)
