@@ -125,10 +125,11 @@ def _stacked(source: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _channels_first(image: Any, what: str) -> np.ndarray:
-    if hasattr(image, "mode") and image.mode not in ("1", "L", "RGB"):  # Pillow's
-        raise DataError(f"{what}: expected an image in 8-bit grey (L) or colours (RGB), got mode {image.mode}")
-    if hasattr(image, "mode") and image.mode == "1":
-        image = image.convert("L")
+    mode = getattr(image, "mode", None)
+    if isinstance(mode, str):  # Pillow's; a tensor has a method of this name
+        if mode not in ("1", "L", "RGB"):
+            raise DataError(f"{what}: expected 8-bit grey (L) or colours (RGB), got mode {mode}")
+        image = image.convert("RGB" if mode == "RGB" else "L")
     pixels = array(image)
     if pixels.ndim not in (2, 3):
         raise DataError(f"{what}: expected an image of 2 or 3 axes, got {list(pixels.shape)}")
