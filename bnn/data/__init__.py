@@ -1,9 +1,11 @@
-"""Data sets by name, as tensors in memory. Prefer `mnist`; `digits` is bundled, for machines without a network.
+"""Data sets by name, as tensors in memory.
 
-`resolve` decides once, before anything is built, which data set will really be used, and downloads it if need be;
-`load` then only reads. After a fallback, `rename` gives the node to load. `at_hand` decides likewise, and downloads nothing.
-To add a data set: a function under `DATASETS.add(name)`, and a yaml in the group `data`. From Python, `from_tensors` and
-`from_torchvision` make a `Dataset` without a configuration. Importing the room imports neither torch nor torchvision.
+Prefer `mnist`; `digits` is bundled, for machines without a network. `resolve` decides once, before
+anything is built, which data set will really be used, and downloads it if need be; `load` then only
+reads. After a fallback, `rename` gives the node to load. `at_hand` decides likewise, and downloads
+nothing. To add a data set: a function under `DATASETS.add(name)`, and a yaml in the group `data`.
+From Python, `from_tensors` and `from_torchvision` make a `Dataset` without a configuration.
+Importing the room imports neither torch nor torchvision.
 """
 
 from bnn.data import archives, digits, folder  # noqa: F401  (they register their data sets)

@@ -22,9 +22,10 @@ FACTS = "data_facts"
 
 
 class Datasets(Registry[Any]):
-    """Functions and subclasses of `Source` by name; their keyword-only parameters are the keys of `data`.
+    """Functions and subclasses of `Source` by name.
 
-    A parameter with a default may be left out of the configuration. `name` and `limit` are keys of every data set.
+    Their keyword-only parameters are the keys of `data`. A parameter with a default may be left out
+    of the configuration. `name` and `limit` are keys of every data set.
     """
 
     def __contains__(self, name: object) -> bool:
@@ -38,21 +39,22 @@ class Datasets(Registry[Any]):
 
         Returns:
             A decorator for a function with keyword-only parameters that answers
-            ((train_images, train_targets), (test_images, test_targets)), tensors or arrays, or for a subclass of `Source`.
-            It answers what it is given.
+            ((train_images, train_targets), (test_images, test_targets)), tensors or arrays, or for
+            a subclass of `Source`. It answers what it is given.
 
         Raises:
-            ConfigError: For a parameter that no configuration could give, or a class that is no `Source`.
+            ConfigError: For a parameter that no configuration could give, or a class that is no
+                `Source`.
         """
 
         def register(constructor: Any) -> Any:
             if inspect.isclass(constructor) and not issubclass(constructor, Source):
-                raise ConfigError(f"data set {name}: expected a function or a subclass of bnn.data.Source")
+                raise ConfigError(f"data set {name}: expected a function or a subclass of Source")
             for parameter in inspect.signature(constructor).parameters.values():
                 if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in RESERVED:
                     raise ConfigError(
-                        f"data set {name}: expected keyword-only parameters (after a `*`) that are not called "
-                        f"{' or '.join(RESERVED)}, got {parameter.name}"
+                        f"data set {name}: expected keyword-only parameters (after a `*`), not "
+                        f"called {' or '.join(RESERVED)}; got {parameter.name}"
                     )
                 if parameter.annotation is parameter.empty:
                     raise ConfigError(f"data set {name}: parameter {parameter.name} needs a type")
@@ -68,7 +70,8 @@ class Datasets(Registry[Any]):
             default = parameters[key].default
             given = default is inspect.Parameter.empty
             fields.append((key, kind) if given else (key, kind, _default(default)))
-        return dataclasses.make_dataclass(f"{name}_keys", [*fields, ("limit", int | None, None)], kw_only=True)
+        fields.append(("limit", int | None, None))
+        return dataclasses.make_dataclass(f"{name}_keys", fields, kw_only=True)
 
 
 def _default(value: Any) -> Any:
@@ -81,7 +84,12 @@ DATASETS = Datasets("data.name")
 class Returned(Measured):
     """What a registered function returns for its arguments."""
 
-    def __init__(self, name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Any],
+    ) -> None:
         self.name, self.function, self.arguments = name, function, dict(arguments)
 
     def key(self) -> Hashable:
@@ -91,8 +99,8 @@ class Returned(Measured):
         returned = self.function(**copy.deepcopy(self.arguments))
         if not isinstance(returned, tuple | list) or len(returned) != 2:
             raise DataError(
-                f"data={self.name}: expected ((train_images, train_targets), (test_images, test_targets)), "
-                f"got {type(returned).__name__}"
+                f"data={self.name}: expected ((train_images, train_targets), "
+                f"(test_images, test_targets)), got {type(returned).__name__}"
             )
         train, test = (
             examples(f"data={self.name}, {part}", given)
@@ -131,8 +139,8 @@ def configured(node: Mapping[str, Any]) -> Configured:
         Its source, from which nothing has been read.
 
     Raises:
-        ConfigError: For an unknown name or key, a value of the wrong type, a limit below 1, or a fallback that may be as
-            unreachable as what it stands in for.
+        ConfigError: For an unknown name or key, a value of the wrong type, a limit below 1, or a
+            fallback that may be as unreachable as what it stands in for.
     """
     values = dict(node)
     name = _known(values.pop("name", None), "data.name")
@@ -142,11 +150,12 @@ def configured(node: Mapping[str, Any]) -> Configured:
         {key: value for key, value in values.items() if key != "limit"},
     )
     if limit is not None and limit < 1:
-        raise ConfigError(f"data.limit: expected at least 1 training example, or null for all; got {limit}")
+        least = "at least 1 training example, or null for all"
+        raise ConfigError(f"data.limit: expected {least}; got {limit}")
     fallback = values.get("offline_fallback")
     if fallback is not None and not _bundled(_known(fallback, "data.offline_fallback")):
-        bundled = ", ".join(filter(_bundled, DATASETS))
-        raise ConfigError(f"data.offline_fallback: expected null or one of {bundled}; got {fallback!r}, a download")
+        said = f"null or one of {', '.join(filter(_bundled, DATASETS))}; got {fallback!r}"
+        raise ConfigError(f"data.offline_fallback: expected {said}, a download")
     build: Callable[..., Source] = DATASETS[name]
     source = build(**arguments) if isinstance(build, type) else Returned(name, build, arguments)
     return Configured(name, source, limit, {"name": name, **values})
@@ -172,7 +181,8 @@ def recorded_spec(about: Mapping[str, Any]) -> DatasetSpec:
     """Facts of the data set that a checkpoint's network was trained on.
 
     Args:
-        about: A checkpoint's `about`. Those of version 0.1.0 hold a configuration only, whose data set then says.
+        about: A checkpoint's `about`. Those of version 0.1.0 hold a configuration only, whose data
+            set then says.
 
     Returns:
         The facts. They are not read from the examples where the checkpoint has them.

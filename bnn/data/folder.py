@@ -25,10 +25,12 @@ Listing = Mapping[str, Sequence[Path]]
 
 @DATASETS.add("folder")
 class Folder(Measured):
-    """Images in `root/train/CLASS` and `root/test/CLASS`, or in `root/CLASS`, of which a share is then held out for test.
+    """Images of each class in a folder of its own.
 
-    Classes are numbered in alphabetical order. The held-out share of each class is the same for every seed. Names that
-    begin with a dot are passed over, and so is transparency.
+    These are `root/train/CLASS` and `root/test/CLASS`, or, where there is no such pair,
+    `root/CLASS`, of whose images a share is held out for test. Classes are numbered in alphabetical
+    order. The held-out share of each class is the same for every seed. Names that begin with a dot
+    are passed over, and so is transparency.
     """
 
     def __init__(
@@ -41,21 +43,23 @@ class Folder(Measured):
     ) -> None:
         if not root:
             raise ConfigError(
-                f"data.root: expected a folder that holds a folder of images for each class, got {root!r}; "
-                "write data.root=/path/to/it"
+                "data.root: expected a folder that holds a folder of images for each class, "
+                f"got {root!r}; write data.root=/path/to/it"
             )
         if size is not None and size < 1:
-            raise ConfigError(f"data.size: expected a side in pixels, or null for that of the first image; got {size}")
+            expected = "a side in pixels, or null for that of the first image"
+            raise ConfigError(f"data.size: expected {expected}; got {size}")
         if channels not in MODES:
-            raise ConfigError(f"data.channels: expected 1 (grey) or 3 (red, green, blue), got {channels}")
+            raise ConfigError(f"data.channels: expected 1 (grey) or 3 (colours), got {channels}")
         if not 0 < test_fraction < 1:
-            raise ConfigError(f"data.test_fraction: expected a share in (0, 1), got {test_fraction}")
+            raise ConfigError(f"data.test_fraction: expected one in (0, 1), got {test_fraction}")
         self.root = Path(root).expanduser().absolute()
         self.size, self.channels, self.test_fraction = size, channels, test_fraction
 
     def key(self) -> Hashable:
-        """The arguments, and name, size and time of every file: a folder that has changed is read anew."""
-        stats = ((path, path.stat()) for part in self.parts() for paths in part.values() for path in paths)
+        """The arguments, and name, size and time of every file: what has changed is read anew."""
+        listed = (paths for part in self.parts() for paths in part.values())
+        stats = ((path, path.stat()) for paths in listed for path in paths)
         files = tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
         return self.root, self.size, self.channels, self.test_fraction, files
 
@@ -63,7 +67,8 @@ class Folder(Measured):
         """Training and test images by class.
 
         Raises:
-            DataError: Where there is no such folder, class or image, or too few images to hold some out.
+            DataError: Where there is no such folder, class or image, or too few images to hold some
+                out.
         """
         if not self.root.is_dir():
             raise DataError(f"data.root: no such folder: {self.root}")
@@ -72,7 +77,8 @@ class Folder(Measured):
             return _held_out(listing(self.root), self.test_fraction)
         parts = listing(train), listing(test)
         if odd := sorted(set(parts[0]) ^ set(parts[1])):
-            raise DataError(f"data.root: expected the same classes in {train} and {test}; only one has {', '.join(odd)}")
+            both = f"the same classes in {train} and {test}"
+            raise DataError(f"data.root: expected {both}; only one has {', '.join(odd)}")
         return parts
 
     def produce(self) -> tuple[DatasetSpec, tuple[Raw, Raw]]:
@@ -89,10 +95,10 @@ class Folder(Measured):
         for index, (_, path) in enumerate(files):
             pixels = self._pixels(path)
             if pixels.shape != shape:
-                (_, height, width), (_, other_height, other_width) = shape, pixels.shape
+                one, other = ("×".join(map(str, kind[:0:-1])) for kind in (shape, pixels.shape))
                 raise DataError(
-                    f"data.size: expected images of one size, but {path} has {other_width}×{other_height} pixels and "
-                    f"{first} {width}×{height}; write data.size=N to bring all to N×N"
+                    f"data.size: expected images of one size, but {path} has {other} pixels and "
+                    f"{first} {one}; write data.size=N to bring all to N×N"
                 )
             images[index] = pixels
         return Raw(images, np.array([label for label, _ in files], np.int64))
@@ -126,7 +132,8 @@ def listing(folder: Path) -> Listing:
         Paths by the name of the class.
 
     Raises:
-        DataError: Where there is no class, a class without an image, or a folder within one; or where it cannot be read.
+        DataError: Where there is no class, a class without an image, or a folder within one; or
+            where it cannot be read.
     """
     try:
         classes = {
@@ -137,18 +144,19 @@ def listing(folder: Path) -> Listing:
     except OSError as error:
         raise DataError(f"data.root: {error.filename} cannot be read ({error.strerror})") from error
     if not classes:
-        raise DataError(f"data.root: {folder} holds no folder of a class; expected {folder}/CLASS/IMAGE")
+        raise DataError(f"data.root: no folder of a class in {folder}; expected CLASS/IMAGE there")
     found: dict[str, list[Path]] = {}
     for name, entries in classes.items():
         there = [entry for entry in entries if not entry.name.startswith(".")]
         if within := [entry.path for entry in there if entry.is_dir()]:
             raise DataError(
-                f"data.root: {within[0]} is a folder within the class {name}; expected CLASS/IMAGE in {folder}, or in "
-                "both its train and its test"
+                f"data.root: {within[0]} is a folder within the class {name}; expected CLASS/IMAGE "
+                f"in {folder}, or in both its train and its test"
             )
         found[name] = [Path(entry.path) for entry in there if entry.name.lower().endswith(ENDINGS)]
         if not found[name]:
-            raise DataError(f"data.root: {folder / name} holds no image (a file that ends in {', '.join(ENDINGS)})")
+            endings = f"a file that ends in {', '.join(ENDINGS)}"
+            raise DataError(f"data.root: {folder / name} holds no image ({endings})")
     return found
 
 
@@ -159,8 +167,8 @@ def _held_out(classes: Listing, fraction: float) -> tuple[Listing, Listing]:
         count = round(fraction * len(paths))
         if not 0 < count < len(paths):
             raise DataError(
-                f"data.test_fraction: {fraction} of the {len(paths)} images of class {name} leaves none on one side; "
-                "change it, or add images"
+                f"data.test_fraction: {fraction} of the {len(paths)} images of class {name} leaves "
+                "none on one side; change it, or add images"
             )
         order = np.random.default_rng(0).permutation(len(paths))
         train[name] = [paths[index] for index in sorted(order[count:])]

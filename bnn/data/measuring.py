@@ -21,8 +21,9 @@ def examples(what: str, part: Any) -> Raw:
 
     Args:
         what: How a refusal names them.
-        part: A pair (images, targets) of tensors or arrays. Images are uint8 or floating point, [n, h, w] or
-            [n, c, h, w]; targets are classes, integer [n], or numbers, floating point [n, ...].
+        part: A pair (images, targets) of tensors or arrays. Images are uint8 or floating point,
+            [n, h, w] or [n, c, h, w]; targets are classes, integer [n], or numbers, floating point
+            [n, ...].
 
     Returns:
         Images uint8 or float32 [n, c, h, w], and targets int64 [n] or float32 [n, ...].
@@ -35,23 +36,25 @@ def examples(what: str, part: Any) -> Raw:
     try:
         images, targets = map(array, part)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what}: expected tensors or arrays ({str(error).splitlines()[0]})") from error
+        why = str(error).partition("\n")[0]
+        raise DataError(f"{what}: expected tensors or arrays ({why})") from error
     if images.ndim not in (3, 4) or not (images.dtype == np.uint8 or images.dtype.kind == "f"):
-        raise DataError(f"{what}: expected images uint8, or floating point, [n, h, w] or [n, c, h, w]; got {_kind(images)}")
-    if not (targets.dtype.kind in "iu" and targets.ndim == 1) and not (targets.dtype.kind == "f" and targets.ndim):
-        raise DataError(
-            f"{what}: expected targets that are classes, integer [n], or numbers, floating point [n, ...]; "
-            f"got {_kind(targets)}"
-        )
+        layouts = "uint8 or floating point, [n, h, w] or [n, c, h, w]"
+        raise DataError(f"{what}: expected images {layouts}; got {_kind(images)}")
+    classes = targets.dtype.kind in "iu" and targets.ndim == 1
+    if not classes and not (targets.dtype.kind == "f" and targets.ndim):
+        layouts = "classes, integer [n], or numbers, floating point [n, ...]"
+        raise DataError(f"{what}: expected targets that are {layouts}; got {_kind(targets)}")
     if not len(images) == len(targets) > 0:
-        raise DataError(f"{what}: expected as many images as targets, at least 1; got {len(images)} and {len(targets)}")
+        counts = f"{len(images)} and {len(targets)}"
+        raise DataError(f"{what}: expected as many images as targets, at least 1; got {counts}")
     for name, values in (("images", images), ("targets", targets)):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise DataError(f"{what}: expected finite {name}, got NaN or an infinity")
-    if targets.dtype.kind in "iu" and targets.min() < 0:
+    if classes and targets.min() < 0:
         raise DataError(f"{what}: expected classes from 0, got {targets.min()}")
     images = images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
-    targets = targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64, copy=False)
+    targets = targets.astype(np.int64 if classes else np.float32, copy=False)
     return Raw(images[:, None] if images.ndim == 3 else images, targets)
 
 
@@ -77,7 +80,8 @@ def measured(
         The facts, `mean` and `std` in units of white.
 
     Raises:
-        DataError: For parts of different kinds, labels without a name, or training images that are all of one colour.
+        DataError: For parts of different kinds, labels without a name, or training images that are
+            all of one colour.
     """
     parts = (train, test, *others)
     for part in parts[1:]:
@@ -86,18 +90,21 @@ def measured(
             ("targets", train.labels, part.labels),
         ):
             if one.dtype != other.dtype or one.shape[1:] != other.shape[1:]:
-                raise DataError(f"data={name}: expected {what} of one kind, got {_kind(one)} and {_kind(other)}")
-    classes = None if train.labels.dtype.kind == "f" else 1 + max(int(part.labels.max()) for part in parts)
+                kinds = f"{_kind(one)} and {_kind(other)}"
+                raise DataError(f"data={name}: expected {what} of one kind, got {kinds}")
+    numbers = train.labels.dtype.kind == "f"
+    classes = None if numbers else 1 + max(int(part.labels.max()) for part in parts)
     if class_names is not None:
         if classes is None:
-            raise DataError(f"data={name}: expected targets that are classes, since they have names; got numbers")
+            raise DataError(f"data={name}: expected targets that have names; got numbers")
         if classes > len(class_names):
-            raise DataError(f"data={name}: expected labels below {len(class_names)}, one for each name; got {classes - 1}")
+            below = f"labels below {len(class_names)}, the number of names"
+            raise DataError(f"data={name}: expected {below}; got {classes - 1}")
         classes = len(class_names)
     white = 255 if train.images.dtype == np.uint8 else 1
     mean, std = moments(train.images)
     if std == 0:
-        raise DataError(f"data={name}: expected training images that differ, but every pixel is {mean:g}")
+        raise DataError(f"data={name}: expected images that differ, but every pixel is {mean:g}")
     _, channels, height, width = train.images.shape
     return DatasetSpec(
         name=name,
@@ -121,10 +128,12 @@ def moments(images: np.ndarray) -> tuple[float, float]:
         images: [n, ...], in any unit.
 
     Returns:
-        Both in the images' own unit; the deviation is that of the pixels at hand, not an estimate for others.
+        Both in the images' own unit; the deviation is that of the pixels at hand, not an estimate
+        for others.
     """
     mean = sum(float(chunk.sum()) for chunk in _chunks(images)) / images.size
-    return mean, (sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(images)) / images.size) ** 0.5
+    squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(images))
+    return mean, (squares / images.size) ** 0.5
 
 
 def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Where the examples of a data set come from, and the facts that are measured where nobody published them."""
+"""Sources of examples, and of facts that are measured where nobody published them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bnn.errors import DataError
 class Raw(NamedTuple):
     """Examples as they are stored.
 
-    Images are uint8, or floating point with white at 1, [n, h, w] or [n, c, h, w]; targets are classes, integer [n], or
-    numbers, floating point [n, ...].
+    Images are uint8, or floating point with white at 1, [n, h, w] or [n, c, h, w]; targets are
+    classes, integer [n], or numbers, floating point [n, ...].
     """
 
     images: np.ndarray
@@ -26,12 +26,14 @@ class Raw(NamedTuple):
 class Source(ABC):
     """Examples of a data set under one configuration.
 
-    The keyword-only parameters of a subclass's `__init__` are the keys of its configuration node, beside `name` and
-    `limit`, which every data set takes. Nothing is read before `spec` or `read` is called.
+    The keyword-only parameters of a subclass's `__init__` are the keys of its configuration node,
+    beside `name` and `limit`, which every data set takes. Nothing is read before `spec` or `read`
+    is called.
     """
 
     bundled: ClassVar[bool] = False
-    """Whether the examples are installed with the package's dependencies, and so need no download."""
+    """Whether the examples are installed with the package's dependencies, and so need no
+    download."""
 
     @abstractmethod
     def spec(self) -> DatasetSpec:
@@ -65,7 +67,8 @@ class Source(ABC):
 class Measured(Source):
     """A source whose facts are measured from its examples, once per process and `key`.
 
-    The examples of the latest key stay in memory, so that measuring them and then training on them reads them once.
+    The examples of the latest key stay in memory, so that measuring them and then training on them
+    reads them once.
     """
 
     _facts: ClassVar[dict[Hashable, DatasetSpec]] = {}
@@ -101,8 +104,8 @@ class Measured(Source):
         facts, examples = self.produce()
         if Measured._facts.setdefault(key, facts) != facts:
             raise DataError(
-                f"data={facts.name}: expected the same examples whenever the arguments are the same, got others; "
-                "draw what is random from a seed of its own"
+                f"data={facts.name}: expected the same examples for the same arguments, got "
+                "others; draw what is random from a seed of its own"
             )
         Measured._latest = (key, examples)
         return examples

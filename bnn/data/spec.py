@@ -9,8 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """Facts of a data set. `mean` and `std` are those of its training pixels, over all channels, scaled so that `white`
-    is 1."""
+    """Facts of a data set.
+
+    `mean` and `std` are those of its training pixels, over all channels, scaled so that `white` is
+    1.
+    """
 
     name: str
     title: str
@@ -24,9 +27,11 @@ class DatasetSpec:
     mean: float
     std: float
     white: int
-    """The largest value that a pixel is stored with; 1 where pixels are stored as floating-point numbers."""
+    """The largest value that a pixel is stored with; 1 where pixels are stored as floating-point
+    numbers."""
     extent: int | None = None
-    """Pixels of the longer side of a sign in its frame; None where the examples are no drawings of signs."""
+    """Pixels of the longer side of a sign in its frame; None where the examples are no drawings of
+    signs."""
     class_names: tuple[str, ...] | None = None
     """In the order of the labels; None where classes have numbers only."""
     content: str | None = None
@@ -53,5 +58,6 @@ class DatasetSpec:
         Raises:
             TypeError: For facts of another version of this class.
         """
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
-        return cls(**given)
+        values: dict[str, Any] = dict(facts)
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        return cls(**values)

@@ -28,25 +28,29 @@ def from_tensors(
     """Data set in memory, as `bnn.training.loop.fit` takes it, from tensors or arrays.
 
     Args:
-        train: Images uint8, or floating point in [0, 1], [n, h, w] or [n, c, h, w]; and targets, integer classes [n]
-            from 0, or floating-point numbers [n, ...].
+        train: Images uint8, or floating point in [0, 1], [n, h, w] or [n, c, h, w]; and targets,
+            integer classes [n] from 0, or floating-point numbers [n, ...].
         test: Likewise.
         validation: Likewise; None holds out a share of `train`.
         validation_fraction: That share, in (0, 1); with `validation` nothing is held out.
         seed: Decides which examples are held out, as in `bnn.data.load`.
         name: What facts and messages call the data set.
-        normalise: Whether to subtract the mean of the training pixels and divide by their standard deviation. Without,
-            floating-point pixels stay as they are, and uint8 pixels are divided by 255.
+        normalise: Whether to subtract the mean of the training pixels and divide by their standard
+            deviation. Without, floating-point pixels stay as they are, and uint8 pixels are divided
+            by 255.
         class_names: In the order of the labels.
 
     Returns:
-        The data set, on the CPU; its facts are measured from `train`. The tensors given are not changed.
+        The data set, on the CPU; its facts are measured from `train`. The tensors given are not
+        changed.
 
     Raises:
         DataError: For examples that do not fit together.
         ConfigError: For a fraction that leaves either part empty.
     """
-    parts = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    parts = {"train": train, "test": test}
+    if validation is not None:
+        parts["validation"] = validation
     raw = {part: examples(f"{name}, {part}", given) for part, given in parts.items()}
     others = [] if validation is None else [raw["validation"]]
     spec = measured(name, name, raw["train"], raw["test"], others, class_names)
@@ -71,8 +75,9 @@ def from_torchvision(
     """Data set in memory from map-style data sets of torch or torchvision.
 
     Args:
-        train_set: Has a length, and answers an index with (image, label). Images are Pillow's in 8-bit grey or colours,
-            arrays [h, w] or [h, w, c], or tensors [h, w] or [c, h, w], all of one size.
+        train_set: Has a length, and answers an index with (image, label). Images are Pillow's in
+            8-bit grey or colours, arrays [h, w] or [h, w, c], or tensors [h, w] or [c, h, w], all
+            of one size.
         test_set: Likewise.
         validation_set: Likewise; None holds out a share of `train_set`.
         validation_fraction: As for `from_tensors`.
@@ -84,15 +89,19 @@ def from_torchvision(
         The data set, on the CPU, with the names in `train_set.classes` where it has them.
 
     Raises:
-        DataError: For a data set that has no length, or whose images differ in size or are of another kind.
+        DataError: For a data set that has no length, or whose images differ in size or are of
+            another kind.
         ConfigError: For a fraction that leaves either part empty.
     """
     name = type(train_set).__name__ if name is None else name
     names = getattr(train_set, "classes", None)
+    validation = None
+    if validation_set is not None:
+        validation = _stacked(validation_set, f"{name}, validation")
     return from_tensors(
         train=_stacked(train_set, f"{name}, train"),
         test=_stacked(test_set, f"{name}, test"),
-        validation=None if validation_set is None else _stacked(validation_set, f"{name}, validation"),
+        validation=validation,
         validation_fraction=validation_fraction,
         seed=seed,
         name=name,
@@ -104,18 +113,21 @@ def from_torchvision(
 def _stacked(source: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Images [n, c, h, w] and targets [n, ...]."""
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
-        raise DataError(f"{what}: expected a data set with a length and an index, got {type(source).__name__}")
+        found = type(source).__name__
+        raise DataError(f"{what}: expected a data set with a length and an index, got {found}")
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     for index in range(len(source)):  # an index out of range need not end an iteration
         example = source[index]
         if not isinstance(example, tuple | list) or len(example) != 2:
-            raise DataError(f"{what}, example {index}: expected (image, label), got {type(example).__name__}")
+            found = type(example).__name__
+            raise DataError(f"{what}, example {index}: expected (image, label), got {found}")
         image = _channels_first(example[0], f"{what}, example {index}")
         if images and (image.shape, image.dtype) != (images[0].shape, images[0].dtype):
             raise DataError(
-                f"{what}, example {index}: expected {images[0].dtype} {list(images[0].shape)} as before, got {image.dtype} "
-                f"{list(image.shape)}; give the data set a transform that brings its images to one size"
+                f"{what}, example {index}: expected {images[0].dtype} {list(images[0].shape)} as "
+                f"before, got {image.dtype} {list(image.shape)}; give the data set a transform "
+                "that brings its images to one size"
             )
         images.append(image)
         labels.append(array(example[1]))

@@ -1,4 +1,4 @@
-"""Laws of `data=folder`: classes, pixels and parts are those of the files, and what is wrong is one line."""
+"""Laws of `data=folder`: classes, pixels and parts are those of the files; errors are one line."""
 
 from __future__ import annotations
 
@@ -81,9 +81,14 @@ def test_the_moments_are_those_of_the_training_images_alone(tmp_path: Path) -> N
     assert data.test.images.min() > 1, "the test images are normalised by the training images"
 
 
-def test_the_held_out_share_is_stratified_disjoint_and_the_same_for_every_seed(tmp_path: Path) -> None:
+def test_the_held_out_share_is_stratified_disjoint_and_the_same_for_every_seed(
+    tmp_path: Path,
+) -> None:
     root = filled(tmp_path)
-    one, other = load(node(root, test_fraction=0.3), 0, 0.2), load(node(root, test_fraction=0.3), 7, 0.4)
+    one, other = (
+        load(node(root, test_fraction=0.3), 0, 0.2),
+        load(node(root, test_fraction=0.3), 7, 0.4),
+    )
     assert torch.equal(one.test.images, other.test.images)
     assert torch.bincount(one.test.labels).tolist() == [3, 3, 3]
     parts = [unordered(part.images) for part in (one.train, one.validation, one.test)]
@@ -92,7 +97,9 @@ def test_the_held_out_share_is_stratified_disjoint_and_the_same_for_every_seed(t
     assert len(load(node(root), 0, 0.2).test.labels) == 6, "0.2 by default"
 
 
-def test_a_size_is_reached_by_resizing_and_its_absence_takes_the_first_images(tmp_path: Path) -> None:
+def test_a_size_is_reached_by_resizing_and_its_absence_takes_the_first_images(
+    tmp_path: Path,
+) -> None:
     root = filled(tmp_path)
     saved(root / "owl" / "00.png", np.full((20, 30), 200, np.uint8))
     assert load(node(root, size=4), 0, 0.2).train.images.shape[1:] == (1, 4, 4)
@@ -250,7 +257,13 @@ def test_keys_left_out_and_keys_given_their_defaults_are_one_configuration(tmp_p
 
 def test_a_network_trains_on_a_folder_and_predicts_without_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = filled(tmp_path / "images", images=30, colours=True)
-    words = ["data=folder", f"data.root={root}", "data.channels=3", *QUICK[1:], "tracking.heatmaps=true"]
+    words = [
+        "data=folder",
+        f"data.root={root}",
+        "data.channels=3",
+        *QUICK[1:],
+        "tracking.heatmaps=true",
+    ]
     done = run_here(tmp_path, *words, "trainer.epochs=3", "optimizer=adam", "trainer.progress=none")
     assert done.returncode == 0, done.stderr
     (run,) = runs(tmp_path, "run", "bnn/folder")

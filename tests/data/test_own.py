@@ -1,4 +1,4 @@
-"""Laws of data that is somebody else's: functions and sources under a name, tensors, and torchvision's data sets."""
+"""Laws of data that is somebody else's: functions, sources, tensors, torchvision's data sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,14 @@ from bnn.training import checkpoint
 from bnn.training.loop import fit
 
 Pair = tuple[torch.Tensor, torch.Tensor]
-QUICK = ["data=digits", "trainer.epochs=6", "trainer.batch_size=16", "trainer.progress=none", "device=cpu", "optimizer=adam"]
+QUICK = [
+    "data=digits",
+    "trainer.epochs=6",
+    "trainer.batch_size=16",
+    "trainer.progress=none",
+    "device=cpu",
+    "optimizer=adam",
+]
 
 
 def bars(count: int, side: int, seed: int) -> Pair:
@@ -72,11 +79,20 @@ def register() -> Iterator:
 def test_the_parameters_are_the_keys_and_the_facts_are_measured(calls: list[int]) -> None:
     (images, _), _ = bars(120, 12, 3), None
     spec = spec_of({"name": "stripes", "side": 12, "seed": 3})
-    assert (spec.name, spec.shape, spec.classes, spec.train_size, spec.test_size) == ("stripes", (1, 12, 12), 2, 120, 40)
+    assert (spec.name, spec.shape, spec.classes, spec.train_size, spec.test_size) == (
+        "stripes",
+        (1, 12, 12),
+        2,
+        120,
+        40,
+    )
     pixels = images.double() / 255
     assert spec.mean == pytest.approx(pixels.mean().item()) and spec.std == pytest.approx(pixels.std(correction=0).item())
     assert spec_of({"name": "stripes"}).shape == (1, 8, 8), "defaults stand for what is left out"
-    for node, said in (({"width": 3}, r"data\.width.*side, seed, limit"), ({"side": "x"}, r"data\.side")):
+    for node, said in (
+        ({"width": 3}, r"data\.width.*side, seed, limit"),
+        ({"side": "x"}, r"data\.side"),
+    ):
         with pytest.raises(ConfigError, match=said):
             spec_of({"name": "stripes", **node})
 
@@ -264,7 +280,11 @@ def test_tensors_become_what_a_function_would(calls: list[int]) -> None:
     for part in ("train", "validation", "test"):
         one, other = getattr(made, part), getattr(loaded, part)
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
-    assert (made.spec.mean, made.spec.std, made.spec.name) == (loaded.spec.mean, loaded.spec.std, "tensors")
+    assert (made.spec.mean, made.spec.std, made.spec.name) == (
+        loaded.spec.mean,
+        loaded.spec.std,
+        "tensors",
+    )
 
 
 def test_validation_that_is_given_is_the_validation_split() -> None:
@@ -298,7 +318,11 @@ def test_names_of_classes_count_them() -> None:
     with pytest.raises(DataError, match="labels below 1"):
         from_tensors(train=pair, test=pair, class_names=["-"])
     with pytest.raises(DataError, match="names; got numbers"):
-        from_tensors(train=(pair[0], pair[1].float()), test=(pair[0], pair[1].float()), class_names=["-", "|"])
+        from_tensors(
+            train=(pair[0], pair[1].float()),
+            test=(pair[0], pair[1].float()),
+            class_names=["-", "|"],
+        )
 
 
 def test_a_network_trains_on_tensors() -> None:
@@ -338,7 +362,10 @@ def test_a_torch_data_set_with_names_and_a_validation_set() -> None:
         (iter([]), ["length"]),
         ([], ["at least 1"]),
         ([3], ["example 0", "(image, label)", "int"]),
-        ([(np.zeros((4, 4), np.uint8), 0), (np.zeros((5, 4), np.uint8), 1)], ["example 1", "[1, 5, 4]", "one size"]),
+        (
+            [(np.zeros((4, 4), np.uint8), 0), (np.zeros((5, 4), np.uint8), 1)],
+            ["example 1", "[1, 5, 4]", "one size"],
+        ),
         ([(np.zeros(4, np.uint8), 0)], ["example 0", "2 or 3 axes", "[4]"]),
         ([(Image.new("RGBA", (4, 4)), 0)], ["example 0", "RGBA"]),
     ],
