@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from bnn.config import TOP, canonical, digest, run_title, without_password
-from bnn.data import DATASETS, Dataset, DatasetSpec, configured, load
+from bnn.data import Dataset, DatasetSpec, configured, load, recorded_spec
+from bnn.data.datasets import FACTS
 from bnn.errors import CheckpointError, ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
@@ -98,8 +99,17 @@ class Plan:
         return {**self.config, "tracking": tracking}
 
     @property
+    def about(self) -> dict[str, Any]:
+        """Description of the network for its checkpoint: the configuration, and the facts by which it is rebuilt and fed
+        where the data set is not at hand."""
+        return {**self.shown, FACTS: self.data.plain()}
+
+    @property
     def digest(self) -> str:
-        return digest(dict(self.config))
+        """Of the configuration; of the examples too, where the configuration does not say which they are."""
+        if self.data.content is None:
+            return digest(dict(self.config))
+        return digest({**self.config, "data": {**self.config["data"], "content": self.data.content}})
 
     @property
     def title(self) -> str:
@@ -211,7 +221,10 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
     if general.fresh and general.resume:
         raise ConfigError("fresh=true with resume=true: one forgets what the other goes on with; leave one of them out")
-    spec, _ = configured(plain["data"])
+    asked = configured(plain["data"])
+    plain["data"], spec = asked.node, asked.spec()
+    if spec.classes is None:
+        raise ConfigError(f"data={spec.name}: its targets are numbers, and cross-entropy takes classes: return integers")
     device = pick_device(general.device, job)
     plain["device"] = device.partition(":")[0]
     plain["placement"] = positioned(plain["placement"], MODELS[plain["model"].get("name")].depth)  # type: ignore
@@ -260,7 +273,7 @@ def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]
     """
     content = checkpoint.load(file)
     try:
-        model = build_model(content["about"], DATASETS[content["about"]["data"]["name"]])
+        model = build_model(content["about"], recorded_spec(content["about"]))
         model.load_state_dict(content["model"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         why = str(error).partition("\n")[0]

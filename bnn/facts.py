@@ -53,8 +53,9 @@ def _code() -> bytes:
 
 
 def result(digest: str) -> str:
-    """12 hexadecimal digits of what determines a result: the digest of a configuration, which names its data set (whose
-    files are held to published checksums whenever they are read), the source, and the versions of the libraries."""
+    """12 hexadecimal digits of what determines a result: the digest of a plan, which names its data set (whose files are
+    held to published checksums whenever they are read, or else are in the digest), the source, and the versions of the
+    libraries."""
     return hashlib.sha256(digest.encode() + _code()).hexdigest()[:12]
 
 

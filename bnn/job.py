@@ -53,17 +53,17 @@ class Summary:
 
 def use_data(config: DictConfig) -> str | None:
     """Settle which data set `config` will use, changing `config.data` after a fallback; answers the warning to show."""
-    from bnn.data import DATASETS, rename, resolve
+    from bnn.data import rename, resolve, spec_of
 
-    asked = config.data.name
-    name = resolve(config.data)
-    if name == asked:
+    asked = config.data
+    name = resolve(asked)
+    if name == asked.name:
         return None
     with open_dict(config):
-        config.data = rename(config.data, name)
+        config.data = rename(asked, name)
     return (
-        f"warning: {DATASETS[asked].title} is neither on disk nor reachable: these runs use {DATASETS[name].title} instead "
-        "(data.offline_fallback=null makes this an error)"
+        f"warning: {spec_of(asked).title} is neither on disk nor reachable: these runs use {spec_of(config.data).title} "
+        "instead (data.offline_fallback=null makes this an error)"
     )
 
 
@@ -171,7 +171,7 @@ def _tracked(
             data,
             tracker=Reporting(run, report) if report else run,
             folder=folder,
-            about=plan.shown,
+            about=plan.about,
             title=title,
             probe=probe(plan, data),
             resume=earlier is not None,

@@ -81,7 +81,7 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
 
     from bnn.build import load_checkpoint
     from bnn.config import run_title
-    from bnn.data import DATASETS
+    from bnn.data import recorded_spec
     from bnn.data.pictures import read_drawing, read_image
     from bnn.errors import ConfigError
     from bnn.nn.neurons import Binary
@@ -90,7 +90,7 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
 
     with _checkpoint(model, uri) as file:
         network, config = load_checkpoint(file)
-    spec, samples = DATASETS[config["data"]["name"]], config["trainer"]["evaluation_samples"]
+    spec, samples = recorded_spec(config), config["trainer"]["evaluation_samples"]
     pixels = torch.from_numpy((read_drawing if drawing else read_image)(path, spec))
     p, layers = predicted(network, (pixels[None] - spec.mean) / spec.std, samples, config["seed"])
     bits = {name: layer.output[0] for name, layer in layers.items() if isinstance(network.get_submodule(name), Binary)}
@@ -99,11 +99,12 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     except (OSError, ValueError) as error:
         raise ConfigError(f"--picture: {picture} cannot be written ({error})") from error
     first, *others = p.argsort(descending=True)[:SHOWN].tolist()
-    rest = ", ".join(f"{other} {100 * float(p[other]):.1f} %" for other in others)
+    names = spec.class_names or range(len(p))
+    rest = ", ".join(f"{names[other]} {100 * float(p[other]):.1f} %" for other in others)
     how = f"the mean of {samples} draws" if is_stochastic(network) else "no unit is random"
     seen = f"bits of {', '.join(bits)} in one draw" if bits else "without binary layers"
     return (
-        f"{first}  ({100 * float(p[first]):.1f} %; then {rest}; {how})\n"
+        f"{names[first]}  ({100 * float(p[first]):.1f} %; then {rest}; {how})\n"
         f"{run_title(dict(config))} on {spec.title}, {seen}: {picture}"
     )
 

@@ -5,35 +5,48 @@ Nothing is trained or scored here, and nothing is downloaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from bnn.build import load_checkpoint
 from bnn.config import compose
-from bnn.data import DATASETS, load
-from bnn.errors import BnnError, CheckpointError, DataError
+from bnn.data import DATASETS, load, spec_of
+from bnn.errors import BnnError, CheckpointError, ConfigError, DataError
 from bnn.training.units import LayerView, Snapshot, fixed_images, snapshot
 
 __all__ = ["LayerView", "Snapshot", "images_of", "taken"]
 
 
-def images_of(dataset: str, root: str) -> Tensor:
+def images_of(dataset: str, read: Mapping[str, Any]) -> Tensor:
     """The first test image of each class of `dataset`, normalised, [classes, c, h, w]: from where this machine keeps data
-    sets, else from `root`, where the runs read theirs (empty: they did not say).
+    sets, else from where the runs read theirs.
+
+    read: the runs' own configuration of it; empty where they did not say.
 
     Errors: DataError where neither has it.
     """
     if dataset not in DATASETS:
         raise DataError(f"expected one of {', '.join(DATASETS)}, got {dataset!r}")
-    here = dict(compose([f"data={dataset}"]).data)
+    try:
+        here = dict(compose([f"data={dataset}"]).data)
+    except ConfigError:  # a data set that has no yaml among those of this installation
+        here = {"name": dataset}
+    theirs = {**here, **read}
+    ours = {**theirs, "root": here["root"]} if here.get("root") else theirs
     why = ""
-    for node in (here, {**here, "root": root} if root and "root" in here else here):
+    for node in (ours, theirs):
         try:
             return fixed_images(load(node, seed=0, validation_fraction=0.5).test)  # how training is split plays no part
         except BnnError as error:
             why = why or str(error)
-    raise DataError(f"{DATASETS[dataset].title} is not on this disk: {why}")
+    try:
+        title = spec_of(theirs).title
+    except BnnError:
+        title = dataset
+    raise DataError(f"{title} is not on this disk: {why}")
 
 
 def taken(checkpoint: Path, images: Tensor) -> Snapshot:

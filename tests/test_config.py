@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from PIL import Image
 
 from bnn.build import pick_device, plan
 from bnn.config import (
@@ -33,8 +35,12 @@ CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((folder("co
 
 
 @pytest.mark.parametrize("group, choice", CHOICES, ids="=".join)
-def test_every_choice_of_every_group_builds(group: str, choice: str) -> None:
+def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: Path) -> None:
+    for number, name in itertools.product(range(5), "ab"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.new("L", (28, 28), 50 * number).save(tmp_path / name / f"{number}.png")
     extra = {
+        ("data", "folder"): [f"data.root={tmp_path}"],
         ("estimator", "none"): ["placement=none"],
         ("estimator", "local_expectation"): ["placement=last"],
         ("estimator", "enumeration"): ["model=mlp", "model.hidden=5", "model.norm=none", "data=digits"],
@@ -187,6 +193,10 @@ REFUSED = [
     (["data.limit=0"], ["data.limit"]),
     (["data.limit=-5"], ["data.limit"]),
     (["+data.mirror=x"], ["data", "root"]),
+    (["data=folder"], ["data.root", "folder of images", "None"]),
+    (["data=folder", "data.root=x", "data.channels=2"], ["data.channels", "1", "3", "2"]),
+    (["data=folder", "data.root=x", "data.size=0"], ["data.size", "0"]),
+    (["data=folder", "data.root=x", "data.test_fraction=1"], ["data.test_fraction", "(0, 1)"]),
     (["estimator=reinforce", "neuron.rescale_gradient=true"], ["estimator=reinforce", "neuron.rescale_gradient=true"]),
     (["seed=${nowhere}"], ["nowhere"]),
 ]

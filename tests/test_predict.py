@@ -12,7 +12,7 @@ from PIL import Image
 
 from bnn.build import load_checkpoint
 from bnn.config import compose
-from bnn.data import DATASETS, load
+from bnn.data import load, spec_of
 from bnn.predict import main, predicted
 
 SMALL = [*QUICK, "trainer.epochs=6", "optimizer=adam", "neuron=deterministic", "trainer.progress=none"]
@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, torch.Tensor]]:
     """Validation images as files, and as the network gets them."""
-    folder, spec = tmp_path_factory.mktemp("images"), DATASETS["digits"]
+    folder, spec = tmp_path_factory.mktemp("images"), spec_of({"name": "digits"})
     split = load(compose(["data=digits"]).data, 0, 0.1).validation
     pairs = []
     for number, image in enumerate(split.images[:8]):

@@ -132,6 +132,7 @@ def conventional(plan: Plan, data: Dataset, workers: int) -> Callable[[], object
     from torch.nn import functional as F
 
     settings, spec = dict(plan.config["optimizer"]), data.spec
+    assert spec.classes is not None  # a plan is of classes
     model = ordinary_network(plan.config, spec.shape, spec.classes).to(plan.device)
     loader = image_loader(data.train, spec.mean, spec.std, plan.recipe.settings.batch_size, workers)
     options = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}

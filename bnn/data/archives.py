@@ -7,45 +7,41 @@ themselves, which a read-only folder forbids, and then trusts whatever lies ther
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from bnn.data.datasets import DATASETS
 from bnn.data.download import Unreachable, download, md5sum
-from bnn.data.source import Raw
+from bnn.data.source import Raw, Source
+from bnn.data.spec import DatasetSpec
 from bnn.errors import ConfigError, DataError
 
 
-@dataclass
-class ArchiveKeys:
-    """What the yaml of a downloaded data set takes besides `name`."""
-
-    root: str
-    offline_fallback: str | None
-    limit: int | None
-
-
-@dataclass(frozen=True)
-class Archives:
+class Archives(Source):
     """The archives of torchvision's data set `torchvision_name`, in `<data.root>/<torchvision_name>/raw`."""
 
-    torchvision_name: str
-    keys: ClassVar = ArchiveKeys
-    bundled: ClassVar[bool] = False
+    torchvision_name: ClassVar[str]
+    facts: ClassVar[DatasetSpec]
 
-    def missing(self, keys: ArchiveKeys) -> list[str]:
+    def __init__(self, *, root: str, offline_fallback: str | None) -> None:
+        self.root, self.offline_fallback = root, offline_fallback
+
+    def spec(self) -> DatasetSpec:
+        return self.facts
+
+    def missing(self) -> list[str]:
         """Names of the archives that are not in `folder`."""
-        folder = self.folder(keys.root)
+        folder = self.folder(self.root)
         return [archive for archive, _ in self._published().resources if not (folder / archive).is_file()]
 
-    def fetch(self, keys: ArchiveKeys) -> None:
+    def fetch(self) -> None:
         """Verify the archives that are there and download those that are not.
 
         Errors: Unreachable if one is missing and no mirror answers; DataError if one is not what its checksum says.
         """
-        folder, published, missing = self.folder(keys.root), self._published(), self.missing(keys)
+        folder, published, missing = self.folder(self.root), self._published(), self.missing()
         for archive, md5 in published.resources:
             if archive not in missing:
                 verified(folder / archive, md5)
@@ -55,13 +51,13 @@ class Archives:
             except Unreachable as error:
                 raise Unreachable(f"{self._missing(folder, missing)}; {error}. {self._remedy()}") from error
 
-    def read(self, keys: ArchiveKeys) -> tuple[Raw, Raw]:
+    def read(self) -> tuple[Raw, Raw]:
         """The training and test examples, images uint8 [n, h, w].
 
         Errors: DataError if an archive is missing or is not what its checksum says.
         """
-        folder, checksums = self.folder(keys.root), dict(self._published().resources)
-        if missing := self.missing(keys):
+        folder, checksums = self.folder(self.root), dict(self._published().resources)
+        if missing := self.missing():
             raise DataError(f"{self._missing(folder, missing)}. {self._remedy()}")
 
         def array(archive: str) -> np.ndarray:
@@ -103,6 +99,34 @@ class Archives:
             f"{self.torchvision_name}/raw with these archives; or run once where there is a network; or train on the "
             "bundled digits: data=digits"
         )
+
+
+def _like_mnist(name: str, title: str, mean: float, std: float, extent: int | None = None) -> DatasetSpec:
+    return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, extent)
+
+
+@DATASETS.add("mnist")
+class Mnist(Archives):
+    """Handwritten digits (LeCun, Bottou, Bengio & Haffner 1998)."""
+
+    torchvision_name = "MNIST"
+    facts = _like_mnist("mnist", "MNIST", 0.1307, 0.3081, extent=20)
+
+
+@DATASETS.add("fashion_mnist")
+class FashionMnist(Archives):
+    """Articles of clothing (Xiao, Rasul & Vollgraf 2017)."""
+
+    torchvision_name = "FashionMNIST"
+    facts = _like_mnist("fashion_mnist", "Fashion-MNIST", 0.2860, 0.3530)
+
+
+@DATASETS.add("kmnist")
+class KuzushijiMnist(Archives):
+    """Cursive Japanese characters (Clanuwat et al. 2018)."""
+
+    torchvision_name = "KMNIST"
+    facts = _like_mnist("kmnist", "Kuzushiji-MNIST", 0.1918, 0.3483)
 
 
 def verified(path: Path, md5: str) -> bytes:

@@ -1,75 +1,198 @@
-"""The table of data sets: facts about each, and where its examples come from."""
+"""Data sets by name, and the reading of a configuration node that names one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from bnn.data.archives import Archives
-from bnn.data.digits import TEST_SIZE, Digits
-from bnn.data.source import Source
-from bnn.errors import ConfigError
-from bnn.registry import typed
+from bnn.data.measuring import examples, measured
+from bnn.data.source import Measured, Raw, Source
+from bnn.data.spec import DatasetSpec
+from bnn.errors import ConfigError, DataError
+from bnn.registry import Registry, typed
+
+RESERVED = ("name", "limit")
+"""Keys that every data set takes, and that none declares."""
+FACTS = "data_facts"
+"""Where a checkpoint's `about` holds the facts of the data set that the network was trained on."""
+
+
+class Datasets(Registry[Any]):
+    """Functions and subclasses of `Source` by name.
+
+    Their keyword-only parameters are the keys of `data`. A parameter with a default may be left out
+    of the configuration. `name` and `limit` are keys of every data set.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._constructors
+
+    def add(self, name: str) -> Callable[[Any], Any]:
+        """Decorator that registers a data set.
+
+        Args:
+            name: The value of `data.name` that chooses it.
+
+        Returns:
+            A decorator for a function with keyword-only parameters that answers
+            ((train_images, train_targets), (test_images, test_targets)), tensors or arrays, or for
+            a subclass of `Source`. It answers what it is given.
+
+        Raises:
+            ConfigError: For a parameter that no configuration could give, or a class that is no
+                `Source`.
+        """
+
+        def register(constructor: Any) -> Any:
+            if inspect.isclass(constructor) and not issubclass(constructor, Source):
+                raise ConfigError(f"data set {name}: expected a function or a subclass of Source")
+            for parameter in inspect.signature(constructor).parameters.values():
+                if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in RESERVED:
+                    raise ConfigError(
+                        f"data set {name}: expected keyword-only parameters (after a `*`), not "
+                        f"called {' or '.join(RESERVED)}; got {parameter.name}"
+                    )
+                if parameter.annotation is parameter.empty:
+                    raise ConfigError(f"data set {name}: parameter {parameter.name} needs a type")
+            self._constructors[name] = constructor
+            return constructor
+
+        return register
+
+    def schema(self, name: str) -> type:
+        """Dataclass of the keys that `name` takes, `limit` last."""
+        parameters, fields = inspect.signature(self[name]).parameters, []
+        for key, kind in self.parameters(name).items():
+            default = parameters[key].default
+            given = default is inspect.Parameter.empty
+            fields.append((key, kind) if given else (key, kind, _default(default)))
+        fields.append(("limit", int | None, None))
+        return dataclasses.make_dataclass(f"{name}_keys", fields, kw_only=True)
+
+
+def _default(value: Any) -> Any:
+    return dataclasses.field(default_factory=lambda: copy.deepcopy(value))
+
+
+DATASETS = Datasets("data.name")
+
+
+class Returned(Measured):
+    """What a registered function returns for its arguments."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Any],
+    ) -> None:
+        self.name, self.function, self.arguments = name, function, dict(arguments)
+
+    def key(self) -> Hashable:
+        return self.name, self.function, repr(sorted(self.arguments.items()))
+
+    def produce(self) -> tuple[DatasetSpec, tuple[Raw, Raw]]:
+        returned = self.function(**copy.deepcopy(self.arguments))
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            raise DataError(
+                f"data={self.name}: expected ((train_images, train_targets), "
+                f"(test_images, test_targets)), got {type(returned).__name__}"
+            )
+        train, test = (
+            examples(f"data={self.name}, {part}", given)
+            for part, given in zip(("training part", "test part"), returned, strict=True)
+        )
+        return measured(self.name, self.name, train, test), (train, test)
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
-    """Facts of a data set. `mean` and `std` are those of its training pixels, scaled so that `white` is 1."""
+class Configured:
+    """A configuration node that has been checked."""
 
     name: str
-    title: str
-    shape: tuple[int, int, int]
-    """Channels, height, width."""
-    classes: int
-    train_size: int
-    """Training examples, before any are held out for validation."""
-    test_size: int
-    mean: float
-    std: float
-    white: int
-    """The largest value that a pixel is stored with."""
-    extent: int | None
-    """Pixels of the longer side of a sign in its frame; None where the examples are no drawings of signs."""
     source: Source
+    limit: int | None
+    """Training examples to keep; None for all."""
+    node: dict[str, Any]
+    """Every key with its value, those that were left out too."""
+
+    def spec(self) -> DatasetSpec:
+        """Facts of the data set.
+
+        Raises:
+            DataError: Where they have to be read and cannot be.
+        """
+        return dataclasses.replace(self.source.spec(), name=self.name)
 
 
-def _like_mnist(
-    name: str, title: str, torchvision_name: str, mean: float, std: float, extent: int | None = None
-) -> DatasetSpec:
-    source = Archives(torchvision_name)
-    return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, extent, source)
+def configured(node: Mapping[str, Any]) -> Configured:
+    """The data set that a configuration node describes.
 
+    Args:
+        node: `name` and the keys that this data set takes.
 
-DATASETS: Mapping[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
-        _like_mnist("mnist", "MNIST", "MNIST", 0.1307, 0.3081, extent=20),
-        _like_mnist("fashion_mnist", "Fashion-MNIST", "FashionMNIST", 0.2860, 0.3530),
-        _like_mnist("kmnist", "Kuzushiji-MNIST", "KMNIST", 0.1918, 0.3483),
-        DatasetSpec(
-            "digits", "scikit-learn digits", (1, 8, 8), 10, 1797 - TEST_SIZE, TEST_SIZE, 0.3053, 0.3761, 16, 8, Digits()
-        ),
-    )
-}
+    Returns:
+        Its source, from which nothing has been read.
 
-
-def configured(node: Mapping[str, Any]) -> tuple[DatasetSpec, Any]:
-    """What `node` names, and its other keys as an instance of the source's `keys`.
-
-    Errors: ConfigError for an unknown name or key, a value of the wrong type, a limit below 1, or a fallback that may
-    be as unreachable as what it stands in for.
+    Raises:
+        ConfigError: For an unknown name or key, a value of the wrong type, a limit below 1, or a
+            fallback that may be as unreachable as what it stands in for.
     """
     values = dict(node)
-    spec = _spec(values.pop("name", None), "data.name")
-    keys = spec.source.keys(**typed(spec.source.keys, values, "data"))
-    if keys.limit is not None and keys.limit < 1:
-        raise ConfigError(f"data.limit: expected at least 1 training example, or null for all; got {keys.limit}")
-    fallback = getattr(keys, "offline_fallback", None)
-    if fallback is not None and not _spec(fallback, "data.offline_fallback").source.bundled:
-        bundled = ", ".join(other.name for other in DATASETS.values() if other.source.bundled)
-        raise ConfigError(f"data.offline_fallback: expected null or one of {bundled}; got {fallback!r}, a download")
-    return spec, keys
+    name = _known(values.pop("name", None), "data.name")
+    values = typed(DATASETS.schema(name), values, "data")
+    limit, arguments = (
+        values["limit"],
+        {key: value for key, value in values.items() if key != "limit"},
+    )
+    if limit is not None and limit < 1:
+        least = "at least 1 training example, or null for all"
+        raise ConfigError(f"data.limit: expected {least}; got {limit}")
+    fallback = values.get("offline_fallback")
+    if fallback is not None and not _bundled(_known(fallback, "data.offline_fallback")):
+        said = f"null or one of {', '.join(filter(_bundled, DATASETS))}; got {fallback!r}"
+        raise ConfigError(f"data.offline_fallback: expected {said}, a download")
+    build: Callable[..., Source] = DATASETS[name]
+    source = build(**arguments) if isinstance(build, type) else Returned(name, build, arguments)
+    return Configured(name, source, limit, {"name": name, **values})
+
+
+def spec_of(node: Mapping[str, Any]) -> DatasetSpec:
+    """Facts of the data set that a configuration node describes.
+
+    Args:
+        node: `name` and the keys that this data set takes.
+
+    Returns:
+        The facts, published or measured; measuring happens once per process and arguments.
+
+    Raises:
+        ConfigError: For a node that cannot be read.
+        DataError: For examples that have to be measured and cannot be read.
+    """
+    return configured(node).spec()
+
+
+def recorded_spec(about: Mapping[str, Any]) -> DatasetSpec:
+    """Facts of the data set that a checkpoint's network was trained on.
+
+    Args:
+        about: A checkpoint's `about`. Those of version 0.1.0 hold a configuration only, whose data
+            set then says.
+
+    Returns:
+        The facts. They are not read from the examples where the checkpoint has them.
+
+    Raises:
+        KeyError: For an `about` with neither.
+        TypeError: For facts of another version.
+        ConfigError: For a configuration, without facts, of a data set that is unknown here.
+    """
+    return DatasetSpec.from_plain(about[FACTS]) if FACTS in about else spec_of(about["data"])
 
 
 def rename(node: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -78,11 +201,15 @@ def rename(node: Mapping[str, Any], name: str) -> dict[str, Any]:
     `rename(node, resolve(node))` is what to load: a limit survives the fallback, and the root goes.
     Errors: ConfigError for an unknown name.
     """
-    taken = {field.name for field in fields(_spec(name, "data.name").source.keys)}
+    taken = {field.name for field in dataclasses.fields(DATASETS.schema(_known(name, "data.name")))}
     return {"name": name, **{str(key): value for key, value in node.items() if key in taken}}
 
 
-def _spec(name: Any, key: str) -> DatasetSpec:
+def _bundled(name: str) -> bool:
+    return bool(getattr(DATASETS[name], "bundled", False))
+
+
+def _known(name: Any, key: str) -> str:
     if name not in DATASETS:
-        raise ConfigError(f"{key}: expected one of {', '.join(sorted(DATASETS))}; got {name!r}")
-    return DATASETS[name]
+        raise ConfigError(f"{key}: expected one of {', '.join(DATASETS)}; got {name!r}")
+    return str(name)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from bnn.data.source import Raw
+from bnn.data.datasets import DATASETS
+from bnn.data.source import Raw, Source
+from bnn.data.spec import DatasetSpec
 
 TEST_SIZE = 297
 
 
-@dataclass
-class DigitsKeys:
-    """What conf/data/digits.yaml takes besides `name`."""
-
-    limit: int | None
-
-
-@dataclass(frozen=True)
-class Digits:
+@DATASETS.add("digits")
+class Digits(Source):
     """scikit-learn's digits; they come in one piece, and the stratified test part of 297 is the same for every seed."""
 
-    keys: ClassVar = DigitsKeys
     bundled: ClassVar[bool] = True
+    facts: ClassVar = DatasetSpec(
+        "digits", "scikit-learn digits", (1, 8, 8), 10, 1797 - TEST_SIZE, TEST_SIZE, 0.3053, 0.3761, 16, extent=8
+    )
 
-    def missing(self, keys: DigitsKeys) -> tuple[str, ...]:
-        return ()
+    def spec(self) -> DatasetSpec:
+        return self.facts
 
-    def fetch(self, keys: DigitsKeys) -> None:
-        """Nothing to do."""
-
-    def read(self, keys: DigitsKeys) -> tuple[Raw, Raw]:
+    def read(self) -> tuple[Raw, Raw]:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnn.data.datasets import DatasetSpec, configured
+from bnn.data.datasets import configured
 from bnn.data.download import Unreachable
+from bnn.data.source import Raw
+from bnn.data.spec import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.seeds import stream
 
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """Images float32 [n, c, h, w], normalised, and labels int64 [n]."""
+    """Images float32 [n, c, h, w], normalised, and labels int64 [n], or float32 [n, ...] where targets are numbers."""
 
     images: Tensor
     labels: Tensor
@@ -50,23 +52,23 @@ def resolve(node: Mapping[str, Any]) -> str:
     Errors: DataError if it cannot be had and the fallback is null, and, whatever the fallback, for files that are not
     what their checksums say; ConfigError for a node that cannot be read.
     """
-    spec, keys = configured(node)
+    asked = configured(node)
     try:
-        spec.source.fetch(keys)
+        asked.source.fetch()
     except Unreachable as error:
-        if keys.offline_fallback is None:
+        if (fallback := asked.node.get("offline_fallback")) is None:
             raise
         log.info("%s", error)
-        return str(keys.offline_fallback)
-    return spec.name
+        return str(fallback)
+    return asked.name
 
 
 def at_hand(node: Mapping[str, Any]) -> str:
     """Name of the data set to use where nothing is to be downloaded: `node.name` where its files are on disk or no fallback
     is named, or else `node.offline_fallback`. Errors: ConfigError for a node that cannot be read."""
-    spec, keys = configured(node)
-    fallback = getattr(keys, "offline_fallback", None)
-    return spec.name if fallback is None or not spec.source.missing(keys) else str(fallback)
+    asked = configured(node)
+    fallback = asked.node.get("offline_fallback")
+    return asked.name if fallback is None or not asked.source.missing() else str(fallback)
 
 
 def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Dataset:
@@ -78,27 +80,73 @@ def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Data
     Errors: DataError for files that are missing or not what their checksums say; ConfigError for a node that cannot be
     read or a fraction that leaves either part empty.
     """
+    asked = configured(node)
+    spec = asked.spec()
+    order = split_order(spec.train_size, seed, validation_fraction)
+    training, test = (split(spec, raw) for raw in asked.source.read())
+    return divided(spec, training, test, order, asked.limit)
+
+
+def split_order(size: int, seed: int, validation_fraction: float) -> tuple[Tensor, Tensor]:
+    """Indices of the examples that are held out for validation, and of the rest, in the order of a permutation.
+
+    Args:
+        size: Number of training examples before any are held out.
+        seed: Decides the permutation.
+        validation_fraction: Share that is held out, in (0, 1).
+
+    Returns:
+        Two int64 tensors, together a permutation of `range(size)`.
+
+    Raises:
+        ConfigError: For a fraction that leaves either part empty.
+    """
     import torch
 
-    spec, keys = configured(node)
-    size = spec.train_size
     held_out = round(size * validation_fraction) if 0 < validation_fraction < 1 else 0
     if not 0 < held_out < size:
         raise ConfigError(
             f"validation_fraction: expected a number in (0, 1) that leaves examples on both sides of the {size}; "
             f"got {validation_fraction}"
         )
-    training, test = (
-        _normalised(spec, torch.tensor(raw.images), torch.tensor(raw.labels)) for raw in spec.source.read(keys)
-    )
     order = torch.randperm(size, generator=torch.Generator().manual_seed(stream(seed, "split")))
-    kept = order[held_out:][: keys.limit]
-    return Dataset(spec, _take(training, kept), _take(training, order[:held_out]), test)
+    return order[:held_out], order[held_out:]
 
 
-def _normalised(spec: DatasetSpec, images: Tensor, labels: Tensor) -> Split:
-    pixels = images.float().reshape(-1, *spec.shape)
-    return Split(pixels.div_(spec.white).sub_(spec.mean).div_(spec.std), labels.long())
+def divided(
+    spec: DatasetSpec, training: Split, test: Split, order: tuple[Tensor, Tensor], limit: int | None = None
+) -> Dataset:
+    """A data set whose training split leaves out the examples that are held out for validation.
+
+    Args:
+        spec: Its facts.
+        training: All training examples.
+        test: The test examples.
+        order: Indices into `training`, as `split_order` answers them.
+        limit: Training examples to keep of those that are not held out; None for all.
+
+    Returns:
+        The data set.
+    """
+    held_out, rest = order
+    return Dataset(spec, _take(training, rest[:limit]), _take(training, held_out), test)
+
+
+def split(spec: DatasetSpec, raw: Raw) -> Split:
+    """Normalised tensors of examples as they are stored; `raw` stays as it is.
+
+    Args:
+        spec: Facts of the data set.
+        raw: Its examples, or some of them.
+
+    Returns:
+        Images `(pixel / white - mean) / std`, and the targets.
+    """
+    import torch
+
+    kind = torch.int64 if spec.classes is not None else torch.float32
+    pixels = torch.tensor(raw.images, dtype=torch.float32).reshape(-1, *spec.shape)
+    return Split(pixels.div_(spec.white).sub_(spec.mean).div_(spec.std), torch.tensor(raw.labels, dtype=kind))
 
 
 def _take(split: Split, indices: Tensor) -> Split:

@@ -7,14 +7,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bnn.data.datasets import DatasetSpec
+from bnn.data.spec import DatasetSpec
 from bnn.errors import DataError
 
 FAINT = 0.15
 """Contrast below which nothing counts as drawn."""
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """The image in a file, turned upright as its EXIF data says.
+
+    Args:
+        path: A file.
+
+    Returns:
+        The image, all of it read.
+
+    Raises:
+        DataError: For a file that is missing, truncated or no image.
+    """
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
@@ -25,14 +36,19 @@ def _opened(path: Path) -> Image.Image:
 
 
 def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
-    """[channels, height, width] with pixels in [0, 1], from a file of that very size in 8-bit grey.
+    """[channels, height, width] with pixels in [0, 1], from a file of that very size in 8-bit grey, or, where the data set
+    has three channels, in 8-bit colours.
 
     Errors: DataError for a file that is no image, or one of another size or mode.
     """
-    image, (_, height, width) = _opened(path), spec.shape
+    image, (channels, height, width) = opened(path), spec.shape
     if image.size != (width, height):
         found = "×".join(map(str, image.size))
         raise DataError(f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing takes any size")
+    if channels == 3:
+        if image.mode != "RGB":
+            raise DataError(f"{path}: expected 8-bit colours (mode RGB), got mode {image.mode}")
+        return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
     if image.mode not in ("L", "1"):
         raise DataError(f"{path}: expected 8-bit grey (mode L), got mode {image.mode}; --drawing converts it")
     return np.asarray(image.convert("L"), dtype=np.float32)[None] / 255
@@ -47,7 +63,7 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
     """
     if spec.extent is None:
         raise DataError(f"--drawing: the images of {spec.title} are no drawings of signs; leave it out")
-    drawn = _grey(_opened(path))
+    drawn = _grey(opened(path))
     border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
     ink = np.abs(drawn - np.median(border))
     if ink.max() < FAINT:

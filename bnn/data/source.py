@@ -1,41 +1,116 @@
-"""What a data set's source answers to."""
+"""Sources of examples, and of facts that are measured where nobody published them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from bnn.data.spec import DatasetSpec
+from bnn.errors import DataError
+
 
 class Raw(NamedTuple):
-    """Pixels as they are stored: images uint8 [n, h, w] or [n, c, h, w], labels [n]."""
+    """Examples as they are stored.
+
+    Images are uint8, or floating point with white at 1, [n, h, w] or [n, c, h, w]; targets are
+    classes, integer [n], or numbers, floating point [n, ...].
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
 
-class Source(Protocol):
-    """Where a data set's examples come from. `keys` is the dataclass of what its configuration takes besides `name`."""
+class Source(ABC):
+    """Examples of a data set under one configuration.
 
-    @property
-    def keys(self) -> type[Any]: ...
+    The keyword-only parameters of a subclass's `__init__` are the keys of its configuration node,
+    beside `name` and `limit`, which every data set takes. Nothing is read before `spec` or `read`
+    is called.
+    """
 
-    @property
-    def bundled(self) -> bool:
-        """Whether the examples are installed with the package's dependencies, and so need no download."""
+    bundled: ClassVar[bool] = False
+    """Whether the examples are installed with the package's dependencies, and so need no
+    download."""
 
-    def missing(self, keys: Any) -> Sequence[str]:
+    @abstractmethod
+    def spec(self) -> DatasetSpec:
+        """Facts of the data set.
+
+        Raises:
+            DataError: Where they have to be read and cannot be.
+        """
+
+    @abstractmethod
+    def read(self) -> tuple[Raw, Raw]:
+        """Training and test examples.
+
+        Raises:
+            DataError: For files that are missing or not what they should be.
+        """
+
+    def missing(self) -> Sequence[str]:
         """Names of the files that `read` needs and that are not on disk."""
+        return ()
 
-    def fetch(self, keys: Any) -> None:
-        """Make sure that `read` will succeed.
+    def fetch(self) -> None:  # noqa: B027  (most sources have nothing to fetch)
+        """Preparation after which `read` succeeds.
 
-        Errors: Unreachable where that takes a download and none is possible; DataError for all else that is wrong.
+        Raises:
+            Unreachable: Where that takes a download and none is possible.
+            DataError: For all else that is wrong.
         """
 
-    def read(self, keys: Any) -> tuple[Raw, Raw]:
-        """The training and the test examples.
 
-        Errors: DataError.
+class Measured(Source):
+    """A source whose facts are measured from its examples, once per process and `key`.
+
+    The examples of the latest key stay in memory, so that measuring them and then training on them
+    reads them once.
+    """
+
+    _facts: ClassVar[dict[Hashable, DatasetSpec]] = {}
+    _latest: ClassVar[tuple[Hashable, tuple[Raw, Raw]] | None] = None
+
+    @abstractmethod
+    def key(self) -> Hashable:
+        """Everything that decides what `produce` answers."""
+
+    @abstractmethod
+    def produce(self) -> tuple[DatasetSpec, tuple[Raw, Raw]]:
+        """Measured facts and the examples.
+
+        Raises:
+            DataError: For examples that cannot be read or that do not fit together.
         """
+
+    def spec(self) -> DatasetSpec:
+        if (key := self.key()) not in Measured._facts:
+            self._examples(key)
+        return Measured._facts[key]
+
+    def read(self) -> tuple[Raw, Raw]:
+        return self._examples(self.key())
+
+    def fetch(self) -> None:
+        self._examples(self.key())
+
+    def _examples(self, key: Hashable) -> tuple[Raw, Raw]:
+        latest = Measured._latest
+        if latest is not None and latest[0] == key:
+            return latest[1]
+        facts, examples = self.produce()
+        if Measured._facts.setdefault(key, facts) != facts:
+            raise DataError(
+                f"data={facts.name}: expected the same examples for the same arguments, got "
+                "others; draw what is random from a seed of its own"
+            )
+        Measured._latest = (key, examples)
+        return examples
+
+
+def array(values: Any) -> np.ndarray:
+    """A tensor's or a sequence's values on the CPU."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

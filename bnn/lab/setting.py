@@ -70,6 +70,7 @@ def of_checkpoint(path: Path) -> DictConfig:
     """The configuration of a checkpoint. Errors: ConfigError for a file that is none."""
     from omegaconf import OmegaConf
 
+    from bnn.data.datasets import FACTS
     from bnn.errors import ConfigError
     from bnn.training import checkpoint
 
@@ -79,4 +80,4 @@ def of_checkpoint(path: Path) -> DictConfig:
         about = dict(checkpoint.load(path)["about"])
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
         raise ConfigError(f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})") from error
-    return OmegaConf.create(about | {"device": "auto"})
+    return OmegaConf.create({key: value for key, value in about.items() if key != FACTS} | {"device": "auto"})

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bnn.report import gallery, sections
 from bnn.report.against import Reference, against, default_reference, differences
@@ -73,11 +74,11 @@ def _left_out(uri: str | None, name: str, superseded: int) -> str:
     return f"Left out: {', '.join(filter(None, others))}. " if any(others) else ""
 
 
-def _root(uri: str | None, run_id: str) -> str:
-    """The folder from which a run read its data set; empty where it does not say."""
+def _read(uri: str | None, run_id: str) -> dict[str, Any]:
+    """The configuration by which a run read its data set; empty where it does not say."""
     with tempfile.TemporaryDirectory() as scratch:
         file = fetch(uri, run_id, "config.json", Path(scratch))
-        return str(json.loads(file.read_text(encoding="utf-8"))["data"].get("root") or "") if file else ""
+        return dict(json.loads(file.read_text(encoding="utf-8"))["data"]) if file else {}
 
 
 def _say(what: str) -> None:
@@ -100,7 +101,7 @@ def gathered(uri: str | None, name: str, only: Sequence[str], words: str | None,
     _say(f"reading {len(rows)} runs epoch by epoch")
     by_epoch = histories(uri, [run for run in runs if run.run_id in shown], BY_EPOCH)
     _say(f"making the heatmaps of {len(found)} configurations")
-    views = pictures(uri, found, _root(uri, runs[0].run_id))
+    views = pictures(uri, found, _read(uri, runs[0].run_id))
     _say("drawing")
     why = "" if words else CHOSEN if reference else NONE
     left_out = "" if only else _left_out(uri, name, len(runs) - len(rows))

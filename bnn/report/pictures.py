@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -43,13 +44,13 @@ def chosen(found: Sequence[Configuration]) -> dict[Configuration, Row]:
     return {c: next(row for row in c.rows if not common or row.seed == min(common)) for c in found}
 
 
-def pictures(uri: str | None, found: Sequence[Configuration], root: str) -> Pictures:
+def pictures(uri: str | None, found: Sequence[Configuration], read: Mapping[str, Any]) -> Pictures:
     """Every configuration's layers, made by its network; where a checkpoint or the data set is not at hand it says so.
 
-    root: the folder from which the runs read their data set.
+    read: the configuration by which the runs read their data set; empty where they do not say.
     """
     try:
-        images = images_of(found[0].first.dataset, root)
+        images = images_of(found[0].first.dataset, read)
     except BnnError as error:
         return Pictures(missing=[f"No heatmaps: {error}."])
     layers: dict[Configuration, Sequence[LayerView]] = {}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.build import load_checkpoint
-from bnn.data import DATASETS
+from bnn.data import recorded_spec
 from bnn.nn.handlers import apply, sampled
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
     for cut_off in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         client.delete_logged_model(cut_off.model_id)
     model, config = load_checkpoint(checkpoint)
-    spec = DATASETS[config["data"]["name"]]
+    spec = recorded_spec(config)
     logged = client.create_logged_model(experiment, name="model", source_run_id=run_id)
     mlflow.set_tracking_uri(client.tracking_uri)
     with warnings.catch_warnings():

@@ -30,8 +30,9 @@ import torchvision
 from omegaconf import OmegaConf
 
 import bnn
-from bnn.data import DATASETS, Dataset, at_hand, load, rename, resolve
+from bnn.data import DATASETS, Dataset, at_hand, load, rename, resolve, spec_of
 from bnn.data import download as download_module
+from bnn.data.archives import Archives, Mnist
 from bnn.errors import ConfigError, DataError
 from bnn.paths import folder
 
@@ -77,7 +78,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             resources.append((name, hashlib.md5(content).hexdigest()))
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [closed_mirror()])
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], train_size=60, test_size=20))
+    monkeypatch.setattr(Mnist, "facts", replace(Mnist.facts, train_size=60, test_size=20))
     monkeypatch.setenv("no_proxy", "*")
     return raw.parents[1]
 
@@ -149,9 +150,9 @@ def real(real_root: Path) -> Dataset:
 def test_every_data_set_has_a_yaml_with_the_keys_it_takes() -> None:
     yamls = {path.stem: OmegaConf.load(path) for path in (folder("conf") / "data").glob("*.yaml")}
     assert set(yamls) == set(DATASETS)
-    for name, spec in DATASETS.items():
-        assert spec.name == name == yamls[name].name
-        assert set(yamls[name]) == {"name", *(field.name for field in fields(spec.source.keys))}
+    for name in DATASETS:
+        assert yamls[name].name == name
+        assert set(yamls[name]) == {"name", *(field.name for field in fields(DATASETS.schema(name)))}
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
@@ -168,15 +169,15 @@ def test_a_tilde_in_root_is_the_home_folder(published: Path, monkeypatch: pytest
     assert resolve(node("~/published", fallback=None)) == "mnist"
 
 
-@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"digits"}))
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - {"digits", "folder"}))
 def test_torchvision_publishes_every_archive_that_is_read(name: str) -> None:
-    published = getattr(torchvision.datasets, DATASETS[name].source.torchvision_name)
+    published = getattr(torchvision.datasets, DATASETS[name].torchvision_name)
     parts = {f"{p}-{k}-ubyte.gz" for p in ("train", "t10k") for k in ("images-idx3", "labels-idx1")}
     assert {archive for archive, _ in published.resources} == parts
 
 
 def test_digits_facts_are_those_of_its_training_part() -> None:
-    spec, data = DATASETS["digits"], load(digits(), 0, 0.1)
+    spec, data = spec_of(digits()), load(digits(), 0, 0.1)
     images = torch.cat([data.train.images, data.validation.images]).double() * spec.std + spec.mean
     assert (len(images), len(data.test.labels)) == (spec.train_size, spec.test_size) == (1500, 297)
     assert images.shape[1:] == spec.shape
@@ -196,7 +197,7 @@ def test_digits_test_part_is_stratified_and_the_same_for_every_seed() -> None:
 
 def indices(images: torch.Tensor) -> list[int]:
     """The index that the tiny images carry in their first pixel."""
-    spec = DATASETS["mnist"]
+    spec = Mnist.facts
     return ((images[:, 0, 0, 0].double() * spec.std + spec.mean) * 255).round().long().tolist()
 
 
@@ -406,9 +407,9 @@ def test_a_mirror_that_falls_silent_is_given_up(serve, tmp_path: Path, monkeypat
 
 def test_the_limits_add_up_to_less_than_the_promise() -> None:
     mirrors = max(
-        len(getattr(torchvision.datasets, spec.source.torchvision_name).mirrors)
-        for spec in DATASETS.values()
-        if not spec.source.bundled
+        len(getattr(torchvision.datasets, source.torchvision_name).mirrors)
+        for source in DATASETS.values()
+        if issubclass(source, Archives)
     )
     assert download_module.ANSWER_SECONDS + mirrors * download_module.SILENCE_SECONDS < NOTICED
 
@@ -542,7 +543,7 @@ def test_two_processes_that_download_at_once_both_succeed(serve, published: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "cifar"}, r"data\.name: expected one of digits, fashion_mnist, kmnist, mnist; got 'cifar'"),
+        ({"name": "cifar"}, r"data\.name: expected one of digits, fashion_mnist, folder, kmnist, mnist; got 'cifar'"),
         ({"offline_fallback": "cifar"}, r"data\.offline_fallback: expected one of"),
         ({"offline_fallback": "kmnist"}, r"data\.offline_fallback: expected null or one of digits"),
         ({"limit": 0}, r"data\.limit: expected at least 1"),

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from bnn.data import DATASETS
+from bnn.data.archives import FashionMnist, Mnist
+from bnn.data.digits import Digits
 from bnn.data.pictures import read_drawing, read_image
 from bnn.errors import DataError
 
-MNIST, DIGITS = DATASETS["mnist"], DATASETS["digits"]
+MNIST, DIGITS = Mnist.facts, Digits.facts
 
 
 def saved(folder: Path, array: np.ndarray, mode: str | None = None) -> Path:
@@ -111,4 +112,4 @@ def test_blank_paper_and_signs_that_are_none_are_refused(tmp_path: Path) -> None
     with pytest.raises(DataError, match="blank"):
         read_drawing(path, MNIST)
     with pytest.raises(DataError, match="no drawings"):
-        read_drawing(path, DATASETS["fashion_mnist"])
+        read_drawing(path, FashionMnist.facts)

@@ -103,7 +103,7 @@ def test_a_removed_and_a_broken_checkpoint_are_said_and_the_rest_is_drawn(
     real = next(r for r in rows if r.neuron == "real")
     binary = next(r for r in rows if r.neuron != "real" and r.seed == 1)
     (artifacts / real.run_id / "artifacts" / CHECKPOINT).unlink()
-    found = pictures(uri, configurations(rows), "")
+    found = pictures(uri, configurations(rows), {})
     assert found.missing == [f"Run {real.run_id} keeps no {CHECKPOINT} any more."]
     assert [row.run_id for row in found.rows.values()] == [binary.run_id]
     (artifacts / binary.run_id / "artifacts" / CHECKPOINT).write_bytes(b"no checkpoint")
@@ -112,7 +112,7 @@ def test_a_removed_and_a_broken_checkpoint_are_said_and_the_rest_is_drawn(
 
 
 def test_without_the_data_set_there_are_no_heatmaps_and_a_sentence(uri: str, tmp_path: Path, monkeypatch) -> None:
-    def away(dataset: str, root: str) -> None:
+    def away(dataset: str, read: dict) -> None:
         raise DataError(f"{dataset} is away")
 
     monkeypatch.setattr(pictures_module, "images_of", away)
@@ -196,11 +196,11 @@ def test_text_where_a_number_should_be_is_one_line(
 
 def test_the_page_looks_for_images_where_the_runs_read_theirs(uri: str, tmp_path: Path, monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(pictures_module, "images_of", lambda dataset, root: asked.append((dataset, root)) or 1 / 0)
+    monkeypatch.setattr(pictures_module, "images_of", lambda dataset, read: asked.append((dataset, read)) or 1 / 0)
     monkeypatch.setattr("bnn.report.experiment.fetch", lambda *_: _written(tmp_path, {"data": {"root": "/elsewhere"}}))
     with pytest.raises(ZeroDivisionError):
         page(uri, tmp_path / "out")
-    assert asked == [("digits", "/elsewhere")]
+    assert asked == [("digits", {"root": "/elsewhere"})]
 
 
 def _written(folder: Path, config: dict) -> Path:

@@ -179,11 +179,12 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 def test_predictions_take_pixels_as_they_are(tracked) -> None:
     """The exported model normalises: raw pixels in, and the same classes as the network on normalised ones."""
-    from bnn.data import DATASETS
+    from bnn.data import spec_of
     from bnn.tracking.export import Predictor
 
     made = plan(compose([*QUICK, "placement=none"]))
-    spec, pixels = DATASETS["digits"], torch.from_numpy(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
+    spec = spec_of({"name": "digits"})
+    pixels = torch.from_numpy(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
     made.model.eval()
     scores = made.model((pixels - spec.mean) / spec.std)
     torch.testing.assert_close(Predictor(made.model, spec.mean, spec.std)(pixels), torch.softmax(scores, 1))

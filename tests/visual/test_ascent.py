@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import bnn.visual.ascent
 from bnn.build import plan
 from bnn.config import compose
-from bnn.data import DATASETS
+from bnn.data import spec_of
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
@@ -21,7 +21,7 @@ from bnn.visual import SCORES, Ascent, maximised, receptive_fields
 from bnn.visual.ascent import AMPLITUDE, GREY
 from bnn.visual.layers import excitation
 
-SPEC = DATASETS["digits"]
+SPEC = spec_of({"name": "digits"})
 NETS = ["neuron=stochastic", "neuron=deterministic", "placement=none"]
 
 

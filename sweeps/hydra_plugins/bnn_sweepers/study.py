@@ -133,6 +133,8 @@ class StudySweeper(ProjectSweeper):
             for key, value in flat(dict(cell.plan.config)).items()
             if not any(key == part or key.startswith(f"{part}.") for part in apart)
         }
+        if cell.plan.data.content is not None:  # of examples that the configuration does not tell
+            config["data.content"] = cell.plan.data.content
         objective = {"metric": ", ".join(self.settings.metrics), "direction": ", ".join(self.settings.directions)}
         how = {
             "seeds": self.settings.seeds,
