@@ -24,11 +24,12 @@ from bnn.nn.neurons import Neuron, Real
 from bnn.nn.noise import NoiseLaw
 from bnn.registry import typed
 from bnn.seeds import stream
+from bnn.tasks import Task
 from bnn.training import checkpoint
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
-from bnn.training.step import init_estimator
+from bnn.training.step import init_estimator, init_task
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,14 @@ def positioned(node: Mapping[str, Any], depth: int) -> dict[str, Any]:
     return {"name": names.get(tuple(layers), f"layers {','.join(map(str, layers))}"), "layers": layers}
 
 
+def build_task(config: Mapping[str, Any]) -> Task:
+    """The task of a configuration; version 0.1.0 had one alone, classification."""
+    return Task.registry.build(config.get("task", "classification"))
+
+
 def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     """The network with binary neurons where the placement puts them, initialised from the seed."""
+    outputs = build_task(config).output_size(spec)
     neuron, model = dict(config["neuron"]), dict(config["model"])
     depth = MODELS[model["name"]].depth  # type: ignore[attr-defined]
     binary = binary_layers(Placement(**typed(Placement, config["placement"], "placement")), depth)
@@ -162,10 +169,10 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # the caller's stream goes on as if nothing had been drawn
         torch.manual_seed(stream(config["seed"], "weights"))
         activations = [Neuron.registry.build(neuron) if layer in binary else Real(law=law) for layer in range(depth)]
-        return MODELS.build(model, spec.shape, spec.classes, activations)
+        return MODELS.build(model, spec.shape, outputs, activations)
 
 
-def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
+def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Task) -> None:
     """Errors: ConfigError, naming both keys, for choices that make no sense together."""
     name, law = config["estimator"]["name"], config["neuron"]["law"]
     binary = config["placement"]["layers"] and Neuron.registry[config["neuron"]["name"]].binary  # type: ignore[attr-defined]
@@ -173,6 +180,13 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator) -> None:
         raise ConfigError(
             f"estimator={name} with neuron={config['neuron']['name']}: its units are no bits, and plain backpropagation "
             "trains them; write estimator=none"
+        )
+    if binary and estimator.fractional_bits and not task.fractional_bits:
+        classes = Estimator.registry.items()
+        whole = ", ".join(n for n, c in classes if n != "none" and not c.fractional_bits)  # type: ignore[attr-defined]
+        raise ConfigError(
+            f"estimator={name} with task={config['task']['name']}: it evaluates the loss at bits between 0 and 1, where the "
+            f"loss of this task is not defined; write estimator= one of {whole}"
         )
     if name == "none" and binary:
         raise ConfigError(
@@ -223,16 +237,15 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
         raise ConfigError("fresh=true with resume=true: one forgets what the other goes on with; leave one of them out")
     asked = configured(plain["data"])
     plain["data"], spec = asked.node, asked.spec()
-    if spec.classes is None:
-        raise ConfigError(f"data={spec.name}: its targets are numbers, and cross-entropy takes classes: return integers")
     device = pick_device(general.device, job)
     plain["device"] = device.partition(":")[0]
     plain["placement"] = positioned(plain["placement"], MODELS[plain["model"].get("name")].depth)  # type: ignore
-    estimator = Estimator.registry.build(plain["estimator"])
+    task, estimator = build_task(plain), Estimator.registry.build(plain["estimator"])
     NoiseLaw.registry.build(plain["neuron"].get("law"))
-    check_combination(plain, estimator)
+    check_combination(plain, estimator, task)
     model = build_model(plain, spec)
-    units = init_estimator(estimator, model, torch.zeros(2, *spec.shape), general.seed)
+    init_task(task, spec, general.seed)
+    units = init_estimator(estimator, model, task.inputs(torch.zeros(2, *spec.shape)), general.seed)
     return Plan(
         config=plain,
         general=dataclasses.replace(general, device=device),
@@ -240,6 +253,7 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
         model=model,
         units=tuple(units),
         recipe=TrainingConfig(
+            task=task,
             estimator=estimator,
             optimization=OPTIMIZERS.build(plain["optimizer"]),
             schedule=SCHEDULES.build(plain["anneal"]),

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
-GROUPS = ("data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking", "lab")
+GROUPS = ("task", "data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking", "lab")
 TOP = ("seed", "device", "dry_run", "fresh", "resume")
 RECIPE = "recipe"
 """A key in which a recipe may hold what its own interpolations read."""

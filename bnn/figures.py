@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from bnn.tasks import Task
 from bnn.training.units import PICTURE_DRAWS, LayerView
 
 # Okabe & Ito's palette, distinguishable to colour-blind readers
@@ -122,18 +123,28 @@ def _by_epoch(figure: Figure, count: int) -> list[Axes]:
     return [tidy(axis, "epoch", "") for axis in figure.subplots(1, count, squeeze=False)[0]]
 
 
-def curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss in nats (log scale) and error in % by epoch, training and validation."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, error = _by_epoch(figure, 2)
+def curves(history: Sequence[Mapping[str, float]], task: Task) -> Figure:
+    """Metrics of a task by epoch, training and validation: the loss on a log scale where it is positive, then the others.
+
+    Accuracies are drawn as errors, in which late progress can be seen.
+    """
+    names = ["loss", *(name for name in task.metrics if name != "loss")]
+    figure = Figure(figsize=(4.5 * len(names), 3.6), layout="constrained")
     epochs = range(1, len(history) + 1)
-    for colour, part, label in ((COLOURS[0], "train", "training"), (COLOURS[1], "val", "validation")):
-        loss.plot(epochs, [h[f"{part}/loss"] for h in history], color=colour, marker="o", ms=3, label=label)
-        error.plot(epochs, [100 * (1 - h[f"{part}/accuracy"]) for h in history], color=colour, marker="o", ms=3)
-    loss.set_yscale("log")
-    loss.set_ylabel("loss (nats)")
-    error.set_ylabel("error (%)")
-    loss.legend(frameon=False)
+    for axis, name in zip(_by_epoch(figure, len(names)), names, strict=True):
+        metric, drawn = task.metrics[name], []
+        for colour, part, label in ((COLOURS[0], "train", "training"), (COLOURS[1], "val", "validation")):
+            if f"{part}/{name}" not in history[0]:
+                continue
+            values = [h[f"{part}/{name}"] for h in history]
+            shown = [100 * (1 - value) if name == "accuracy" else metric.scale * value for value in values]
+            axis.plot(epochs, shown, color=colour, marker="o", ms=3, label=label)
+            drawn += shown
+        if name == "loss" and min(drawn) > 0:
+            axis.set_yscale("log")
+        axis.set_ylabel("error (%)" if name == "accuracy" else f"{name} ({metric.unit})")
+        if name == "loss":
+            axis.legend(frameon=False)
     return figure
 
 

@@ -15,7 +15,7 @@ from bnn.nn.forward import ForwardClosure
 from bnn.nn.norms import couples_above_binary
 from bnn.paths import shared_file_warning
 from bnn.tables import markdown
-from bnn.tasks.classification import cross_entropy
+from bnn.training.optimizers import parameter_groups
 from bnn.training.progress import clock
 from bnn.training.step import init_estimator, steps_per_epoch, train_step
 
@@ -26,14 +26,17 @@ def seconds_per_step(plan: Plan) -> float:
     """Median seconds of an update on random images, on copies of the plan's objects."""
     model, estimator = copy.deepcopy(plan.model).to(plan.device), copy.deepcopy(plan.recipe.estimator)
     settings = plan.recipe.settings
+    task = copy.deepcopy(plan.recipe.task).to(plan.device)
     images = torch.rand(settings.batch_size, *plan.data.shape, device=plan.device)
-    labels = torch.zeros(settings.batch_size, dtype=torch.int64, device=plan.device)
-    init_estimator(estimator, model, images[:2], plan.recipe.seed)
-    optimizer, _ = plan.recipe.optimization.start(model.parameters(), 1)
+    dtype = torch.float32 if plan.data.classes is None else torch.int64
+    labels = torch.zeros(settings.batch_size, dtype=dtype, device=plan.device)
+    inputs, targets = task.batch(images, labels)
+    init_estimator(estimator, model, inputs[:2], plan.recipe.seed)
+    optimizer, _ = plan.recipe.optimization.start(parameter_groups(model, estimator, task), 1)
     times = []
     for _ in range(TIMED_STEPS):
         start = time.perf_counter()
-        forward = ForwardClosure(model, images, labels, cross_entropy, layers=estimator.layers)
+        forward = ForwardClosure(model, inputs, targets, task.loss, layers=estimator.layers)
         float(train_step(forward, estimator, optimizer, settings.precision))
         times.append(time.perf_counter() - start)
     return sorted(times)[TIMED_STEPS // 2]
@@ -81,4 +84,4 @@ def _shared_file(plan: Plan) -> str | None:
 
 
 def _couples(plan: Plan) -> bool:
-    return couples_above_binary(plan.model, torch.zeros(2, *plan.data.shape))
+    return couples_above_binary(plan.model, plan.recipe.task.inputs(torch.zeros(2, *plan.data.shape)))

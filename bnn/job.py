@@ -22,6 +22,7 @@ from bnn.tuning.settings import TRIAL, Assignment
 if TYPE_CHECKING:
     from bnn.build import Plan
     from bnn.data import Dataset
+    from bnn.tasks import Task
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import Store
     from bnn.training.loop import FitResult
@@ -41,9 +42,8 @@ class Summary:
     digest: str
     dataset: str
     law: str
-    accuracy: float
-    loss: float
-    accuracy_mean: float | None
+    test: Mapping[str, float]
+    """Test metrics by name; `accuracy_mean` is that of the reading `mean`."""
     seconds: float
     run_id: str
     look_at: str
@@ -73,16 +73,32 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
         return None
     from bnn.lab.probe import Probe
 
-    images, labels = data.validation.images[: plan.lab.batch], data.validation.labels[: plan.lab.batch]
-    lab, precision = plan.lab, plan.recipe.settings.precision
-    return Probe(plan.model, plan.recipe.estimator, images, labels, lab.every, lab.draws, lab.reference, precision)
+    lab, split, task = plan.lab, data.validation, plan.recipe.task
+    inputs, targets = task.batch(split.images[: lab.batch], split.labels[: lab.batch])
+    return Probe(
+        plan.model,
+        plan.recipe.estimator,
+        inputs,
+        targets,
+        task.loss,
+        lab.every,
+        lab.draws,
+        lab.reference,
+        plan.recipe.settings.precision,
+    )
+
+
+def told(task: Task, test: Mapping[str, float]) -> str:
+    """Test metrics in words: `accuracy 98.92 %, loss 0.0340`. Nats are not named."""
+    units = {name: f" {metric.unit}" if metric.unit == "%" else "" for name, metric in task.metrics.items()}
+    return ", ".join(f"{name} {metric.format(test[name])}{units[name]}" for name, metric in task.metrics.items())
 
 
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
     """Train and track what `plan` describes; checkpoints go to `folder`, or to that of the run that it goes on with. With
     `resume=true` a run that has finished before is only answered."""
     from bnn.tracking.earlier import finished
-    from bnn.training.evaluation import evaluate_all
+    from bnn.tracking.run import by_reading
 
     config, result, store = dict(plan.config), facts.result(plan.digest), _store(plan)
     about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
@@ -90,13 +106,12 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
         return Summary(**about, **done[result], look_at=store.look_at(done[result]["run_id"]), trained=False)
 
     def finish(run: MlflowRun, trained: FitResult, data: Dataset) -> Summary:
-        scores = evaluate_all(plan.model, data.test, plan.recipe.settings.evaluation_samples, plan.recipe.seed)
-        seconds, mean = run.finish(trained, scores), scores.get("mean")
+        task, draws = plan.recipe.task, plan.recipe.settings.evaluation_samples
+        scores = task.evaluations(plan.model, data.test, draws, plan.recipe.seed)
+        seconds = run.finish(trained, scores)
         return Summary(
             **about,
-            accuracy=scores["own"].accuracy,
-            loss=scores["own"].loss,
-            accuracy_mean=mean.accuracy if mean else None,
+            test=by_reading(scores),
             seconds=seconds,
             run_id=run.id,
             look_at=store.look_at(run.id),
@@ -233,7 +248,7 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
     title = checked.title if parent is None else f"[{number + 1}/{os.environ[CELLS]}] {checked.title}"
     summary = execute(checked, folder, parent, title)
     print(
-        f"{title}: test accuracy {100 * summary.accuracy:.2f} %, loss {summary.loss:.4f}, {summary.seconds:.0f} s, "
+        f"{title}: test {told(checked.recipe.task, summary.test)}, {summary.seconds:.0f} s, "
         f"run {summary.run_id}{'' if summary.trained else ' (finished before)'}",
         flush=True,
     )

@@ -65,13 +65,14 @@ def predicted(model: nn.Module, image: Tensor, samples: int, seed: int) -> tuple
 
     from bnn.nn.handlers import evaluating, sampled
     from bnn.nn.layers import binary_layers
-    from bnn.training.evaluation import is_stochastic, probabilities, seeded_noise
+    from bnn.nn.neurons import is_stochastic
+    from bnn.tasks.readings import outputs, seeded_noise
     from bnn.training.units import activations
 
     reading = sampled(seeded_noise(seed, image.device))
     with torch.no_grad(), evaluating(model):
         draws, chain = samples if is_stochastic(model) else 1, binary_layers(model, image).chain
-        p = probabilities(model, image, reading, draws, chain)
+        p = torch.softmax(outputs(model, image, reading, draws, chain).double(), -1).mean(0)
         return p[0], activations(model, image, reading)[0]
 
 
@@ -79,17 +80,19 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     """Draw the bits to `picture`; answers what to print. Errors: BnnError for what cannot be read."""
     import torch
 
-    from bnn.build import load_checkpoint
+    from bnn.build import build_task, load_checkpoint
     from bnn.config import run_title
     from bnn.data import recorded_spec
     from bnn.data.pictures import read_drawing, read_image
     from bnn.errors import ConfigError
-    from bnn.nn.neurons import Binary
-    from bnn.training.evaluation import is_stochastic
+    from bnn.nn.neurons import Binary, is_stochastic
+    from bnn.tasks import Classification
     from bnn.visual.figures import prediction
 
     with _checkpoint(model, uri) as file:
         network, config = load_checkpoint(file)
+    if not isinstance(build_task(config), Classification):
+        raise ConfigError(f"{model}: expected a network that was trained to classify, got task={config['task']['name']}")
     spec, samples = recorded_spec(config), config["trainer"]["evaluation_samples"]
     pixels = torch.from_numpy((read_drawing if drawing else read_image)(path, spec))
     p, layers = predicted(network, (pixels[None] - spec.mean) / spec.std, samples, config["seed"])

@@ -15,7 +15,7 @@ from bnn.estimators.controls import Frozen
 from bnn.nn.forward import ForwardClosure, Loss
 from bnn.nn.sites import Noise
 from bnn.tasks.classification import cross_entropy
-from bnn.training.evaluation import generator_noise
+from bnn.tasks.readings import generator_noise
 from bnn.training.step import init_estimator
 
 BELOW = "below"

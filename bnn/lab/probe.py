@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bnn.estimators import Estimator
 from bnn.lab.bench import Bench
 from bnn.lab.measure import measure, truth
+from bnn.nn.forward import Loss
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Probe:
     estimator: Estimator
     inputs: Tensor
     targets: Tensor
+    loss: Loss
     every: int
     draws: int
     reference: int
@@ -32,7 +34,7 @@ class Probe:
         is left out. Nothing in the other epochs."""
         if epoch % self.every:
             return {}
-        bench = Bench(self.model, self.inputs, self.targets, seed=epoch, precision=self.precision)
+        bench = Bench(self.model, self.inputs, self.targets, epoch, self.loss, self.precision)
         against = truth(bench, self.reference)
         found = measure(bench, copy.deepcopy(self.estimator), against, self.draws)
         figures = {

@@ -62,8 +62,9 @@ def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: in
 def _bench(checked: Plan, model: nn.Module, data: Dataset, batch: int) -> Bench:
     from bnn.lab.bench import Bench
 
-    images, labels = data.validation.images[:batch], data.validation.labels[:batch]
-    return Bench(model, images, labels, checked.general.seed, precision=checked.recipe.settings.precision)
+    task, split = checked.recipe.task, data.validation
+    inputs, targets = task.batch(split.images[:batch], split.labels[:batch])
+    return Bench(model, inputs, targets, checked.general.seed, task.loss, checked.recipe.settings.precision)
 
 
 def of_checkpoint(path: Path) -> DictConfig:
@@ -80,4 +81,5 @@ def of_checkpoint(path: Path) -> DictConfig:
         about = dict(checkpoint.load(path)["about"])
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
         raise ConfigError(f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})") from error
-    return OmegaConf.create({key: value for key, value in about.items() if key != FACTS} | {"device": "auto"})
+    config = {key: value for key, value in about.items() if key != FACTS}
+    return OmegaConf.create({"task": {"name": "classification"}, **config, "device": "auto"})  # version 0.1.0 had no tasks

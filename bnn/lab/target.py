@@ -50,7 +50,7 @@ def descend(estimator: Estimator, power: float, steps: int, units: int, seed: in
     """Expected loss and mean firing probability where `estimator` arrives, averaged over the last tenth of the steps."""
     import torch
 
-    from bnn.training.evaluation import generator_noise
+    from bnn.tasks.readings import generator_noise
     from bnn.training.step import init_estimator
 
     model, inputs = _units(units), torch.zeros(SAMPLES, 1)

@@ -1,4 +1,4 @@
-"""What a network of this package is: `forward(inputs) -> output`, with one activation module per place."""
+"""Networks of this package by name: `forward(inputs) -> output`, with one activation module per place."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from torch import nn
 from bnn.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry("model.name")
-"""Constructors `(shape, classes, activations, *, ...)` with an attribute `depth`, the number of activations."""
+"""Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`, the number of activations."""

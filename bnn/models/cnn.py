@@ -14,12 +14,12 @@ from bnn.nn.norms import NORMS
 class ConvNet(nn.Module):
     """Conv(16, 5×5) - norm - max-pool 2 - act - Conv(32, 5×5) - norm - max-pool 2 - act - Linear.
 
-    forward: images [n, c, h, w] -> scores [n, classes]. Activation maps are [16, h/2, w/2] and [32, h/4, w/4].
+    forward: images [n, c, h, w] -> [n, outputs]. Activation maps are [16, h/2, w/2] and [32, h/4, w/4].
     """
 
     depth = 2
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, activations: Sequence[nn.Module], *, norm: str) -> None:
+    def __init__(self, shape: tuple[int, int, int], outputs: int, activations: Sequence[nn.Module], *, norm: str) -> None:
         super().__init__()
         channels, height, width = shape
         self.conv1 = nn.Conv2d(channels, 16, 5, padding=2)
@@ -28,7 +28,7 @@ class ConvNet(nn.Module):
         self.norm2 = NORMS[norm](32)
         self.pool = nn.MaxPool2d(2)
         self.act1, self.act2 = activations
-        self.linear = nn.Linear(32 * (height // 4) * (width // 4), classes)
+        self.linear = nn.Linear(32 * (height // 4) * (width // 4), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.pool(self.norm1(self.conv1(x))))

@@ -16,13 +16,13 @@ from bnn.nn.norms import NORMS
 class MLP(nn.Module):
     """Linear(hidden) - norm - act - Linear(hidden) - norm - act - Linear.
 
-    forward: images [n, c, h, w] -> scores [n, classes]. Activations are [hidden].
+    forward: images [n, c, h, w] -> [n, outputs]. Activations are [hidden].
     """
 
     depth = 2
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, activations: Sequence[nn.Module], *, hidden: int, norm: str
+        self, shape: tuple[int, int, int], outputs: int, activations: Sequence[nn.Module], *, hidden: int, norm: str
     ) -> None:
         super().__init__()
         if hidden < 1:
@@ -32,7 +32,7 @@ class MLP(nn.Module):
         self.linear2 = nn.Linear(hidden, hidden)
         self.norm2 = NORMS[norm](hidden)
         self.act1, self.act2 = activations
-        self.linear3 = nn.Linear(hidden, classes)
+        self.linear3 = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.norm1(self.linear1(x.flatten(1))))

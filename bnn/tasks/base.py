@@ -140,9 +140,7 @@ class Task(nn.Module, ABC):
         """Optimizers of the task's own, which checkpoints keep; none unless overridden."""
         return {}
 
-    def evaluate(
-        self, model: nn.Module, split: Split, reading: SiteHandler, draws: int = 1
-    ) -> Scores:
+    def evaluate(self, model: nn.Module, split: Split, reading: SiteHandler, draws: int = 1) -> Scores:
         """Metrics of `model` in evaluation mode under a reading of its random units, over `draws` of them."""
         total: dict[str, Tensor] = {}
         chain = draws == 1 or binary_layers(model, self.inputs(split.images[:2])).chain

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ORIGIN = "bnn.origin"
 """The tag that a copy of another store's run carries: that run's id."""
-FINAL = ("test/accuracy", "test/loss", "seconds/total")
+FINAL = ("test/loss", "seconds/total")
 FINAL_TRIAL = ("best_epoch", "seconds/train")
 """What a run that is called finished has to have: the status alone can be set by hand."""
 
@@ -35,9 +35,7 @@ def outcome(run: Run) -> dict[str, Any]:
     """What the table of a sweep shows of a finished run."""
     metrics = run.data.metrics
     return {
-        "accuracy": metrics["test/accuracy"],
-        "accuracy_mean": metrics.get("test/accuracy_mean"),
-        "loss": metrics["test/loss"],
+        "test": {key.removeprefix("test/"): value for key, value in metrics.items() if key.startswith("test/")},
         "seconds": metrics["seconds/total"],
         "run_id": run.info.run_id,
     }

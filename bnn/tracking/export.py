@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from bnn.build import load_checkpoint
+from bnn.build import build_task, load_checkpoint
 from bnn.data import recorded_spec
 from bnn.nn.handlers import apply, sampled
+from bnn.tasks import Task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
 class Predictor(nn.Module):
-    """Images [n, c, h, w] with pixels in [0, 1] -> class probabilities [n, classes], units by each neuron's own rule."""
+    """Images [n, c, h, w] with pixels in [0, 1] to the task's prediction, such as class probabilities [n, classes]; units by
+    each neuron's own rule."""
 
-    def __init__(self, model: nn.Module, mean: float, std: float) -> None:
+    def __init__(self, model: nn.Module, mean: float, std: float, task: Task) -> None:
         super().__init__()
-        self.model, self.mean, self.std = model, mean, std
+        self.model, self.mean, self.std, self.task = model, mean, std, task
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.softmax(apply(self.model, (images - self.mean) / self.std, sampled()), dim=1)
+        inputs = self.task.inputs((images - self.mean) / self.std)
+        return self.task.predict(apply(self.model, inputs, sampled()))
 
 
 def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
@@ -48,7 +51,7 @@ def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.pytorch.log_model(
-            Predictor(model, spec.mean, spec.std).eval(),
+            Predictor(model, spec.mean, spec.std, build_task(config)).eval(),
             name="model",
             model_id=logged.model_id,
             input_example=torch.zeros(2, *spec.shape).numpy(),

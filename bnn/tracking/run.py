@@ -21,11 +21,12 @@ from bnn.build import Plan
 from bnn.config import estimator_title, flat, moves_result
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
+from bnn.tables import markdown
+from bnn.tasks import Scores
 from bnn.tracking.home import take
 from bnn.tracking.outbox import Outbox, pictures
 from bnn.tracking.store import PARENT, Store
 from bnn.training import checkpoint
-from bnn.training.evaluation import Score
 from bnn.training.loop import FitResult
 from bnn.training.units import Snapshot
 
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "test, thresholded"}
+
+
+def by_reading(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Metrics of several readings under one name each: `accuracy` of the neurons' own rule, `accuracy_mean` of the mean."""
+    return {
+        f"{name}{'' if how == 'own' else f'_{how}'}": value for how, score in scores.items() for name, value in score.items()
+    }
 
 
 class MlflowRun:
@@ -89,7 +97,7 @@ class MlflowRun:
         for key, value in tags.items():
             self._client.set_tag(self.id, key, value)
         self._known = {*run.data.params, *run.data.metrics}
-        if "val/loss" in self._known:
+        if "val/loss" in self._known:  # every task has a loss
             self._epochs = {point.step for point in self._client.get_metric_history(self.id, "val/loss")}
         self._pictures = pictures(self._client, self.id)
 
@@ -156,11 +164,11 @@ class MlflowRun:
                 image = _png(figures.heatmap(view.images, layer))
             self._send("image", image, key=key, step=epoch)
 
-    def finish(self, fit: FitResult, scores: Mapping[str, Score]) -> float:
+    def finish(self, fit: FitResult, scores: Mapping[str, Scores]) -> float:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
         self._finals(fit, scores)
         with self._timed("figures"):
-            drawn = {"curves.png": _png(figures.curves(fit.history))}
+            drawn = {"curves.png": _png(figures.curves(fit.history, self.plan.recipe.task))}
             if any(key.startswith("units/") for key in fit.history[-1]):
                 drawn["unit_health.png"] = _png(figures.unit_health(fit.history))
         for name, picture in drawn.items():
@@ -176,12 +184,11 @@ class MlflowRun:
         self._finals(fit, {})
         self._durations(fit)
 
-    def _finals(self, fit: FitResult, scores: Mapping[str, Score]) -> None:
+    def _finals(self, fit: FitResult, scores: Mapping[str, Scores]) -> None:
         final = {"best_epoch": float(fit.best_epoch)}
-        for how, score in scores.items():
-            suffix = "" if how == "own" else f"_{how}"
-            final |= {f"test/loss{suffix}": score.loss, f"test/accuracy{suffix}": score.accuracy}
-        final |= {f"val_best/{key}": fit.history[fit.best_epoch - 1][f"val/{key}"] for key in ("loss", "accuracy")}
+        final |= {f"test/{name}": value for name, value in by_reading(scores).items()}
+        best = fit.history[fit.best_epoch - 1]
+        final |= {key.replace("val/", "val_best/"): value for key, value in best.items() if key.startswith("val/")}
         self._metrics(final, len(fit.history))
         self._log_checkpoints(checkpoint.BEST)
         self._tag("mlflow.note.content", _description(self.plan, fit, scores))
@@ -239,12 +246,13 @@ def _png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _description(plan: Plan, fit: FitResult, scores: Mapping[str, Score]) -> str:
-    validation = fit.history[fit.best_epoch - 1]
-    table = [("validation", validation["val/accuracy"], validation["val/loss"])]
-    table += [(EVALUATIONS[how], score.accuracy, score.loss) for how, score in scores.items()]
-    rows = "\n".join(f"| {name} | {100 * accuracy:.2f} | {loss:.4f} |" for name, accuracy, loss in table)
+def _description(plan: Plan, fit: FitResult, scores: Mapping[str, Scores]) -> str:
+    metrics, best = plan.recipe.task.metrics, fit.history[fit.best_epoch - 1]
+    validation = {name: best[f"val/{name}"] for name in metrics}
+    named = [("validation", validation), *((EVALUATIONS.get(how, how), score) for how, score in scores.items())]
+    rows = [[name, *(metrics[key].format(values[key]) for key in metrics)] for name, values in named]
+    table = markdown(["evaluation", *(f"{name} ({metric.unit})" for name, metric in metrics.items())], rows)
     return (
         f"{plan.title} on {plan.data.title}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
-        f"| evaluation | accuracy (%) | loss (nats) |\n|---|---|---|\n{rows}\n\n`{facts.command()}`"
+        f"{table}\n\n`{facts.command()}`"
     )

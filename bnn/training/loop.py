@@ -15,13 +15,14 @@ from bnn.errors import DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import set_slope
+from bnn.tasks import Task
+from bnn.tasks.readings import seeded_noise
 from bnn.training import checkpoint
-from bnn.training.evaluation import evaluate, seeded_noise
 from bnn.training.optimizers import gradient_norms
 from bnn.training.progress import Progress
 from bnn.training.settings import TrainingConfig
 from bnn.training.step import TrainState
-from bnn.training.units import Snapshot, fixed_images, snapshot, unit_health
+from bnn.training.units import HEALTH_IMAGES, Snapshot, fixed_images, snapshot, unit_health
 
 
 class Tracker(Protocol):
@@ -64,7 +65,7 @@ class Reporting:
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished training. The model holds the weights of `best_epoch`, the one of the lowest validation loss."""
+    """A finished training. The model holds the weights of `best_epoch`, the best one by the task's selection metric."""
 
     best_epoch: int
     history: tuple[dict[str, float], ...]
@@ -75,16 +76,20 @@ class FitResult:
 
 @dataclass
 class _Best:
-    """The state after the epoch with the lowest validation loss, in memory and, where a folder is given, on disk."""
+    """State after the epoch that is best by the task's selection metric, in memory and, where a folder is given, on disk."""
 
     path: Path | None
     about: Mapping[str, Any]
+    task: Task
     content: dict[str, Any] = field(default_factory=dict)
 
-    def offer(self, epoch: int, loss: float, model: nn.Module, estimator: Estimator) -> None:
-        if loss < self.content.get("loss", math.inf):
-            copies = ({key: value.clone() for key, value in part.state_dict().items()} for part in (model, estimator))
-            self.keep(dict(zip(("epoch", "loss", "model", "estimator"), (epoch, loss, *copies), strict=True)))
+    def offer(self, epoch: int, metrics: Mapping[str, float], model: nn.Module, estimator: Estimator) -> None:
+        value = metrics[f"val/{self.task.selection}"]
+        sign = 1 if self.task.metrics[self.task.selection].direction == "minimize" else -1
+        if math.isfinite(value) and sign * value < sign * self.content.get("value", sign * math.inf):
+            parts = {"model": model, "estimator": estimator, "task": self.task}
+            copies = {k: {key: one.clone() for key, one in part.state_dict().items()} for k, part in parts.items()}
+            self.keep({"epoch": epoch, "value": value, **copies})
 
     def keep(self, content: dict[str, Any]) -> None:
         self.content = content
@@ -117,7 +122,9 @@ def fit(
     tracker = tracker or Untracked()
     state = TrainState(model, recipe, data)
     epochs, seed = recipe.settings.epochs, recipe.seed
-    best = _Best(folder / checkpoint.BEST if folder is not None else None, about or {})
+    task = recipe.task
+    best = _Best(folder / checkpoint.BEST if folder is not None else None, about or {}, task)
+    shown = fixed_images(data.test)
     history: list[dict[str, float]] = []
     if folder is not None and resume:
         earlier = checkpoint.load(folder / checkpoint.LAST, data.train.images.device)
@@ -129,36 +136,36 @@ def fit(
             (folder / name).unlink(missing_ok=True)  # another run's, where a folder is used again
     if tracker.pictures and not history:
         set_slope(model, recipe.schedule(0, epochs))
-        tracker.picture(0, snapshot(model, fixed_images(data.test), seed))  # what training begins with
+        tracker.picture(0, snapshot(model, shown, seed, task.inputs(shown)))  # what training begins with
     with Progress(recipe.settings.progress, title, epochs, state.steps, len(history)) as progress:
         for epoch in range(len(history) + 1, epochs + 1):
             slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
-            metrics = state.epoch(progress) | {"schedule/slope": slope} | _measure(model, data, seed)
+            metrics = state.epoch(progress) | {"schedule/slope": slope} | _measure(model, task, data, seed)
             if probe is not None:
                 metrics |= probe(epoch)
             history.append(metrics)
             tracker.epoch(epoch, metrics)
             if tracker.pictures:
-                tracker.picture(epoch, snapshot(model, fixed_images(data.test), seed))
-            progress.epoch(epoch, metrics)
-            best.offer(epoch, metrics["val/loss"], model, recipe.estimator)
+                tracker.picture(epoch, snapshot(model, shown, seed, task.inputs(shown)))
+            progress.epoch(epoch, metrics, task)
+            best.offer(epoch, metrics, model, recipe.estimator)
             if folder is not None:
                 kept = {"history": history, "best": best.content, "updates": state.state_dict()}
                 checkpoint.save(folder / checkpoint.LAST, kept)
     if not best.content:
-        raise DivergedError("the validation loss was never finite: lower optimizer.lr")
+        raise DivergedError(f"the validation {task.selection} was never finite: lower optimizer.lr")
     model.load_state_dict(best.content["model"])
     model.eval()
     return FitResult(best.content["epoch"], tuple(history), state.seconds, best.path)
 
 
-def _measure(model: nn.Module, data: Dataset, seed: int) -> dict[str, float]:
+def _measure(model: nn.Module, task: Task, data: Dataset, seed: int) -> dict[str, float]:
     """What is measured after an epoch: validation by the net's own rule, the last step's gradient, the units' health."""
-    validation = evaluate(model, data.validation, sampled(seeded_noise(seed, data.validation.images.device)))
+    split, health = data.validation, task.inputs(data.validation.images[:HEALTH_IMAGES])
+    scores = task.evaluate(model, split, sampled(seeded_noise(seed, split.images.device)))
     return {
-        "val/loss": validation.loss,
-        "val/accuracy": validation.accuracy,
+        **{f"val/{name}": value for name, value in scores.items()},
         **{f"gradient_norm/{layer}": norm for layer, norm in gradient_norms(model).items()},
-        **{f"units/{key}": value for key, value in unit_health(model, data.validation, seed).items()},
+        **{f"units/{key}": value for key, value in unit_health(model, health, seed).items()},
     }

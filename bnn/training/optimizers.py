@@ -7,7 +7,7 @@ steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bnn.errors import ConfigError
 from bnn.registry import Registry
+from bnn.tasks import Task
 
 LR_SCHEDULES: Registry[float] = Registry("optimizer.lr_schedule")
 
@@ -45,23 +46,86 @@ def one_cycle(step: int, steps: int, warmup: float) -> float:
     return low + (1 - low) * (1 + math.cos(math.pi * progress)) / 2
 
 
+NETWORK, ESTIMATOR, TASK = "network", "estimator", "task"
+"""Parameter groups: the network's weights, what the estimator learns, and the networks of the task."""
+
+
+def parameter_groups(model: nn.Module, estimator: nn.Module, task: Task) -> dict[str, list[nn.Parameter]]:
+    """Parameters by the name of their group, those without any left out.
+
+    A module of the network puts its own parameters into another group by an attribute `parameter_group`.
+    """
+    groups: dict[str, list[nn.Parameter]] = {NETWORK: []}
+    for module in model.modules():
+        name = getattr(module, "parameter_group", NETWORK)
+        groups.setdefault(name, []).extend(module.parameters(recurse=False))
+    # parameters that two modules share count once, in the order of model.parameters()
+    order = {id(parameter): number for number, parameter in enumerate(model.parameters())}
+    for name, own in groups.items():
+        groups[name] = sorted({id(one): one for one in own}.values(), key=lambda one: order[id(one)])
+    groups[ESTIMATOR] = list(estimator.parameters())
+    taken = {
+        id(one) for optimizer in task.optimizers().values() for group in optimizer.param_groups for one in group["params"]
+    }
+    groups[TASK] = [one for one in task.parameters() if id(one) not in taken]
+    return {name: own for name, own in groups.items() if own}
+
+
 @dataclass(frozen=True)
 class Optimization:
-    """How to optimise: an optimizer for given parameters, and its learning rate over a number of steps."""
+    """Optimizer for given parameters, and its learning rate over a number of steps."""
 
-    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer]
     lr_schedule: Callable[[int, int, float], float]
     warmup: float
+    groups: Mapping[str, Mapping[str, float]]
+    """Settings of parameter groups that differ from the network's: `lr`, `weight_decay`."""
 
-    def start(self, parameters: Iterable[nn.Parameter], steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        optimizer = self.optimizer(parameters)
+    def start(self, groups: Mapping[str, Sequence[nn.Parameter]], steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Optimizer of parameter groups, and its learning rate over a number of steps.
+
+        Args:
+            groups: parameters by the name of their group; see `parameter_groups`.
+            steps: optimizer steps of the whole training.
+
+        Raises:
+            ConfigError: for parameters of a group without settings.
+        """
+        if unknown := set(groups) - {NETWORK, *self.groups}:
+            raise ConfigError(
+                f"optimizer.groups: expected settings of the group {min(unknown)}, which has parameters; write "
+                f"+optimizer.groups.{min(unknown)}={{}} for those of the network"
+            )
+        optimizer = self.optimizer(
+            [{"params": list(own), "name": name, **self.groups.get(name, {})} for name, own in groups.items()]
+        )
         return optimizer, LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
 
 
 OPTIMIZERS: Registry[Optimization] = Registry("optimizer.name")
+GROUPS: dict[str, Any] = {name: dict.fromkeys(("lr", "weight_decay")) for name in ("estimator", "task")}
+"""Default of `groups`: null stands for the network's setting."""
 
 
-def _optimization(kind: Any, lr: float, lr_schedule: str, warmup: float, **options: float) -> Optimization:
+GROUP_KEYS = ("lr", "weight_decay")
+
+
+def _group_settings(groups: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Settings by group, those that are null left out."""
+    for name, settings in groups.items():
+        if not isinstance(settings, Mapping) or set(settings) - set(GROUP_KEYS):
+            raise ConfigError(f"optimizer.groups.{name}: expected a mapping with {' and '.join(GROUP_KEYS)}, got {settings}")
+        for key, value in settings.items():
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise ConfigError(
+                    f"optimizer.groups.{name}.{key}: expected a number >= 0, or null for the network's; got {value}"
+                )
+    return {name: {k: float(v) for k, v in own.items() if v is not None} for name, own in groups.items()}
+
+
+def _optimization(
+    kind: Any, lr: float, lr_schedule: str, warmup: float, groups: Mapping[str, Any], **options: float
+) -> Optimization:
     if not lr > 0:
         raise ConfigError(f"optimizer.lr: expected a positive number, got {lr}")
     if not 0 <= warmup < 1:
@@ -69,27 +133,50 @@ def _optimization(kind: Any, lr: float, lr_schedule: str, warmup: float, **optio
     if not options["weight_decay"] >= 0:
         raise ConfigError(f"optimizer.weight_decay: expected a number >= 0, got {options['weight_decay']}")
     # fused: one kernel for all parameters; the same update
-    return Optimization(partial(kind, lr=lr, fused=True, **options), LR_SCHEDULES[lr_schedule], warmup)
+    made = partial(kind, lr=lr, fused=True, **options)
+    return Optimization(made, LR_SCHEDULES[lr_schedule], warmup, _group_settings(groups))
 
 
 @OPTIMIZERS.add("sgd")
-def sgd(*, lr: float, momentum: float, weight_decay: float, lr_schedule: str, warmup: float) -> Optimization:
+def sgd(
+    *,
+    lr: float = 0.05,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    lr_schedule: str = "cosine",
+    warmup: float = 0.05,
+    groups: dict[str, Any] = GROUPS,
+) -> Optimization:
     """Stochastic gradient descent with heavy-ball momentum."""
     if not 0 <= momentum < 1:
         raise ConfigError(f"optimizer.momentum: expected a number in [0, 1), got {momentum}")
-    return _optimization(torch.optim.SGD, lr, lr_schedule, warmup, momentum=momentum, weight_decay=weight_decay)
+    return _optimization(torch.optim.SGD, lr, lr_schedule, warmup, groups, momentum=momentum, weight_decay=weight_decay)
 
 
 @OPTIMIZERS.add("adam")
-def adam(*, lr: float, weight_decay: float, lr_schedule: str, warmup: float) -> Optimization:
+def adam(
+    *,
+    lr: float = 0.002,
+    weight_decay: float = 0.0,
+    lr_schedule: str = "cosine",
+    warmup: float = 0.05,
+    groups: dict[str, Any] = GROUPS,
+) -> Optimization:
     """Adam (Kingma & Ba 2015)."""
-    return _optimization(torch.optim.Adam, lr, lr_schedule, warmup, weight_decay=weight_decay)
+    return _optimization(torch.optim.Adam, lr, lr_schedule, warmup, groups, weight_decay=weight_decay)
 
 
 @OPTIMIZERS.add("adamw")
-def adamw(*, lr: float, weight_decay: float, lr_schedule: str, warmup: float) -> Optimization:
+def adamw(
+    *,
+    lr: float = 0.002,
+    weight_decay: float = 0.01,
+    lr_schedule: str = "cosine",
+    warmup: float = 0.05,
+    groups: dict[str, Any] = GROUPS,
+) -> Optimization:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-    return _optimization(torch.optim.AdamW, lr, lr_schedule, warmup, weight_decay=weight_decay)
+    return _optimization(torch.optim.AdamW, lr, lr_schedule, warmup, groups, weight_decay=weight_decay)
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:

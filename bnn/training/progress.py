@@ -9,6 +9,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from bnn.tasks import Task
+
 
 def clock(seconds: float) -> str:
     """m:ss, or h:mm:ss from an hour on."""
@@ -44,12 +46,13 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
 
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """An epoch is over: show its validation accuracy and the time that is left."""
-        accuracy = f"val {100 * metrics['val/accuracy']:.2f} %"
+    def epoch(self, epoch: int, metrics: Mapping[str, float], task: Task) -> None:
+        """An epoch is over: show its validation metric and the time that is left."""
+        shown = task.metrics[task.headline]
+        value = f"val {shown.format(metrics[f'val/{task.headline}'])} {shown.unit}"
         if self._bar is not None:
-            self._bar.set_postfix_str(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}, {accuracy}")
+            self._bar.set_postfix_str(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}, {value}")
         elif self.mode == "lines":
             left = (time.perf_counter() - self._started) / (epoch - self.done) * (self.epochs - epoch)
             loss = f"train loss {metrics['train/loss']:.4f}"
-            print(f"  {self.title}  epoch {epoch}/{self.epochs}  {loss}  {accuracy}  ETA {clock(left)}", flush=True)
+            print(f"  {self.title}  epoch {epoch}/{self.epochs}  {loss}  {value}  ETA {clock(left)}", flush=True)

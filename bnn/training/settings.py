@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
+from bnn.tasks import Task
 from bnn.training.optimizers import Optimization
 from bnn.training.schedules import Schedule
 
@@ -38,6 +39,7 @@ class TrainerSettings:
 class TrainingConfig:
     """Training configuration, whatever the network and the data."""
 
+    task: Task
     estimator: Estimator
     optimization: Optimization
     schedule: Schedule

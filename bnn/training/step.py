@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn.data import Dataset, Split
+from bnn.data import Dataset, DatasetSpec, Split
 from bnn.errors import CheckpointError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
 from bnn.seeds import stream
-from bnn.tasks.classification import cross_entropy
-from bnn.training.evaluation import generator_noise
+from bnn.tasks import Task
+from bnn.tasks.readings import generator_noise
+from bnn.training.optimizers import parameter_groups
 from bnn.training.progress import Progress
 from bnn.training.settings import TrainingConfig
 
@@ -69,6 +70,13 @@ def init_estimator(estimator: Estimator, model: nn.Module, inputs: Tensor, seed:
     return estimator.layers.units
 
 
+def init_task(task: Task, data: DatasetSpec, seed: int) -> None:
+    """`task.init`, with its networks initialised from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "task"))
+        task.init(data)
+
+
 class TrainState:
     """State that training steps move: weights, optimizer, learning rate, and the streams of batches and of noise."""
 
@@ -77,12 +85,16 @@ class TrainState:
     def __init__(self, model: nn.Module, recipe: TrainingConfig, data: Dataset) -> None:
         device = data.train.images.device
         self.model, self.recipe, self.split = model, recipe, data.train
+        self.task, self.estimator = recipe.task, recipe.estimator
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        init_estimator(recipe.estimator, model, data.train.images[:2], recipe.seed)
+        init_task(self.task, data.spec, recipe.seed)
+        self.task.to(device)
+        inputs, _ = self.task.batch(data.train.images[:2], data.train.labels[:2])
+        init_estimator(self.estimator, model, inputs, recipe.seed)
         self.steps = steps_per_epoch(len(data.train.labels), recipe.settings.batch_size)
-        parameters = [*model.parameters(), *recipe.estimator.parameters()]
         total = self.steps * recipe.settings.epochs
-        self.optimizer, self.learning_rate = recipe.optimization.start(parameters, total)
+        groups = parameter_groups(model, self.estimator, self.task)
+        self.optimizer, self.learning_rate = recipe.optimization.start(groups, total)
         self.order = torch.Generator().manual_seed(stream(recipe.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(recipe.seed, "bits"))
         self.noise = generator_noise(self.bits)
@@ -110,28 +122,42 @@ class TrainState:
     def _parts(self) -> dict[str, Any]:
         return {
             "model": self.model,
-            "estimator": self.recipe.estimator,
+            "estimator": self.estimator,
+            "task": self.task,
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
+            **{f"task/{name}": optimizer for name, optimizer in self.task.optimizers().items()},
         }
 
     def epoch(self, progress: Progress) -> dict[str, float]:
-        """One pass over the training split. Errors: DivergedError for a loss that is not finite."""
-        start, estimator = time.perf_counter(), self.recipe.estimator
+        """One pass over the training split.
+
+        Raises:
+            DivergedError: for a loss that is not finite.
+        """
+        start = time.perf_counter()
         self.model.train()
         rate = float(self.learning_rate.get_last_lr()[0])
         seen = 0
         total = torch.zeros((), device=self.split.images.device)
-        correct = torch.zeros((), device=self.split.images.device, dtype=torch.int64)
-        for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
-            forward = ForwardClosure(self.model, images, labels, cross_entropy, self.noise, layers=estimator.layers)
-            total += train_step(forward, estimator, self.optimizer, self.recipe.settings.precision) * len(labels)
+        sums: dict[str, Tensor] = {}
+
+        def train(inputs: Tensor, targets: Tensor) -> Tensor:
+            layers = self.estimator.layers
+            forward = ForwardClosure(self.model, inputs, targets, self.task.loss, self.noise, layers=layers)
+            loss = train_step(forward, self.estimator, self.optimizer, self.recipe.settings.precision)
             assert forward.output is not None
-            correct += (forward.output.argmax(1) == labels).sum()
+            for name, values in self.task.statistics(forward.output, targets).items():
+                sums[name] = sums.get(name, 0) + values.sum()
+            return loss
+
+        for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
+            total += self.task.step(train, *self.task.batch(images, labels)) * len(labels)
             seen += len(labels)
             self.learning_rate.step()
             progress.step()
             if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
                 raise DivergedError(f"the training loss became {float(total)} by step {step}: lower optimizer.lr")
         self.seconds += time.perf_counter() - start
-        return {"train/loss": float(total) / seen, "train/accuracy": float(correct) / seen, "schedule/lr": rate}
+        measured = {f"train/{name}": float(value) / seen for name, value in sums.items()}
+        return {"train/loss": float(total) / seen, **measured, "schedule/lr": rate}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnn.data import Split
 from bnn.nn.handlers import SiteHandler, apply, evaluating, sampled
 from bnn.nn.neurons import Binary, Neuron
-from bnn.training.evaluation import seeded_noise
+from bnn.tasks.readings import seeded_noise
 
 HEALTH_IMAGES = 1000
 PICTURE_DRAWS = 32
@@ -37,8 +37,10 @@ class Snapshot:
 
 
 def fixed_images(test: Split) -> Tensor:
-    """The first test image of each class: the same for every seed, since the test set is never permuted. They are drawn
-    and never scored, so that pictures of different runs compare."""
+    """The first test image of each class, or the first ten where there are no classes: the same for every seed, since the
+    test set is never permuted. They are drawn and never scored, so that pictures of different runs compare."""
+    if test.labels.is_floating_point():
+        return test.images[:10]
     first = [int((test.labels == label).nonzero()[0, 0]) for label in test.labels.unique().tolist()]
     return test.images[first]
 
@@ -67,10 +69,17 @@ def activations(model: nn.Module, images: Tensor, reading: SiteHandler) -> tuple
 
 
 @torch.no_grad()
-def snapshot(model: nn.Module, images: Tensor, seed: int) -> Snapshot:
-    """Mean bits over PICTURE_DRAWS draws and firing probability of every activation layer on `images`."""
-    reading = sampled(seeded_noise(seed, images.device))
-    passes = [activations(model, images, reading)[0] for _ in range(PICTURE_DRAWS)]
+def snapshot(model: nn.Module, images: Tensor, seed: int, inputs: Tensor | None = None) -> Snapshot:
+    """Mean bits over PICTURE_DRAWS draws and firing probability of every activation layer.
+
+    Args:
+        model: the network.
+        images: [n, c, h, w], to be shown.
+        seed: of the draws.
+        inputs: inputs of the network that belong to the images; None: the images themselves.
+    """
+    reading, inputs = sampled(seeded_noise(seed, images.device)), images if inputs is None else inputs
+    passes = [activations(model, inputs, reading)[0] for _ in range(PICTURE_DRAWS)]
     layers = []
     for name, (a, _) in passes[-1].items():
         neuron = model.get_submodule(name)
@@ -81,12 +90,12 @@ def snapshot(model: nn.Module, images: Tensor, seed: int) -> Snapshot:
 
 
 @torch.no_grad()
-def unit_health(model: nn.Module, split: Split, seed: int) -> dict[str, float]:
-    """Per binary layer, on the first images of a split and one draw each: the mean firing rate, and the shares of units
+def unit_health(model: nn.Module, inputs: Tensor, seed: int) -> dict[str, float]:
+    """Per binary layer, on the first HEALTH_IMAGES inputs and one draw each: the mean firing rate, and the shares of units
     that never fire (dead) and that always fire (saturated). Keys `<layer>/<figure>`."""
-    images = split.images[:HEALTH_IMAGES]
+    inputs = inputs[:HEALTH_IMAGES]
     figures: dict[str, float] = {}
-    layers, _ = activations(model, images, sampled(seeded_noise(seed, images.device)))
+    layers, _ = activations(model, inputs, sampled(seeded_noise(seed, inputs.device)))
     for name, layer in layers.items():
         if isinstance(model.get_submodule(name), Binary):
             rate = layer.output.float().mean(0)

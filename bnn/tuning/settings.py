@@ -10,11 +10,20 @@ from typing import Any
 
 from bnn.errors import ConfigError
 
-OBJECTIVES = {"val/loss": "minimize", "val/accuracy": "maximize", "seconds/train": "minimize"}
-"""What a study may optimise, and which way: the validation loss in nats where it is lowest over the epochs, the validation
-accuracy in [0, 1] at that epoch, the seconds of training. Nothing that reads the test set is among it."""
-BY_EPOCH = ("val/loss", "val/accuracy")
-"""Objectives with a value after each epoch, by which a trial can be pruned."""
+SECONDS = "seconds/train"
+"""The objective that has no value after each epoch, by which no trial can be pruned."""
+
+
+def objectives(directions: Mapping[str, str]) -> dict[str, str]:
+    """Objectives of a study with their directions: the task's validation metrics at the best epoch, and the seconds.
+
+    Nothing that reads the test set is among them.
+
+    Args:
+        directions: `minimize` or `maximize` by metric of the task.
+    """
+    found = {f"val/{name}": direction for name, direction in sorted(directions.items(), reverse=True)}
+    return {**found, SECONDS: "minimize"}
 
 
 def _list(value: Any) -> list[Any]:
@@ -43,6 +52,8 @@ class StudySettings:
     """Seconds without a sign of life after which a running trial counts as lost."""
     keep_checkpoints: int
     """Trials whose checkpoints stay: the best so many, and with several objectives those that no other beats in all."""
+    objectives: Mapping[str, str] | None = None
+    """Directions of the objectives that the task offers (`objectives`); None until the task is known."""
 
     def __post_init__(self) -> None:
         for key, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("keep_checkpoints", 1), ("n_jobs", 1)):
@@ -64,23 +75,27 @@ class StudySettings:
     def _check_objectives(self) -> None:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
             raise ConfigError(f"hydra.sweeper.metric: expected metrics, each once, got {self.metric!r}")
+        if self.objectives is not None:
+            self._check_metrics(self.objectives)
+        if self.pruner.get("name") != "none" and (len(self.metrics) > 1 or self.metrics[0] == SECONDS):
+            raise ConfigError(
+                f"hydra/sweeper/pruner: {', '.join(self.metrics)} gives no order by which to stop a trial after an epoch; "
+                "write hydra/sweeper/pruner=none"
+            )
+
+    def _check_metrics(self, there: Mapping[str, str]) -> None:
         for metric in self.metrics:
             if metric.startswith("test"):
                 raise ConfigError(
-                    f"hydra.sweeper.metric: {metric} would select on the test set; expected one of {', '.join(OBJECTIVES)}"
+                    f"hydra.sweeper.metric: {metric} would select on the test set; expected one of {', '.join(there)}"
                 )
-            if metric not in OBJECTIVES:
-                raise ConfigError(f"hydra.sweeper.metric: expected one of {', '.join(OBJECTIVES)}; got {metric!r}")
-        own = [OBJECTIVES[metric] for metric in self.metrics]
+            if metric not in there:
+                raise ConfigError(f"hydra.sweeper.metric: expected one of {', '.join(there)}; got {metric!r}")
+        own = [there[metric] for metric in self.metrics]
         if self.directions != own:
             raise ConfigError(
                 f"hydra.sweeper.direction: expected {', '.join(own)} for {', '.join(self.metrics)} (or null), got "
                 f"{', '.join(self.directions)}"
-            )
-        if self.pruner.get("name") != "none" and (len(self.metrics) > 1 or self.metrics[0] not in BY_EPOCH):
-            raise ConfigError(
-                f"hydra/sweeper/pruner: {', '.join(self.metrics)} gives no order by which to stop a trial after an epoch; "
-                "write hydra/sweeper/pruner=none"
             )
 
     @property
@@ -90,7 +105,8 @@ class StudySettings:
     @property
     def directions(self) -> list[str]:
         if self.direction is None:
-            return [OBJECTIVES[metric] for metric in self.metrics]
+            assert self.objectives is not None, "known once the task is"
+            return [self.objectives[metric] for metric in self.metrics]
         return [str(direction) for direction in _list(self.direction)]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
-from bnn.training.evaluation import seeded_noise
+from bnn.tasks.readings import seeded_noise
 from bnn.visual.layers import excitation, through
 
 GREY, AMPLITUDE = 0.5, 0.02

@@ -9,7 +9,7 @@ from bnn.errors import ConfigError
 from bnn.estimators.pseudo_derivatives import density, replace_gradient
 from bnn.nn.handlers import SiteHandler, sampled, threshold
 from bnn.nn.sites import RandomUnits, Site
-from bnn.training.evaluation import BATCH, seeded_noise
+from bnn.tasks.readings import BATCH, seeded_noise
 from bnn.training.units import activations
 
 PIXELS, SCORES = "pixels", "scores"

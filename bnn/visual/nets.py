@@ -12,7 +12,7 @@ from bnn.build import plan, read
 from bnn.config import changed, compose
 from bnn.data import Dataset, at_hand, rename
 from bnn.tables import markdown
-from bnn.training.evaluation import Score, evaluate_all
+from bnn.tasks import Scores
 from bnn.training.loop import FitResult, fit
 
 Words = ParamSpec("Words")
@@ -28,7 +28,7 @@ class Net:
     model: nn.Module
     data: Dataset
     fit: FitResult
-    scores: Mapping[str, Score]
+    scores: Mapping[str, Scores]
     """On validation images, by the way in which bits are drawn (`own`, and for random units `mean` and `threshold`)."""
 
 
@@ -43,7 +43,8 @@ def trained(*overrides: str) -> Net:
     checked = plan(changed(config, data=rename(config.data, at_hand(config.data))))
     data = read(checked)
     finished = fit(checked.model, checked.recipe, data, title=checked.title)
-    scores = evaluate_all(checked.model, data.validation, checked.recipe.settings.evaluation_samples, checked.general.seed)
+    draws, task = checked.recipe.settings.evaluation_samples, checked.recipe.task
+    scores = task.evaluations(checked.model, data.validation, draws, checked.general.seed)
     return Net(checked.title, checked.model, data, finished, scores)
 
 
@@ -62,7 +63,7 @@ def table(nets: Mapping[str, Net]) -> str:
     ways = list(dict.fromkeys(way for net in nets.values() for way in net.scores))
     rows = []
     for name, net in nets.items():
-        accuracies = [f"{100 * net.scores[way].accuracy:.2f}" if way in net.scores else "–" for way in ways]
+        accuracies = [f"{100 * net.scores[way]['accuracy']:.2f}" if way in net.scores else "–" for way in ways]
         rows.append([name, net.title, net.data.spec.title, str(len(net.data.train.labels)), *accuracies])
     head = ["network", "run", "data", "images", *(f"val accuracy, {way} (%)" for way in ways)]
     return markdown(head, rows)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
-from bnn.training.evaluation import BATCH, seeded_noise
+from bnn.tasks.readings import BATCH, seeded_noise
 from bnn.visual.fields import Fields, receptive_fields
 from bnn.visual.layers import excitation
 

@@ -16,6 +16,7 @@ from bnn.build import load_checkpoint, plan
 from bnn.config import compose, flat
 from bnn.errors import DivergedError, TrackingError
 from bnn.job import Summary, execute
+from bnn.tasks import Classification
 from bnn.tracking.store import open_store, tracking_uri
 
 QUICK = ["device=cpu", "data=digits", "trainer.epochs=2", "trainer.progress=none", "trainer.evaluation_samples=2"]
@@ -107,15 +108,15 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
 
 
 def test_a_failed_run_says_why_and_keeps_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import bnn.training.step
-
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
-    finite, calls = bnn.training.step.cross_entropy, iter(range(10_000))
-    # the first epoch has 22 steps; the loss is lost in the second
-    monkeypatch.setattr(
-        bnn.training.step, "cross_entropy", lambda s, t: finite(s, t) * (float("nan") if next(calls) > 30 else 1)
-    )
+    finite, calls = Classification.loss, iter(range(10_000))
+
+    def loss(task: Classification, output, targets, latents):
+        # the first epoch has 22 steps; the loss is lost in the second
+        return finite(task, output, targets, latents) * (float("nan") if next(calls) > 30 else 1)
+
+    monkeypatch.setattr(Classification, "loss", loss)
     with pytest.raises(DivergedError):
         execute(made, tmp_path / "out", None, "title")
     client = MlflowClient(uri)
@@ -187,4 +188,6 @@ def test_predictions_take_pixels_as_they_are(tracked) -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
     made.model.eval()
     scores = made.model((pixels - spec.mean) / spec.std)
-    torch.testing.assert_close(Predictor(made.model, spec.mean, spec.std)(pixels), torch.softmax(scores, 1))
+    torch.testing.assert_close(
+        Predictor(made.model, spec.mean, spec.std, made.recipe.task)(pixels), torch.softmax(scores, 1)
+    )

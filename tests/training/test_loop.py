@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import bnn.training.step
 from bnn.build import Plan, load_checkpoint, plan
 from bnn.config import compose
 from bnn.data import Dataset, load
@@ -19,7 +18,8 @@ from bnn.nn.neurons import Binary, Stochastic
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Site
 from bnn.seeds import stream
-from bnn.training.evaluation import evaluate, evaluate_all, probabilities, seeded_noise
+from bnn.tasks import Classification
+from bnn.tasks.readings import outputs, seeded_noise
 from bnn.training.loop import FitResult, fit
 from bnn.training.step import batches, steps_per_epoch
 from bnn.training.units import PICTURE_DRAWS, fixed_images, snapshot, unit_health
@@ -61,8 +61,10 @@ def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
     made, data, result = trained("trainer.epochs=4", "optimizer.lr=0.5", "optimizer.lr_schedule=constant", folder=tmp_path)
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch == losses.index(min(losses)) + 1
-    again = evaluate(made.model, data.validation, sampled(seeded_noise(made.recipe.seed, torch.device("cpu"))))
-    assert again.loss == min(losses)
+    again = made.recipe.task.evaluate(
+        made.model, data.validation, sampled(seeded_noise(made.recipe.seed, torch.device("cpu")))
+    )
+    assert again["loss"] == min(losses)
 
 
 def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -> None:
@@ -72,13 +74,14 @@ def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -
     assert slopes == {2.0 ** (result.best_epoch - 1)}
     assert [epoch["schedule/slope"] for epoch in result.history] == [1, 2, 4]
     assert config == made.config
-    assert evaluate_all(model, data.test, 2, 0) == evaluate_all(made.model, data.test, 2, 0)
+    task = made.recipe.task
+    assert task.evaluations(model, data.test, 2, 0) == task.evaluations(made.model, data.test, 2, 0)
 
 
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
     trained(folder=tmp_path)
     content = torch.load(tmp_path / "best.pt", weights_only=True)
-    assert set(content) == {"epoch", "loss", "model", "estimator", "about"}
+    assert set(content) == {"epoch", "value", "model", "estimator", "task", "about"}
 
 
 def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
@@ -88,13 +91,13 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
     calls = 0
     (tmp_path / "best.pt").write_bytes(b"another run's")
 
-    def loss(scores, labels):
+    def loss(task, scores, labels, latents):
         nonlocal calls
         calls += 1
         value = nn.functional.cross_entropy(scores, labels, reduction="none")
         return value * math.nan if calls > 30 else value
 
-    monkeypatch.setattr(bnn.training.step, "cross_entropy", loss)
+    monkeypatch.setattr(Classification, "loss", loss)
     with pytest.raises(DivergedError, match=r"optimizer\.lr"):
         fit(made.model, made.recipe, data, folder=tmp_path, about=dict(made.config))
     assert calls < 60
@@ -117,10 +120,11 @@ def test_mean_of_m_averages_probabilities_not_scores() -> None:
             return torch.cat([20 * bit - 10, 10 - 20 * bit], 1)
 
     torch.manual_seed(0)
-    assert set(probabilities(Coin(), torch.zeros(9, 1), sampled())[:, 0].round().tolist()) == {0, 1}
-    p = probabilities(Coin(), torch.zeros(400, 1), sampled(), draws=64)
-    assert (p[:, 0] - 0.5).abs().max() < 0.3
-    assert p.sum(1) == pytest.approx(1)
+    task, targets = Classification(), torch.zeros(400, dtype=torch.int64)
+    once = task.score(outputs(Coin(), torch.zeros(400, 1), sampled()), targets)["loss"].exp()
+    assert set(once.round().tolist()) > {1}, "one draw is right or all wrong"
+    p = (-task.score(outputs(Coin(), torch.zeros(400, 1), sampled(), draws=64), targets)["loss"]).exp()
+    assert (p - 0.5).abs().max() < 0.3
 
 
 def test_evaluations_that_apply() -> None:
@@ -130,12 +134,14 @@ def test_evaluations_that_apply() -> None:
         (("neuron=stochastic",), {"own", "mean", "threshold"}),
     ):
         made, data = prepared(*overrides)
-        assert set(evaluate_all(made.model, data.validation, 2, 0)) == expected
+        assert set(made.recipe.task.evaluations(made.model, data.validation, 2, 0)) == expected
 
 
 def test_a_deterministic_net_evaluates_by_threshold() -> None:
     made, data = prepared("neuron=deterministic")
-    assert evaluate_all(made.model, data.validation, 2, 0)["own"] == evaluate(made.model, data.validation, threshold)
+    task = made.recipe.task
+    own = task.evaluations(made.model, data.validation, 2, 0)["own"]
+    assert own == task.evaluate(made.model, data.validation, threshold)
 
 
 def test_unit_health_counts_what_it_says() -> None:
@@ -149,7 +155,7 @@ def test_unit_health_counts_what_it_says() -> None:
         def forward(self, x):
             return self.act(torch.tensor([-2.0, 2.0, 2.0, 0.0]).expand(len(x), -1))
 
-    health = unit_health(Net(), data.validation, 0)
+    health = unit_health(Net(), data.validation.images, 0)
     assert health["act/dead"] == 0.25 and health["act/saturated"] == 0.5
     assert health["act/firing_rate"] == pytest.approx(2.5 / 4, abs=0.05)
 

@@ -16,7 +16,7 @@ from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
-from bnn.training.evaluation import generator_noise
+from bnn.tasks.readings import generator_noise
 from bnn.visual import SCORES, Ascent, maximised, receptive_fields
 from bnn.visual.ascent import AMPLITUDE, GREY
 from bnn.visual.layers import excitation

@@ -14,7 +14,6 @@ from bnn.build import plan
 from bnn.config import compose
 from bnn.data import load
 from bnn.errors import ConfigError, DataError
-from bnn.training.evaluation import evaluate_all
 from bnn.training.loop import fit
 from bnn.visual import Net, each, table, trained
 
@@ -40,8 +39,8 @@ def test_it_is_the_network_that_a_run_of_these_overrides_trains(alone: Path) -> 
     checked = plan(compose(["data=digits", "seed=3", *QUICK]))
     data = load(checked.config["data"], 3, checked.recipe.settings.validation_fraction)
     assert net.fit.history == fit(checked.model, checked.recipe, data).history
-    assert net.scores == evaluate_all(checked.model, data.validation, 8, 3), "on validation images"
-    assert net.scores != evaluate_all(checked.model, data.test, 8, 3)
+    assert net.scores == checked.recipe.task.evaluations(checked.model, data.validation, 8, 3), "on validation images"
+    assert net.scores != checked.recipe.task.evaluations(checked.model, data.test, 8, 3)
     assert not net.model.training and net.title == "stochastic · st · both · s3"
 
 

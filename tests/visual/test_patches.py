@@ -15,7 +15,7 @@ from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
-from bnn.training.evaluation import seeded_noise
+from bnn.tasks.readings import seeded_noise
 from bnn.visual import Fields, Patches, most_exciting
 from bnn.visual.layers import excitation
 

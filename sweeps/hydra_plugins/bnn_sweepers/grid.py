@@ -3,7 +3,7 @@ with a table, and fails if a job failed."""
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -102,7 +102,9 @@ class GridSweeper(ProjectSweeper):
                 with spared("the table of the sweep"):
                     close_parent(store, parent, f"{about}\n\n{table}", status, rows)
                 with spared("the view of the sweep"):
-                    save_view(store, parent, f"sweep: {title}", "test/accuracy", also=elsewhere)
+                    task = first.recipe.task
+                    ascending = task.metrics[task.headline].direction == "minimize"
+                    save_view(store, parent, f"sweep: {title}", f"test/{task.headline}", ascending, elsewhere)
         return results
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
@@ -124,6 +126,20 @@ def reason(value: object) -> str:
     return words if isinstance(value, BnnError) else f"{type(value).__name__}: {words}"
 
 
+def metric_cells(task: Any, test: Mapping[str, float]) -> dict[str, str]:
+    """Columns of a task's test metrics: the headline of the own rule and of the mean of M draws, and the others."""
+
+    def cell(name: str, key: str) -> str:
+        return task.metrics[name].format(test[key]) if key in test else BLANK
+
+    cells = {}
+    for name, metric in task.metrics.items():
+        cells[name if metric.unit == "nats" else f"{name} ({metric.unit})"] = cell(name, name)
+        if name == task.headline:
+            cells[f"mean of M ({metric.unit})"] = cell(name, f"{name}_mean")
+    return cells
+
+
 def result_table(cells: Sequence[Cell], outcomes: Sequence[Any]) -> tuple[str, list[dict[str, str]]]:
     """The sweep's table as Markdown, and its rows. A job that failed shows its reason, one that never ran says so."""
     from bnn.config import differing_keys, estimator_title, flat
@@ -133,15 +149,8 @@ def result_table(cells: Sequence[Cell], outcomes: Sequence[Any]) -> tuple[str, l
     keys = differing_keys([cell.plan.config for cell in cells])
     for cell, value in zip(cells, outcomes, strict=True):
         config = dict(cell.plan.config)
-        figures = dict.fromkeys(("accuracy (%)", "mean of M (%)", "loss", "seconds"), BLANK)
-        if isinstance(value, dict):
-            mean = value["accuracy_mean"]
-            figures = {
-                "accuracy (%)": f"{100 * value['accuracy']:.2f}",
-                "mean of M (%)": BLANK if mean is None else f"{100 * mean:.2f}",
-                "loss": f"{value['loss']:.4f}",
-                "seconds": f"{value['seconds']:.0f}",
-            }
+        figures = metric_cells(cell.plan.recipe.task, value["test"] if isinstance(value, dict) else {})
+        figures["seconds"] = f"{value['seconds']:.0f}" if isinstance(value, dict) else BLANK
         outcome = value["run_id"] if isinstance(value, dict) else reason(value)
         about = {"run": cell.plan.title, "estimator": estimator_title(config), "law": config["neuron"]["law"]}
         about |= {key: str(flat(config).get(key, BLANK)) for key in keys}

@@ -37,7 +37,7 @@ class StudySweeper(ProjectSweeper):
         plain: dict[str, Any] = {
             k: OmegaConf.to_container(v) if isinstance(v, DictConfig | ListConfig) else v for k, v in settings.items()
         }
-        keys = [field.name for field in dataclasses.fields(StudySettings)]
+        keys = [field.name for field in dataclasses.fields(StudySettings) if field.name != "objectives"]
         self._refusal: ConfigError | None = None
         try:
             if unknown := sorted(set(plain) - set(keys)):
@@ -54,10 +54,13 @@ class StudySweeper(ProjectSweeper):
         assert self.hydra_context is not None and self.config is not None
         self._compositions = Compositions(self.hydra_context.config_loader, self.config, self.cell)
         from bnn.tuning.optuna_parts import pruner, sampler
+        from bnn.tuning.settings import objectives
 
         sampler(self.settings.sampler), pruner(self.settings.pruner)
         space = self._space(arguments)
         space, cells = self._compositions.check(space, arguments)
+        offered = {name: metric.direction for name, metric in cells[0].plan.recipe.task.metrics.items()}
+        self.settings = dataclasses.replace(self.settings, objectives=objectives(offered))
         if cells[0].plan.general.dry_run:
             print(self._forecast(space, cells))
             return
