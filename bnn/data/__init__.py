@@ -6,7 +6,7 @@ To add a data set: one entry in `DATASETS` and one yaml in conf/data. Importing 
 torchvision.
 """
 
-from bnn.data.datasets import DATASETS, DatasetSpec, configured, rename
+from bnn.data.datasets import DATASETS, DatasetSpec, add, configured, rename
 from bnn.data.loading import Dataset, Split, at_hand, load, resolve
 
-__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Split", "at_hand", "configured", "load", "rename", "resolve"]
+__all__ = ["DATASETS", "Dataset", "DatasetSpec", "Split", "add", "at_hand", "configured", "load", "rename", "resolve"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bnn.data.archives import Archives
@@ -41,7 +41,7 @@ def _like_mnist(
     return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, extent, source)
 
 
-DATASETS: Mapping[str, DatasetSpec] = {
+DATASETS: dict[str, DatasetSpec] = {
     spec.name: spec
     for spec in (
         _like_mnist("mnist", "MNIST", "MNIST", 0.1307, 0.3081, extent=20),
@@ -52,6 +52,15 @@ DATASETS: Mapping[str, DatasetSpec] = {
         ),
     )
 }
+
+
+def add(spec: DatasetSpec) -> DatasetSpec:
+    """Make `spec` a data set that can be chosen, as a plug-in does. Errors: ConfigError where another has its name."""
+    there = DATASETS.get(spec.name, spec)
+    if type(there.source) is not type(spec.source) or replace(there, source=spec.source) != spec:
+        raise ConfigError(f"data.name: {spec.name!r} is {there.title} already; give {spec.title} another name")
+    DATASETS[spec.name] = spec
+    return spec
 
 
 def configured(node: Mapping[str, Any]) -> tuple[DatasetSpec, Any]:

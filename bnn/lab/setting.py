@@ -67,9 +67,12 @@ def _bench(checked: Plan, model: nn.Module, data: Dataset, batch: int) -> Bench:
 
 
 def of_checkpoint(path: Path) -> DictConfig:
-    """The configuration of a checkpoint. Errors: ConfigError for a file that is none."""
+    """The configuration of a checkpoint; its plug-ins are loaded. Errors: ConfigError for a file that is none, or a plug-in
+    that is not here."""
     from omegaconf import OmegaConf
 
+    from bnn import plugins
+    from bnn.config import PLUGINS
     from bnn.errors import ConfigError
     from bnn.training import checkpoint
 
@@ -79,4 +82,5 @@ def of_checkpoint(path: Path) -> DictConfig:
         about = dict(checkpoint.load(path)["about"])
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
         raise ConfigError(f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})") from error
+    plugins.load(plugins.module_names(about.get(PLUGINS)))
     return OmegaConf.create(about | {"device": "auto"})
