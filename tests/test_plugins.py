@@ -1,4 +1,4 @@
-"""Plug-ins: what a module of a user's own registers can be chosen, everywhere and under every launcher.
+"""Plug-ins: what a module of a user's own registers can be chosen, under every launcher.
 
 Whatever loads a plug-in runs in a process of its own, forked from this one where that will do.
 """
@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import os
 import pickle
+import shlex
 import subprocess
 import sys
 import traceback
@@ -55,8 +56,11 @@ from bnn.data import DATASETS, add
 
 add(replace(DATASETS["digits"], name="my_digits", title="My digits"))
 """
-SMALL = [*QUICK, "data.limit=192", "trainer.progress=none", "model.hidden=16"]
+NET = {"hidden": 16, "norm": "batch"}
+SIZES = [f"model.{key}={value}" for key, value in NET.items()]
+SMALL = [*QUICK, "data.limit=192", "trainer.progress=none", *SIZES]
 WORDS = ["plugins=[my_package]", "model=my_net", *SMALL]
+Swept = tuple[Path, subprocess.CompletedProcess]
 
 
 def written(folder: Path, content: str = ESTIMATOR + NETWORK, name: str = "my_package.py") -> Path:
@@ -108,13 +112,13 @@ def refused(folder: Path, *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     folder = tmp_path_factory.mktemp("swept")
     written(folder)
     return folder, train(folder, "-m", *WORDS, "estimator=mine,st")
 
 
-def test_a_sweep_over_a_plugins_choices(swept: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_a_sweep_over_a_plugins_choices(swept: Swept) -> None:
     folder, result = swept
     assert result.returncode == 0, result.stderr
     assert "| mine density 1.0" in result.stdout and "| st density" in result.stdout
@@ -126,7 +130,7 @@ def test_a_sweep_over_a_plugins_choices(swept: tuple[Path, subprocess.CompletedP
         assert run.data.params["plugins"] == "['my_package']"
 
 
-def test_its_runs_are_in_the_report(swept: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_its_runs_are_in_the_report(swept: Swept) -> None:
     from bnn.report.__main__ import main
 
     folder, _ = swept
@@ -150,6 +154,9 @@ def test_a_study_over_its_choices(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     trials = runs(tmp_path, "trial")
     assert len(trials) == 2 and all("bnn.plugins" in run.data.tags for run in trials)
+    (line,) = [line for line in result.stdout.splitlines() if "python -m bnn.train" in line]
+    again = composed(tmp_path, *shlex.split(line)[3:])
+    assert again["plugins"] == ["my_package"] and again["model"] == {"name": "my_net", **NET}
 
 
 def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
@@ -164,7 +171,7 @@ def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
 # ---- launchers
 
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bnn import train; train.main()"
-"""The command with a folder on sys.path that neither the working directory nor the environment tells of."""
+"""The command, with a folder on sys.path of which nothing else tells."""
 
 
 def launched(folder: Path, launcher: str, start: str = START) -> subprocess.CompletedProcess:
@@ -173,7 +180,7 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
     elsewhere, here = folder / "elsewhere", folder / "here"
     here.mkdir()
     written(elsewhere)
-    words = ["-m", *WORDS, "estimator=mine,st", *LAUNCHERS.get(launcher, [])]
+    words = ["-m", *WORDS, "estimator=mine,st", *LAUNCHERS[launcher]]
     return subprocess.run(
         [sys.executable, "-c", start, str(elsewhere), *words],
         cwd=here,
@@ -184,8 +191,8 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
     )
 
 
-@pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
-def test_jobs_find_it_under_each_launcher(launcher: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     result = launched(tmp_path, launcher)
     assert result.returncode == 0, result.stdout + result.stderr
     found = runs(tmp_path / "here", "run")
@@ -217,7 +224,7 @@ class Other(Estimator):
 AGAIN = DATA.replace("my_digits", "mnist")
 BROKEN = {
     "absent": (None, "ModuleNotFoundError: No module named 'my_package'", "PYTHONPATH"),
-    "lacking": ("import nowhere_at_all", "No module named 'nowhere_at_all'", "my_package.py, line 1"),
+    "lacking": ("import nowhere", "No module named 'nowhere'", "my_package.py, line 1"),
     "raising": (RAISING, "ValueError: math domain error", "my_package.py, line 4"),
     "no python": (NOT_PYTHON, "SyntaxError", "my_package.py, line 2"),
     "leaving": ("raise SystemExit(2)", "SystemExit: 2", "my_package.py, line 1"),
@@ -304,7 +311,8 @@ class Mine(Reinforce):
 
 def test_a_conf_folder_joins_the_search_path(tmp_path: Path) -> None:
     written(tmp_path, ESTIMATOR, "my_package/__init__.py")
-    written(tmp_path, "name: mine\nproxy: identity\ngain: 3.0\n", "my_package/conf/estimator/mine.yaml")
+    choice = "name: mine\nproxy: identity\ngain: 3.0\n"
+    written(tmp_path, choice, "my_package/conf/estimator/mine.yaml")
     recipe = "# @package _global_\ndefaults:\n  - override /estimator: mine\nseed: 7\n"
     written(tmp_path, recipe, "my_package/conf/experiment/my_recipe.yaml")
     made = composed(tmp_path, "plugins=[my_package]", "experiment=my_recipe")
@@ -357,7 +365,8 @@ def test_the_digest_of_a_configuration_without_plugins_is_what_it_was() -> None:
 def test_their_order_does_not_matter(tmp_path: Path) -> None:
     written(tmp_path, ESTIMATOR, "first.py")
     written(tmp_path, NETWORK, "second.py")
-    one, other = (composed(tmp_path, f"plugins=[{names}]") for names in ("first,second", "second,first,second"))
+    one = composed(tmp_path, "plugins=[first,second]")
+    other = composed(tmp_path, "plugins=[second,first,second]")
     assert one == other and one["plugins"] == ["first", "second"]
 
 
@@ -387,7 +396,7 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 # ---- checkpoints, prediction, the lab
 
 
-def test_a_checkpoint_loads_its_plugins(swept: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> None:
+def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     from bnn.build import load_checkpoint
     from bnn.lab.setting import of_checkpoint
     from bnn.predict import main as predict
@@ -440,7 +449,7 @@ def test_the_benchmark_times_it(tmp_path: Path) -> None:
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
-        config = settled(["plugins=[my_package]", "model=my_net", "data=digits"], 1)
+        config = settled(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
         return type(plan(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)
@@ -457,13 +466,17 @@ def test_a_name_is_given_once() -> None:
     registry.add("one")(type("One", (), made))
     again = type("One", (), made)
     assert registry.add("one")(again) is registry["one"] is again, "the module was imported again"
-    with pytest.raises(ConfigError, match="thing: 'one' is a.One already; give b.One another name"):
+    with pytest.raises(ConfigError, match=r"thing: 'one' is a\.One already; give b\.One another"):
         registry.add("one")(type("One", (), made | {"__module__": "b"}))
     assert registry["one"] is again
 
 
 def with_defaults(
-    *, needed: int, law: NoiseLaw | str = "logistic", control: Baseline | None = None, rate: float = 0.5
+    *,
+    needed: int,
+    law: NoiseLaw | str = "logistic",
+    control: Baseline | None = None,
+    rate: float = 0.5,
 ) -> tuple[Any, ...]:
     return needed, law, control, rate
 
@@ -481,7 +494,7 @@ def test_what_has_a_default_may_be_left_out() -> None:
     assert registry.build({"name": "one", "needed": 3, "control": None})[2] is None
     with pytest.raises(ConfigError, match=r"thing\.needed: expected a value"):
         registry.build({"name": "one"})
-    with pytest.raises(ConfigError, match=r"thing\.raet: .*keys here: needed, rate"):
+    with pytest.raises(ConfigError, match=r"thing\.raet: .*keys here: needed, law, control"):
         registry.build({"name": "one", "needed": 3, "raet": 1.0})
 
 
