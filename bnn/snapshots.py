@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bnn import plugins
 from bnn.build import load_checkpoint
 from bnn.config import compose
 from bnn.data import DATASETS, load
@@ -24,6 +25,7 @@ def images_of(dataset: str, root: str) -> Tensor:
 
     Errors: DataError where neither has it.
     """
+    plugins.load()  # an installed one may have brought it
     if dataset not in DATASETS:
         raise DataError(f"expected one of {', '.join(DATASETS)}, got {dataset!r}")
     here = dict(compose([f"data={dataset}"]).data)

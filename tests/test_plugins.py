@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import os
 import pickle
+import re
 import shlex
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import QUICK, environment, run_here, runs
+from command_line import QUICK, UNSEEN, environment, run_here, runs
 from test_launchers import LAUNCHERS, NEEDS
 
+import bnn
 from bnn.config import GROUPS, TOP, canonical, compose, digest
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
@@ -51,10 +53,17 @@ class MyNet(MLP):
     pass
 """
 DATA = """
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from bnn.data import DATASETS, add
 
-add(replace(DATASETS["digits"], name="my_digits", title="My digits"))
+@dataclass
+class Keys:
+    limit: int | None = None
+
+class Source(type(DATASETS["digits"].source)):
+    keys = Keys
+
+add(replace(DATASETS["digits"], name="my_digits", title="My digits", source=Source()))
 """
 NET = {"hidden": 16, "norm": "batch"}
 SIZES = [f"model.{key}={value}" for key, value in NET.items()]
@@ -168,6 +177,30 @@ def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
     assert run.data.tags["dataset"] == "my_digits" and run.data.params["data.limit"] == "192"
 
 
+DOCS = Path(bnn.__file__).resolve().parent.parent / "docs/plugins.md"
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the source tree is not at hand")
+def test_the_example_of_the_documentation_prints_what_it_says(tmp_path: Path) -> None:
+    text = DOCS.read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    blocks = re.search(r"```\n(python .*?)\n```\n\n```\n(.*?)```", text, re.DOTALL)
+    assert blocks is not None
+    command, printed = blocks.groups()
+    written(tmp_path, code)
+    result = train(tmp_path, *shlex.split(command)[3:], *UNSEEN)
+    assert result.returncode == 0, result.stderr
+
+    def shown(lines: str) -> list[str]:
+        """Without figures and ids, and as many spaces and dashes as they take."""
+        return [re.sub(r"\b[0-9a-f]{32}\b|[\d.]+|[ :-]+", " ", line) for line in lines.splitlines()]
+
+    assert shown(result.stdout)[:-1] == shown(printed)
+    (tmp_path / "elsewhere").mkdir()
+    (said,) = re.findall(r"```\n(error: .*)\n```", text)
+    assert refused(tmp_path / "elsewhere", "plugins=my_packag", "estimator=mine") == said
+
+
 # ---- launchers
 
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bnn import train; train.main()"
@@ -229,7 +262,7 @@ BROKEN = {
     "no python": (NOT_PYTHON, "SyntaxError", "my_package.py, line 2"),
     "leaving": ("raise SystemExit(2)", "SystemExit: 2", "my_package.py, line 1"),
     "taken": (TAKEN, "estimator.name: 'st' is bnn.estimators.straight_through.", "line 4"),
-    "taken data": (AGAIN, "data.name: 'mnist' is MNIST already", "my_package.py, line 5"),
+    "taken data": (AGAIN, "data.name: 'mnist' is MNIST already", "my_package.py, line 12"),
 }
 
 
@@ -331,7 +364,7 @@ def test_a_yaml_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    written(site, ESTIMATOR)
+    written(site, ESTIMATOR + DATA)
     about = site / "my_dist-0.3.dist-info"
     written(about, "Metadata-Version: 2.1\nName: my-dist\nVersion: 0.3\n", "METADATA")
     written(about, "[bnn.plugins]\nmine = my_package\n", "entry_points.txt")
@@ -339,9 +372,11 @@ def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
     def tag() -> tuple[dict[str, Any], list[str]]:
         from bnn import plugins
         from bnn.build import plan
+        from bnn.snapshots import images_of
 
         sys.path.append(str(site))
         plugins._installed.cache_clear()
+        assert len(images_of("my_digits", "")) == 10, "the report's pictures"
         config = compose(["estimator=mine", "data=digits"])
         return canonical(config), [str(plugin) for plugin in plan(config).plugins]
 
