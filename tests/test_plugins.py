@@ -186,9 +186,9 @@ def test_the_example_of_the_documentation_prints_what_it_says(tmp_path: Path) ->
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     blocks = re.search(r"```\n(python .*?)\n```\n\n```\n(.*?)```", text, re.DOTALL)
     assert blocks is not None
-    command, printed = blocks.groups()
+    command, printed = blocks[1].replace("\\\n", ""), blocks[2]
     written(tmp_path, code)
-    result = train(tmp_path, *shlex.split(command)[3:], *UNSEEN)
+    result = train(tmp_path, *shlex.split(command)[3:], "device=cpu", *UNSEEN)
     assert result.returncode == 0, result.stderr
 
     def shown(lines: str) -> list[str]:
@@ -340,6 +340,55 @@ class Mine(Reinforce):
 
     there = forked(tmp_path, choices)
     assert ["estimator=mine", "estimator/baseline=moving_average"] in there
+
+
+KINDS = """
+from bnn.estimators import Baseline
+from bnn.neurons import Neuron
+from bnn.noise import NoiseLaw
+from bnn.schedules import SCHEDULES
+from bnn.training.optimizers import OPTIMIZERS
+
+@Baseline.registry.add("mine")
+class MyBaseline(Baseline.registry["none"]):
+    pass
+
+@Neuron.registry.add("mine")
+class MyNeuron(Neuron.registry["stochastic"]):
+    pass
+
+@NoiseLaw.registry.add("mine")
+class MyLaw(NoiseLaw.registry["logistic"]):
+    pass
+
+@SCHEDULES.add("mine")
+def my_schedule(*, slope: float = 2.0):
+    return lambda epoch, epochs: slope
+
+@OPTIMIZERS.add("mine")
+def my_optimizer(*, lr: float = 0.1):
+    rest = dict(momentum=0.0, weight_decay=0.0, lr_schedule="constant", warmup=0.0)
+    return OPTIMIZERS["sgd"](lr=lr, **rest)
+"""
+
+
+def test_every_kind_of_choice_can_be_brought(tmp_path: Path) -> None:
+    written(tmp_path, KINDS)
+    choices = ["estimator=reinforce", "estimator/baseline=mine", "neuron=mine", "neuron.law=mine"]
+    words = ["plugins=[my_package]", *choices, "anneal=mine", "optimizer=mine", "data=digits"]
+
+    def made() -> tuple[dict[str, Any], float, list[str]]:
+        from bnn.build import plan
+
+        checked = plan(compose(words))
+        neurons = [module for module in checked.model.modules() if hasattr(module, "law")]
+        kinds = [type(neurons[0]).__name__, type(neurons[0].law).__name__]
+        return dict(checked.config), checked.recipe.schedule(0, 1), kinds
+
+    config, slope, kinds = forked(tmp_path, made)
+    assert config["estimator"]["baseline"] == {"name": "mine"}
+    assert slope == 2.0 and config["optimizer"] == {"name": "mine", "lr": 0.1}
+    assert kinds == ["MyNeuron", "MyLaw"]
 
 
 def test_a_conf_folder_joins_the_search_path(tmp_path: Path) -> None:
