@@ -273,8 +273,9 @@ def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]
     here.
     """
     content = checkpoint.load(file)
+    about = content.get("about") if isinstance(content, dict) else None
     try:
-        plugins.load(plugins.module_names(content.get("about", {}).get(PLUGINS)))
+        plugins.load(plugins.module_names(about.get(PLUGINS) if isinstance(about, dict) else None))
     except ConfigError as error:
         raise CheckpointError(f"{file}: {error}") from error
     try:
