@@ -13,7 +13,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from bnn.config import TOP, canonical, digest, run_title, without_password
+from bnn import facts, plugins
+from bnn.config import PLUGINS, TOP, canonical, digest, run_title, without_password
 from bnn.data import Dataset, DatasetSpec, configured, load, recorded_spec
 from bnn.data.datasets import FACTS
 from bnn.errors import CheckpointError, ConfigError
@@ -22,6 +23,7 @@ from bnn.estimators.enumeration import Enumeration
 from bnn.models import MODELS
 from bnn.nn.neurons import Neuron, Real
 from bnn.nn.noise import NoiseLaw
+from bnn.plugins import Plugin
 from bnn.registry import typed
 from bnn.seeds import stream
 from bnn.tasks import Task
@@ -90,6 +92,8 @@ class Plan:
     recipe: TrainingConfig
     tracking: TrackingSettings
     lab: LabSettings
+    plugins: tuple[Plugin, ...] = ()
+    """Those from which its choices may come."""
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -111,6 +115,11 @@ class Plan:
         if self.data.content is None:
             return digest(dict(self.config))
         return digest({**self.config, "data": {**self.config["data"], "content": self.data.content}})
+
+    @property
+    def result(self) -> str:
+        """What determines its result: the configuration, the source and that of the plug-ins."""
+        return facts.result(self.digest, self.plugins)
 
     @property
     def title(self) -> str:
@@ -228,6 +237,7 @@ def lab_settings(plain: Mapping[str, Any], units: Sequence[int]) -> LabSettings:
 def plan(config: DictConfig, job: int = 0) -> Plan:
     """Check a composed configuration and build what it describes. Errors: ConfigError, naming the key to change."""
     plain = canonical(config)
+    loaded = plugins.load(plain.get(PLUGINS, ()))
     for group, registry in (("estimator", Estimator.registry), ("anneal", SCHEDULES)):
         registry.build(config[group])  # as it was given: without binary layers the canonical form has `none` in its place
     general = General(**typed(General, {key: plain[key] for key in TOP}, ""))
@@ -262,6 +272,7 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
         ),
         tracking=TrackingSettings(**typed(TrackingSettings, plain["tracking"], "tracking")),
         lab=lab_settings(plain, units),
+        plugins=loaded,
     )
 
 
@@ -274,18 +285,26 @@ def estimator_choices() -> list[list[str]]:
     """Overrides that choose each registered estimator but plain backpropagation, with each baseline where it takes one."""
     choices: list[list[str]] = []
     for name in Estimator.registry:
-        parts = {p: t.registry for p, t in Estimator.registry.parameters(name).items() if hasattr(t, "registry")}
+        kinds = Estimator.registry.parameters(name)
+        parts = {p: t.registry for p, t in kinds.items() if hasattr(t, "registry") and t.registry.group == f"estimator/{p}"}
         for words in itertools.product(*([f"estimator/{part}={choice}" for choice in parts[part]] for part in parts)):
             choices.append([f"estimator={name}", *words])
     return [choice for choice in choices if choice != ["estimator=none"]]
 
 
 def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
-    """The network of a checkpoint in evaluation mode, at the slope it was trained to, and its configuration.
+    """The network of a checkpoint in evaluation mode, at the slope it was trained to, and its configuration, whose plug-ins
+    are loaded.
 
-    Errors: CheckpointError for a file that is none, or of a network that this version cannot build.
+    Errors: CheckpointError for a file that is none, of a network that this version cannot build, or whose plug-ins are not
+    here.
     """
     content = checkpoint.load(file)
+    about = content.get("about") if isinstance(content, dict) else None
+    try:
+        plugins.load(plugins.module_names(about.get(PLUGINS) if isinstance(about, dict) else None))
+    except ConfigError as error:
+        raise CheckpointError(f"{file}: {error}") from error
     try:
         model = build_model(content["about"], recorded_spec(content["about"]))
         model.load_state_dict(content["model"])

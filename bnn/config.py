@@ -21,11 +21,14 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from bnn import plugins
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GROUPS = ("task", "data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking", "lab")
 TOP = ("seed", "device", "dry_run", "fresh", "resume")
+PLUGINS = "plugins"
+"""Modules to import for what they register (bnn.plugins). Part of a canonical configuration where there are any."""
 RECIPE = "recipe"
 """A key in which a recipe may hold what its own interpolations read."""
 NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "resume", "data.root", "data.offline_fallback", "trainer.progress")
@@ -35,13 +38,30 @@ NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "resume", "data.root", "dat
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration of `python -m bnn.train OVERRIDES`, for use from Python.
 
-    Errors: ConfigError for overrides that do not parse or that lead nowhere.
+    Errors: ConfigError for overrides that do not parse or that lead nowhere, and for a plug-in that cannot be loaded.
     """
+    plugins.load(named_plugins(overrides))
     try:
         with initialize_config_dir(str(folder("conf")), version_base="1.3"):
             return hydra_compose("train", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explained(error, overrides)) from error
+
+
+def named_plugins(words: Sequence[str]) -> list[str]:
+    """The modules that `plugins=` names on a command line, which are read before it is composed: their choices have to be
+    there by then. Errors: ConfigError for what is no list of modules."""
+    value = None
+    for word in words:
+        if re.match(r"\+{0,2}plugins=", word):
+            try:
+                override = OverridesParser.create().parse_override(word)
+            except HydraException:
+                continue  # composition refuses it
+            if override.is_sweep_override():
+                raise ConfigError(f"{word}: all runs of a command have the same plug-ins; write plugins=[first,second]")
+            value = override.value()
+    return plugins.module_names(value)
 
 
 def explained(error: Exception, words: Sequence[str] = ()) -> str:
@@ -71,7 +91,7 @@ def _no_such(key: str, words: Sequence[str]) -> str:
     node = config.get(group) if "." in key else config
     if "/" in key or not isinstance(node, DictConfig):
         return f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
-    there = [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP]
+    there = [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP, PLUGINS]
     close = difflib.get_close_matches(key, there, 1, 0.7)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"{key}: there is no such key; {meant}expected one of {', '.join(there)}"
@@ -92,8 +112,9 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     `real`. Errors: ConfigError for a group that was removed or an interpolation that leads nowhere.
     """
     config = OmegaConf.create({k: v for k, v in OmegaConf.to_container(config).items() if k != "hydra"})  # type: ignore
-    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, RECIPE}):
-        raise ConfigError(f"{unknown[0]}: expected a key of {', '.join((*GROUPS, *TOP))}, or a key within one of the groups")
+    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, PLUGINS, RECIPE}):
+        expected = ", ".join((*GROUPS, *TOP, PLUGINS))
+        raise ConfigError(f"{unknown[0]}: expected a key of {expected}, or a key within one of the groups")
     for group in GROUPS:
         if not isinstance(config.get(group), DictConfig):
             raise ConfigError(f"{group}: expected a choice of this group, got {config.get(group)!r}")
@@ -107,7 +128,8 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(plain, dict)
-    return {key: plain.get(key) for key in (*GROUPS, *TOP)}
+    modules = plugins.module_names(plain.get(PLUGINS))
+    return {key: plain.get(key) for key in (*GROUPS, *TOP)} | ({PLUGINS: modules} if modules else {})
 
 
 def override_word(key: str, value: Any) -> str:

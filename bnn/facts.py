@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,7 @@ def commit() -> str:
 
 
 WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "visual", "errors.py", "facts.py", "figures.py",
-            "forecast.py", "job.py", "predict.py", "shell.py", "snapshots.py", "sync.py", "tables.py",
+            "forecast.py", "job.py", "plugins.py", "predict.py", "shell.py", "snapshots.py", "sync.py", "tables.py",
             "train.py")  # fmt: skip
 """What watches and compares runs, and does not move their results."""
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
@@ -52,11 +53,13 @@ def _code() -> bytes:
     return content.digest()
 
 
-def result(digest: str) -> str:
+def result(digest: str, plugins: Iterable[object] = ()) -> str:
     """12 hexadecimal digits of what determines a result: the digest of a plan, which names its data set (whose files are
     held to published checksums whenever they are read, or else are in the digest), the source, and the versions of the
-    libraries."""
-    return hashlib.sha256(digest.encode() + _code()).hexdigest()[:12]
+    libraries.
+
+    plugins: those that are loaded, which show their version and a digest of their source (bnn.plugins.Plugin)."""
+    return hashlib.sha256(digest.encode() + _code() + "".join(map(str, plugins)).encode()).hexdigest()[:12]
 
 
 COMMAND = "BNN_COMMAND"

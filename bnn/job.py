@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from bnn import facts
 from bnn.errors import BnnError, ConfigError
 from bnn.tuning.settings import TRIAL, Assignment
 
@@ -100,7 +99,7 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     from bnn.tracking.earlier import finished
     from bnn.tracking.run import by_reading
 
-    config, result, store = dict(plan.config), facts.result(plan.digest), _store(plan)
+    config, result, store = dict(plan.config), plan.result, _store(plan)
     about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
     if plan.general.resume and result in (done := finished(store, result)):
         return Summary(**about, **done[result], look_at=store.look_at(done[result]["run_id"]), trained=False)
@@ -127,7 +126,7 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
     from bnn.tuning.trial import Trained
 
     store = _store(plan)
-    if plan.general.resume and (done := finished_trial(store, facts.result(plan.digest), tags["study"])):
+    if plan.general.resume and (done := finished_trial(store, plan.result, tags["study"])):
         for epoch, metrics in enumerate(done.history, 1):
             report(epoch, metrics)
         return Trained({**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id)
@@ -146,7 +145,7 @@ def _store(plan: Plan) -> Store:
 
     store = open_store(plan.tracking.uri, f"{plan.tracking.experiment}/{plan.data.name}")
     if plan.general.resume:
-        settle(store, facts.result(plan.digest))
+        settle(store, plan.result)
     return store
 
 
@@ -170,7 +169,7 @@ def _tracked(
     from bnn.training.loop import Reporting, fit
 
     study = trial["study"] if trial else None
-    earlier = interrupted(store, facts.result(plan.digest), folder, study) if plan.general.resume else None
+    earlier = interrupted(store, plan.result, folder, study) if plan.general.resume else None
     if earlier:
         folder = earlier.folder
         print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)

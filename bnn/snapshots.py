@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnn import plugins
 from bnn.build import load_checkpoint
 from bnn.config import compose
 from bnn.data import DATASETS, load, spec_of
@@ -28,6 +29,7 @@ def images_of(dataset: str, read: Mapping[str, Any]) -> Tensor:
 
     Errors: DataError where neither has it.
     """
+    plugins.load()  # an installed one may have brought it
     if dataset not in DATASETS:
         raise DataError(f"expected one of {', '.join(DATASETS)}, got {dataset!r}")
     try:

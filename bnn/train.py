@@ -10,7 +10,9 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from bnn.config import explained
+from bnn import plugins
+from bnn.config import explained, named_plugins
+from bnn.errors import BnnError
 from bnn.job import run
 from bnn.paths import folder
 
@@ -24,10 +26,14 @@ def answer() -> None:
     """Do what the command line asks; what Hydra refuses is one line, unless HYDRA_FULL_ERROR asks for the whole."""
     sys.argv = [QUIET.get(word, word) for word in sys.argv]
     if FULL in os.environ:
+        plugins.load(named_plugins(sys.argv[1:]))
         return _main()
     os.environ[FULL] = "1"  # so that Hydra raises what it would print
     try:
+        plugins.load(named_plugins(sys.argv[1:]))  # what they register can be chosen by the rest of the line
         _main()
+    except BnnError as error:
+        raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {explained(error, sys.argv[1:])}") from error
     except KeyboardInterrupt:

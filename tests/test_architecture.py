@@ -65,7 +65,7 @@ def test_only_tracking_imports_mlflow_only_tuning_optuna_and_only_entries_hydra(
         assert "hydra" not in names or path.name in hydra_rooms, path
 
 
-MODULES = ["bnn", "bnn.train", "bnn.job", "bnn.config", "bnn.data", "bnn.report", "bnn.tuning.settings"]
+MODULES = ["bnn", "bnn.train", "bnn.job", "bnn.config", "bnn.plugins", "bnn.data", "bnn.report", "bnn.tuning.settings"]
 
 
 @pytest.mark.parametrize("module", MODULES)

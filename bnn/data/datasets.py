@@ -28,6 +28,8 @@ class Datasets(Registry[Any]):
     of the configuration. `name` and `limit` are keys of every data set.
     """
 
+    common = {"limit": None}  # noqa: RUF012
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._constructors
 
@@ -58,8 +60,7 @@ class Datasets(Registry[Any]):
                     )
                 if parameter.annotation is parameter.empty:
                     raise ConfigError(f"data set {name}: parameter {parameter.name} needs a type")
-            self._constructors[name] = constructor
-            return constructor
+            return super(Datasets, self).add(name)(constructor)
 
         return register
 

@@ -68,9 +68,12 @@ def _bench(checked: Plan, model: nn.Module, data: Dataset, batch: int) -> Bench:
 
 
 def of_checkpoint(path: Path) -> DictConfig:
-    """The configuration of a checkpoint. Errors: ConfigError for a file that is none."""
+    """The configuration of a checkpoint; its plug-ins are loaded. Errors: ConfigError for a file that is none, or a plug-in
+    that is not here."""
     from omegaconf import OmegaConf
 
+    from bnn import plugins
+    from bnn.config import PLUGINS
     from bnn.data.datasets import FACTS
     from bnn.errors import ConfigError
     from bnn.training import checkpoint
@@ -81,5 +84,6 @@ def of_checkpoint(path: Path) -> DictConfig:
         about = dict(checkpoint.load(path)["about"])
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
         raise ConfigError(f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})") from error
+    plugins.load(plugins.module_names(about.get(PLUGINS)))
     config = {key: value for key, value in about.items() if key != FACTS}
     return OmegaConf.create({"task": {"name": "classification"}, **config, "device": "auto"})  # version 0.1.0 had no tasks

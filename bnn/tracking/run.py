@@ -222,7 +222,7 @@ def _tags(plan: Plan, folder: Path, key: str) -> dict[str, str]:
         "mlflow.source.name": "bnn.train",
         "bnn.kind": "run",
         "bnn.digest": plan.digest,
-        "bnn.result": facts.result(plan.digest),
+        "bnn.result": plan.result,
         "bnn.commit": facts.commit(),
         "bnn.command": facts.command(),
         "bnn.hardware": facts.hardware(plan.general.device),
@@ -237,6 +237,7 @@ def _tags(plan: Plan, folder: Path, key: str) -> dict[str, str]:
         "placement": config["placement"]["name"],
         "anneal": config["anneal"]["name"],
         "law": config["neuron"]["law"],
+        **({"bnn.plugins": ", ".join(map(str, plan.plugins))} if plan.plugins else {}),
     }
 
 

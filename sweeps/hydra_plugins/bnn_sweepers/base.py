@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from bnn import plugins
 from bnn.config import quoted
 from bnn.errors import BnnError, ConfigError
 
@@ -58,8 +59,9 @@ class ProjectSweeper(BasicSweeper):
             raise ConfigError(f"{error} (in the cell {' '.join(overrides)})") from error
 
     def handed(self, uri: str, values: Mapping[str, str]) -> list[str]:
-        """Overrides that give a job its environment and the tracking store, through every launcher."""
-        handed = [f"++hydra.job.env_set.{key}={quoted(value)}" for key, value in values.items()]
+        """Overrides that give a job its environment, the way to its plug-ins and the tracking store."""
+        environment = {**values, **plugins.handed()}
+        handed = [f"++hydra.job.env_set.{key}={quoted(value)}" for key, value in environment.items()]
         return [*handed, f"tracking.uri={quoted(uri)}"]  # a job may run in another directory
 
     def _folder(self) -> Path:

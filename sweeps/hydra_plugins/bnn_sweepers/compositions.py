@@ -138,7 +138,7 @@ class Compositions:
     def command(self, cell: Cell, count: int) -> str:
         """A command line that trains the configuration of `cell` on `count` seeds, whatever the study's file says."""
         from bnn.build import plan
-        from bnn.config import NOT_RESULT, flat, override_word
+        from bnn.config import GROUPS, NOT_RESULT, flat, override_word
 
         mine = flat(dict(cell.plan.config))
         words: list[str] = []
@@ -146,6 +146,10 @@ class Compositions:
         while more := self._other_choices(composed, cell, mine):  # a choice may bring groups of its own
             words += more
             composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
+        asked = [key for group in GROUPS for key in sorted(OmegaConf.missing_keys(composed[group]))]
+        for key in filter(mine.__contains__, asked):  # a plug-in's parameters without a default
+            OmegaConf.update(composed, key, mine[key])
+            words.append(override_word(key, mine[key]))
         theirs = flat(dict(plan(composed).config))
         apart = ("seed", *NOT_RESULT)
         for key, value in mine.items():

@@ -70,7 +70,7 @@ class GridSweeper(ProjectSweeper):
         from bnn.tracking.sweep import close_parent, open_parent
         from bnn.tracking.view import save_view
 
-        first, keys = cells[0].plan, [facts.result(cell.plan.digest) for cell in cells]
+        first, keys = cells[0].plan, [cell.plan.result for cell in cells]
         resume, folder = first.general.resume, self._folder()
         store = open_store(first.tracking.uri, f"{first.tracking.experiment}/{first.data.name}")
         outcomes: dict[str, Any] = finished(store) if resume else {}

@@ -1,0 +1,17 @@
+"""Plug-ins in Hydra's search path: their folders of yamls, after ours, and choices without one."""
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from bnn.plugins import choices, conf_folders
+
+
+class PluginSearchPath(SearchPathPlugin):
+    """Every command and every `compose` passes here before anything is composed."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for name, path in conf_folders().items():
+            search_path.append(provider=f"plugin {name}", path=f"file://{path}")
+        for (group, name), node in choices().items():
+            ConfigStore.instance().store(name=name, node=node, group=group, provider="bnn.plugins")
