@@ -1,14 +1,65 @@
-"""Binary neurons, their gradient estimators, and what each costs. The entry point is `python -m bnn.train`.
+"""Binary neurons, their gradient estimators, and the cost of each. The entry point is `python -m bnn.train`.
 
-Importing the package makes its Hydra plugins (sweeps/hydra_plugins) discoverable in a source tree, an editable install
-and a wheel alike; it imports neither torch nor mlflow.
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 200), bnn.Stochastic(), nn.Linear(200, 10))
+    loss = bnn.estimators.ReinMax()(net, images, labels)
+    loss.backward()
+
+The names below are imported when they are first used: importing the package makes its Hydra plugins
+(sweeps/hydra_plugins) discoverable in a source tree, an editable install and a wheel alike, and imports neither torch nor
+mlflow.
 """
 
+from __future__ import annotations
+
+import importlib
 import sys
+from typing import TYPE_CHECKING, Any
 
 from bnn.paths import folder
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from bnn import data, estimators, functional, models, nn, tasks, testing
+    from bnn.library import fit
+    from bnn.nn import Deterministic, NoisyRectifier, Stochastic, StochasticSmooth
+
+__version__ = "0.2.0"
+
+_NAMES = {
+    "Deterministic": "bnn.nn",
+    "NoisyRectifier": "bnn.nn",
+    "Stochastic": "bnn.nn",
+    "StochasticSmooth": "bnn.nn",
+    "fit": "bnn.library",
+}
+_MODULES = ("data", "estimators", "functional", "models", "nn", "tasks", "testing")
+
+__all__ = [
+    "Deterministic",
+    "NoisyRectifier",
+    "Stochastic",
+    "StochasticSmooth",
+    "data",
+    "estimators",
+    "fit",
+    "functional",
+    "models",
+    "nn",
+    "tasks",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"bnn.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'bnn' has no attribute {name!r}; there are {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
 
 _plugins = str(folder("sweeps"))
 if _plugins not in sys.path:

@@ -164,7 +164,7 @@ def _tracked(
     from bnn.build import read
     from bnn.tracking.earlier import interrupted
     from bnn.tracking.home import alive
-    from bnn.tracking.run import MlflowRun
+    from bnn.tracking.run import MlflowRun, described
     from bnn.training import checkpoint
     from bnn.training.loop import Reporting, fit
 
@@ -174,7 +174,7 @@ def _tracked(
         folder = earlier.folder
         print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
     data = read(plan)
-    with alive(folder), MlflowRun(store, plan, folder, parent, trial, earlier.run_id if earlier else None) as run:
+    with alive(folder), MlflowRun(store, described(plan), folder, parent, trial, earlier.run_id if earlier else None) as run:
         run.dataset(data)
         if earlier and report:
             for epoch, metrics in enumerate(checkpoint.load(folder / checkpoint.LAST)["history"], 1):

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
-import bnn  # noqa: F401  (makes hydra_plugins importable)
+# shapes of public tensor arguments are checked in the tests; before anything of these modules is imported
+install_import_hook(["bnn.functional", "bnn.nn.noise", "bnn.nn.neurons", "bnn.tasks.classification"], "beartype.beartype")
+
+import bnn  # noqa: E402  (makes hydra_plugins importable)
+
+assert bnn
 
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")

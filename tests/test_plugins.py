@@ -581,7 +581,7 @@ def test_what_has_a_default_may_be_left_out() -> None:
 
 
 def test_annotations_that_cannot_be_read_are_one_line() -> None:
-    def hidden(*, one: Nowhere = 1) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+    def hidden(*, one: Nowhere = 1) -> None: ...  # type: ignore[name-defined]
 
     registry: Registry[None] = Registry("thing.name")
     REGISTRIES.remove(registry)

@@ -44,7 +44,7 @@ class Enumeration(Estimator):
 
     Raises:
         ConfigError: in `init`, above LAYER units in a layer or NEIGHBOURS in two; for a network with a path around a
-            binary layer.
+            binary layer; for a loss of several layers' bits.
     """
 
     unbiased = True
@@ -90,6 +90,11 @@ class Enumeration(Estimator):
             return table[index].view(-1, 1, *site.preactivation.shape[2:]).expand_as(site.preactivation)
 
         drawn = forward(rule, self.tree(self._units))
+        if drawn.latents.used and len(drawn.sites) > 1:
+            raise ConfigError(
+                "estimator=enumeration: it sums layer by layer, and this loss depends on the bits of lower layers; write "
+                "estimator=reinforce"
+            )
         weight = drawn.loss.new_ones(1, drawn.loss.shape[1])
         for site in drawn.sites:
             q = probabilities(site.probs[: len(weight)].flatten(2))  # [configurations, replicas below, samples]

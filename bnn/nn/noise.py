@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from bnn.registry import Registry
@@ -25,18 +26,18 @@ class NoiseLaw(ABC):
     """Whether 0 < F(a) < 1 for every finite a, so that log q(b) and its second moment are finite."""
 
     @abstractmethod
-    def cdf(self, a: Tensor) -> Tensor:
+    def cdf(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         """F(a) = P(b = 1 | a), same shape as `a`."""
 
     @abstractmethod
-    def density(self, a: Tensor) -> Tensor:
+    def density(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         """F'(a), same shape as `a`."""
 
     @abstractmethod
-    def quantile(self, u: Tensor) -> Tensor:
+    def quantile(self, u: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         """F^-1(u) for u in [0, 1]: the noise z that u ~ U[0, 1] stands for; finite, as if u kept off 0 and 1."""
 
-    def log_odds(self, a: Tensor) -> Tensor:
+    def log_odds(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         """log F(a) - log(1 - F(a)); infinite where a law without full support has F(a) in {0, 1}."""
         return torch.logit(self.cdf(a))
 
@@ -47,13 +48,13 @@ class Uniform(NoiseLaw):
 
     full_support = False
 
-    def cdf(self, a: Tensor) -> Tensor:
+    def cdf(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return (a.clamp(-1, 1) + 1) / 2
 
-    def density(self, a: Tensor) -> Tensor:
+    def density(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return (a.abs() < 1).to(a.dtype) / 2
 
-    def quantile(self, u: Tensor) -> Tensor:
+    def quantile(self, u: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return 2 * u - 1
 
 
@@ -63,17 +64,17 @@ class Logistic(NoiseLaw):
 
     full_support = True
 
-    def cdf(self, a: Tensor) -> Tensor:
+    def cdf(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return torch.sigmoid(2 * a)
 
-    def density(self, a: Tensor) -> Tensor:
+    def density(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         p = self.cdf(a)
         return 2 * p * (1 - p)
 
-    def quantile(self, u: Tensor) -> Tensor:
+    def quantile(self, u: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return torch.logit(u, eps=torch.finfo(u.dtype).eps / 2) / 2
 
-    def log_odds(self, a: Tensor) -> Tensor:
+    def log_odds(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return 2 * a
 
 
@@ -84,17 +85,17 @@ class Gaussian(NoiseLaw):
     full_support = True
     scale = math.sqrt(math.pi / 2)
 
-    def cdf(self, a: Tensor) -> Tensor:
+    def cdf(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return torch.special.ndtr(self.scale * a)
 
-    def density(self, a: Tensor) -> Tensor:
+    def density(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return torch.exp(-math.pi / 4 * a.square()) / 2
 
-    def quantile(self, u: Tensor) -> Tensor:
+    def quantile(self, u: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         eps = torch.finfo(u.dtype).eps / 2
         return torch.special.ndtri(u.clamp(eps, 1 - eps)) / self.scale
 
-    def log_odds(self, a: Tensor) -> Tensor:
+    def log_odds(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         # logit(Φ) loses every digit beyond |a| ≈ 6; the two logarithms do not
         return torch.special.log_ndtr(self.scale * a) - torch.special.log_ndtr(-self.scale * a)
 
@@ -105,13 +106,13 @@ class Triangular(NoiseLaw):
 
     full_support = False
 
-    def cdf(self, a: Tensor) -> Tensor:
+    def cdf(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         # clipping a itself keeps autograd exact: F is then a polynomial of the clipped value, 0 slope outside
         c = a.clamp(-2, 2)
         return 0.5 + c / 2 - c * c.abs() / 8
 
-    def density(self, a: Tensor) -> Tensor:
+    def density(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return (2 - a.abs()).clamp(min=0) / 4
 
-    def quantile(self, u: Tensor) -> Tensor:
+    def quantile(self, u: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:
         return torch.sign(u - 0.5) * (2 - torch.sqrt(4 - 4 * (2 * u - 1).abs()))

@@ -170,12 +170,15 @@ class Latents(Sequence[Latent]):
 
     def __init__(self, count: int, latent: Callable[[int], Latent]) -> None:
         self._count, self._latent = count, latent
+        self.used = False
+        """Whether the loss has asked for any."""
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """The i-th latent, or several for a slice."""
+        self.used = True
         if isinstance(index, slice):
             return [self._latent(i) for i in range(*index.indices(self._count))]
         if not -self._count <= index < self._count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,7 +13,7 @@ from bnn.nn.sites import Latents
 from bnn.tasks.base import Metric, Task
 
 
-def cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(output: Float[Tensor, "n classes"], targets: Int[Tensor, n]) -> Float[Tensor, n]:
     """Negative log-likelihood in nats.
 
     Args:

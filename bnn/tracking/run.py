@@ -10,6 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from bnn.config import estimator_title, flat, moves_result
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
 from bnn.tables import markdown
-from bnn.tasks import Scores
+from bnn.tasks import Scores, Task
 from bnn.tracking.home import take
 from bnn.tracking.outbox import Outbox, pictures
 from bnn.tracking.store import PARENT, Store
@@ -43,6 +44,35 @@ def by_reading(scores: Mapping[str, Scores]) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class RunDescription:
+    """Description of a run for MLflow, whoever trains it.
+
+    Args:
+        title: name of the run.
+        dataset: title of the data set.
+        config: nested, plain values; those that move the result become parameters, all of it an artifact.
+        tags: tags beside those of its place.
+        task: the task, for its metrics.
+        heatmaps: whether pictures are logged.
+        export: whether the network of the checkpoint is logged as a model.
+    """
+
+    title: str
+    dataset: str
+    config: Mapping[str, Any]
+    tags: Mapping[str, str]
+    task: Task
+    heatmaps: bool = True
+    export: bool = False
+
+
+def described(plan: Plan) -> RunDescription:
+    """Description of a run from a configuration."""
+    title, dataset, tracking = plan.title, plan.data.title, plan.tracking
+    return RunDescription(title, dataset, plan.shown, _tags(plan), plan.recipe.task, tracking.heatmaps, tracking.model)
+
+
 class MlflowRun:
     """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED; one that was pruned
     is KILLED and says so. The checkpoints in `folder` go with it, whichever way it ends, but not with a pruned one.
@@ -55,7 +85,7 @@ class MlflowRun:
     def __init__(
         self,
         store: Store,
-        plan: Plan,
+        about: RunDescription,
         folder: Path,
         parent: str | None = None,
         trial: Mapping[str, str] | None = None,
@@ -63,8 +93,8 @@ class MlflowRun:
     ) -> None:
         from mlflow import MlflowClient
 
-        self.plan, self._folder, self._continued = plan, folder, continued is not None
-        self.pictures = plan.tracking.heatmaps
+        self.about, self._folder, self._continued = about, folder, continued is not None
+        self.pictures = about.heatmaps
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._client = MlflowClient(store.uri)
         self._started = time.perf_counter()
@@ -73,9 +103,9 @@ class MlflowRun:
         self._pictures: set[tuple[str, int]] = set()
         with self._timed("mlflow"):
             if continued is None:
-                tags = _tags(plan, folder, take(folder)) | ({PARENT: parent} if parent else {})
+                tags = _place(folder, take(folder)) | dict(about.tags) | ({PARENT: parent} if parent else {})
                 tags |= {"bnn.kind": "trial", **trial} if trial else {}
-                name = plan.title if trial is None else f"trial {trial['trial']} · {plan.title}"
+                name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
                 self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
             else:
                 self.id = continued
@@ -115,7 +145,7 @@ class MlflowRun:
         self._send("tag", key=key, value=value)
 
     def __enter__(self) -> MlflowRun:
-        config = self.plan.shown
+        config = dict(self.about.config)
         if "seed" not in self._known:  # a run's parameters cannot change
             self._send("params", params={key: str(value) for key, value in flat(config).items() if moves_result(key)})
             self._send("file", json.dumps(config, indent=2).encode(), path="config.json")
@@ -168,12 +198,12 @@ class MlflowRun:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
         self._finals(fit, scores)
         with self._timed("figures"):
-            drawn = {"curves.png": _png(figures.curves(fit.history, self.plan.recipe.task))}
+            drawn = {"curves.png": _png(figures.curves(fit.history, self.about.task))}
             if any(key.startswith("units/") for key in fit.history[-1]):
                 drawn["unit_health.png"] = _png(figures.unit_health(fit.history))
         for name, picture in drawn.items():
             self._send("file", picture, path=f"figures/{name}")
-        if self.plan.tracking.model:
+        if self.about.export:
             start = time.perf_counter()
             self._outbox.send("model", {}, (self._folder / checkpoint.BEST).read_bytes())
             self.seconds["export"] += time.perf_counter() - start
@@ -191,7 +221,7 @@ class MlflowRun:
         final |= {key.replace("val/", "val_best/"): value for key, value in best.items() if key.startswith("val/")}
         self._metrics(final, len(fit.history))
         self._log_checkpoints(checkpoint.BEST)
-        self._tag("mlflow.note.content", _description(self.plan, fit, scores))
+        self._tag("mlflow.note.content", _note(self.about, fit, scores))
 
     def _durations(self, fit: FitResult) -> float:
         """Log them, and answer the seconds of the whole run. Only the training's are those of all its processes."""
@@ -216,9 +246,9 @@ def _place(folder: Path, key: str) -> dict[str, str]:
     return {"bnn.folder": str(folder.absolute()), "bnn.home": key, "bnn.host": socket.gethostname()}
 
 
-def _tags(plan: Plan, folder: Path, key: str) -> dict[str, str]:
+def _tags(plan: Plan) -> dict[str, str]:
     config = dict(plan.config)
-    return _place(folder, key) | {
+    return {
         "mlflow.source.name": "bnn.train",
         "bnn.kind": "run",
         "bnn.digest": plan.digest,
@@ -232,7 +262,7 @@ def _tags(plan: Plan, folder: Path, key: str) -> dict[str, str]:
         "neuron": config["neuron"]["name"],
         "estimator": config["estimator"]["name"],
         "estimator_title": estimator_title(config),
-        "bnn.explores": "yes" if plan.recipe.estimator.explores else "no",
+        "bnn.explores": "yes" if plan.recipe.estimator.samples_in_training else "no",
         "bnn.passes": str(plan.recipe.estimator.evaluations(plan.units) if plan.units else 1),
         "placement": config["placement"]["name"],
         "anneal": config["anneal"]["name"],
@@ -247,13 +277,13 @@ def _png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _description(plan: Plan, fit: FitResult, scores: Mapping[str, Scores]) -> str:
-    metrics, best = plan.recipe.task.metrics, fit.history[fit.best_epoch - 1]
+def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -> str:
+    metrics, best = about.task.metrics, fit.history[fit.best_epoch - 1]
     validation = {name: best[f"val/{name}"] for name in metrics}
     named = [("validation", validation), *((EVALUATIONS.get(how, how), score) for how, score in scores.items())]
     rows = [[name, *(metrics[key].format(values[key]) for key in metrics)] for name, values in named]
     table = markdown(["evaluation", *(f"{name} ({metric.unit})" for name, metric in metrics.items())], rows)
     return (
-        f"{plan.title} on {plan.data.title}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
+        f"{about.title} on {about.dataset}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
         f"{table}\n\n`{facts.command()}`"
     )

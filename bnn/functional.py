@@ -1,0 +1,103 @@
+"""Binary activations with a pathwise gradient, as functions of pre-activations; for networks without an estimator object.
+
+    hidden = bnn.functional.straight_through(linear(x))
+
+Prefer `straight_through`; `reinmax` is exact in expectation for one layer under a quadratic loss. Every function samples its
+bits, b ~ Bernoulli(F(a)) for a noise law F, and returns them with a gradient by `a`. They are the estimators of
+`bnn.estimators` of the same name.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bnn.estimators.relaxed import Concrete, StraightThroughGumbel
+from bnn.estimators.straight_through import OnePass, ReinMax, StraightThrough
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import Noise, Site
+
+__all__ = ["concrete", "reinmax", "st_gumbel", "straight_through"]
+
+
+def straight_through(
+    a: Float[Tensor, "*units"], *, proxy: str = "density", law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+) -> Float[Tensor, "*units"]:
+    """Bits b ~ Bernoulli(F(a)) with the gradient d b / d a := s'(a) (Bengio, Léonard & Courville 2013, §4).
+
+    Args:
+        a: pre-activations, any shape.
+        proxy: pseudo-derivative s', `density`, `identity` or `sigmoid`.
+        law: noise law F, or its name.
+        noise: source of the uniform numbers.
+
+    Returns:
+        Bits, of the shape of `a`.
+    """
+    return _sample(StraightThrough(proxy=proxy), a, law, noise)
+
+
+def reinmax(
+    a: Float[Tensor, "*units"], tau: float = 1.0, *, law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+) -> Float[Tensor, "*units"]:
+    """Bits b ~ Bernoulli(p) with the gradient d b / d ℓ := 2π(1 - π) - p(1 - p)/2, π = (σ(ℓ/τ) + b)/2 (Liu et al. 2023).
+
+    Args:
+        a: pre-activations, any shape; ℓ are their log-odds, 2a under the logistic law.
+        tau: temperature τ ≥ 1.
+        law: noise law with full support, or its name.
+        noise: source of the uniform numbers.
+
+    Returns:
+        Bits, of the shape of `a`.
+
+    Raises:
+        ConfigError: for tau < 1.
+    """
+    return _sample(ReinMax(tau=tau), a, law, noise)
+
+
+def st_gumbel(
+    a: Float[Tensor, "*units"], tau: float = 1.0, *, law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+) -> Float[Tensor, "*units"]:
+    """Bits b = 1[z > 0], z = ℓ - logit(u), with the gradient of y = σ(z / τ) (Jang, Gu & Poole 2017).
+
+    Args:
+        a: pre-activations, any shape; ℓ are their log-odds, 2a under the logistic law.
+        tau: temperature τ > 0.
+        law: noise law with full support, or its name.
+        noise: source of the uniform numbers u.
+
+    Returns:
+        Bits, of the shape of `a`.
+
+    Raises:
+        ConfigError: for tau ≤ 0.
+    """
+    return _sample(StraightThroughGumbel(tau=tau), a, law, noise)
+
+
+def concrete(
+    a: Float[Tensor, "*units"], tau: float = 0.5, *, law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+) -> Float[Tensor, "*units"]:
+    """Binary concrete variable y = σ(z / τ), z = ℓ - logit(u): between 0 and 1 (Maddison, Mnih & Teh 2017).
+
+    Args:
+        a: pre-activations, any shape; ℓ are their log-odds, 2a under the logistic law.
+        tau: temperature τ > 0.
+        law: noise law with full support, or its name.
+        noise: source of the uniform numbers u.
+
+    Returns:
+        y, of the shape of `a`.
+
+    Raises:
+        ConfigError: for tau ≤ 0.
+    """
+    return _sample(Concrete(tau=tau), a, law, noise)
+
+
+def _sample(estimator: OnePass, a: Tensor, law: NoiseLaw | str, noise: Noise) -> Tensor:
+    law = NoiseLaw.registry[law]() if isinstance(law, str) else law
+    return estimator.sample(Site(a, law, Site.sample, noise=noise))
