@@ -19,13 +19,14 @@ from bnn.paths import folder
 
 if TYPE_CHECKING:
     from bnn import data, estimators, functional, models, nn, tasks, testing
-    from bnn.library import fit
+    from bnn.library import MLflow, fit
     from bnn.nn import Deterministic, NoisyRectifier, Stochastic, StochasticSmooth
 
 __version__ = "0.2.0"
 
 _NAMES = {
     "Deterministic": "bnn.nn",
+    "MLflow": "bnn.library",
     "NoisyRectifier": "bnn.nn",
     "Stochastic": "bnn.nn",
     "StochasticSmooth": "bnn.nn",
@@ -35,6 +36,7 @@ _MODULES = ("data", "estimators", "functional", "models", "nn", "tasks", "testin
 
 __all__ = [
     "Deterministic",
+    "MLflow",
     "NoisyRectifier",
     "Stochastic",
     "StochasticSmooth",

@@ -209,18 +209,18 @@ def sampled_gradient(
         estimator: initialised for the network; each estimate begins with a copy of its state.
         model: the network.
         loss: loss of each row of the output.
-        estimates: number of samples in all, in batches of 500 copies; of 20 where the batch shares weights, since one batch
-            is then one draw of them.
+        estimates: number of samples in all, in batches of 500 copies; a hundredth of them in batches of two where the batch
+            shares weights, since one batch is then one draw of them.
         seed: of the noise.
     """
-    copies = 20 if _shares(model) else 500
+    copies, batches = (2, estimates // 100) if _shares(model) else (500, estimates // 500)
     inputs, targets = (one.repeat(copies, *[1] * (one.dim() - 1)) for one in batch(1))
-    noise, found, repeats = seeded(seed), [], estimates // copies
-    for _ in range(repeats):
+    noise, found = seeded(seed), []
+    for _ in range(batches):
         again = copy.deepcopy(estimator)
         found.append(gradient(model, again(model, inputs, targets, loss, noise=noise)))
     stacked = [torch.stack(of_one) for of_one in zip(*found, strict=True)]
-    return Sampled([one.mean(0) for one in stacked], [one.std(0) / repeats**0.5 for one in stacked])
+    return Sampled([one.mean(0) for one in stacked], [one.std(0) / batches**0.5 for one in stacked])
 
 
 def _shares(model: nn.Module) -> bool:
@@ -275,7 +275,7 @@ def check_unbiased(estimator: Estimator, name: str = "two layers", loss: Loss = 
         found = _rescaled(found, true)
     deviation = found.deviation(true)
     assert deviation < STANDARD_ERRORS, (
-        f"{type(estimator).__name__} on {name!r}: the mean estimate is {deviation:.1f} standard errors from the exact gradient"
+        f"{type(estimator).__name__} on {name!r}: {deviation:.1f} standard errors between the mean estimate and the exact gradient"
     )
 
 

@@ -14,13 +14,14 @@ import shlex
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from command_line import QUICK, UNSEEN, environment, run_here, runs
+from omegaconf import OmegaConf
 from test_launchers import LAUNCHERS, NEEDS
 
 import bnn
@@ -32,6 +33,7 @@ from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
 from bnn.paths import folder as shipped
 from bnn.registry import REGISTRIES, Registry
+from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 
@@ -345,6 +347,7 @@ from bnn.estimators import Baseline
 from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
 from bnn.training.schedules import SCHEDULES
+from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 
 @Baseline.registry.add("mine")
@@ -597,6 +600,7 @@ YAMLS: dict[str, Registry[Any]] = {
     "model": MODELS,
     "anneal": SCHEDULES,
     "optimizer": OPTIMIZERS,
+    "task": Task.registry,
 }
 
 
@@ -608,10 +612,12 @@ def disagreements(group: str, name: str, registry: Registry[Any]) -> list[str]:
         node = node[part]
 
     def shown(value: Any) -> Any:
-        return value["name"] if isinstance(value, Mapping) else value
+        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        return plain["name"] if isinstance(plain, dict) and "name" in plain else plain
 
-    defaults = registry.defaults(name).items()
-    return [key for key, default in defaults if key not in node or shown(node[key]) != default]
+    defaults = registry.defaults(name)
+    without = [key for key in registry.parameters(name) if key not in defaults]
+    return [*without, *(key for key, one in defaults.items() if key not in node or shown(node[key]) != one)]
 
 
 @pytest.mark.parametrize("group", YAMLS)

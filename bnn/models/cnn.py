@@ -19,7 +19,9 @@ class ConvNet(nn.Module):
 
     depth = 2
 
-    def __init__(self, shape: tuple[int, int, int], outputs: int, activations: Sequence[nn.Module], *, norm: str) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], outputs: int, activations: Sequence[nn.Module], *, norm: str = "batch"
+    ) -> None:
         super().__init__()
         channels, height, width = shape
         self.conv1 = nn.Conv2d(channels, 16, 5, padding=2)

@@ -22,7 +22,13 @@ class MLP(nn.Module):
     depth = 2
 
     def __init__(
-        self, shape: tuple[int, int, int], outputs: int, activations: Sequence[nn.Module], *, hidden: int, norm: str
+        self,
+        shape: tuple[int, int, int],
+        outputs: int,
+        activations: Sequence[nn.Module],
+        *,
+        hidden: int = 256,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if hidden < 1:

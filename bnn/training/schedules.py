@@ -24,21 +24,21 @@ def _positive(**values: float) -> None:
 
 
 @SCHEDULES.add("none")
-def constant(*, slope: float) -> Schedule:
+def constant(*, slope: float = 1.0) -> Schedule:
     """s_e = slope."""
     _positive(slope=slope)
     return lambda epoch, epochs: slope
 
 
 @SCHEDULES.add("geometric")
-def geometric(*, start: float, rate: float) -> Schedule:
+def geometric(*, start: float = 1.0, rate: float = 1.1) -> Schedule:
     """s_e = start · rate^e. Rates in the sources: 1.005 (the first repository), 1.1 (Pitis 2016)."""
     _positive(start=start, rate=rate)
     return lambda epoch, epochs: start * rate**epoch
 
 
 @SCHEDULES.add("linear")
-def linear(*, start: float, step: float, cap: float) -> Schedule:
+def linear(*, start: float = 1.0, step: float = 0.04, cap: float = 5.0) -> Schedule:
     """s_e = min(cap, start + step · e). Chung, Ahn & Bengio 2017: min(5, 1 + 0.04 e).
 
     Errors: ConfigError for a negative step or a cap below the start.
@@ -50,7 +50,7 @@ def linear(*, start: float, step: float, cap: float) -> Schedule:
 
 
 @SCHEDULES.add("cosine")
-def cosine(*, start: float, end: float) -> Schedule:
+def cosine(*, start: float = 1.0, end: float = 3.0) -> Schedule:
     """s_e = end + (start - end) (1 + cos(π e / (E - 1))) / 2: from `start` in the first epoch to `end` in the last."""
     _positive(start=start, end=end)
 

@@ -1,0 +1,227 @@
+"""Training from Python: `bnn.fit`, the loop of the command line for a network and a data set of one's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from bnn.data import Dataset
+from bnn.estimators import Estimator
+from bnn.registry import Registry
+from bnn.tasks import Classification, Task
+from bnn.training.loop import FitResult, Tracker
+from bnn.training.loop import fit as train
+from bnn.training.optimizers import OPTIMIZERS
+from bnn.training.schedules import SCHEDULES
+from bnn.training.settings import TrainerSettings, TrainingConfig
+
+if TYPE_CHECKING:
+    from bnn.tracking.run import RunDescription
+
+Choice = str | Mapping[str, Any]
+"""A name, or a mapping with `name` and other parameters than the defaults: `{"name": "adam", "lr": 0.01}`."""
+
+
+@dataclass(frozen=True)
+class MLflow:
+    """MLflow as the tracker of `bnn.fit`: one run with curves, heatmaps and the checkpoint, as the command line leaves it.
+
+    Args:
+        experiment: name of the experiment; the data set's name is appended, `mine/digits`.
+        uri: tracking store; None: MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
+        name: name of the run.
+        heatmaps: whether a picture of each layer is logged after each epoch.
+    """
+
+    experiment: str = "bnn"
+    uri: str | None = None
+    name: str | None = None
+    heatmaps: bool = True
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    estimator: Estimator | Choice = "st",
+    task: Task | None = None,
+    epochs: int = 10,
+    batch_size: int = 64,
+    optimizer: Choice = "sgd",
+    anneal: Choice = "none",
+    seed: int = 0,
+    precision: str = "float32",
+    evaluation_samples: int = 8,
+    progress: str = "auto",
+    tracker: MLflow | Tracker | None = None,
+    folder: Path | str | None = None,
+) -> FitResult:
+    """Train a network and leave it at its best validation epoch, in evaluation mode.
+
+    Args:
+        model: `forward(inputs) -> output`, with neurons of `bnn.nn` anywhere in it.
+        data: training, validation and test split (`bnn.data.load`, `from_tensors`, `from_torchvision`); names the device.
+        estimator: gradient estimator, or its name.
+        task: loss, metrics and evaluation; None: classification.
+        epochs, batch_size: of the training.
+        optimizer: `sgd`, `adam` or `adamw`, with its learning rate and schedule.
+        anneal: schedule of the neurons' slope, `none`, `geometric`, `linear` or `cosine`.
+        seed: of batches, bits and what the estimator learns; the network is initialised already.
+        precision: `float32`, or `bf16` under autocast.
+        evaluation_samples: draws behind the mean reading of a stochastic network.
+        progress: `auto`, `bar`, `lines` or `none`.
+        tracker: `MLflow(...)`, or any object with the methods of `Tracker`.
+        folder: where the checkpoints go; None: nowhere, or into the MLflow run alone.
+
+    Returns:
+        The history by epoch, the best epoch, and the checkpoint's path.
+
+    Raises:
+        ConfigError: for parameters that do not fit together, naming the key of the configuration.
+        DivergedError: for a loss that is not finite.
+    """
+    config: dict[str, Any] = {
+        "optimizer": _complete(OPTIMIZERS, optimizer),
+        "anneal": _complete(SCHEDULES, anneal),
+        "trainer": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "precision": precision,
+            "evaluation_samples": evaluation_samples,
+        },
+        "seed": seed,
+    }
+    held_out = len(data.validation.labels)
+    fraction = held_out / (held_out + len(data.train.labels))
+    recipe = TrainingConfig(
+        task=task if task is not None else Classification(),
+        estimator=estimator if isinstance(estimator, Estimator) else Estimator.registry.build(_named(estimator)),
+        optimization=OPTIMIZERS.build(config["optimizer"]),
+        schedule=SCHEDULES.build(config["anneal"]),
+        settings=TrainerSettings(**config["trainer"], validation_fraction=fraction, progress=progress),
+        seed=seed,
+    )
+    where = Path(folder) if folder is not None else None
+    if not isinstance(tracker, MLflow):
+        return train(model, recipe, data, tracker=tracker, folder=where, about=config, title=type(model).__name__)
+    if where is not None:
+        return _tracked(model, recipe, data, tracker, where, config)
+    with tempfile.TemporaryDirectory() as scratch:
+        result = _tracked(model, recipe, data, tracker, Path(scratch), config)
+    return FitResult(result.best_epoch, result.history, result.train_seconds, None)
+
+
+def _named(choice: Choice) -> dict[str, Any]:
+    return {"name": choice} if isinstance(choice, str) else dict(choice)
+
+
+def _complete(registry: Registry[Any], choice: Choice) -> dict[str, Any]:
+    """A choice with the defaults of the parameters that it does not name."""
+    named = _named(choice)
+    return {"name": named.get("name"), **registry.defaults(str(named.get("name"))), **named}
+
+
+def _tracked(
+    model: nn.Module, recipe: TrainingConfig, data: Dataset, tracker: MLflow, folder: Path, config: dict[str, Any]
+) -> FitResult:
+    """Train in an MLflow run, and evaluate on the test split at the end."""
+    import os
+
+    from bnn.tracking.home import alive
+    from bnn.tracking.run import MlflowRun
+    from bnn.tracking.store import open_store
+
+    store = open_store(tracker.uri or os.environ.get("MLFLOW_TRACKING_URI"), f"{tracker.experiment}/{data.spec.name}")
+    about = _description(model, recipe, data, tracker, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alive(folder), MlflowRun(store, about, folder) as run:
+        run.dataset(data)
+        result = train(model, recipe, data, tracker=run, folder=folder, about=dict(about.config), title=about.title)
+        draws = recipe.settings.evaluation_samples
+        run.finish(result, recipe.task.evaluations(model, data.test, draws, recipe.seed))
+    return result
+
+
+def _description(
+    model: nn.Module, recipe: TrainingConfig, data: Dataset, tracker: MLflow, config: Mapping[str, Any]
+) -> RunDescription:
+    """Description of a run in the words of a configuration, so that reports take it with those of the command line."""
+    from bnn import facts
+    from bnn.config import digest
+    from bnn.nn.layers import binary_layers
+    from bnn.nn.neurons import Neuron, Real
+    from bnn.tracking.run import RunDescription
+
+    estimator, task = recipe.estimator, recipe.task
+    chosen = {"name": _name_of(Estimator.registry, estimator), **_parameters(Estimator.registry, estimator)}
+    neurons = [m for m in model.modules() if isinstance(m, Neuron) and not isinstance(m, Real)]
+    first = neurons[0] if neurons else None
+    neuron = {
+        "name": _name_of(Neuron.registry, first) if first is not None else "real",
+        "law": type(first.law).__name__.lower() if first is not None else "none",
+    }
+    full = {
+        **config,
+        "task": {"name": _name_of(Task.registry, task)},
+        "data": {"name": data.spec.name, "limit": None},
+        "model": {"name": type(model).__name__, "norm": "own"},
+        "neuron": neuron,
+        "estimator": chosen,
+        "placement": {"name": "own"},
+    }
+    device = str(data.train.images.device)
+    units = binary_layers(model, task.inputs(data.train.images[:2])).units
+    title = " ".join(str(value) for value in _flat_values(chosen))
+    name = tracker.name or " · ".join([neuron["name"], str(chosen["name"]), type(model).__name__, f"s{recipe.seed}"])
+    content = facts.result(digest({**full, "weights": str(sum(p.numel() for p in model.parameters()))}))
+    tags = {
+        "mlflow.source.name": "bnn.fit",
+        "bnn.kind": "run",
+        "bnn.digest": content,
+        "bnn.result": content,
+        **{f"bnn.{key}": value for key, value in facts.all_of(device).items()},
+        "bnn.threads": str(torch.get_num_threads()),
+        "dataset": data.spec.name,
+        "neuron": neuron["name"],
+        "estimator": str(chosen["name"]),
+        "estimator_title": title,
+        "bnn.explores": "yes" if estimator.samples_in_training else "no",
+        "bnn.passes": str(estimator.evaluations(units) if units else 1),
+        "placement": "own",
+        "anneal": str(config["anneal"]["name"]),
+        "law": neuron["law"],
+    }
+    return RunDescription(name, data.spec.title, full, tags, task, tracker.heatmaps)
+
+
+def _name_of(registry: Registry[Any], thing: object) -> str:
+    """Registered name of an object's class, or the name of the class."""
+    return next((name for name in registry if registry[name] is type(thing)), type(thing).__name__)
+
+
+def _parameters(registry: Registry[Any], thing: object) -> dict[str, Any]:
+    """Configurable parameters of a registered object, as far as it keeps them under their names."""
+    name = _name_of(registry, thing)
+    if name not in set(registry):
+        return {}
+    found: dict[str, Any] = {}
+    for key, kind in registry.parameters(name).items():
+        value = getattr(thing, key, None)
+        if hasattr(kind, "registry"):
+            found[key] = {"name": _name_of(kind.registry, value), **_parameters(kind.registry, value)}
+        elif value is not None:
+            found[key] = value
+    return found
+
+
+def _flat_values(node: Mapping[str, Any]) -> list[Any]:
+    values: list[Any] = []
+    for value in node.values():
+        values += _flat_values(value) if isinstance(value, Mapping) else [value]
+    return values
