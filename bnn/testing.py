@@ -275,7 +275,7 @@ def check_unbiased(estimator: Estimator, name: str = "two layers", loss: Loss = 
         found = _rescaled(found, true)
     deviation = found.deviation(true)
     assert deviation < STANDARD_ERRORS, (
-        f"{type(estimator).__name__} on {name!r}: {deviation:.1f} standard errors between the mean estimate and the exact gradient"
+        f"{type(estimator).__name__} on {name!r}: the mean estimate is {deviation:.1f} standard errors from the exact one"
     )
 
 
@@ -353,7 +353,8 @@ def check_estimator(estimator: Estimator, names: Sequence[str] = tuple(NETWORKS)
     Raises:
         AssertionError: for a claim that does not hold, or if none of the networks is taken.
     """
-    cases = itertools.product(names, (tangled, tangled_with_latents))
+    losses: tuple[Loss, ...] = (tangled, tangled_with_latents)
+    cases = itertools.product(names, losses)
     taken = [(name, loss) for name, loss in cases if serves(estimator, network(name), loss)]
     assert taken, f"{type(estimator).__name__} takes none of the networks {', '.join(names)}"
     for name, loss in taken:
