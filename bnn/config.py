@@ -183,13 +183,21 @@ def moves_result(key: str) -> bool:
     return not any(key == watched or key.startswith(f"{watched}.") for watched in NOT_RESULT)
 
 
+def in_0_1_0(key: str, value: Any) -> bool:
+    """Whether version 0.1.0, which lacked this dotted key, did what its value says: one task, one parameter group.
+
+    Such values are left out of digests and of a study's identity, so that those of 0.1.0 stay what they are.
+    """
+    return (key == "task.name" and value == "classification") or (key.startswith("optimizer.groups.") and value is None)
+
+
 def digest(plain: dict[str, Any]) -> str:
     """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
     leaves = {
         # 1 and 1.0 are the same choice
         key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
         for key, value in flat(plain).items()
-        if moves_result(key)
+        if moves_result(key) and not in_0_1_0(key, value)
     }
     return hashlib.sha256(json.dumps(leaves, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from bnn.errors import BnnError, ConfigError
 from bnn.tuning.settings import TRIAL, Assignment
@@ -48,22 +48,6 @@ class Summary:
     look_at: str
     trained: bool = True
     """Whether it was trained now, and had not finished before."""
-
-
-def use_data(config: DictConfig) -> str | None:
-    """Settle which data set `config` will use, changing `config.data` after a fallback; answers the warning to show."""
-    from bnn.data import rename, resolve, spec_of
-
-    asked = config.data
-    name = resolve(asked)
-    if name == asked.name:
-        return None
-    with open_dict(config):
-        config.data = rename(asked, name)
-    return (
-        f"warning: {spec_of(asked).title} is neither on disk nor reachable: these runs use {spec_of(config.data).title} "
-        "instead (data.offline_fallback=null makes this an error)"
-    )
 
 
 def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None:
@@ -162,7 +146,7 @@ def _tracked(
     """Train in a run of its own, or with `resume=true` in the one that was interrupted, and answer what `finish` makes of
     it. trial: tags of a trial; report: is told every epoch, those before the interruption too."""
     from bnn.build import read
-    from bnn.tracking.earlier import interrupted
+    from bnn.tracking.earlier import interrupted, of_another_source
     from bnn.tracking.home import alive
     from bnn.tracking.run import MlflowRun, described
     from bnn.training import checkpoint
@@ -173,6 +157,8 @@ def _tracked(
     if earlier:
         folder = earlier.folder
         print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
+    elif plan.general.resume and parent is None and (note := of_another_source(store, {plan.digest: plan.result})):
+        print(note, flush=True)
     data = read(plan)
     with alive(folder), MlflowRun(store, described(plan), folder, parent, trial, earlier.run_id if earlier else None) as run:
         run.dataset(data)
@@ -240,6 +226,8 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
         if config.dry_run:
             print(dry_run([checked]))
             return None
+        from bnn.data import use_data
+
         if warning := use_data(config):
             checked = plan(config, number)
         for line in filter(None, [warning, *notices([checked])]):

@@ -1,4 +1,4 @@
-"""The map of the house: which room may import which, and what no room but one may import."""
+"""Architecture: one ordered list of layers, and the libraries that one package alone imports."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ import bnn
 PACKAGE = Path(bnn.__file__).parent
 ROOT = PACKAGE.parent
 
-FORBIDDEN = {
-    "noise": ("neurons", "passes", "estimators", "models", "training", "tracking", "data", "config", "build"),
-    "schedules": ("neurons", "passes", "estimators", "models", "training", "tracking", "data", "config", "build"),
-    "neurons": ("passes", "estimators", "models", "training", "tracking", "data", "config", "build"),
-    "surrogates": ("passes", "estimators", "models", "training", "tracking", "data", "config", "build"),
-    "passes": ("estimators", "models", "training", "tracking", "data", "config", "build"),
-    "estimators": ("models", "training", "tracking", "data", "config", "build", "report", "lab", "visual"),
-    "models": ("estimators", "training", "tracking", "data", "config", "build", "report", "lab", "visual"),
-    "data": ("neurons", "passes", "estimators", "models", "training", "tracking", "config", "build", "report", "visual"),
-    "training": ("tuning", "tracking", "config", "report", "figures", "job", "build", "lab", "visual"),
-    "tuning": ("tracking", "report", "figures", "job", "lab", "visual"),
-    "lab": ("tracking", "report", "visual"),
-    "visual": ("tracking", "tuning", "job", "report"),
-    "snapshots": ("estimators", "models", "tracking", "report", "lab", "tuning", "job", "visual"),
-    "report": ("training", "estimators", "models", "job", "lab", "tuning", "visual"),
-}
-"""Rooms, and the rooms they must not reach for: data flows one way."""
+LAYERS = (
+    ("errors", "paths"),
+    ("registry", "seeds", "tables"),
+    ("plugins",),
+    ("config",),
+    ("facts",),
+    ("data", "nn"),
+    ("tasks",),
+    ("estimators", "models"),
+    ("functional", "testing", "training"),
+    ("build",),
+    ("figures", "forecast", "snapshots"),
+    ("lab", "tracking", "tuning", "visual"),
+    ("job", "library", "predict", "report", "sync"),
+    ("benchmark", "shell", "train"),
+)
+"""Every package and module of bnn, from the ground up: each imports from the lines above it alone."""
+RANK = {name: line for line, names in enumerate(LAYERS) for name in names}
 
 
 def imports(path: Path) -> set[str]:
@@ -43,17 +44,23 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def files(room: str) -> list[Path]:
-    return [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else sorted((PACKAGE / room).glob("**/*.py"))
+def own_imports(path: Path) -> set[str]:
+    """Packages and modules of bnn that a file imports, as they stand in LAYERS."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("bnn.")} & set(RANK)
 
 
-@pytest.mark.parametrize("room", FORBIDDEN)
-def test_rooms_do_not_reach_upwards(room: str) -> None:
-    assert files(room)
-    for path in files(room):
-        for forbidden in FORBIDDEN[room]:
-            taken = {name for name in imports(path) if name == f"bnn.{forbidden}" or name.startswith(f"bnn.{forbidden}.")}
-            assert not taken, f"{path.relative_to(ROOT)} imports {taken}"
+def test_every_package_and_module_has_its_layer() -> None:
+    there = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(RANK) == there - {"__init__"}
+
+
+@pytest.mark.parametrize("name", sorted(RANK))
+def test_imports_go_to_lower_layers_alone(name: str) -> None:
+    files = [PACKAGE / f"{name}.py"] if (PACKAGE / f"{name}.py").exists() else sorted((PACKAGE / name).glob("**/*.py"))
+    assert files
+    for path in files:
+        upwards = {other for other in own_imports(path) - {name} if RANK[other] >= RANK[name]}
+        assert not upwards, f"{path.relative_to(ROOT)} imports {sorted(upwards)}"
 
 
 def test_only_tracking_imports_mlflow_only_tuning_optuna_and_only_entries_hydra() -> None:

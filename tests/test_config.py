@@ -260,3 +260,14 @@ def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> N
     assert not override.is_sweep_override() and override.key_or_group == "key"
     read = OmegaConf.to_container(OmegaConf.create({"key": override.value()}), resolve=True)["key"]
     assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [([], "11d8f63b4c8b"), (["estimator=reinforce", "optimizer=adam", "placement=none"], "c70462207387")],
+)
+def test_a_configuration_of_version_0_1_0_keeps_its_digest(words: list[str], expected: str) -> None:
+    """What 0.1.0 printed: by it, runs and studies of that version are told to be of the same configuration."""
+    assert plan(compose(["data=digits", "device=cpu", *words])).digest == expected
+    other = plan(compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"]))
+    assert other.digest != expected, "a key that 0.1.0 lacked counts as soon as it says something else"

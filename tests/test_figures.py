@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bnn.figures import channel_mean, curves, heatmap, heatmaps, mosaic, unit_health
+from bnn.tasks import Classification
 from bnn.training.units import LayerView
 
 
@@ -77,7 +78,7 @@ HISTORY = [
 
 
 def test_curves_draw_error_in_percent_and_loss_in_nats() -> None:
-    loss, error = curves(HISTORY).axes
+    loss, error = curves(HISTORY, Classification()).axes
     assert loss.lines[1].get_ydata().tolist() == pytest.approx([2, 1, 2 / 3]) and loss.get_ylabel() == "loss (nats)"
     assert error.lines[1].get_ydata().tolist() == pytest.approx([20, 20, 20]) and error.get_ylabel() == "error (%)"
 

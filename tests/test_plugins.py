@@ -426,7 +426,7 @@ def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
 
         sys.path.append(str(site))
         plugins._installed.cache_clear()
-        assert len(images_of("my_digits", "")) == 10, "the report's pictures"
+        assert len(images_of("my_digits", {})) == 10, "the report's pictures"
         config = compose(["estimator=mine", "data=digits"])
         return canonical(config), [str(plugin) for plugin in plan(config).plugins]
 

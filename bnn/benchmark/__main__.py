@@ -46,7 +46,7 @@ def heading(config: DictConfig, rounds: int, steps: int, cpu_time: bool) -> str:
 def settled(overrides: Sequence[str], steps: int) -> DictConfig:
     """The configuration of the benchmark, on data that is there, limited to so many steps an epoch."""
     from bnn.config import compose
-    from bnn.job import use_data
+    from bnn.data import use_data
 
     config = compose([*DEFAULTS, *overrides])
     if warning := use_data(config):

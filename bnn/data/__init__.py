@@ -10,7 +10,7 @@ Importing the room imports neither torch nor torchvision.
 
 from bnn.data import archives, digits, folder  # noqa: F401  (they register their data sets)
 from bnn.data.datasets import DATASETS, configured, recorded_spec, rename, spec_of
-from bnn.data.loading import Dataset, Split, at_hand, load, resolve
+from bnn.data.loading import Dataset, Split, at_hand, load, resolve, use_data
 from bnn.data.source import Raw, Source
 from bnn.data.spec import DatasetSpec
 from bnn.data.tensors import from_tensors, from_torchvision
@@ -31,4 +31,5 @@ __all__ = [
     "rename",
     "resolve",
     "spec_of",
+    "use_data",
 ]

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bnn.data.datasets import configured
+from omegaconf import DictConfig, open_dict
+
+from bnn.data.datasets import configured, rename, spec_of
 from bnn.data.download import Unreachable
 from bnn.data.source import Raw
 from bnn.data.spec import DatasetSpec
@@ -61,6 +63,30 @@ def resolve(node: Mapping[str, Any]) -> str:
         log.info("%s", error)
         return str(fallback)
     return asked.name
+
+
+def use_data(config: DictConfig) -> str | None:
+    """Decide which data set a configuration will use, downloading it if need be.
+
+    Args:
+        config: a composed configuration; `config.data` is changed after a fallback.
+
+    Returns:
+        The warning to show after a fallback, or None.
+
+    Raises:
+        DataError: if it cannot be had and no fallback is named.
+    """
+    asked = config.data
+    name = resolve(asked)
+    if name == asked.name:
+        return None
+    with open_dict(config):
+        config.data = rename(asked, name)
+    return (
+        f"warning: {spec_of(asked).title} is neither on disk nor reachable: these runs use {spec_of(config.data).title} "
+        "instead (data.offline_fallback=null makes this an error)"
+    )
 
 
 def at_hand(node: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
 
 def page(chosen: argparse.Namespace) -> str:
     from bnn.config import compose, flat
-    from bnn.job import use_data
+    from bnn.data import use_data
     from bnn.lab.bench import BELOW
     from bnn.lab.comparison import compare
     from bnn.lab.figures import error_against_cost

@@ -184,7 +184,7 @@ def projected(bench: Bench, estimator: Estimator, along: dict[str, dict[str, Ten
 def page(chosen: argparse.Namespace) -> str:
     from bnn.build import plan
     from bnn.config import changed, compose, estimator_title
-    from bnn.job import use_data
+    from bnn.data import use_data
     from bnn.lab.page import heading
     from bnn.lab.setting import prepared
     from bnn.tables import markdown

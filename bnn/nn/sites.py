@@ -9,7 +9,7 @@ tensors have a flat batch axis, `[replicas · samples, *units]`. An estimator se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -158,8 +158,8 @@ class Latent(NamedTuple):
     bits: Tensor
 
 
-class Latents(Sequence[Latent]):
-    """Binary layers of one pass at the replicas of the top, computed when a loss asks for them.
+class Latents:
+    """Sequence of the binary layers of one pass at the replicas of the top, computed when a loss asks for them.
 
     Each is a `Latent` whose tensors are [replicas at the top · samples, *units], row by row those of the output.
 
@@ -176,11 +176,11 @@ class Latents(Sequence[Latent]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        """The i-th latent, or several for a slice."""
-        self.used = True
-        if isinstance(index, slice):
-            return [self._latent(i) for i in range(*index.indices(self._count))]
+    def __getitem__(self, index: int) -> Latent:
         if not -self._count <= index < self._count:
             raise IndexError(f"expected a layer in [{-self._count}, {self._count - 1}], got {index}")
+        self.used = True
         return self._latent(index % self._count)
+
+    def __iter__(self) -> Iterator[Latent]:
+        return (self[index] for index in range(self._count))

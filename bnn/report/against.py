@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnn.report.configurations import Configuration, configurations, varying
+from bnn.report.headline import ACCURACY, headline
 from bnn.report.rows import ReportError, Row
 from bnn.tables import markdown
 
@@ -152,7 +153,8 @@ def _difference(c: Configuration, base: Configuration, margin: float) -> Differe
     alone = Difference(c, base, None, MISSING)
     if alone.is_reference:
         return alone
-    found = interval([100 * (row.test_accuracy - theirs.test_accuracy) for row, theirs in alone.pairs()])
+    metric = headline([*c.rows, *base.rows])
+    found = interval([metric.gain(row, theirs) for row, theirs in alone.pairs()])
     return Difference(c, base, found, verdict(found, margin))
 
 
@@ -171,13 +173,15 @@ def default_reference(rows: Sequence[Row], margin: float) -> Reference | None:
 def columns(found: Sequence[Difference]) -> dict[str, list[str]]:
     """The table of differences: head -> cells."""
     shown_of = [one.configuration for one in found]
+    metric = headline(row for c in shown_of for row in c.rows)
+    difference = f"difference ({'points' if metric is ACCURACY else 'nats less'})"
     return {
         "neuron": [c.first.neuron for c in shown_of],
         "estimator": [c.first.estimator_title for c in shown_of],
         "placement": [c.first.placement for c in shown_of],
         **varying(shown_of),
-        "test accuracy (%)": [shown(interval([100 * row.test_accuracy for row in c.rows])) for c in shown_of],
-        "difference (points)": ["reference" if one.is_reference else shown(one.interval, "+") for one in found],
+        metric.title: [shown(interval([metric.value(row) for row in c.rows])) for c in shown_of],
+        difference: ["reference" if one.is_reference else shown(one.interval, "+") for one in found],
         "verdict": [one.verdict for one in found],
     }
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, rank
 from bnn.report.figure import REAL
-from bnn.report.histories import error
+from bnn.report.headline import headline
 from bnn.report.labels import plain, short
 from bnn.report.rows import Row
 
@@ -59,9 +59,9 @@ def extent(values: Sequence[float]) -> Extent:
 
 
 def points(found: Sequence[Configuration], name: str) -> dict[Configuration, tuple[Extent, Extent]]:
-    """For each configuration its cost by the name in COSTS, and its test error in %, both over its seeds."""
-    cost = COSTS[name]
-    return {c: (extent([cost(row) for row in c.rows]), extent([error(row.test_accuracy) for row in c.rows])) for c in found}
+    """For each configuration its cost by the name in COSTS, and its test error in % or its loss, both over its seeds."""
+    cost, metric = COSTS[name], headline(row for c in found for row in c.rows)
+    return {c: (extent([cost(row) for row in c.rows]), extent([metric.error(row) for row in c.rows])) for c in found}
 
 
 def looks(found: Sequence[Configuration]) -> dict[Configuration, dict[str, object]]:
@@ -82,6 +82,7 @@ def figure(found: Sequence[Configuration], neuron: str, name: str) -> Figure:
     """Test error over the cost `name` for the configurations of one neuron, and the real-valued ones beside them: a point at
     the mean over seeds, bars from the lowest to the highest. The axes are those of all of `found`."""
     every, look = points(found, name), looks(found)
+    metric = headline(row for c in found for row in c.rows)
     shown = {c: label for c, label in zip(found, short(found), strict=True) if c.first.neuron in (neuron, "real")}
     marks = _marks({c: plain(label) for c, label in shown.items()}, look)
     columns = 2 if max(map(len, shown.values())) < 30 else 1
@@ -91,7 +92,7 @@ def figure(found: Sequence[Configuration], neuron: str, name: str) -> Figure:
         x, y = every[c]
         bars = {"xerr": [[x.mean - x.low], [x.high - x.mean]], "yerr": [[y.mean - y.low], [y.high - y.mean]]}
         axis.errorbar(x.mean, y.mean, **bars, elinewidth=1, capsize=2, **look[c])  # type: ignore[arg-type]
-    _axes(axis, [x for x, _ in every.values()], [y for _, y in every.values()], name)
+    _axes(axis, [x for x, _ in every.values()], [y for _, y in every.values()], name, metric.drawn)
     drawn.legend(handles=marks, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return drawn
 
@@ -109,11 +110,11 @@ def _marks(shown: Mapping[Configuration, str], look: Mapping[Configuration, Mapp
     ]
 
 
-def _axes(axis: Axes, costs: Sequence[Extent], errors: Sequence[Extent], name: str) -> None:
+def _axes(axis: Axes, costs: Sequence[Extent], errors: Sequence[Extent], name: str, drawn: str) -> None:
     wide = max(x.high for x in costs) > 4 * min(x.low for x in costs) > 0
     for which, values, label, log in (
         ("x", costs, name, wide),
-        ("y", errors, "test error (%)", min(y.low for y in errors) > 0),
+        ("y", errors, drawn, min(y.low for y in errors) > 0),
     ):
         low, high = min(v.low for v in values), max(v.high for v in values)
         room = 0.08 * ((high - low) or high or 1.0)

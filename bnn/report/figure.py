@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from bnn.figures import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank
-from bnn.report.histories import error
+from bnn.report.headline import Headline, headline
 from bnn.report.labels import place, plain, short
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
@@ -31,8 +31,8 @@ def colours(found: Sequence[Configuration]) -> dict[str, str]:
     return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
 
 
-def _dots(axis: Axes, y: float, c: Configuration, colour: str) -> None:
-    errors = [error(row.test_accuracy) for row in c.rows]
+def _dots(axis: Axes, y: float, c: Configuration, colour: str, shown: Headline) -> None:
+    errors = [shown.error(row) for row in c.rows]
     if not c.preliminary:
         axis.scatter(sum(errors) / len(errors), y, s=95, facecolor=to_rgba(colour, 0.3), edgecolor=colour, zorder=3)
     axis.scatter(errors, [y] * len(errors), s=30 if c.preliminary else 14, color=colour, linewidth=0, zorder=4)
@@ -54,10 +54,10 @@ def _legend(figure: Figure, found: Sequence[Configuration]) -> None:
 
 
 def figure(rows: Iterable[Row]) -> Figure:
-    """Test error in % (net's own rule; log scale unless a run makes no error), grouped by neuron and placement, coloured by
-    estimator. Errors: ReportError as `configurations`."""
+    """Test error in %, or the loss, of the net's own rule (log scale unless a run makes no error), grouped by neuron and
+    placement, coloured by estimator. Errors: ReportError as `configurations`."""
     found = sorted(configurations(rows), key=lambda c: rank(c.first, "neuron", "placement", "estimator"))
-    paint = colours(found)
+    paint, metric = colours(found), headline(row for c in found for row in c.rows)
     ticks: list[tuple[float, str, str]] = []
     group, y = ("", ""), 0.0
     drawn = Figure(layout="constrained")
@@ -71,16 +71,16 @@ def figure(rows: Iterable[Row]) -> Figure:
             y += 1
         group = (row.neuron, row.placement)
         axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
-        _dots(axis, y, c, colour)
+        _dots(axis, y, c, colour, metric)
         ticks.append((y, plain(f"{label} †" if c.preliminary else label), colour))
         y += 1
-    _dress(axis, ticks, y, log=all(row.test_accuracy < 1 for c in found for row in c.rows))
+    _dress(axis, ticks, y, metric.drawn, log=all(metric.error(row) > 0 for c in found for row in c.rows))
     drawn.set_size_inches(8, 1.1 + 0.235 * y)
     _legend(drawn, found)
     return drawn
 
 
-def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, *, log: bool) -> None:
+def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, label: str, *, log: bool) -> None:
     axis.set_ylim(bottom - 0.3, ticks[0][0] - 0.7)
     axis.set_yticks([y for y, _, _ in ticks], [label for _, label, _ in ticks], fontsize=10)
     for text, (_, _, colour) in zip(axis.get_yticklabels(), ticks, strict=True):
@@ -89,7 +89,7 @@ def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, *
     axis.tick_params(axis="y", length=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.grid(axis="x", alpha=0.3)
-    axis.set_xlabel("test error (%, log scale)" if log else "test error (%)", fontsize=11)
+    axis.set_xlabel(label.replace(")", ", log scale)") if log else label, fontsize=11)
     if log:
         axis.set_xscale("log")
         low, high = axis.get_xlim()

@@ -32,7 +32,7 @@ class From:
 
 @dataclass(frozen=True)
 class Row:
-    """One finished run. Losses in nats, accuracies as shares in [0, 1], seconds of wall clock.
+    """One finished run. Losses in nats, accuracies as shares in [0, 1] (None under a task without), seconds of wall clock.
 
     `test_*` is the net's own rule; `_mean` averages class probabilities over `evaluation_samples` draws, `_threshold`
     thresholds the units. Both are None for a net without stochastic units.
@@ -60,9 +60,9 @@ class Row:
     evaluation_samples: Annotated[int, From("params", "trainer.evaluation_samples")]
     best_epoch: Annotated[int, From("metrics", "best_epoch")]
     val_loss: Annotated[float, From("metrics", "val_best/loss")]
-    val_accuracy: Annotated[float, From("metrics", "val_best/accuracy")]
+    val_accuracy: Annotated[float | None, From("metrics", "val_best/accuracy")]
     test_loss: Annotated[float, From("metrics", "test/loss")]
-    test_accuracy: Annotated[float, From("metrics", "test/accuracy")]
+    test_accuracy: Annotated[float | None, From("metrics", "test/accuracy")]
     test_loss_mean: Annotated[float | None, From("metrics", "test/loss_mean")]
     test_accuracy_mean: Annotated[float | None, From("metrics", "test/accuracy_mean")]
     test_loss_threshold: Annotated[float | None, From("metrics", "test/loss_threshold")]

@@ -10,11 +10,11 @@ from bnn.report.against import Difference, Reference, columns, note
 from bnn.report.configurations import Configuration, spread
 from bnn.report.cost import COSTS, figure, passes, seconds
 from bnn.report.figure import figure as errors
-from bnn.report.histories import error
+from bnn.report.headline import ACCURACY, LOSS, headline
 from bnn.report.labels import labels, place, short
 from bnn.report.markup import Html, captioned, drawing, element, folded, joined, prose, table
 from bnn.report.rows import Row
-from bnn.report.table import ACCURACY, PRELIMINARY, commands, footnotes, number, said, with_intervals
+from bnn.report.table import PRELIMINARY, commands, footnotes, number, said, with_intervals
 
 BARS = "A point is a mean over seeds; its bars reach from the lowest seed to the highest."
 
@@ -59,14 +59,20 @@ def lead(rows: Sequence[Row], found: Sequence[Configuration], left_out: str) -> 
 
 
 def results(rows: Sequence[Row], found: Sequence[Configuration]) -> Section:
+    metric = headline(rows)
+    drawn = metric.drawn.partition(" (")[0].capitalize()
     same, made = _results_first(with_intervals(found), named(found).values(), [behind(c.rows) for c in found])
     figure = captioned(
-        drawing(errors(rows), "Test error of every configuration, each seed a dot"),
-        "Test error by configuration: each seed, and their mean.",
+        drawing(errors(rows), f"{drawn} of every configuration, each seed a dot"),
+        f"{drawn} by configuration: each seed, and their mean.",
         wide=True,
     )
     notes = ["95 % interval: of the mean, by Student's t over seeds.", *footnotes(rows)]
-    return Section("results", "Test accuracy", joined([figure, same, table(*_cells(made)), *map(prose, notes)]))
+    return Section(
+        "results",
+        metric.title.partition(" (")[0].capitalize(),
+        joined([figure, same, table(*_cells(made)), *map(prose, notes)]),
+    )
 
 
 def _results_first(
@@ -74,15 +80,16 @@ def _results_first(
 ) -> tuple[Html, dict[str, Sequence[object]]]:
     """A sentence for what every row has in common, and the columns: a row's name, its accuracy, the runs behind it, the
     other results, then the settings, which stood before them."""
-    settings = dict(itertools.takewhile(lambda column: column[0] not in ("seeds", ACCURACY), columns.items()))
+    title = next(head for head in columns if head in (ACCURACY.title, LOSS.title))
+    settings = dict(itertools.takewhile(lambda column: column[0] not in ("seeds", title), columns.items()))
     common = {head: cells[0] for head, cells in settings.items() if len(set(cells)) == 1}
     told = ", ".join(f"{head} {value}" for head, value in common.items())
     called = list(names)
     rest = {head: cells for head, cells in columns.items() if head not in ("seeds", *common) and cells != called}
-    first = {"configuration": called, ACCURACY: columns[ACCURACY], "runs": runs}
+    first = {"configuration": called, title: columns[title], "runs": runs}
     results = {head: cells for head, cells in rest.items() if head not in settings}
     sentence = element("p", f"In every row: {told}.") if common else Html("")
-    return sentence, {**first, **{head: cells for head, cells in {**results, **rest}.items() if head != ACCURACY}}
+    return sentence, {**first, **{head: cells for head, cells in {**results, **rest}.items() if head != title}}
 
 
 def _cells(columns: Mapping[str, Sequence[object]]) -> tuple[list[str], list[tuple[object, ...]]]:
@@ -105,10 +112,12 @@ def compared(
 
 def cost(found: Sequence[Configuration]) -> Section:
     """Test error against passes and against seconds, a pair of figures for each neuron."""
+    metric = headline(row for c in found for row in c.rows)
+    drawn = metric.drawn.partition(" (")[0].capitalize()
     costs = {passes(c.first) for c in found}
     neurons = list(dict.fromkeys(c.first.neuron for c in found if c.first.neuron != "real")) or ["real"]
     figures = [
-        captioned(drawing(figure(found, neuron, name), f"Test error against {name}: {neuron} units"), f"{neuron} units")
+        captioned(drawing(figure(found, neuron, name), f"{drawn} against {name}: {neuron} units"), f"{neuron} units")
         for neuron in neurons
         for name, cost_of in COSTS.items()
         if cost_of is not passes or len(costs) > 1
@@ -122,21 +131,22 @@ def cost(found: Sequence[Configuration]) -> Section:
         "epochs": [str(c.first.epochs) for c in found],
         "passes × epochs": [f"{passes(c.first):,.0f}" for c in found],
         "training (s)": [number(spread([seconds(row) for row in c.rows]), 1) for c in found],
-        "test error (%)": [number(spread([error(row.test_accuracy) for row in c.rows]), 2) for c in found],
+        metric.drawn: [number(spread([metric.error(row) for row in c.rows]), 2) for c in found],
         "runs": [behind(c.rows) for c in found],
     }
     passing = "A pass: one loss of a sample, forward and back. Seconds are of the updates alone, without evaluation."
     notes = map(prose, filter(None, [f"{BARS} {passing}", same, other]))
     body = joined([element("div", *figures, class_="panels"), *notes, table(*_cells(made))])
-    return Section("cost", "Accuracy against cost", body)
+    return Section("cost", f"{metric.name.capitalize()} against cost", body)
 
 
 def runs(found: Sequence[Configuration]) -> Section:
     """Every run, by configuration."""
+    metric = headline(row for c in found for row in c.rows)
     names = [f"{place(c)}, {label}" for c, label in zip(found, labels(found), strict=True)]
-    head = ["configuration", "seed", "run", "test accuracy (%)", "best epoch", "training (s)", "total (s)", "commit"]
+    head = ["configuration", "seed", "run", metric.title, "best epoch", "training (s)", "total (s)", "commit"]
     lines = [
-        [name, str(row.seed), element("code", row.run_id), f"{100 * row.test_accuracy:.2f}", str(row.best_epoch),
+        [name, str(row.seed), element("code", row.run_id), f"{metric.value(row):.{metric.digits}f}", str(row.best_epoch),
          f"{row.seconds_train:.1f}", f"{row.seconds_total:.1f}", row.commit]
         for c, name in zip(found, names, strict=True)
         for row in c.rows

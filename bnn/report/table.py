@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from bnn.report.against import Reference, against, interval
 from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
+from bnn.report.headline import ACCURACY, headline
 from bnn.report.labels import labels, place
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 from bnn.tables import markdown
 
 MISSING = "–"
-ACCURACY = "test accuracy (%)"
 PRELIMINARY, MISNAMED = "†", "‡"
 
 
@@ -31,7 +31,8 @@ def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
     """The table of an experiment: head -> cells."""
     first = [c.first for c in found]
     draws = {row.evaluation_samples for row in first}
-    mean = f"mean of {draws.pop() if len(draws) == 1 else 'M'} (%)"
+    metric = headline(row for c in found for row in c.rows)
+    mean = f"mean of {draws.pop() if len(draws) == 1 else 'M'} ({metric.unit})"
     made = {
         "neuron": [row.neuron for row in first],
         "estimator": [row.estimator_title for row in first],
@@ -39,10 +40,12 @@ def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
         "law": [row.law for row in first],
         **varying(found),
         "seeds": [f"{len(c.rows)} {PRELIMINARY}" if c.preliminary else str(len(c.rows)) for c in found],
-        ACCURACY: [number(c.spread("test_accuracy"), 2, 100) for c in found],
-        mean: [number(c.spread("test_accuracy_mean"), 2, 100) for c in found],
-        "threshold (%)": [number(c.spread("test_accuracy_threshold"), 2, 100) for c in found],
-        "test loss (nats)": [number(c.spread("test_loss"), 4) for c in found],
+        metric.title: [number(c.spread(metric.field), metric.digits, metric.scale) for c in found],
+        mean: [number(c.spread(f"{metric.field}_mean"), metric.digits, metric.scale) for c in found],
+        f"threshold ({metric.unit})": [
+            number(c.spread(f"{metric.field}_threshold"), metric.digits, metric.scale) for c in found
+        ],
+        **({"test loss (nats)": [number(c.spread("test_loss"), 4) for c in found]} if metric is ACCURACY else {}),
     }
     if len({row.passes for row in first}) > 1:
         made["s to train"] = [number(c.spread("seconds_train"), 0) for c in found]
@@ -54,15 +57,18 @@ def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
 
 
 def intervals(found: Sequence[Configuration]) -> list[str]:
-    """The 95 % interval of the mean test accuracy in %, Student's t over seeds; a dash for one seed."""
-    known = [interval([100 * row.test_accuracy for row in c.rows]) for c in found]
+    """The 95 % interval of the mean of the headline, Student's t over seeds; a dash for one seed."""
+    metric = headline(row for c in found for row in c.rows)
+    known = [interval([metric.value(row) for row in c.rows]) for c in found]
     return [MISSING if one is None else f"{one.low:.2f} to {one.high:.2f}" for one in known]
 
 
 def with_intervals(found: Sequence[Configuration]) -> dict[str, list[str]]:
-    """`columns`, and the interval beside the accuracy that it is of."""
+    """`columns`, and the interval beside the headline that it is of."""
+    metric = headline(row for c in found for row in c.rows)
     return {head: cells for column in columns(found).items() for head, cells in (
-        [column, ("95 % interval (%)", intervals(found))] if column[0] == ACCURACY else [column])}  # fmt: skip
+        [column, (f"95 % interval ({metric.unit})", intervals(found))] if column[0] == metric.title else [column])
+    }  # fmt: skip
 
 
 def table(rows: Iterable[Row]) -> str:
@@ -97,16 +103,16 @@ def _listed(values: Iterable[object], separator: str = ", ") -> str:
 
 def said(rows: Sequence[Row]) -> list[str]:
     """Paragraphs: data set, protocol, what the numbers mean, hardware, versions, commits and seconds."""
-    found = configurations(rows)
+    found, classified = configurations(rows), headline(rows) is ACCURACY
     same = {head: _listed(getattr(row, field) for row in rows) for field, head in SHOWN_IF_VARYING.items()}
     protocol = [f"{head} {value}" for head, value in same.items() if head not in varying(found) and head != "M"]
     machines = [f"{row.hardware}, {row.threads} thread{'' if row.threads == 1 else 's'} a run" for row in rows]
     dirty = " (+: with uncommitted changes)" if any(row.commit.endswith("+") for row in rows) else ""
     paragraphs = [
         f"Data set `{rows[0].dataset}`; {', '.join(protocol)}.",
-        "Test accuracy and loss are those of the net's own rule at the epoch of best validation loss: stochastic units "
-        "sampled once, deterministic ones thresholded; `mean of` averages class probabilities over draws, `threshold` "
-        "thresholds stochastic units.",
+        f"{'Test accuracy and loss are those' if classified else 'The test loss is that'} of the net's own rule at the "
+        "epoch of best validation loss: stochastic units sampled once, deterministic ones thresholded; `mean of` averages "
+        f"{'class probabilities' if classified else 'predictions'} over draws, `threshold` thresholds stochastic units.",
         "± is the sample standard deviation over seeds." if any(not c.preliminary for c in found) else "",
         *footnotes(rows),
         f"{len(rows)} run{'' if len(rows) == 1 else 's'}, {sum(row.seconds_total for row in rows):,.0f} s in total, on "
@@ -129,7 +135,7 @@ def caption(rows: Sequence[Row]) -> str:
 def section(rows: Sequence[Row], picture: str, reference: Reference | None = None) -> str:
     """A section of the README, with the picture at the address `picture`, and the differences to a reference."""
     rows = [inert(row) for row in rows]
-    parts = [f"![test error by configuration]({picture})", table(rows)]
+    parts = [f"![{headline(rows).drawn.partition(' (')[0]} by configuration]({picture})", table(rows)]
     if reference is not None:
         parts.append(against(rows, reference))
     return "\n\n".join([*parts, f"{caption(rows)}\n"])
@@ -141,7 +147,7 @@ def document(rows: Sequence[Row], name: str, differences: str) -> str:
     rows = [inert(row) for row in rows]
     made = with_intervals(configurations(rows))
     parts = [
-        f"![test error by configuration]({quote(name)}.png)",
+        f"![{headline(rows).drawn.partition(' (')[0]} by configuration]({quote(name)}.png)",
         markdown(list(made), list(zip(*made.values(), strict=True))),
         "95 % interval: of the mean, by Student's t over seeds.",
         differences,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,31 @@ def finished(store: Store, result: str | None = None, parent: str | None = None)
         if run.data.metrics.keys() >= set(FINAL):
             found.setdefault(run.data.tags.get("bnn.result", ""), outcome(run))
     return found
+
+
+def of_another_source(store: Store, results: Mapping[str, str]) -> str | None:
+    """Note on runs of the same configurations that another source of this program made, and that are not gone on with.
+
+    Args:
+        store: where they are looked for.
+        results: `bnn.facts.result` by the digest of each configuration.
+
+    Returns:
+        One line that names the commits, or None where there are no such runs.
+    """
+    from mlflow import MlflowClient
+
+    commits: dict[str, int] = {}
+    for run in all_runs(MlflowClient(store.uri), store, kind("run")):
+        tags = run.data.tags
+        if tags.get("bnn.digest") in results and tags.get("bnn.result") != results[tags["bnn.digest"]]:
+            commits[tags.get("bnn.commit", "unknown")] = commits.get(tags.get("bnn.commit", "unknown"), 0) + 1
+    if not commits:
+        return None
+    return (
+        f"note: {sum(commits.values())} earlier runs of these configurations are of another source of bnn (commit "
+        f"{', '.join(sorted(commits))}): they are trained anew; to go on with those, check that commit out"
+    )
 
 
 def all_runs(client: MlflowClient, store: Store, search: str) -> Iterator[Run]:

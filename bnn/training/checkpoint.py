@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from bnn import __version__
 from bnn.errors import CheckpointError
 
 BEST, LAST = "best.pt", "last.pt"
@@ -25,7 +26,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            torch.save(dict(content), file)
+            torch.save({"version": __version__, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

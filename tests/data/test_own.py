@@ -151,7 +151,7 @@ def test_targets_that_are_numbers_load_but_do_not_train_as_classes(register) -> 
     register(lambda: (part, part))
     data = load({"name": "own"}, 0, 0.2)
     assert data.spec.classes is None and data.train.labels.dtype == torch.float32 and data.test.labels.shape == (10, 2)
-    with pytest.raises(ConfigError, match="data=own: its targets are numbers"):
+    with pytest.raises(ConfigError, match="data=own: expected class labels"):
         plan(changed(compose(QUICK), data={"name": "own"}))
 
 

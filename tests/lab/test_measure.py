@@ -145,7 +145,8 @@ def test_a_probe_does_not_change_the_training() -> None:
         checked = plan(compose([*TOY, "data.limit=200", "estimator=nvil", "trainer.epochs=2", "trainer.progress=none"]))
         data = load(checked.config["data"], 0, 0.1)
         images, labels = data.validation.images[:8], data.validation.labels[:8]
-        probe = Probe(checked.model, checked.recipe.estimator, images, labels, every, 4, 4) if every else None
+        estimator, loss = checked.recipe.estimator, checked.recipe.task.loss
+        probe = Probe(checked.model, estimator, images, labels, loss, every, 4, 4) if every else None
         histories.append(fit(checked.model, checked.recipe, data, probe=probe).history)
     plain, probed = histories
     added = {key for key in probed[1] if key.startswith("lab/")}

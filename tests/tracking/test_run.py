@@ -37,7 +37,7 @@ def test_a_run_is_named_described_and_finished(tracked) -> None:
     assert run.info.run_name == "stochastic · st · both · s0"
     assert client.get_experiment(run.info.experiment_id).name == "bnn/digits"
     assert run.data.tags["dataset"] == "digits" and run.data.tags["bnn.digest"] == summary.digest
-    assert f"{100 * summary.accuracy:.2f}" in run.data.tags["mlflow.note.content"]
+    assert f"{100 * summary.test['accuracy']:.2f}" in run.data.tags["mlflow.note.content"]
     assert run.inputs.dataset_inputs[0].dataset.name == "digits"
 
 
@@ -74,7 +74,7 @@ def test_curves_have_one_point_an_epoch(tracked, metric: str) -> None:
 def test_the_final_metrics_are_those_of_the_summary(tracked) -> None:
     summary, client, _ = tracked
     metrics = client.get_run(summary.run_id).data.metrics
-    assert metrics["test/accuracy"] == summary.accuracy and metrics["test/loss"] == summary.loss
+    assert metrics["test/accuracy"] == summary.test["accuracy"] and metrics["test/loss"] == summary.test["loss"]
     assert {"test/accuracy_mean", "test/accuracy_threshold", "val_best/loss", "best_epoch", "seconds/mlflow"} <= set(metrics)
     assert [p.value for p in client.get_metric_history(summary.run_id, "schedule/slope")] == [1, 3]
 

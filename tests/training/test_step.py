@@ -43,7 +43,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     recipe = checked.recipe
     init_estimator(recipe.estimator, model, images[:2], seed=0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimizer, _ = recipe.optimization.start(model.parameters(), 10)
+    optimizer, _ = recipe.optimization.start({"network": list(model.parameters())}, 10)
     model.train()
     forward = ForwardClosure(model, images, labels, cross_entropy, layers=recipe.estimator.layers)
     train_step(forward, recipe.estimator, optimizer, "float32")

@@ -70,7 +70,7 @@ def test_each_asks_every_network_by_its_name(alone: Path) -> None:
 
     assert each(nets, question, "x", number=3) == {name: (net.model, "x", 3) for name, net in nets.items()}
     lines = table(nets).splitlines()
-    accuracy = {name: f"{100 * net.scores['own'].accuracy:.2f}" for name, net in nets.items()}
+    accuracy = {name: f"{100 * net.scores['own']['accuracy']:.2f}" for name, net in nets.items()}
     assert "stochastic · st · both · s0" in lines[2] and accuracy["a"] in lines[2] and "–" not in lines[2]
     assert "real · s0" in lines[3] and accuracy["b"] in lines[3] and lines[3].count("–") == 2, "a real net has no draws"
 

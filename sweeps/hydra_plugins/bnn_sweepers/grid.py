@@ -49,7 +49,7 @@ class GridSweeper(ProjectSweeper):
 
     def _settle_data(self, cells: list[Cell]) -> tuple[list[Cell], str | None]:
         """Decide the data set once for all cells, before the first job; answers the warning of a fallback with them."""
-        from bnn.job import use_data
+        from bnn.data import use_data
 
         config = cells[0].config
         warning = use_data(config)
@@ -63,7 +63,7 @@ class GridSweeper(ProjectSweeper):
         `resume=true` those that have finished before are left out, and the parent is the one of the same cells."""
         from bnn import facts
         from bnn.forecast import notices
-        from bnn.tracking.earlier import finished
+        from bnn.tracking.earlier import finished, of_another_source
         from bnn.tracking.home import alive
         from bnn.tracking.outbox import spared
         from bnn.tracking.store import open_store
@@ -78,7 +78,9 @@ class GridSweeper(ProjectSweeper):
         elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
         with alive(folder):
             parent = open_parent(store, f"sweep: {title}", len(cells), folder, facts.result("".join(sorted(keys))), resume)
-            for line in [*warnings, *notices([cell.plan for cell in cells])]:
+            missing = {cells[number].plan.digest: keys[number] for number in left}
+            other = of_another_source(store, missing) if resume and missing else None
+            for line in [*warnings, *notices([cell.plan for cell in cells]), *filter(None, [other])]:
                 print(line)
             skipped = f", {len(cells) - len(left)} of them finished before" if resume else ""
             print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}{skipped}", flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from bnn.config import flat
+from bnn.config import flat, in_0_1_0
 from bnn.errors import ConfigError
 
 from .base import Cell, ProjectSweeper, key_of, without_data
@@ -64,7 +64,7 @@ class StudySweeper(ProjectSweeper):
         if cells[0].plan.general.dry_run:
             print(self._forecast(space, cells))
             return
-        from bnn.job import use_data
+        from bnn.data import use_data
 
         warning = use_data(cells[0].config)
         if warning is not None:
@@ -134,7 +134,7 @@ class StudySweeper(ProjectSweeper):
         config = {
             key: str(value)
             for key, value in flat(dict(cell.plan.config)).items()
-            if not any(key == part or key.startswith(f"{part}.") for part in apart)
+            if not in_0_1_0(key, value) and not any(key == part or key.startswith(f"{part}.") for part in apart)
         }
         if cell.plan.data.content is not None:  # of examples that the configuration does not tell
             config["data.content"] = cell.plan.data.content

@@ -1,0 +1,59 @@
+"""Headline of an experiment: the test metric that its tables and figures compare.
+
+Accuracy, where the task is classification and every run has one; else the test loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bnn.report.rows import Row
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Test metric of a run, in the unit in which it is shown.
+
+    Args:
+        name: `accuracy` or `loss`; the fields of a row are `test_NAME`, `test_NAME_mean` and `test_NAME_threshold`.
+        unit: `%` or `nats`.
+        scale: factor between the field and the unit.
+        digits: printed behind the point.
+        drawn: label of the quantity that figures draw, which is better when lower.
+    """
+
+    name: str
+    unit: str
+    scale: float
+    digits: int
+    drawn: str
+
+    @property
+    def field(self) -> str:
+        return f"test_{self.name}"
+
+    @property
+    def title(self) -> str:
+        return f"test {self.name} ({self.unit})"
+
+    def value(self, row: Row) -> float:
+        return self.scale * float(getattr(row, self.field))
+
+    def error(self, row: Row) -> float:
+        """The quantity that figures draw: the error in %, or the loss."""
+        return 100 * (1 - float(getattr(row, self.field))) if self.name == "accuracy" else self.value(row)
+
+    def gain(self, row: Row, reference: Row) -> float:
+        """Difference of two runs, above 0 where the first is better."""
+        difference = self.value(row) - self.value(reference)
+        return difference if self.name == "accuracy" else -difference
+
+
+ACCURACY = Headline("accuracy", "%", 100, 2, "test error (%)")
+LOSS = Headline("loss", "nats", 1, 2, "test loss (nats)")
+
+
+def headline(rows: Iterable[Row]) -> Headline:
+    """The headline of an experiment's runs."""
+    return LOSS if any(row.test_accuracy is None for row in rows) else ACCURACY
