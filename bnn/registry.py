@@ -68,6 +68,9 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         except KeyError:
             raise ConfigError(f"{self.key}: expected one of {', '.join(self)}; got {name!r}") from None
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._constructors
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._constructors))
 

@@ -30,9 +30,6 @@ class Datasets(Registry[Any]):
 
     common = {"limit": None}  # noqa: RUF012
 
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._constructors
-
     def add(self, name: str) -> Callable[[Any], Any]:
         """Decorator that registers a data set.
 

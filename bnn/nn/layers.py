@@ -9,6 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,9 @@ class Names:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        modules = list(model.named_modules())
+        # a network has the same names inside the wrapper and alone
+        network: Any = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        modules = list(network.named_modules())
         # torch.compile wraps a module under this name
         self._names = {id(module): name.replace("_orig_mod.", "") for name, module in modules}
         self.binary = any(getattr(module, "binary", False) is True for _, module in modules)

@@ -134,7 +134,7 @@ def _optimization(
         raise ConfigError(f"optimizer.weight_decay: expected a number >= 0, got {options['weight_decay']}")
     # fused: one kernel for all parameters; the same update
     made = partial(kind, lr=lr, fused=True, **options)
-    return Optimization(made, LR_SCHEDULES[lr_schedule], warmup, _group_settings(groups))
+    return Optimization(made, LR_SCHEDULES[lr_schedule], warmup, _group_settings({**GROUPS, **groups}))
 
 
 @OPTIMIZERS.add("sgd")
