@@ -19,7 +19,7 @@ from bnn.paths import folder
 
 if TYPE_CHECKING:
     from bnn import data, estimators, functional, models, nn, tasks, testing
-    from bnn.library import MLflow, fit
+    from bnn.library import MLflow, evaluate, fit
     from bnn.nn import Deterministic, NoisyRectifier, Stochastic, StochasticSmooth
 
 __version__ = "0.2.0"
@@ -30,6 +30,7 @@ _NAMES = {
     "NoisyRectifier": "bnn.nn",
     "Stochastic": "bnn.nn",
     "StochasticSmooth": "bnn.nn",
+    "evaluate": "bnn.library",
     "fit": "bnn.library",
 }
 _MODULES = ("data", "estimators", "functional", "models", "nn", "tasks", "testing")
@@ -42,6 +43,7 @@ __all__ = [
     "StochasticSmooth",
     "data",
     "estimators",
+    "evaluate",
     "fit",
     "functional",
     "models",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from bnn.data import Dataset
+from bnn.data import Dataset, Split
 from bnn.estimators import Estimator
 from bnn.registry import Registry
-from bnn.tasks import Classification, Task
+from bnn.tasks import Classification, Scores, Task
 from bnn.training.loop import FitResult, Tracker
 from bnn.training.loop import fit as train
 from bnn.training.optimizers import OPTIMIZERS
@@ -115,6 +115,24 @@ def fit(
     with tempfile.TemporaryDirectory() as scratch:
         result = _tracked(model, recipe, data, tracker, Path(scratch), config)
     return FitResult(result.best_epoch, result.history, result.train_seconds, None)
+
+
+def evaluate(
+    model: nn.Module, split: Split, *, task: Task | None = None, draws: int = 8, seed: int = 0
+) -> dict[str, Scores]:
+    """Metrics of a network on a split, under every reading of its random units.
+
+    Args:
+        model: the network.
+        split: `data.validation` or `data.test`.
+        task: None: classification.
+        draws: of the mean reading.
+        seed: of the draws.
+
+    Returns:
+        By reading (`own`, and of a stochastic network `mean` and `threshold`) the metrics by name.
+    """
+    return (task if task is not None else Classification()).evaluations(model, split, draws, seed)
 
 
 def _named(choice: Choice) -> dict[str, Any]:

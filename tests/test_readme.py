@@ -45,7 +45,7 @@ def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
     assert set(told) == set(Estimator.registry) - {"none"}
     for name, words in told.items():
         estimator = Estimator.registry[name]
-        assert words.startswith("exact" if estimator.exact else "up to" if estimator.up_to_scale else
+        assert words.startswith("exact" if estimator.deterministic else "up to" if estimator.up_to_scale else
                                 "yes" if estimator.unbiased else "no"), name  # fmt: skip
 
 
@@ -54,4 +54,5 @@ def test_every_command_composes() -> None:
     assert len(commands) >= 3
     for words in map(shlex.split, commands):
         choices = [word.partition(",")[0] for word in words if "=" in word]
-        compose(choices)
+        if not any(word.startswith("plugins=") for word in words):  # a module that the reader brings: tests/test_plugins.py
+            compose(choices)

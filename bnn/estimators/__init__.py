@@ -3,7 +3,7 @@
 To add one: its class in a file here, its yaml in conf/estimator, its row in tests/estimators.
 """
 
-from bnn.estimators.base import Estimator
+from bnn.estimators.base import Estimator, gradient_only
 from bnn.estimators.baselines import (
     Baseline,
     LeaveOneOut,
@@ -43,4 +43,5 @@ __all__ = [
     "Reinforce",
     "StraightThrough",
     "StraightThroughGumbel",
+    "gradient_only",
 ]

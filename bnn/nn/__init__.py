@@ -1,5 +1,6 @@
 """Binary layers: noise laws, neurons and their sample sites, effect handlers, forward passes, and norms."""
 
+from bnn.nn.forward import ForwardClosure, ForwardPass
 from bnn.nn.handlers import apply, handling, sampled, threshold
 from bnn.nn.neurons import (
     Deterministic,
@@ -12,12 +13,17 @@ from bnn.nn.neurons import (
 )
 from bnn.nn.noise import Gaussian, Logistic, NoiseLaw, Triangular, Uniform
 from bnn.nn.norms import BatchNorm, GroupNorm, NoNorm, RunningNorm, convert_batch_norms
+from bnn.nn.replicas import branching, join
+from bnn.nn.sites import Latents, Site
 
 __all__ = [
     "BatchNorm",
     "Deterministic",
+    "ForwardClosure",
+    "ForwardPass",
     "Gaussian",
     "GroupNorm",
+    "Latents",
     "Logistic",
     "Neuron",
     "NoNorm",
@@ -25,13 +31,16 @@ __all__ = [
     "NoisyRectifier",
     "Real",
     "RunningNorm",
+    "Site",
     "Stochastic",
     "StochasticSmooth",
     "Triangular",
     "Uniform",
     "apply",
+    "branching",
     "convert_batch_norms",
     "handling",
+    "join",
     "sampled",
     "set_slope",
     "threshold",
