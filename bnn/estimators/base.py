@@ -6,9 +6,10 @@ import contextlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, TypeVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
@@ -18,6 +19,9 @@ from bnn.nn.norms import couples_above_binary, refuse_torch_batch_norms
 from bnn.nn.sites import Noise, Site
 from bnn.registry import Registry
 from bnn.tasks.classification import cross_entropy
+
+
+Own = TypeVar("Own", bound="Estimator")
 
 
 def gradient_only(term: Tensor) -> Tensor:
@@ -63,7 +67,7 @@ class Estimator(nn.Module, ABC):
         self.layers: BinaryLayers | None = None
         """Binary layers of the network that `init` saw."""
 
-    def init(self, model: nn.Module, inputs: Tensor) -> Self:
+    def init(self: Own, model: nn.Module, inputs: Tensor) -> Own:
         """State and learned parameters for the binary layers of `model`, anew.
 
         Args:
@@ -125,12 +129,12 @@ class Estimator(nn.Module, ABC):
     def forward(
         self,
         model: nn.Module,
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Shaped[Tensor, "samples ..."],
+        targets: Shaped[Tensor, "samples ..."],
         loss: Loss = cross_entropy,
         *,
         noise: Noise = torch.rand_like,
-    ) -> Tensor:
+    ) -> Float[Tensor, ""]:
         """Surrogate loss of `model` on a batch; `.backward()` gives the estimate.
 
         Args:

@@ -53,14 +53,14 @@ class Neuron(nn.Module, ABC):
         return self.slope * x
 
     @abstractmethod
-    def forward(self, x: Float[Tensor, n * units]) -> Float[Tensor, m * units]:
+    def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
         """Activations of the units of `x`; m is n, or more where an estimator's replicas branch at this layer."""
 
 
 class Real(Neuron):
     """Real-valued control: the mean of the noise law, F(slope · x). No sample site."""
 
-    def forward(self, x: Float[Tensor, n * units]) -> Float[Tensor, m * units]:
+    def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
         return self.law.cdf(self.preactivation(x))
 
 
@@ -70,7 +70,7 @@ class Binary(Neuron):
     binary = True
     rule: ClassVar[Callable[[Site], Tensor]]
 
-    def forward(self, x: Float[Tensor, n * units]) -> Float[Tensor, m * units]:
+    def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
         return sample(Site(self.preactivation(x), self.law, type(self).rule, module=self))
 
 
@@ -104,7 +104,7 @@ class StochasticSmooth(Neuron):
     def __init__(self, *, law: NoiseLaw | str = "logistic") -> None:
         super().__init__(law=law)
 
-    def forward(self, x: Float[Tensor, n * units]) -> Float[Tensor, m * units]:
+    def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
         return sample(RandomUnits(self.preactivation(x), self._fire, self.law.cdf))
 
     def _fire(self, a: Tensor, noise: Noise) -> Tensor:
@@ -138,7 +138,7 @@ class NoisyRectifier(Neuron):
             raise ConfigError(f"neuron.noise: expected one of {', '.join(NOISES)}; got {noise!r}")
         self.noise = noise
 
-    def forward(self, x: Float[Tensor, n * units]) -> Float[Tensor, m * units]:
+    def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
         return sample(RandomUnits(self.preactivation(x), self._fire, torch.relu))
 
     def _fire(self, a: Tensor, noise: Noise) -> Tensor:

@@ -13,7 +13,7 @@ from bnn.nn.sites import Latents
 from bnn.tasks.base import Metric, Task
 
 
-def cross_entropy(output: Float[Tensor, "n classes"], targets: Int[Tensor, n]) -> Float[Tensor, n]:
+def cross_entropy(output: Float[Tensor, "n classes"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
     """Negative log-likelihood in nats.
 
     Args:

@@ -1,0 +1,200 @@
+"""The library: names that come lazily, functions, estimators as losses, and `bnn.fit` with MLflow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import Tensor, nn
+
+import bnn
+from bnn.errors import ConfigError
+from bnn.estimators import NVIL, RELAX, Concrete, Reinforce, ReinMax, StraightThrough, StraightThroughGumbel
+from bnn.nn.noise import NoiseLaw
+from bnn.tracking.query import finished_runs
+
+
+def seeded(seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda like: torch.empty_like(like).uniform_(generator=generator)
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 30), bnn.Stochastic(), nn.Linear(30, 10))
+
+
+@pytest.fixture(scope="module")
+def data() -> bnn.data.Dataset:
+    return bnn.data.load({"name": "digits", "limit": 300}, seed=0, validation_fraction=0.1)
+
+
+def test_every_name_of_the_package_is_there_and_another_is_refused() -> None:
+    for name in bnn.__all__:
+        assert getattr(bnn, name) is not None and name in dir(bnn)
+    with pytest.raises(AttributeError, match="no attribute 'Stochastik'; there are Deterministic"):
+        _ = bnn.Stochastik
+
+
+def test_importing_the_package_imports_no_torch_until_a_name_is_used() -> None:
+    code = "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; print(before, 'torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "True"]
+
+
+PAIRS = {
+    "straight_through": (lambda a, noise: bnn.functional.straight_through(a, noise=noise), StraightThrough()),
+    "identity": (
+        lambda a, noise: bnn.functional.straight_through(a, proxy="identity", noise=noise),
+        StraightThrough(proxy="identity"),
+    ),
+    "reinmax": (lambda a, noise: bnn.functional.reinmax(a, 1.5, noise=noise), ReinMax(tau=1.5)),
+    "st_gumbel": (lambda a, noise: bnn.functional.st_gumbel(a, 0.7, noise=noise), StraightThroughGumbel(tau=0.7)),
+    "concrete": (lambda a, noise: bnn.functional.concrete(a, 0.3, noise=noise), Concrete(tau=0.3)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_functions_are_the_estimators_without_an_object(name: str) -> None:
+    function, estimator = PAIRS[name]
+    a = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    found, expected = a.clone().requires_grad_(), a.clone().requires_grad_()
+    mine = function(found, seeded())
+    with estimator.in_force(seeded()):
+        theirs = bnn.Stochastic().train()(expected)
+    assert torch.equal(mine, theirs)
+    weights = torch.arange(24.0).view(6, 4)
+    (mine * weights).sum().backward()
+    (theirs * weights).sum().backward()
+    assert torch.equal(found.grad, expected.grad) and found.grad.abs().sum() > 0
+
+
+def test_functions_take_any_law_and_refuse_temperatures_as_the_estimators_do() -> None:
+    for law in NoiseLaw.registry:
+        assert set(bnn.functional.straight_through(torch.zeros(100), law=law).unique().tolist()) == {0.0, 1.0}
+    for function, tau in ((bnn.functional.reinmax, 0.5), (bnn.functional.st_gumbel, 0.0), (bnn.functional.concrete, -1.0)):
+        with pytest.raises(ConfigError, match=r"estimator\.tau"):
+            function(torch.zeros(2), tau)
+
+
+def test_shapes_of_public_arguments_are_checked_in_the_tests() -> None:
+    with pytest.raises(Exception, match=r"cross_entropy"):
+        bnn.tasks.cross_entropy(torch.zeros(3, 2), torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("estimator", [NVIL(), RELAX()], ids=["nvil", "relax"])
+def test_a_call_that_makes_learned_parameters_warns_and_after_init_it_does_not(estimator: nn.Module, data) -> None:
+    net, x, y = network(), data.train.images[:8], data.train.labels[:8]
+    with pytest.warns(UserWarning, match=r"write estimator\.init\(net, inputs\) first"):
+        estimator(net, x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        type(estimator)().init(net, x)(net, x, y)
+        Reinforce()(net, x, y)
+
+
+def test_an_estimator_takes_any_loss_of_single_samples(data) -> None:
+    def absolute(output: Tensor, targets: Tensor) -> Tensor:
+        return (output - nn.functional.one_hot(targets, 10)).abs().sum(1)
+
+    net, x, y = network(), data.train.images[:8], data.train.labels[:8]
+    loss = Reinforce()(net, x, y, loss=absolute)
+    loss.backward()
+    assert loss.dim() == 0 and net[1].weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="one value per sample"):
+        Reinforce()(net, x, y, loss=lambda output, targets: absolute(output, targets).mean())
+
+
+def test_a_law_without_full_support_is_refused_by_estimators_that_take_its_logarithm(data) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), bnn.Stochastic(law="uniform"), nn.Linear(4, 10))
+    with pytest.raises(ConfigError, match="Reinforce with the uniform law"):
+        Reinforce()(net, data.train.images[:4], data.train.labels[:4])
+    StraightThrough()(net, data.train.images[:4], data.train.labels[:4]).backward()
+
+
+def test_torchs_batch_norms_are_refused_with_the_conversion_and_serve_after_it(data) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), bnn.Stochastic(), nn.Linear(8, 10))
+    net[2].running_mean += 1
+    x, y = data.train.images[:8], data.train.labels[:8]
+    StraightThrough()(net, x, y).backward()
+    with pytest.raises(ConfigError, match=r"2: BatchNorm1d .*bnn\.nn\.convert_batch_norms\(net\)"):
+        Reinforce()(net, x, y)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    converted = bnn.nn.convert_batch_norms(net)
+    assert converted is net and isinstance(net[2], bnn.nn.BatchNorm)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    Reinforce()(net, x, y).backward()
+    with pytest.raises(ConfigError, match="momentum"):
+        bnn.nn.convert_batch_norms(nn.BatchNorm1d(3, momentum=None))
+
+
+def test_fit_trains_and_repeats_itself(data) -> None:
+    histories = []
+    for _ in range(2):
+        net = network()
+        result = bnn.fit(net, data, estimator=ReinMax(), epochs=3, optimizer={"name": "adam", "lr": 0.01}, progress="none")
+        histories.append(result.history)
+    assert histories[0] == histories[1]
+    assert histories[0][-1]["val/accuracy"] > 0.6 and not net.training
+    scores = bnn.evaluate(net, data.validation)
+    assert set(scores) == {"own", "mean", "threshold"}
+    assert scores["own"]["loss"] == min(epoch["val/loss"] for epoch in histories[0])
+
+
+def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = bnn.MLflow("mine", uri=uri, name="my run")
+    estimator = Reinforce(baseline="moving_average")
+    result = bnn.fit(network(), data, estimator=estimator, epochs=2, progress="none", tracker=tracker, anneal="geometric")
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("mine/digits").experiment_id])
+    assert run.info.status == "FINISHED" and run.info.run_name == "my run"
+    curves = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "val/loss")}
+    assert curves == {k: epoch["val/loss"] for k, epoch in enumerate(result.history, 1)}
+    assert {"test/accuracy", "test/accuracy_mean", "test/loss_threshold", "seconds/train"} <= set(run.data.metrics)
+    params = run.data.params
+    assert (params["estimator.name"], params["estimator.baseline.name"]) == ("reinforce", "moving_average")
+    assert (params["anneal.rate"], params["optimizer.lr"], params["trainer.epochs"]) == ("1.1", "0.05", "2")
+
+    def there(folder: str | None = None) -> set[str]:
+        found = client.list_artifacts(run.info.run_id, folder)
+        return {path for item in found for path in (there(item.path) if item.is_dir else {item.path})}
+
+    artifacts = there()
+    assert {"checkpoint/best.pt", "figures/curves.png", "figures/unit_health.png", "config.json"} <= artifacts
+    assert any("heatmap" in path for path in artifacts)
+    config = json.loads(Path(client.download_artifacts(run.info.run_id, "config.json")).read_text())
+    assert config["model"]["name"] == "Sequential"
+    assert len(finished_runs(uri, "mine/digits")) == 1, "a report takes it"
+
+
+def test_fit_ends_its_run_as_failed_with_the_reason(data, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with pytest.raises(ArithmeticError):
+        bnn.fit(network(), data, epochs=1, optimizer={"name": "sgd", "lr": 1e38}, progress="none",
+                tracker=bnn.MLflow("mine", uri=uri))  # fmt: skip
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("mine/digits").experiment_id])
+    assert run.info.status == "FAILED" and "lower optimizer.lr" in run.data.tags["bnn.reason"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ({"estimator": "sst"}, "estimator.name: expected one of"),
+        ({"optimizer": {"name": "sgd", "lr": -1}}, "optimizer.lr: expected a positive number"),
+        ({"epochs": 0}, "trainer.epochs: expected at least 1"),
+        ({"anneal": "linera"}, "anneal.name: expected one of"),
+        ({"estimator": "enumeration"}, "at most 12 binary units"),
+    ],
+)
+def test_bad_arguments_are_one_line(words: dict, said: str, data) -> None:
+    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+        bnn.fit(network(), data, progress="none", **words)
