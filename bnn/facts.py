@@ -34,8 +34,8 @@ def commit() -> str:
 
 
 WATCHING = ("benchmark", "lab", "report", "sweeps", "tracking", "tuning", "visual", "errors.py", "facts.py", "figures.py",
-            "forecast.py", "functional.py", "job.py", "library.py", "plugins.py", "predict.py", "shell.py", "snapshots.py", "sync.py", "tables.py",
-            "testing.py", "train.py")  # fmt: skip
+            "forecast.py", "functional.py", "job.py", "library.py", "plugins.py", "predict.py", "shell.py", "snapshots.py",
+            "sync.py", "tables.py", "testing.py", "train.py")  # fmt: skip
 """What watches and compares runs, and does not move their results."""
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
 """Those that compute results."""

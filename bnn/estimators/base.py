@@ -20,7 +20,6 @@ from bnn.nn.sites import Noise, Site
 from bnn.registry import Registry
 from bnn.tasks.classification import cross_entropy
 
-
 Own = TypeVar("Own", bound="Estimator")
 
 
