@@ -40,7 +40,7 @@ def test_a_single_epoch_trains_at_the_end_of_the_cosine() -> None:
         ({"name": "linear", "start": 1.0, "step": -0.1, "cap": 2.0}, "step"),
         ({"name": "cosine", "start": 1.0, "end": float("nan")}, "anneal.end"),
         ({"name": "none", "slope": "steep"}, "anneal"),
-        ({"name": "none"}, "anneal"),
+        ({"name": "none", "slope": None}, "anneal"),
         ({"name": "none", "slope": 1.0, "cap": 2.0}, "cap"),
         ({"name": "sudden"}, "cosine, geometric, linear, none"),
     ],
