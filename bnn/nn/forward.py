@@ -109,7 +109,7 @@ class ForwardClosure:
         if repeated:
             self._refuse_dropout()
         met = _Sampling(rule, tree, samples, repeated, self.noise, self._names, self._layers)
-        inputs = self.inputs.repeat(top, *[1] * (self.inputs.dim() - 1)) if repeated else self.inputs
+        inputs = torch.cat([self.inputs] * top) if repeated else self.inputs  # keeps channels_last
         with handling(met, Replication(samples, self._record)):
             output = self.model(inputs)
         self._record = False

@@ -80,7 +80,8 @@ def _figures(
 ) -> dict[Configuration, Drawn]:
     """A figure for each configuration that has any of the measures, all on the same scales."""
     made = {c: {m.key: bands(c, m) for m in measures} for c in found}
-    made = {c: each for c, each in made.items() if any(each.values())}
+    measures = [m for m in measures if any(each[m.key] for each in made.values())]  # a task may lack an accuracy
+    made = {c: {m.key: each[m.key] for m in measures} for c, each in made.items() if any(each.values())}
     every = [one for each in made.values() for named in each.values() for one in named.values()]
     epochs = max((epoch for one in every for epoch in one.epochs), default=1)
     scales = {m.key: _scale(m, [each[m.key] for each in made.values()]) for m in measures}

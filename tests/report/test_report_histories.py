@@ -131,3 +131,11 @@ def test_a_configuration_without_the_metrics_has_no_figure(drawn) -> None:
     found, histories = drawn
     assert len(learning(found, {run: h for run, h in histories.items() if run.startswith("both")})) == 1
     assert learning(found, {}) == {} and by_layer(found, histories, "lab", HEALTH) == {}
+
+
+def test_a_metric_that_no_run_has_is_not_drawn(drawn) -> None:
+    """The runs of a task without an accuracy have curves of their loss alone."""
+    found, histories = drawn
+    losses = {run: {key: of for key, of in each.items() if "accuracy" not in key} for run, each in histories.items()}
+    assert all(len(one.figure.axes) == 1 for one in learning(found, losses).values())
+    assert all(len(one.figure.axes) == 2 for one in learning(found, histories).values())
