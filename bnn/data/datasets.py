@@ -80,7 +80,7 @@ DATASETS = Datasets("data.name")
 
 
 class Returned(Measured):
-    """What a registered function returns for its arguments."""
+    """Source whose examples a registered function returns for its arguments."""
 
     def __init__(
         self,

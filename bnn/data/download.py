@@ -107,7 +107,7 @@ def fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
 
 
 def get(url: str) -> bytes:
-    """What `url` serves; of a connection that closes early, what came before: the checksum will judge it."""
+    """Content of `url`; of a connection that closes early the part before it, which the checksum will judge."""
     with urlopen(url, timeout=SILENCE_SECONDS) as response:
         try:
             return bytes(response.read())

@@ -112,7 +112,7 @@ def fit(
     """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch, in
     evaluation mode.
 
-    `probe` answers further metrics after an epoch, and leaves the network as it was. After each epoch `folder` gets a
+    `probe` returns further metrics after an epoch, and leaves the network as it was. After each epoch `folder` gets a
     checkpoint of everything (last.pt), and after the best one so far a checkpoint of the network (best.pt), with `about`
     (plain values: the configuration) beside the weights.
     resume: go on from the checkpoint in `folder`, to the same end as a training that was not interrupted: on a CPU, with as
@@ -161,7 +161,7 @@ def fit(
 
 
 def _measure(model: nn.Module, task: Task, data: Dataset, seed: int) -> dict[str, float]:
-    """What is measured after an epoch: validation by the net's own rule, the last step's gradient, the units' health."""
+    """Metrics after an epoch: validation by the net's own rule, the last step's gradient, the units' health."""
     split, health = data.validation, task.inputs(data.validation.images[:HEALTH_IMAGES])
     scores = task.evaluate(model, split, sampled(seeded_noise(seed, split.images.device)))
     return {

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a bar on a terminal, one line an epoch elsewhere."""
+"""Progress of a run on the terminal: a bar, or one line an epoch elsewhere."""
 
 from __future__ import annotations
 

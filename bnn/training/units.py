@@ -1,4 +1,4 @@
-"""What the units of a network do on given images: activations, firing rates, dead and saturated units, pictures of bits."""
+"""Units of a network on given images: activations, firing rates, dead and saturated units, pictures of bits."""
 
 from __future__ import annotations
 
