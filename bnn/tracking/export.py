@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from bnn.build import build_task, load_checkpoint
+from bnn.build import load_trained
 from bnn.data import recorded_spec
 from bnn.nn.handlers import apply, sampled
 from bnn.tasks import Task
@@ -44,14 +44,14 @@ def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
     experiment = run.info.experiment_id
     for cut_off in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
         client.delete_logged_model(cut_off.model_id)
-    model, config = load_checkpoint(checkpoint)
-    spec = recorded_spec(config)
+    trained = load_trained(checkpoint)
+    spec = recorded_spec(trained.about)
     logged = client.create_logged_model(experiment, name="model", source_run_id=run_id)
     mlflow.set_tracking_uri(client.tracking_uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.pytorch.log_model(
-            Predictor(model, spec.mean, spec.std, build_task(config)).eval(),
+            Predictor(trained.model, spec.mean, spec.std, trained.task).eval(),
             name="model",
             model_id=logged.model_id,
             input_example=torch.zeros(2, *spec.shape).numpy(),

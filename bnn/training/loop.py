@@ -156,6 +156,7 @@ def fit(
     if not best.content:
         raise DivergedError(f"the validation {task.selection} was never finite: lower optimizer.lr")
     model.load_state_dict(best.content["model"])
+    task.load_state_dict(best.content["task"])
     model.eval()
     return FitResult(best.content["epoch"], tuple(history), state.seconds, best.path)
 

@@ -216,6 +216,24 @@ def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_wit
     assert all(torch.equal(state[k][m], other[k][m]) for k in state for m in ("exp_avg", "exp_avg_sq"))
 
 
+def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
+    """Its learned scale belongs to that epoch's weights: the validation loss comes out again."""
+    made = plan(
+        compose(["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=4", "model=mlp", "optimizer.lr=0.5"])
+    )
+    data, seen = load(made.config["data"], 0, 0.1), []
+
+    class Scaled(Critic):
+        def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+            return super().score(self.scale.detach() * outputs, targets)
+
+    task = Scaled()
+    result = fit(made.model, dataclasses.replace(made.recipe, task=task), data)
+    losses = [epoch["val/loss"] for epoch in result.history]
+    assert result.best_epoch < 4, "the control: the last epoch is another"
+    assert task.evaluations(made.model, data.validation, 1, made.recipe.seed)["own"]["loss"] == min(losses)
+
+
 class Grouped(nn.Module):
     """A layer that puts its own parameters into a group of their own."""
 
