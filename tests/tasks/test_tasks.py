@@ -221,7 +221,7 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
     made = plan(
         compose(["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=4", "model=mlp", "optimizer.lr=0.5"])
     )
-    data, seen = load(made.config["data"], 0, 0.1), []
+    data = load(made.config["data"], 0, 0.1)
 
     class Scaled(Critic):
         def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
