@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bnn.data import Dataset, Split
+from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.registry import Registry
 from bnn.tasks import Classification, Scores, Task
@@ -20,6 +21,7 @@ from bnn.training.loop import fit as train
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
+from bnn.training.step import init_task
 
 if TYPE_CHECKING:
     from bnn.tracking.run import RunDescription
@@ -97,6 +99,7 @@ def fit(
         },
         "seed": seed,
     }
+    _check_kinds(model, data, task, estimator, tracker, epochs=epochs, batch_size=batch_size, seed=seed)
     held_out = len(data.validation.labels)
     fraction = held_out / (held_out + len(data.train.labels))
     recipe = TrainingConfig(
@@ -115,6 +118,30 @@ def fit(
     with tempfile.TemporaryDirectory() as scratch:
         result = _tracked(model, recipe, data, tracker, Path(scratch), config)
     return FitResult(result.best_epoch, result.history, result.train_seconds, None)
+
+
+def _check_kinds(model: Any, data: Any, task: Any, estimator: Any, tracker: Any, **integers: Any) -> None:
+    """Check of the kinds of arguments of `fit`.
+
+    Raises:
+        ConfigError: naming the argument.
+    """
+    expected = (
+        ("model", model, nn.Module, "a network"),
+        ("data", data, Dataset, "a data set of bnn.data, as load or from_tensors give it"),
+        ("task", task, Task | None, "an object of bnn.tasks, or None"),
+        ("estimator", estimator, Estimator | str | Mapping, "an object such as bnn.estimators.ReinMax(), or a name"),
+    )
+    for name, value, kind, words in expected:
+        if not isinstance(value, kind):
+            raise ConfigError(f"{name}: expected {words}; got {value!r}")
+    if tracker is not None and not isinstance(tracker, MLflow) and not hasattr(tracker, "epoch"):
+        raise ConfigError(f"tracker: expected bnn.MLflow(...), or an object with the methods of Tracker; got {tracker!r}")
+    for name, value in integers.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ConfigError(f"{name}: expected an integer, got {value!r}")
+    if not 0 <= integers["seed"] < 2**32:
+        raise ConfigError(f"seed: expected an integer in [0, 2^32), got {integers['seed']}")
 
 
 def evaluate(
@@ -155,6 +182,7 @@ def _tracked(
     from bnn.tracking.run import MlflowRun
     from bnn.tracking.store import open_store
 
+    init_task(recipe.task, data.spec, recipe.seed)  # its inputs may pass a network of its own
     store = open_store(tracker.uri or os.environ.get("MLFLOW_TRACKING_URI"), f"{tracker.experiment}/{data.spec.name}")
     about = _description(model, recipe, data, tracker, config)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -61,6 +61,9 @@ class Estimator(nn.Module, ABC):
     fractional_bits: ClassVar[bool] = False
     """Whether the loss is evaluated at bits between 0 and 1, which a task has to be defined at."""
 
+    differentiates_units: ClassVar[bool] = False
+    """Whether the derivative of a relaxed loss is taken through random units that are no bits."""
+
     def __init__(self) -> None:
         super().__init__()
         self.layers: BinaryLayers | None = None
@@ -76,14 +79,23 @@ class Estimator(nn.Module, ABC):
         Raises:
             ConfigError: for a network that the estimator cannot serve.
         """
-        layers = binary_layers(model, inputs)
-        self._check_layers(layers)
-        self.build(layers.sites, inputs)
-        if layers.sites:
-            self._check_network(model, inputs[:2], layers)
+        with torch.autocast(inputs.device.type, enabled=False):  # what is compared here is compared in full precision
+            layers = binary_layers(model, inputs)
+            self._check_layers(layers)
+            self.build(layers.sites, inputs)
+            if layers.sites:
+                self._check_network(model, inputs[:2], layers)
         self.layers = layers
         self.to(inputs.device)
         return self
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
+        if self.layers is None and any(key.startswith(prefix) for key in state_dict):
+            raise ConfigError(
+                f"{type(self).__name__}: its state is of the binary layers of a network; call estimator.init(net, inputs) "
+                "before load_state_dict"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
         """Make what the estimator averages or learns, for these binary layers; nothing unless overridden.
@@ -112,7 +124,16 @@ class Estimator(nn.Module, ABC):
             )
 
     def _check_network(self, model: nn.Module, inputs: Tensor, layers: BinaryLayers) -> None:
-        if self.needs_linear_readout and not has_linear_readout(model, inputs):
+        if self.differentiates_units:
+            for module_name, module in model.named_modules():
+                if not getattr(module, "reparameterised", True):
+                    raise ConfigError(
+                        f"{module_name}: {type(module).__name__} draws by its own probability, and {type(self).__name__} has "
+                        "no derivative of a relaxed loss through it; write estimator=reinforce"
+                    )
+        if self.needs_linear_readout and (
+            couples_above_binary(model, inputs, highest=True) or not has_linear_readout(model, inputs)
+        ):
             raise ConfigError(
                 "estimator: this one expects the highest binary layer to feed a linear read-out; write placement=last or "
                 "placement=both, or estimator=arms"

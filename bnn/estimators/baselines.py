@@ -119,6 +119,7 @@ class MinimumVariance(Baseline):
         self.decay = check_decay("estimator.baseline.decay", decay)
 
     def init(self, sites: Sequence[Site]) -> None:
+        self._buffers.clear()  # those of another network
         for site in sites:
             units = site.preactivation if site.shared else site.preactivation[0]
             for moment in ("numerator", "denominator"):
@@ -134,8 +135,9 @@ class MinimumVariance(Baseline):
         for site, bits in zip(latest.sites, latest.bits, strict=True):
             square = (bits - site.probs).square()
             weighted = square * site.aligned(site.descendants(latest.loss))
-            self.get_buffer(f"numerator_{site.index}").lerp_(weighted.mean((0, 1)), 1 - self.decay)
-            self.get_buffer(f"denominator_{site.index}").lerp_(square.mean((0, 1)), 1 - self.decay)
+            for moment, latest_values in (("numerator", weighted), ("denominator", square)):
+                buffer = self.get_buffer(f"{moment}_{site.index}")
+                buffer.lerp_(latest_values.mean((0, 1)).to(buffer), 1 - self.decay)
 
 
 def _at_least(least: int, why: str, **values: int) -> None:

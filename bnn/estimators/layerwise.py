@@ -241,12 +241,12 @@ class LocalExpectation(LayerByLayer):
     def _flipped(self, layer: LayerSamples) -> Tensor:
         """Loss with each bit of the highest layer flipped alone, by the columns of the linear read-out; as the bits."""
         forward, drawn, n = layer.forward, layer.drawn, len(layer.forward.inputs)
-        outputs = drawn.output.flatten(1).unbind(1)
+        outputs = drawn.output.reshape(len(drawn.output), -1).unbind(1)
         columns = [torch.autograd.grad(one.sum(), layer.cache, retain_graph=True)[0] for one in outputs]
         readout = torch.stack(columns, -1).flatten(2, -2)[0]  # [samples, units, outputs]
         flips = 1 - 2 * layer.bits[0].flatten(1)
         units = flips.shape[1]
-        moved = drawn.output.detach()[:n].flatten(1)[:, None] + flips[..., None] * readout
+        moved = drawn.output.detach()[:n].reshape(n, -1)[:, None] + flips[..., None] * readout
         moved = moved.flatten(0, 1).view(-1, *drawn.output.shape[1:]).to(drawn.loss.dtype)
         latents = Latents(len(drawn.sites), lambda i: self._flipped_latent(drawn, i, n, units))
         loss = forward.loss_of(moved, forward.targets.repeat_interleave(units, 0), latents)

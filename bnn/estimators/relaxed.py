@@ -159,6 +159,7 @@ class REBAR(LayerByLayer):
 
     true_samples = False
     fractional_bits = True
+    differentiates_units = True
     moments: Tensor
 
     def __init__(self, *, tau: float = 0.5, decay: float = 0.99) -> None:
@@ -201,7 +202,8 @@ class REBAR(LayerByLayer):
         loss = mean_of_descendants(layer.drawn.loss, layer.drawn.sites[index].lineage, first=True)[1:3]
         # a shared site takes the gradient of the mean loss, any other that of each sample's own
         loss = loss.mean(1) if layer.site.shared else loss
-        slopes = torch.autograd.grad(loss.sum(), sent, retain_graph=True)
+        found = torch.autograd.grad(loss.sum(), sent, retain_graph=True, allow_unused=True)
+        slopes = [torch.zeros_like(y) if slope is None else slope for y, slope in zip(sent, found, strict=True)]
         dc_z, dc_z_again = (slope * one.dy_dlogits for slope, one in zip(slopes, relaxed, strict=True))
         reinforce_term = layer.loss[:1] * b_minus_p
         control = layer.loss[2:] * b_minus_p - dc_z + dc_z_again

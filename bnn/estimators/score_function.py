@@ -90,8 +90,9 @@ class NVIL(Estimator):
         first, last = nn.Linear(inputs[0].numel(), self.hidden), nn.Linear(self.hidden, 1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.network = nn.Sequential(nn.Flatten(), first, nn.Tanh(), last).to(inputs)
-        self.register_buffer("moments", torch.zeros(3, dtype=inputs.dtype))  # of f - C: weight, mean, mean square
+        like = sites[0].preactivation if sites else torch.zeros(0, device=inputs.device)  # inputs may be integers
+        self.network = nn.Sequential(nn.Flatten(), first, nn.Tanh(), last).to(like)
+        self.register_buffer("moments", like.new_zeros(3))  # of f - C: weight, mean, mean square
 
     def evaluations(self, units: Sequence[int]) -> int:
         return 1
@@ -104,7 +105,7 @@ class NVIL(Estimator):
 
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         drawn = forward(Site.sample)
-        residual = drawn.loss.detach() - self.network(forward.inputs).view(1, -1).to(drawn.loss.dtype)
+        residual = drawn.loss.detach() - self.network(forward.inputs.to(self.moments.dtype)).view(1, -1).to(drawn.loss.dtype)
         centred = residual - self.moments[1] / self.moments[0].clamp(min=1e-12)
         score = drawn.loss.new_zeros(())
         for site, bits in zip(drawn.sites, drawn.bits, strict=True):
@@ -136,17 +137,21 @@ class MuProp(Estimator):
         mean_field: list[Tensor] = []
 
         def rule(site: Site) -> Tensor:
-            mean_field.append(site.replicas(1).probs)
+            probs = site.replicas(1).probs
+            mean_field.append(probs if probs.requires_grad else probs.detach().requires_grad_())  # nothing learns below
             return join([site.replicas(0, 1).sample(), mean_field[-1]])
 
         drawn = forward(rule, branching(2))
         loss, loss_at_mean = drawn.loss[:1], drawn.loss[1:]
-        slopes = torch.autograd.grad(loss_at_mean.sum(), mean_field, retain_graph=True)
+        if not mean_field:
+            return loss.mean()
+        found = torch.autograd.grad(loss_at_mean.sum(), mean_field, retain_graph=True, allow_unused=True)
+        slopes = [torch.zeros_like(m) if slope is None else slope for m, slope in zip(mean_field, found, strict=True)]
         score = loss.new_zeros(())
         sites = [site.replicas(0, 1) for site in drawn.sites]
         bits = [one[:1].detach() for one in drawn.bits]
         # a shared site takes the gradient of the mean loss, any other that of each sample's own
-        slopes = tuple(slope / loss.shape[1] if site.shared else slope for slope, site in zip(slopes, sites, strict=True))
+        slopes = [slope / loss.shape[1] if site.shared else slope for slope, site in zip(slopes, sites, strict=True)]
         linear = [(slope * (b - m.detach())).flatten(2).sum(2) for slope, b, m in zip(slopes, bits, mean_field, strict=True)]
         residuals = self.residuals((loss - loss_at_mean).detach(), linear)
         for site, b, slope, residual in zip(sites, bits, slopes, residuals, strict=True):

@@ -51,13 +51,14 @@ class ForwardPass:
 
 
 def takes_latents(loss: Loss) -> bool:
-    """Whether a loss has a third parameter, the latents."""
+    """Whether a loss needs a third argument, or its third parameter is called `latents`."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
-        parameters = inspect.signature(loss).parameters.values()
+        parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     except ValueError:  # some built-in functions have no signature
         return False
-    return sum(one.kind in kinds and one.default is one.empty for one in parameters) > 2
+    needed = [one for one in parameters.values() if one.kind in kinds and one.default is one.empty]
+    return len(needed) > 2 or list(parameters)[2:3] == ["latents"]
 
 
 class ForwardClosure:
@@ -110,7 +111,7 @@ class ForwardClosure:
             self._refuse_dropout()
         met = _Sampling(rule, tree, samples, repeated, self.noise, self._names, self._layers)
         inputs = torch.cat([self.inputs] * top) if repeated else self.inputs  # keeps channels_last
-        with handling(met, Replication(samples, self._record)):
+        with handling(met, Replication(lambda: met.replicas, self._record)):
             output = self.model(inputs)
         self._record = False
         if not met.sites and self._names.binary:
@@ -138,7 +139,9 @@ class ForwardClosure:
 
     def _refuse_dropout(self) -> None:
         for name, module in self.model.named_modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            share = getattr(module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout", 0)
+            drops = isinstance(module, nn.RReLU) or (isinstance(share, int | float) and share > 0)
+            if module.training and drops:
                 raise ValueError(
                     f"{name}: dropout in a network with a path around a binary layer would differ between replicas that "
                     "share their bits; leave it out, or use an estimator of one pass"
@@ -193,7 +196,13 @@ class _Sampling:
         return dataclasses.replace(layer, noise=noise).fire()
 
     def _bits(self, layer: Site) -> Tensor:
-        index = self._index(self.name(layer.module))
+        rows = self.replicas * self.samples
+        if not layer.shared and self.replicas > 1 and len(layer.preactivation) != rows:
+            raise ValueError(
+                f"expected the batch along the first axis of a binary layer, {self.replicas} · {self.samples} rows; got "
+                f"shape {tuple(layer.preactivation.shape)}"
+            )
+        index = self._index(self.name(layer.module), layer)
         lineage = ancestors(self.tree, index)
         site = dataclasses.replace(
             layer, preactivation=self._named(layer, index), noise=self.noise, index=index, lineage=lineage
@@ -204,17 +213,21 @@ class _Sampling:
         sent = select(bits, lineage) if self.repeated else bits
         return sent.squeeze(1) if layer.shared else flatten(sent)
 
-    def _index(self, name: str) -> int:
+    def _index(self, name: str, layer: Site) -> int:
         """Position of a layer in the network that was described, or else in this pass."""
         index, expected = len(self.sites), self.expected
         if expected is None:
             return index
-        in_order = expected.names[index : index + 1] == (name,)
+        units = layer.preactivation.numel() if layer.shared else layer.preactivation[0].numel()
+        whole = (
+            layer.shared or len(layer.preactivation) == self.replicas * self.samples
+        )  # another is for `Site.credit` to say
+        in_order = expected.names[index : index + 1] == (name,) and (not whole or expected.units[index] == units)
         if name not in expected.names or (len(self.tree) > 0 and not in_order):
             raise ValueError(
-                f"expected the binary layers {', '.join(expected.names)}, met {name} as number {index + 1}: call "
-                "estimator.init(net, inputs) for another network; an estimator of several passes needs the same layers in "
-                "every pass"
+                f"expected the binary layers {', '.join(expected.names)}, met {name} of {units} units as number "
+                f"{index + 1}; call estimator.init(net, inputs) for another network: an estimator of several passes needs the same "
+                "layers in every pass"
             )
         return expected.names.index(name)
 
@@ -223,13 +236,7 @@ class _Sampling:
         here = replicas_at(self.tree, index)
         if layer.shared:
             return layer.preactivation.expand(here, 1, *layer.preactivation.shape)
-        flat, replicas = layer.preactivation, self.replicas
-        if replicas > 1 and len(flat) != replicas * self.samples:
-            raise ValueError(
-                f"expected the batch along the first axis of a binary layer, {replicas} · {self.samples} rows; got shape "
-                f"{tuple(flat.shape)}"
-            )
-        named = split(flat, replicas)
+        named = split(layer.preactivation, self.replicas)
         if self.repeated:
             named = self._first(named, index - 1)
         parents = self.tree[index] if index < len(self.tree) else range(len(named))

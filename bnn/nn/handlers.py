@@ -32,11 +32,11 @@ class Replication:
     """Replicas of the pass under way, as a norm has to know them: each is normalised apart, and the first is recorded.
 
     Args:
-        samples: samples in one replica; a batch of n · samples holds n replicas.
+        replicas: number of replicas in the batch at this point of the pass.
         record: whether the first replica updates running statistics.
     """
 
-    samples: int
+    replicas: Callable[[], int]
     record: bool
 
 

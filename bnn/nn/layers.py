@@ -83,7 +83,8 @@ def binary_layers(model: nn.Module, inputs: Tensor) -> BinaryLayers:
     sites, name = sites_of(model, inputs), Names(model).counting()
     found = tuple(name(site.module) for site in sites)
     units = tuple(site.preactivation.numel() if site.shared else site.preactivation[0].numel() for site in sites)
-    return BinaryLayers(found, units, is_chain(model, inputs, sites), sites)
+    chain = is_chain(model, inputs, sites)
+    return BinaryLayers(found, units, chain, tuple(dataclasses.replace(site, module=None) for site in sites))
 
 
 def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
@@ -149,24 +150,34 @@ def _depends_on_bits_alone(model: nn.Module, inputs: Tensor, sites: Sequence[Sit
 
 
 def has_linear_readout(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether the output is an affine function of the highest binary layer's bits, which are no shared ones."""
+    """Whether the output is an affine function of the highest binary layer's bits, which are no shared ones, and nothing is
+    drawn above it.
+
+    Affine on lines through random bits, far beyond 0 and 1 too, where a rectifier or a saturation shows. A read-out whose
+    weights are all zero looks affine.
+    """
     sites = sites_of(model, inputs)
     if sites[-1].shared:
         return False
     generator = torch.Generator(inputs.device).manual_seed(0)
-    like = sites[-1].preactivation
+    like, drawn_above = sites[-1].preactivation, False
     bits, others = (torch.empty_like(like).uniform_(generator=generator).round() for _ in range(2))
 
     def output(given: Tensor) -> Tensor:
         met = 0
 
         def force(layer: Site | RandomUnits) -> Tensor:
-            nonlocal met
+            nonlocal met, drawn_above
             met += isinstance(layer, Site)
+            drawn_above = drawn_above or (met == len(sites) and isinstance(layer, RandomUnits))
             return given if isinstance(layer, Site) and met == len(sites) else threshold(layer)
 
         return apply(model, inputs, force)
 
     with evaluating(model), torch.no_grad():
-        first, second, between = output(bits), output(others), output((bits + others) / 2)
-    return torch.allclose(between, (first + second) / 2, rtol=1e-4, atol=1e-4)
+        first, step = output(bits), output(others) - output(bits)
+        for length in (0.5, 30.0, -30.0):
+            reached, expected = output(bits + length * (others - bits)), first + length * step
+            if not torch.allclose(reached, expected, rtol=1e-3, atol=1e-3 * max(1.0, abs(length))):
+                return False
+    return not drawn_above

@@ -37,6 +37,8 @@ class Neuron(nn.Module, ABC):
     """Whether it fires bits, which an estimator has to train."""
     random: ClassVar[bool] = False
     """Whether its own rule draws."""
+    reparameterised: ClassVar[bool] = True
+    """Of random units that are no bits: whether they are a differentiable function of a and of independent noise."""
     slope: Tensor
 
     def __init__(self, *, law: NoiseLaw | str = "logistic", rescale_gradient: bool = False) -> None:
@@ -100,6 +102,7 @@ class StochasticSmooth(Neuron):
     """
 
     random = True
+    reparameterised = False
 
     def __init__(self, *, law: NoiseLaw | str = "logistic") -> None:
         super().__init__(law=law)

@@ -23,10 +23,17 @@ from bnn.nn.neurons import Binary
 from bnn.registry import Registry
 
 NORMS: Registry[nn.Module] = Registry("model.norm")
+ALONE = Replication(replicas=lambda: 1, record=True)
+"""Replication outside of an estimator's pass."""
 
 
 class _Norm(nn.modules.batchnorm._BatchNorm):
     """Per-channel norm of [n, channels, ...] with running statistics; torch's parameters and buffers."""
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+        if momentum is None:
+            raise ConfigError(f"{type(self).__name__}: expected a momentum, and no cumulative average; got None")
+        super().__init__(channels, eps, momentum, affine)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
@@ -45,11 +52,11 @@ class BatchNorm(_Norm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return self._normalise(x, self.running_mean, self.running_var, batch=False)
-        found = replication() or Replication(samples=len(x), record=True)
+        found = replication() or ALONE
         recorded = (self.running_mean, self.running_var) if found.record else (None, None)
-        if len(x) == found.samples:  # the backward pass of a split copies the whole gradient
+        if (replicas := found.replicas()) == 1:  # the backward pass of a split copies the whole gradient
             return self._normalise(x, *recorded, batch=True)
-        first, *others = x.split(found.samples)
+        first, *others = x.split(len(x) // replicas)
         normalised = [self._normalise(first, *recorded, batch=True)]
         normalised += [self._normalise(replica, None, None, batch=True) for replica in others]
         return torch.cat(normalised)
@@ -65,10 +72,14 @@ class RunningNorm(_Norm):
         assert self.running_mean is not None and self.running_var is not None
         # copies: the update below would otherwise change in place what the backward pass still needs
         y = self._normalise(x, self.running_mean.clone(), self.running_var.clone(), batch=False)
-        found = replication() or Replication(samples=len(x), record=True)
+        found = replication() or ALONE
         if self.training and found.record:
-            dims = [0, *range(2, x.dim())]
-            var, mean = torch.var_mean(x[: found.samples].detach().float(), dim=dims)
+            first = x[: len(x) // found.replicas()].detach()
+            if first.numel() == first.shape[1]:
+                raise ValueError(
+                    f"expected more than one value per channel in training, got input size {tuple(first.shape)}"
+                )
+            var, mean = torch.var_mean(first.to(self.running_mean.dtype), dim=[0, *range(2, x.dim())])
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(var, self.momentum or 0.0)
         return y
@@ -136,8 +147,9 @@ def convert_batch_norms(model: nn.Module) -> nn.Module:
     return converted.train(model.training)
 
 
-def couples_above_binary(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether a pass of `model` on `inputs` meets a norm with batch statistics after its first binary layer."""
+def couples_above_binary(model: nn.Module, inputs: Tensor, *, highest: bool = False) -> bool:
+    """Whether a pass of `model` on `inputs` meets a norm with batch statistics after its first (`highest`: its highest)
+    binary layer."""
     met: list[nn.Module] = []
     hooks = [
         module.register_forward_hook(lambda m, i, o: met.append(m))
@@ -147,5 +159,6 @@ def couples_above_binary(model: nn.Module, inputs: Tensor) -> bool:
     sites_of(model, inputs)
     for hook in hooks:
         hook.remove()
-    first = next((i for i, module in enumerate(met) if isinstance(module, Binary)), len(met))
-    return any(getattr(module, "couples_samples", True) for module in met[first:] if not isinstance(module, Binary))
+    binary = [i for i, module in enumerate(met) if isinstance(module, Binary)] or [len(met)]
+    above = met[binary[-1 if highest else 0] :]
+    return any(getattr(module, "couples_samples", True) for module in above if not isinstance(module, Binary))

@@ -122,6 +122,11 @@ class Site:
         Returns:
             [replicas, samples, 1, …] or, where the baseline differs by unit, [replicas, samples, *units].
         """
+        if not self.shared and self.samples != loss.shape[1]:
+            raise ValueError(
+                f"expected the batch along the first axis of a binary layer, {loss.shape[1]} samples; got shape "
+                f"{tuple(self.preactivation.shape)} with the replicas first"
+            )
         credited = self.aligned(self.descendants(loss))
         return (credited - baseline) / (credited.shape[0] * credited.shape[1])
 

@@ -53,16 +53,24 @@ NETWORK, ESTIMATOR, TASK = "network", "estimator", "task"
 def parameter_groups(model: nn.Module, estimator: nn.Module, task: Task) -> dict[str, list[nn.Parameter]]:
     """Parameters by the name of their group, those without any left out.
 
-    A module of the network puts its own parameters into another group by an attribute `parameter_group`.
+    A module of the network puts its own parameters into another group by an attribute `parameter_group`; a parameter that
+    several modules share counts for the first of them.
+
+    Raises:
+        ConfigError: for a module that names the estimator's or the task's group.
     """
+    owner: dict[int, str] = {}
+    for name, module in model.named_modules():
+        group = getattr(module, "parameter_group", NETWORK)
+        if group in (ESTIMATOR, TASK):
+            raise ConfigError(
+                f"{name}.parameter_group: {group!r} holds what is no part of the network; give it another name"
+            )
+        for parameter in module.parameters(recurse=False):
+            owner.setdefault(id(parameter), group)
     groups: dict[str, list[nn.Parameter]] = {NETWORK: []}
-    for module in model.modules():
-        name = getattr(module, "parameter_group", NETWORK)
-        groups.setdefault(name, []).extend(module.parameters(recurse=False))
-    # parameters that two modules share count once, in the order of model.parameters()
-    order = {id(parameter): number for number, parameter in enumerate(model.parameters())}
-    for name, own in groups.items():
-        groups[name] = sorted({id(one): one for one in own}.values(), key=lambda one: order[id(one)])
+    for parameter in model.parameters():
+        groups.setdefault(owner[id(parameter)], []).append(parameter)
     groups[ESTIMATOR] = list(estimator.parameters())
     taken = {
         id(one) for optimizer in task.optimizers().values() for group in optimizer.param_groups for one in group["params"]
