@@ -128,8 +128,8 @@ class Estimator(nn.Module, ABC):
             for module_name, module in model.named_modules():
                 if not getattr(module, "reparameterised", True):
                     raise ConfigError(
-                        f"{module_name}: {type(module).__name__} draws by its own probability, and {type(self).__name__} has "
-                        "no derivative of a relaxed loss through it; write estimator=reinforce"
+                        f"{module_name}: {type(module).__name__} draws by its own probability, and {type(self).__name__} "
+                        "has no derivative of a relaxed loss through it; write estimator=reinforce"
                     )
         if self.needs_linear_readout and (
             couples_above_binary(model, inputs, highest=True) or not has_linear_readout(model, inputs)

@@ -225,9 +225,9 @@ class _Sampling:
         in_order = expected.names[index : index + 1] == (name,) and (not whole or expected.units[index] == units)
         if name not in expected.names or (len(self.tree) > 0 and not in_order):
             raise ValueError(
-                f"expected the binary layers {', '.join(expected.names)}, met {name} of {units} units as number "
-                f"{index + 1}; call estimator.init(net, inputs) for another network: an estimator of several passes needs the same "
-                "layers in every pass"
+                f"expected the binary layers {', '.join(expected.names)}, met {name} of {units} units; call "
+                "estimator.init(net, inputs) for another network: an estimator of several passes needs the same layers in "
+                "every pass"
             )
         return expected.names.index(name)
 
