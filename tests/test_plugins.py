@@ -224,7 +224,7 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
     )
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["joblib", "ray", pytest.param("submitit", marks=pytest.mark.slow)])
 def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     result = launched(tmp_path, launcher)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -42,7 +42,11 @@ def test_networks_that_are_refused_are_those_that_cannot_be_served(config: dict)
     assert {name for name in NETWORKS if not serves(estimator, network(name))} == expected
 
 
-@pytest.mark.parametrize("config", ESTIMATORS)
+FAST = [case for case in ESTIMATORS if case.id.endswith("-0") or case.id.startswith("reinforce")]
+SLOW = [pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in ESTIMATORS if case not in FAST]
+
+
+@pytest.mark.parametrize("config", FAST + SLOW)
 def test_claims_hold_with_paths_around_layers_pooling_and_shared_weights(config: dict) -> None:
     if config["name"] == "enumeration":
         check_estimator(Estimator.registry.build(config), ["convolution", "one layer"])
