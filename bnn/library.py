@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def fit(
         ConfigError: for parameters that do not fit together, naming the key of the configuration.
         DivergedError: for a loss that is not finite.
     """
+    _check_kinds(model, data, task, estimator, tracker, optimizer, anneal, epochs=epochs, batch_size=batch_size, seed=seed)
     config: dict[str, Any] = {
         "optimizer": _complete(OPTIMIZERS, optimizer),
         "anneal": _complete(SCHEDULES, anneal),
@@ -99,7 +101,6 @@ def fit(
         },
         "seed": seed,
     }
-    _check_kinds(model, data, task, estimator, tracker, epochs=epochs, batch_size=batch_size, seed=seed)
     held_out = len(data.validation.labels)
     fraction = held_out / (held_out + len(data.train.labels))
     recipe = TrainingConfig(
@@ -120,7 +121,9 @@ def fit(
     return FitResult(result.best_epoch, result.history, result.train_seconds, None)
 
 
-def _check_kinds(model: Any, data: Any, task: Any, estimator: Any, tracker: Any, **integers: Any) -> None:
+def _check_kinds(
+    model: Any, data: Any, task: Any, estimator: Any, tracker: Any, optimizer: Any, anneal: Any, **integers: Any
+) -> None:
     """Check of the kinds of arguments of `fit`.
 
     Raises:
@@ -131,6 +134,8 @@ def _check_kinds(model: Any, data: Any, task: Any, estimator: Any, tracker: Any,
         ("data", data, Dataset, "a data set of bnn.data, as load or from_tensors give it"),
         ("task", task, Task | None, "an object of bnn.tasks, or None"),
         ("estimator", estimator, Estimator | str | Mapping, "an object such as bnn.estimators.ReinMax(), or a name"),
+        ("optimizer", optimizer, str | Mapping, f"one of {', '.join(OPTIMIZERS)}, or a mapping with a name"),
+        ("anneal", anneal, str | Mapping, f"one of {', '.join(SCHEDULES)}, or a mapping with a name"),
     )
     for name, value, kind, words in expected:
         if not isinstance(value, kind):
@@ -225,7 +230,7 @@ def _description(
     units = binary_layers(model, task.inputs(data.train.images[:2])).units
     title = " ".join(str(value) for value in _flat_values(chosen))
     name = tracker.name or " · ".join([neuron["name"], str(chosen["name"]), type(model).__name__, f"s{recipe.seed}"])
-    content = facts.result(digest({**full, "weights": str(sum(p.numel() for p in model.parameters()))}))
+    content = facts.result(digest({**full, "network": repr(model), "examples": _hash(model, data)}))
     tags = {
         "mlflow.source.name": "bnn.fit",
         "bnn.kind": "run",
@@ -244,6 +249,15 @@ def _description(
         "law": neuron["law"],
     }
     return RunDescription(name, data.spec.title, full, tags, task, tracker.heatmaps)
+
+
+def _hash(model: nn.Module, data: Dataset) -> str:
+    """Hexadecimal digits of the weights that a training begins with and of its examples, which no configuration names."""
+    content = hashlib.sha256()
+    for tensor in (*model.state_dict().values(), data.train.images, data.train.labels):
+        plain = tensor.detach().cpu().contiguous()  # numpy has no bfloat16
+        content.update((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().tobytes())
+    return content.hexdigest()
 
 
 def _name_of(registry: Registry[Any], thing: object) -> str:

@@ -175,6 +175,16 @@ def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_p
     assert len(finished_runs(uri, "mine/digits")) == 1, "a report takes it"
 
 
+def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path: Path) -> None:
+    """Reports keep the newest run of one result: networks of one class, size and seed must not pass for one."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    fewer = bnn.data.load({"name": "digits", "limit": 200}, seed=0, validation_fraction=0.1)
+    for net, on in ((network(), data), (network(1), data), (network(), fewer), (network(), data)):
+        bnn.fit(net, on, epochs=1, progress="none", tracker=bnn.MLflow("mine", uri=uri, heatmaps=False))
+    digests = [run.tags["bnn.digest"] for run in finished_runs(uri, "mine/digits")]
+    assert len(digests) == 4 and len(set(digests)) == 3, "the last is the first again"
+
+
 def test_fit_ends_its_run_as_failed_with_the_reason(data, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with pytest.raises(ArithmeticError):

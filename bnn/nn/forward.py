@@ -219,9 +219,8 @@ class _Sampling:
         if expected is None:
             return index
         units = layer.preactivation.numel() if layer.shared else layer.preactivation[0].numel()
-        whole = (
-            layer.shared or len(layer.preactivation) == self.replicas * self.samples
-        )  # another is for `Site.credit` to say
+        # another batch than this is for `Site.credit` to refuse
+        whole = layer.shared or len(layer.preactivation) == self.replicas * self.samples
         in_order = expected.names[index : index + 1] == (name,) and (not whole or expected.units[index] == units)
         if name not in expected.names or (len(self.tree) > 0 and not in_order):
             raise ValueError(

@@ -221,6 +221,8 @@ def test_a_copy_of_an_estimator_holds_no_network() -> None:
         ({"task": "classification"}, "task: expected an object of bnn.tasks"),
         ({"estimator": StraightThrough}, "estimator: expected an object such as bnn.estimators.ReinMax"),
         ({"tracker": "mlflow"}, "tracker: expected bnn.MLflow"),
+        ({"optimizer": torch.optim.Adam}, "optimizer: expected one of adam, adamw, sgd"),
+        ({"anneal": None}, "anneal: expected one of"),
         ({"epochs": 1.5}, "epochs: expected an integer"),
         ({"seed": -1}, "seed: expected an integer in"),
         ({"data": (X, Y)}, "data: expected a data set of bnn.data"),
