@@ -1,0 +1,321 @@
+"""Gradient estimators as their papers print them, for fully connected nets of binary layers with a linear read-out.
+
+Written from the papers (and the authors' code, where a paper leaves several layers open), not from `bnn`: plain float64
+tensors, one sample of data, and many independent draws of an estimate at once. Each estimator returns the estimates of the
+weight gradients, a tensor [draws, units, inputs] for every binary layer.
+
+Notation: ℓ are the logits of a layer and p = σ(ℓ); a bit is b = 1[u < p] for a uniform number u; f is the loss. The layers
+above a layer always fire by the same uniform numbers, whatever is tried below them (common random numbers: the option
+`shared_randomness` of the multi-layer code of Dong, Mnih & Tucker 2020), so that differences of losses hold no noise from
+above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+Gradients = list[Tensor]
+
+
+@dataclass(frozen=True)
+class Net:
+    """Binary layers of Bernoulli-logistic units, p = σ(2 (W b + c)), and a linear read-out, at one sample of data.
+
+    Args:
+        layers: weight [units, inputs] and bias [units] of each binary layer, from the input.
+        readout: weight and bias of the read-out.
+        x: the input, [inputs].
+        target: [].
+        loss: loss of each row of scores, [n, scores] and [n] to [n].
+    """
+
+    layers: Sequence[tuple[Tensor, Tensor]]
+    readout: tuple[Tensor, Tensor]
+    x: Tensor
+    target: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+    def logits(self, layer: int, below: Tensor) -> Tensor:
+        """ℓ of a layer, [..., units], given the bits below."""
+        weight, bias = self.layers[layer]
+        return 2 * (below @ weight.T + bias)
+
+    def probs(self, layer: int, below: Tensor) -> Tensor:
+        return torch.sigmoid(self.logits(layer, below))
+
+    def uniform(self, layer: int, generator: Generator, *shape: int) -> Tensor:
+        """Uniform numbers for the units of a layer, [*shape, units]."""
+        return torch.rand(*shape, len(self.layers[layer][1]), generator=generator, dtype=torch.float64)
+
+    def uniforms(self, generator: Generator, *shape: int) -> list[Tensor]:
+        """Uniform numbers for every layer."""
+        return [self.uniform(layer, generator, *shape) for layer in range(len(self.layers))]
+
+    def loss_of(self, top: Tensor) -> Tensor:
+        """f of the highest layer's values, [..., units] to [...]."""
+        weight, bias = self.readout
+        scores = (top @ weight.T + bias).flatten(0, -2)
+        return self.loss(scores, self.target.expand(len(scores))).view(top.shape[:-1])
+
+    def sample(self, u: Sequence[Tensor]) -> list[Tensor]:
+        """Input and bits of every layer that uniform numbers fire, [..., units] each; the input as [inputs]."""
+        values = [self.x]
+        for layer, numbers in enumerate(u):
+            values.append((numbers < self.probs(layer, values[-1])).double())
+        return values
+
+    def continued(self, layer: int, bits: Tensor, u: Sequence[Tensor]) -> Tensor:
+        """f when a layer has these bits and uniform numbers fire those above."""
+        for above in range(layer + 1, len(self.layers)):
+            bits = (u[above] < self.probs(above, bits)).double()
+        return self.loss_of(bits)
+
+    def relaxed(self, layer: int, y: Tensor, u: Sequence[Tensor], tau: float) -> Tensor:
+        """f when a layer has the values y in (0, 1) and those above are relaxed by the uniform numbers that fire them."""
+        for above in range(layer + 1, len(self.layers)):
+            y = torch.sigmoid((self.logits(above, y) - torch.logit(u[above])) / tau)
+        return self.loss_of(y)
+
+
+def _weights(by_logits: Tensor, below: Tensor) -> Tensor:
+    """Gradient by the weights of a layer, 2 dℓ ⊗ inputs, [draws, units, inputs]; the mean over axes before the draws."""
+    below = below.expand(*by_logits.shape[:-1], -1)
+    products = 2 * by_logits[..., :, None] * below[..., None, :]
+    return products.flatten(0, -4).mean(0) if products.dim() > 3 else products
+
+
+def leave_one_out(net: Net, draws: int, generator: Generator, *, samples: int = 4) -> Gradients:
+    """REINFORCE with leave-one-out baseline, Σ_k (f_k - f̄) ∇ log q(b_k) / (K - 1) (Kool et al. 2019, eq. 8)."""
+    values = net.sample(net.uniforms(generator, samples, draws))
+    loss = net.loss_of(values[-1])
+    credit = (loss - loss.mean(0)) * samples / (samples - 1)
+    steps = enumerate(zip(values, values[1:], strict=False))
+    return [_weights(credit[..., None] * (b - net.probs(k, below)), below) for k, (below, b) in steps]
+
+
+def nested_leave_one_out(net: Net, draws: int, generator: Generator, *, samples: int = 2, nested: int = 2) -> Gradients:
+    """Leave-one-out at every layer among K draws of the first and M of each further one, given the same bits below.
+
+    The leave-one-out estimator of Kool et al. 2019 for each conditional distribution, the loss of a draw being the mean over
+    what was drawn above it.
+    """
+    layers = range(len(net.layers))
+    values = net.sample([net.uniform(k, generator, *[nested] * k, samples, draws) for k in layers])
+    loss, found = net.loss_of(values[-1]), []
+    for k in layers:
+        drawn = loss.flatten(0, len(layers) - 2 - k).mean(0) if k < len(layers) - 1 else loss
+        credit = (drawn - drawn.mean(0)) * len(drawn) / (len(drawn) - 1)
+        found.append(_weights(credit[..., None] * (values[k + 1] - net.probs(k, values[k])), values[k]))
+    return found
+
+
+def nvil(net: Net, draws: int, generator: Generator, *, learned: tuple[float, float]) -> Gradients:
+    """NVIL, (f - C(x) - c) ∇ log q(b) / max(1, sd), of one input, where C(x) + c is a constant (Mnih & Gregor 2014).
+
+    Args:
+        learned: E[f] and the standard deviation of f, to which baseline and normalisation converge (Algorithm 1).
+    """
+    values = net.sample(net.uniforms(generator, draws))
+    mean, deviation = learned
+    credit = (net.loss_of(values[-1]) - mean) / max(1.0, deviation)
+    steps = enumerate(zip(values, values[1:], strict=False))
+    return [_weights(credit[:, None] * (b - net.probs(k, below)), below) for k, (below, b) in steps]
+
+
+def moments_of_loss(net: Net, draws: int, generator: Generator) -> tuple[float, float]:
+    """E[f] and the standard deviation of f."""
+    loss = net.loss_of(net.sample(net.uniforms(generator, draws))[-1])
+    return float(loss.mean()), float(loss.std())
+
+
+def muprop(net: Net, draws: int, generator: Generator, *, learned: Sequence[float]) -> Gradients:
+    """MuProp, (f(b) - f(m) - f'(m)(b - m) - c) ∇ log q(b) + f'(m) ∇p, m a mean-field pass (Gu et al. 2016, eq. 5, §3.1).
+
+    Args:
+        learned: c of each layer, the mean of its residual, to which a running baseline converges.
+    """
+    values = net.sample(net.uniforms(generator, draws))
+    found = []
+    for k, (residual, slope) in enumerate(_residuals(net, values)):
+        p = net.probs(k, values[k])
+        found.append(_weights((residual - learned[k])[:, None] * (values[k + 1] - p) + slope * p * (1 - p), values[k]))
+    return found
+
+
+def mean_residuals(net: Net, draws: int, generator: Generator) -> list[float]:
+    """E[f(b) - f(m) - f'(m)(b - m)] for each layer."""
+    return [float(residual.mean()) for residual, _ in _residuals(net, net.sample(net.uniforms(generator, draws)))]
+
+
+def _residuals(net: Net, values: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Residual [draws] and f'(m) [units] of each layer."""
+    means = [net.x[None]]
+    for layer in range(len(net.layers)):
+        means.append(net.probs(layer, means[-1]).requires_grad_())
+    at_mean = net.loss_of(means[-1])
+    slopes = torch.autograd.grad(at_mean.sum(), means[1:])
+    difference = net.loss_of(values[-1]) - at_mean.detach()
+    expansions = zip(values[1:], means[1:], slopes, strict=True)
+    return [(difference - (b - m.detach()) @ slope[0], slope[0]) for b, m, slope in expansions]
+
+
+def arm(net: Net, draws: int, generator: Generator) -> Gradients:
+    """ARM, (f(1[u > 1 - p]) - f(1[u < p])) (u - ½) for each layer given the one below (Yin & Zhou 2019, eq. 6, prop. 4)."""
+    u = net.uniforms(generator, draws)
+    values, found = net.sample(u), []
+    for k, below in enumerate(values[:-1]):
+        other = (u[k] > 1 - net.probs(k, below)).double()
+        difference = net.continued(k, other, u) - net.continued(k, values[k + 1], u)
+        found.append(_weights(difference[:, None] * (u[k] - 0.5), below))
+    return found
+
+
+def disarm(net: Net, draws: int, generator: Generator) -> Gradients:
+    """DisARM, ½ (f(b) - f(b')) (-1)^b' 1[b ≠ b'] σ(|ℓ|), b and b' antithetic (Dong, Mnih & Tucker 2020, eq. 5)."""
+    u = net.uniforms(generator, draws)
+    values, found = net.sample(u), []
+    for k, below in enumerate(values[:-1]):
+        b, other = values[k + 1], (1 - u[k] < net.probs(k, below)).double()
+        difference = net.continued(k, b, u) - net.continued(k, other, u)
+        signs = (b != other) * (1 - 2 * other)
+        found.append(_weights(difference[:, None] / 2 * signs * torch.sigmoid(net.logits(k, below).abs()), below))
+    return found
+
+
+def arms(net: Net, draws: int, generator: Generator, *, samples: int = 4) -> Gradients:
+    """ARMS, Σ_k (f_k - f̄) (b_k - p) / ((K - 1) (1 - ρ)), b_k by a Dirichlet copula (Dimitriev & Zhou 2021, eq. 6, alg. 1).
+
+    The copula's numbers are v_k = (1 - d_k)^(K - 1), d ~ Dirichlet(1, …, 1), or 1 - v_k where p > ½, so that of the rarer
+    value two are never drawn together as long as it is rare enough. The bivariate distribution function at (m, m) is
+    max(0, 2 m^(1/(K-1)) - 1)^(K-1). The first draw is the one on which the layers above are built.
+    """
+    values, u, copula = [net.x], [], []
+    for k in range(len(net.layers)):
+        p = net.probs(k, values[-1])
+        waits = -torch.log(net.uniform(k, generator, samples, draws))
+        v = (1 - waits / waits.sum(0)) ** (samples - 1)
+        v = torch.where(p > 0.5, 1 - v, v)
+        copula.append(v)
+        u.append(v[0])
+        values.append((v[0] < p).double())
+    found = []
+    for k, below in enumerate(values[:-1]):
+        p = net.probs(k, below)
+        b = (copula[k] < p).double()
+        loss = net.continued(k, b, u)
+        m = torch.minimum(p, 1 - p)
+        joint = (2 * m ** (1 / (samples - 1)) - 1).clamp(min=0) ** (samples - 1)
+        rho = (joint - m**2) / (m * (1 - m))
+        credited = ((loss - loss.mean(0))[..., None] * (b - p)).sum(0)
+        found.append(_weights(credited / ((samples - 1) * (1 - rho)), below))
+    return found
+
+
+def local_expectation(net: Net, draws: int, generator: Generator) -> Gradients:
+    """Local expectation gradient, p (1 - p) [f(b_i = 1) - f(b_i = 0)] for each unit (Titsias & Lázaro-Gredilla 2015, eq. 8)."""
+    u = net.uniforms(generator, draws)
+    values, found = net.sample(u), []
+    for k, below in enumerate(values[:-1]):
+        p, chosen = net.probs(k, below), torch.eye(values[k + 1].shape[1], dtype=torch.bool)[:, None]
+        one, zero = (net.continued(k, torch.where(chosen, value, values[k + 1]), u) for value in (1.0, 0.0))
+        found.append(_weights(p * (1 - p) * (one - zero).T, below))
+    return found
+
+
+def rebar(
+    net: Net, draws: int, generator: Generator, *, learned: Sequence[float], tau: float = 0.5, tied: bool = False
+) -> Gradients:
+    """REBAR, (f(b) - η c(z̃)) (b - p) + η (d c(z) / dℓ - d c(z̃) / dℓ), z̃ ~ p(z | b) (Tucker et al. 2017, eq. 7, §3.2).
+
+    For a layer of several, c is the loss with this layer and all beyond it relaxed, those beyond by the uniform numbers that
+    fire the hard sample (the authors' code, `switch_layer`).
+
+    Args:
+        learned: η of each layer, see `best_eta`.
+        tau: temperature τ.
+        tied: whether z̃ is z itself, different in its derivative alone (common random numbers, as in the authors' code).
+    """
+    terms = _rebar_terms(net, draws, generator, tau, tied)
+    return [_weights(plain - eta * control, below) for eta, (plain, control, below) in zip(learned, terms, strict=True)]
+
+
+def best_eta(net: Net, draws: int, generator: Generator, *, tau: float = 0.5, tied: bool = False) -> list[float]:
+    """η of each layer that minimises the variance of its weight gradient; the control variate has no mean."""
+    found = []
+    for plain, control, below in _rebar_terms(net, draws, generator, tau, tied):
+        plain, control = _weights(plain, below), _weights(control, below)
+        found.append(float((plain * control).sum() / control.square().sum()))
+    return found
+
+
+def _rebar_terms(
+    net: Net, draws: int, generator: Generator, tau: float, tied: bool
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """f (b - p), the control variate, and the values below, for each layer."""
+    u = net.uniforms(generator, draws)
+    values, found = net.sample(u), []
+    loss = net.loss_of(values[-1])[:, None]
+    for k, below in enumerate(values[:-1]):
+        b, logits = values[k + 1], net.logits(k, below).expand(draws, -1).clone().requires_grad_()
+        p = torch.sigmoid(logits)
+        # u is uniform below p where the bit has fired, and above p where it has not
+        share = torch.where(b > 0, u[k] / p, (u[k] - p) / (1 - p)).detach() if tied else net.uniform(k, generator, draws)
+        again = torch.where(b > 0, share * p, p + share * (1 - p))
+        z, z_again = logits - torch.logit(u[k]), logits - torch.logit(again)
+        c, c_again = (net.relaxed(k, torch.sigmoid(one / tau), u, tau) for one in (z, z_again))
+        (slope,) = torch.autograd.grad(c.sum(), logits, retain_graph=True)
+        (slope_again,) = torch.autograd.grad(c_again.sum(), logits)
+        score = b - p.detach()
+        found.append((loss * score, c_again.detach()[:, None] * score - slope + slope_again, below))
+    return found
+
+
+def straight_through(net: Net, draws: int, generator: Generator) -> Gradients:
+    """Straight-through with the unit's own density, d f / dℓ := f'(b) p (1 - p) (Bengio et al. 2013, §4)."""
+    return _backward(net, net.sample(net.uniforms(generator, draws)), lambda k, p, b: p * (1 - p))
+
+
+def reinmax(net: Net, draws: int, generator: Generator) -> Gradients:
+    """ReinMax, 2 ∇ at π₁ = (p + b) / 2 less ½ ∇ at p, for binary units (Liu et al. 2023, alg. 2 at τ = 1)."""
+
+    def derivative(layer: int, p: Tensor, b: Tensor) -> Tensor:
+        middle = (p + b) / 2
+        return 2 * middle * (1 - middle) - p * (1 - p) / 2
+
+    return _backward(net, net.sample(net.uniforms(generator, draws)), derivative)
+
+
+def st_gumbel(net: Net, draws: int, generator: Generator, *, tau: float = 1.0) -> Gradients:
+    """Straight-through Gumbel-softmax, d f / dℓ := f'(b) y (1 - y) / τ, y = σ(z / τ) of the z that fired (Jang et al. 2017)."""
+    u = net.uniforms(generator, draws)
+    values = net.sample(u)
+
+    def derivative(layer: int, p: Tensor, b: Tensor) -> Tensor:
+        y = torch.sigmoid((net.logits(layer, values[layer]) - torch.logit(u[layer])) / tau)
+        return y * (1 - y) / tau
+
+    return _backward(net, values, derivative)
+
+
+def concrete(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) -> Gradients:
+    """Binary concrete distribution, y = σ(z / τ) forward and backward (Maddison, Mnih & Teh 2017, appendix B)."""
+    values = [net.x]
+    for layer, u in enumerate(net.uniforms(generator, draws)):
+        values.append(torch.sigmoid((net.logits(layer, values[-1]) - torch.logit(u)) / tau))
+    return _backward(net, values, lambda k, p, y: y * (1 - y) / tau)
+
+
+def _backward(net: Net, values: Sequence[Tensor], derivative: Callable[[int, Tensor, Tensor], Tensor]) -> Gradients:
+    """Backpropagation through the bits, with a derivative of (layer, p, b) by ℓ in place of the step's."""
+    top = values[-1].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(net.loss_of(top).sum(), top)
+    found = []
+    for layer in reversed(range(len(net.layers))):
+        by_logits = slope * derivative(layer, net.probs(layer, values[layer]), values[layer + 1])
+        found.append(_weights(by_logits, values[layer]))
+        slope = 2 * by_logits @ net.layers[layer][0]
+    return found[::-1]

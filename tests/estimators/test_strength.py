@@ -1,0 +1,233 @@
+"""Variance of every estimator, held against that of its published formula; and weak mutants of it, which must be caught.
+
+An estimator may be right and weak: unbiased, and yet noisier than what its paper promises. So the total variance of the
+weight gradient of each binary layer is compared with that of `published.py`. Both are sampled, and their ratio has to be 1
+within its standard error, which is small enough for a loss of strength of 15 to 20 % to be seen. As a script this file
+prints the ratios.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import published
+import pytest
+import torch
+from published import Gradients, Net
+from toys import Toy, batch, tangled
+from torch import Tensor, nn
+
+from bnn.estimators import Baseline, Estimator
+from bnn.estimators.layerwise import ARM, ARMS, DisARM
+from bnn.estimators.relaxed import REBAR
+from bnn.estimators.score_function import NVIL, MuProp, Reinforce
+from bnn.nn.replicas import join
+from bnn.nn.sites import Site
+from bnn.testing import exact_loss, gradient, seeded
+
+NETS = [(3,), (3, 3), (3, 2, 3)]
+DRAWS = 100_000
+LEARNING = 400_000
+"""Draws from which the constants of a published estimator are computed that it would learn."""
+STANDARD_ERRORS = 4.5
+VISIBLE = 1.2
+"""A ratio of variances that the draws have to suffice for."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An estimator of the project and its published form.
+
+    Args:
+        config: the project's, as a configuration names it.
+        form: the published one, with its parameters.
+        learn: the constants that the published one would have learned.
+        unbiased: whether the mean has to be the exact gradient; otherwise it has to be the project's mean.
+        at_most: whether less variance than published is fine too.
+        nets: widths of the binary layers.
+    """
+
+    config: Mapping[str, Any]
+    form: Callable[..., Gradients]
+    learn: Callable[..., Any] | None = None
+    unbiased: bool = True
+    at_most: bool = False
+    nets: Sequence[tuple[int, ...]] = field(default_factory=lambda: NETS)
+
+
+def _rebar(tau: float) -> dict[str, Callable]:
+    return {
+        "form": functools.partial(published.rebar, tau=tau),
+        "learn": functools.partial(published.best_eta, tau=tau),
+    }
+
+
+CASES = {
+    "leave_one_out": Case(
+        {"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": 4}}, published.leave_one_out
+    ),
+    "nested_leave_one_out": Case(
+        {"name": "reinforce", "baseline": {"name": "nested_leave_one_out", "samples": 2, "nested": 2}},
+        published.nested_leave_one_out,
+        nets=NETS[1:],
+    ),
+    "nvil": Case({"name": "nvil"}, published.nvil, published.moments_of_loss),
+    "muprop": Case({"name": "muprop"}, published.muprop, published.mean_residuals),
+    "local_expectation": Case({"name": "local_expectation"}, published.local_expectation),
+    "arm": Case({"name": "arm"}, published.arm),
+    "disarm": Case({"name": "disarm"}, published.disarm),
+    "arms": Case({"name": "arms", "samples": 4}, published.arms),
+    "rebar": Case({"name": "rebar", "tau": 0.5}, **_rebar(0.5)),
+    "rebar-cold": Case({"name": "rebar", "tau": 0.2}, **_rebar(0.2)),
+    "relax": Case({"name": "relax", "tau": 0.5}, **_rebar(0.5), at_most=True),
+    "st": Case({"name": "st", "proxy": "density"}, published.straight_through, unbiased=False),
+    "reinmax": Case({"name": "reinmax", "tau": 1.0}, published.reinmax, unbiased=False),
+    "st_gumbel": Case({"name": "st_gumbel", "tau": 1.0}, published.st_gumbel, unbiased=False),
+    "concrete": Case({"name": "concrete", "tau": 0.5}, published.concrete, unbiased=False),
+}
+"""Estimators by name; one whose η, baseline or r_φ is learned is measured after it has been."""
+PAIRS = [pytest.param(name, widths, id=f"{name}-{len(widths)}") for name, case in CASES.items() for widths in case.nets]
+
+
+class Spread(NamedTuple):
+    """Mean and total variance of one layer's weight gradient, with standard errors (that of the variance is relative)."""
+
+    mean: Tensor
+    error: Tensor
+    variance: float
+    relative: float
+
+
+def spread(gradients: Gradients) -> list[Spread]:
+    found = []
+    for one in gradients:
+        mean = one.mean(0)
+        squares = (one - mean).square().sum((1, 2))
+        size = len(one)
+        variance = float(squares.mean()) * size / (size - 1)
+        relative = float(squares.std()) / size**0.5 / variance
+        found.append(Spread(mean, one.std(0) / size**0.5, variance, relative))
+    return found
+
+
+def net_of(model: Toy) -> Net:
+    (x,), (target,) = batch(1)
+    *layers, readout = ((one.weight.detach(), one.bias.detach()) for one in (*model.layers, model.readout))
+    return Net(layers, readout, x, target, tangled)
+
+
+@functools.cache
+def published_spread(name: str, widths: tuple[int, ...]) -> list[Spread]:
+    case, net, generator = CASES[name], net_of(Toy(widths)), torch.Generator().manual_seed(11)
+    learned = {"learned": case.learn(net, LEARNING, generator)} if case.learn else {}
+    return spread(case.form(net, DRAWS, generator, **learned))
+
+
+def warmed(estimator: Estimator, model: Toy, steps: int = 100, copies: int = 1000) -> Estimator:
+    """A copy of `estimator` after enough steps for its running averages to have converged."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        estimator = copy.deepcopy(estimator).init(model, batch(2)[0])
+    inputs, targets = copies_of_one(copies)
+    noise = seeded(3)
+    for _ in range(steps if any(True for _ in estimator.buffers()) else 0):
+        estimator(model, inputs, targets, tangled, noise=noise)
+    return estimator
+
+
+def copies_of_one(copies: int) -> tuple[Tensor, Tensor]:
+    return tuple(one.repeat(copies, *[1] * (one.dim() - 1)) for one in batch(1))  # type: ignore[return-value]
+
+
+def estimates(estimator: Estimator, model: Toy, draws: int = DRAWS) -> Gradients:
+    """Weight gradients [draws, units, inputs] of each binary layer, each from a copy of one sample.
+
+    The surrogate loss is a mean over the copies, whose pre-activations are apart: the gradient by those is that of each copy.
+    """
+    seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in model.layers]
+
+    def hook(layer: int) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+        return lambda module, args, output: seen[layer].append((args[0].detach(), output))
+
+    hooks = [one.register_forward_hook(hook(k)) for k, one in enumerate(model.layers)]
+    surrogate = estimator(model, *copies_of_one(draws), tangled, noise=seeded(1))
+    for one in hooks:
+        one.remove()
+    found = []
+    for passes in seen:
+        passes = [(below, output) for below, output in passes if output.requires_grad]
+        slopes = torch.autograd.grad(surrogate, [output for _, output in passes], retain_graph=True, allow_unused=True)
+        total = torch.zeros(draws, passes[0][1].shape[1], passes[0][0].shape[1], dtype=torch.float64)
+        for (below, _), slope in zip(passes, slopes, strict=True):
+            if slope is not None:  # replica by replica
+                by_sample = (one.unflatten(0, (-1, draws)) for one in (slope, below))
+                total += torch.einsum("rno,rni->noi", *by_sample) * draws
+        found.append(total)
+    return found
+
+
+class Comparison(NamedTuple):
+    """Variance of one layer over that of the published form, and the standard error of the ratio's logarithm."""
+
+    ratio: float
+    error: float
+
+    @property
+    def deviation(self) -> float:
+        return math.log(self.ratio) / self.error
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.3f} ± {self.ratio * self.error:.3f}"
+
+
+def compare(estimator: Estimator, name: str, widths: tuple[int, ...]) -> list[Comparison]:
+    model = Toy(widths)
+    ours = spread(estimates(warmed(estimator, model), model))
+    pairs = zip(ours, published_spread(name, widths), strict=True)
+    return [Comparison(one.variance / other.variance, math.hypot(one.relative, other.relative)) for one, other in pairs]
+
+
+def said(comparisons: Sequence[Comparison]) -> str:
+    return ", ".join(f"layer {k}: {one}" for k, one in enumerate(comparisons))
+
+
+@pytest.mark.parametrize("name, widths", PAIRS)
+def test_variance_is_that_of_the_published_formula(name: str, widths: tuple[int, ...]) -> None:
+    found = compare(Estimator.registry.build(CASES[name].config), name, widths)
+    words = f"{name} on {widths}, variance over the published one: {said(found)}"
+    assert all(one.error * STANDARD_ERRORS < math.log(VISIBLE) for one in found), f"too few draws; {words}"
+    least = -math.inf if CASES[name].at_most else -STANDARD_ERRORS
+    assert all(least < one.deviation < STANDARD_ERRORS for one in found), words
+
+
+@pytest.mark.parametrize("name, widths", PAIRS)
+def test_published_formula_has_the_mean_it_claims(name: str, widths: tuple[int, ...]) -> None:
+    """That of an unbiased one is the exact gradient, up to NVIL's scale; that of a biased one is what the project has."""
+    model, case = Toy(widths), CASES[name]
+    theirs = published_spread(name, widths)
+    scale = 1.0
+    if case.unbiased:
+        true = gradient(model, exact_loss(model, *batch(1), tangled))[: 2 * len(widths) : 2]
+        if name == "nvil":
+            scale = max(1.0, published.moments_of_loss(net_of(model), LEARNING, torch.Generator().manual_seed(12))[1])
+        errors = [one.error for one in theirs]
+    else:
+        ours = spread(estimates(warmed(Estimator.registry.build(case.config), model), model))
+        true = [one.mean for one in ours]
+        errors = [torch.hypot(one.error, other.error) for one, other in zip(theirs, ours, strict=True)]
+    for one, mean, error in zip(theirs, true, errors, strict=True):
+        assert float(((one.mean * scale - mean) / (error * scale)).abs().max()) < STANDARD_ERRORS
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name, case in CASES.items():
+        if not sys.argv[1:] or name in sys.argv[1:]:
+            for widths in case.nets:
+                print(f"{name:22}{widths!s:12}{said(compare(Estimator.registry.build(case.config), name, widths))}", flush=True)
