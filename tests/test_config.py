@@ -146,7 +146,7 @@ REFUSED = [
     (["estimator=rebar", "estimator.tau=0"], ["estimator.tau", "positive", "0"]),
     (["estimator=concrete", "estimator.tau=-1"], ["estimator.tau", "positive", "-1"]),
     (["estimator=nvil", "estimator.decay=1"], ["estimator.decay", "[0, 1)", "1"]),
-    (["estimator=relax", "estimator.scale=0"], ["estimator.scale", "positive"]),
+    (["estimator=rebar", "estimator.tau=lerned"], ["estimator.tau", "learned", "lerned"]),
     (["estimator=relax", "estimator.hidden=0"], ["estimator.hidden", "at least 1", "0"]),
     (["estimator=disarm", "neuron.law=uniform"], ["estimator=disarm", "neuron.law=uniform", "logistic"]),
     (["neuron=noisy_rectifier"], ["neuron=noisy_rectifier", "estimator=st", "estimator=none"]),

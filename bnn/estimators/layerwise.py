@@ -1,9 +1,9 @@
 """Estimators that go layer by layer: several draws of one layer from a true sample of what lies below it.
 
 `arm`, `disarm` and `arms` couple the draws, so that their differences have little noise; `local_expectation` flips every
-unit; `rebar` and `relax` (relaxed.py) subtract a relaxation. Prefer `disarm` of the pairs; where it was measured (README),
-leave-one-out did as well at equal evaluations. One coupled pair over all layers at once would be biased for the weights
-between.
+unit; `rebar` and `relax` (relaxed.py) subtract a relaxation. The layers above follow every draw by the noise of the base
+sample (common random numbers), which leaves the differences without noise from above. One coupled pair over all layers at
+once would be biased for the weights between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LayerSamples:
     Args:
         site: the layer in the base sample, [1, samples, *units].
         bits: [K, samples, *units], the base sample's own first.
-        loss: the loss that each led to, the mean over the true samples above, [K, samples, 1, …].
+        loss: the loss that each led to under the base sample's noise above, [K, samples, 1, …].
         cache: what the drawing left for the gradient.
         forward: the forward closure.
         drawn: the whole pass.
@@ -51,13 +51,18 @@ class LayerSamples:
 
 
 class LayerByLayer(Estimator):
-    """K draws of each layer from the base sample below; the others go on alone. 1 + Σ_layers (K - 1) evaluations."""
+    """K draws of each layer from the base sample below, which go on by the base sample's noise above.
+
+    1 + Σ_layers (K - 1) evaluations. A draw is credited with the loss of its own continuation alone: given the noise above,
+    two draws then differ by what the layer itself did. (The mean over the base sample's further draws above would be as
+    unbiased, and noisier.)
+    """
 
     unbiased = True
     needs_full_support = True
     assumes_independent_samples = True
     true_samples: ClassVar[bool]
-    """Whether every draw has the distribution of the layer: their mean loss then replaces that of the base sample."""
+    """Whether every draw has the distribution of the layer: the value is then their mean loss, not the base sample's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,17 +79,25 @@ class LayerByLayer(Estimator):
     def draw(self, site: Site) -> tuple[Tensor, Any]:
         """K draws of the base sample's layer, [K, samples, *units], the base sample's own first; and a cache."""
 
-    def continue_with(self, site: Site) -> Tensor:
-        """Bits, or a stand-in, with which the draws of lower layers go on, [replicas, samples, *units]."""
-        return site.sample()
+    @abstractmethod
+    def follow(self, site: Site, cache: Any) -> Tensor:
+        """Bits of the draws that come from lower layers, by the noise that drew the base sample's here.
+
+        Args:
+            site: the layer in those draws, [replicas, samples, *units].
+            cache: what `draw` left at this layer.
+
+        Returns:
+            Bits, or a relaxation, of the shape of the site.
+        """
 
     @abstractmethod
     def gradient(self, layer: LayerSamples) -> Tensor:
         """Estimate of d f / d ℓ, [1, samples, *units]."""
 
-    def auxiliary_loss(self, gradient: Tensor) -> Tensor:
-        """Loss of the estimator's own parameters, given its estimate; 0 unless overridden."""
-        return gradient.new_zeros(())
+    def auxiliary_loss(self, gradients: Sequence[Tensor]) -> Tensor | float:
+        """Loss of the estimator's own parameters, given its estimates layer by layer; 0 unless overridden."""
+        return 0.0
 
     def tree(self, units: Sequence[int]) -> SampleTree:
         tree: list[list[int]] = []
@@ -103,17 +116,22 @@ class LayerByLayer(Estimator):
             bits, cache = self.draw(site.replicas(0, 1))
             caches.append(cache)
             others = site.replicas(len(bits))
-            return join([bits, self.continue_with(others)]) if len(others.preactivation) else bits
+            return join([bits, self.follow(others, cache)]) if len(others.preactivation) else bits
 
         drawn = forward(rule, self.tree(self._units))
-        term = drawn.loss.new_zeros(())
+        term, estimates = drawn.loss.new_zeros(()), []
         for site, bits, cache in zip(drawn.sites, drawn.bits, caches, strict=True):
             base, draws = site.replicas(0, 1), self.draws(site.index, self._units)
-            loss = site.descendants(drawn.loss, first=not self.true_samples)[:draws]
-            layer = LayerSamples(base, bits.detach()[:draws], site.aligned(loss), cache, forward, drawn)
-            estimate = self.gradient(layer)
-            term = term + (estimate.detach() * base.logits).sum() / base.samples + self.auxiliary_loss(estimate)
-        return (drawn.loss if self.true_samples else drawn.loss[0]).mean() + gradient_only(term)
+            loss = site.aligned(site.descendants(drawn.loss, first=True)[:draws])
+            estimates.append(self.gradient(LayerSamples(base, bits.detach()[:draws], loss, cache, forward, drawn)))
+            term = term + (estimates[-1].detach() * base.logits).sum() / base.samples
+        value = drawn.loss if self.true_samples else drawn.loss[0]
+        return value.mean() + gradient_only(term + self.auxiliary_loss(estimates))
+
+
+def fires(u: Tensor, site: Site) -> Tensor:
+    """Bits 1[u < p] of given uniform numbers, [1, samples, *units], broadcast over the replicas of a site."""
+    return (u < site.probs.detach()).to(site.preactivation.dtype)
 
 
 class Antithetic(LayerByLayer):
@@ -128,6 +146,9 @@ class Antithetic(LayerByLayer):
         p = site.probs.detach()
         u = site.noise(p)
         return join([u < p, u > 1 - p]).to(site.preactivation.dtype), u
+
+    def follow(self, site: Site, cache: Any) -> Tensor:
+        return fires(cache, site)
 
 
 @Estimator.registry.add("arm")
@@ -182,7 +203,11 @@ class ARMS(LayerByLayer):
         waits = [-torch.log1p(-site.noise(p)) for _ in range(self.samples)]
         total = torch.stack(waits).sum(0).clamp(min=torch.finfo(p.dtype).tiny)
         v = [(1 - wait / total) ** (self.samples - 1) for wait in waits]
-        return join([torch.where(p <= 0.5, one < p, one > 1 - p) for one in v]).to(site.preactivation.dtype), None
+        uniform = [torch.where(p <= 0.5, one, 1 - one) for one in v]
+        return join([one < p for one in uniform]).to(site.preactivation.dtype), uniform[0]
+
+    def follow(self, site: Site, cache: Any) -> Tensor:
+        return fires(cache, site)
 
     def correlation(self, p: Tensor) -> Tensor:
         """ρ of two draws, of the shape of `p`; 0 where the unit is certain."""
@@ -226,23 +251,27 @@ class LocalExpectation(LayerByLayer):
         return 1 if layer == len(units) - 1 else 1 + units[layer]
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
-        bits = site.sample()
+        u = site.noise(site.probs.detach())
+        bits = fires(u, site)
         if site.index == len(self._units) - 1:
-            return bits.requires_grad_(), bits
+            return bits.requires_grad_(), (u, bits)
         flips = torch.eye(self._units[site.index], dtype=bits.dtype, device=bits.device).view(-1, 1, *bits.shape[2:])
-        return join([bits, bits + flips - 2 * bits * flips]), None
+        return join([bits, bits + flips - 2 * bits * flips]), (u, None)
+
+    def follow(self, site: Site, cache: Any) -> Tensor:
+        return fires(cache[0], site)
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         bits, p = layer.bits[:1], layer.site.probs.detach()
         one_by_one = layer.loss[1:].flatten(1).T  # [samples, units]
-        flipped = one_by_one.reshape(bits.shape) if layer.cache is None else self._flipped(layer)
+        flipped = one_by_one.reshape(bits.shape) if layer.cache[1] is None else self._flipped(layer)
         return p * (1 - p) * (flipped - layer.loss[:1]) * (1 - 2 * bits)
 
     def _flipped(self, layer: LayerSamples) -> Tensor:
         """Loss with each bit of the highest layer flipped alone, by the columns of the linear read-out; as the bits."""
         forward, drawn, n = layer.forward, layer.drawn, len(layer.forward.inputs)
         outputs = drawn.output.reshape(len(drawn.output), -1).unbind(1)
-        columns = [torch.autograd.grad(one.sum(), layer.cache, retain_graph=True)[0] for one in outputs]
+        columns = [torch.autograd.grad(one.sum(), layer.cache[1], retain_graph=True)[0] for one in outputs]
         readout = torch.stack(columns, -1).flatten(2, -2)[0]  # [samples, units, outputs]
         flips = 1 - 2 * layer.bits[0].flatten(1)
         units = flips.shape[1]

@@ -1,6 +1,7 @@
 """Score-function estimators of independent draws: unbiased, whatever the loss does with the bits.
 
-Prefer `reinforce` with leave-one-out; `muprop` pays where the loss is close to linear in the bits.
+`reinforce` with leave-one-out needs no tuning beyond its number of draws; `muprop` pays where the loss is close to linear in
+the bits.
 """
 
 from __future__ import annotations
@@ -63,8 +64,7 @@ class NVIL(Estimator):
 
     Summed over layers. c and sd are exponential averages of mean and standard deviation of f - C_φ(x), up to the previous
     batch; C_φ is a network of one hidden tanh layer that sees the input alone and is fitted with the run's optimizer, by
-    squared error (over its own size where that is above 1, so that a large loss does not throw it). Unbiased up to the
-    positive scale 1 / max(1, sd). One pass.
+    the squared error of the credit, scaled as it is. Unbiased up to the positive scale 1 / max(1, sd). One pass.
 
     Args:
         hidden: units of C_φ's hidden layer.
@@ -107,28 +107,49 @@ class NVIL(Estimator):
         drawn = forward(Site.sample)
         residual = drawn.loss.detach() - self.network(forward.inputs.to(self.moments.dtype)).view(1, -1).to(drawn.loss.dtype)
         centred = residual - self.moments[1] / self.moments[0].clamp(min=1e-12)
+        scaled = self.scale() * centred
         score = drawn.loss.new_zeros(())
         for site, bits in zip(drawn.sites, drawn.bits, strict=True):
-            score = score + (site.credit(self.scale() * centred) * site.score(bits)).sum()
-        fit = centred.square().mean()
+            score = score + (site.credit(scaled) * site.score(bits)).sum()
+        fit = scaled.square().mean()
         with torch.no_grad():
             latest = torch.stack([torch.ones_like(residual.mean()), residual.mean(), residual.square().mean()])
             self.moments.lerp_(latest.to(self.moments), 1 - self.decay)
-        return drawn.loss.mean() + gradient_only(score + fit / fit.detach().clamp(min=1))
+        return drawn.loss.mean() + gradient_only(score + fit)
 
 
 @Estimator.registry.add("muprop")
 class MuProp(Estimator):
-    """MuProp, (f(b) - f(m) - f'(m)·(b - m)) · d log q(b) + f'(m) · dp, for each layer its own residual (Gu et al. 2016).
+    """MuProp, (f(b) - f(m) - Σ_layers f'(m)·(b - p) - c) · d log q(b) + f'(m) · dp, two evaluations (Gu et al. 2016).
 
     m are the bits of a mean-field pass, in which every layer sends its firing probability upwards; f'(m) is the gradient of
-    that pass's loss by the layer's m. Two evaluations.
+    that pass's loss by a layer's m; p are the probabilities of the sample, given its own bits below; c is an exponential
+    average of what stands before it, up to the previous batch. For a layer's score the terms of lower layers are constants,
+    those of upper ones have mean 0, and its own has the expectation that f'(m) · dp puts back: one residual serves all.
+
+    As published each layer takes off its own expansion alone, f'(m)·(b - m), which leaves it the noise of the layers above.
+
+    Args:
+        decay: of the averages, in [0, 1).
+        conditional: whether the noise of all layers is taken off; False is the estimator as published.
+
+    Raises:
+        ConfigError: for decay outside [0, 1).
     """
 
     unbiased = True
     needs_full_support = True
     assumes_independent_samples = True
     fractional_bits = True
+    averages: Tensor
+
+    def __init__(self, *, decay: float = 0.9, conditional: bool = True) -> None:
+        super().__init__()
+        self.decay, self.conditional = check_decay("estimator.decay", decay), conditional
+
+    def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
+        like = sites[0].preactivation if sites else torch.zeros(0, device=inputs.device)
+        self.register_buffer("averages", like.new_zeros(len(sites) + 1))  # of the weights, and of each layer's residual
 
     def evaluations(self, units: Sequence[int]) -> int:
         return 2
@@ -152,12 +173,27 @@ class MuProp(Estimator):
         bits = [one[:1].detach() for one in drawn.bits]
         # a shared site takes the gradient of the mean loss, any other that of each sample's own
         slopes = [slope / loss.shape[1] if site.shared else slope for slope, site in zip(slopes, sites, strict=True)]
-        linear = [(slope * (b - m.detach())).flatten(2).sum(2) for slope, b, m in zip(slopes, bits, mean_field, strict=True)]
-        residuals = self.residuals((loss - loss_at_mean).detach(), linear)
+        residuals = self.residuals((loss - loss_at_mean).detach(), slopes, bits, mean_field, sites)
+        baselines = self.averages[1:] / self.averages[0].clamp(min=1e-12)
         for site, b, slope, residual in zip(sites, bits, slopes, residuals, strict=True):
-            score = score + (site.credit(residual) * site.score(b)).sum() + (slope * site.probs).sum() / site.samples
+            credit = site.credit(residual, baselines[site.index].to(residual.dtype))
+            score = score + (credit * site.score(b)).sum() + (slope * site.probs).sum() / site.samples
+        latest = torch.stack([torch.ones_like(residuals[0].mean()), *(one.mean() for one in residuals)])
+        self.averages.lerp_(latest.to(self.averages), 1 - self.decay)
         return loss.mean() + gradient_only(score)
 
-    def residuals(self, difference: Tensor, linear: Sequence[Tensor]) -> list[Tensor]:
-        """Remainder of each layer's expansion of f(b) - f(m), [1, samples] each; one sum for all layers would be biased."""
-        return [difference - one for one in linear]
+    def residuals(
+        self,
+        difference: Tensor,
+        slopes: Sequence[Tensor],
+        bits: Sequence[Tensor],
+        mean_field: Sequence[Tensor],
+        sites: Sequence[Site],
+    ) -> list[Tensor]:
+        """What the expansion leaves of f(b) - f(m), [1, samples] for each layer."""
+        origins = [site.probs for site in sites] if self.conditional else mean_field
+        parts = zip(slopes, bits, origins, strict=True)
+        expansions = [(slope * (b - origin.detach())).flatten(2).sum(2) for slope, b, origin in parts]
+        if self.conditional:
+            return [difference - sum(expansions, torch.zeros_like(difference))] * len(expansions)
+        return [difference - one for one in expansions]

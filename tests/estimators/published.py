@@ -133,35 +133,41 @@ def moments_of_loss(net: Net, draws: int, generator: Generator) -> tuple[float, 
     return float(loss.mean()), float(loss.std())
 
 
-def muprop(net: Net, draws: int, generator: Generator, *, learned: Sequence[float]) -> Gradients:
+def muprop(net: Net, draws: int, generator: Generator, *, learned: Sequence[float], conditional: bool = False) -> Gradients:
     """MuProp, (f(b) - f(m) - f'(m)(b - m) - c) ∇ log q(b) + f'(m) ∇p, m a mean-field pass (Gu et al. 2016).
 
     Args:
         learned: c of each layer, the mean of its residual, to which a running baseline converges.
+        conditional: Σ f'(m)(b - p) over all layers, p given the bits below, in place of the layer's own f'(m)(b - m).
     """
     values = net.sample(net.uniforms(generator, draws))
     found = []
-    for k, (residual, slope) in enumerate(_residuals(net, values)):
+    for k, (residual, slope) in enumerate(_residuals(net, values, conditional)):
         p = net.probs(k, values[k])
         found.append(_weights((residual - learned[k])[:, None] * (values[k + 1] - p) + slope * p * (1 - p), values[k]))
     return found
 
 
-def mean_residuals(net: Net, draws: int, generator: Generator) -> list[float]:
-    """E[f(b) - f(m) - f'(m)(b - m)] for each layer."""
-    return [float(residual.mean()) for residual, _ in _residuals(net, net.sample(net.uniforms(generator, draws)))]
+def mean_residuals(net: Net, draws: int, generator: Generator, *, conditional: bool = False) -> list[float]:
+    """Mean of what is left of f(b) - f(m) for each layer."""
+    values = net.sample(net.uniforms(generator, draws))
+    return [float(residual.mean()) for residual, _ in _residuals(net, values, conditional)]
 
 
-def _residuals(net: Net, values: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _residuals(net: Net, values: Sequence[Tensor], conditional: bool) -> list[tuple[Tensor, Tensor]]:
     """Residual [draws] and f'(m) [units] of each layer."""
     means = [net.x[None]]
     for layer in range(len(net.layers)):
         means.append(net.probs(layer, means[-1]).requires_grad_())
     at_mean = net.loss_of(means[-1])
-    slopes = torch.autograd.grad(at_mean.sum(), means[1:])
+    slopes = [one[0] for one in torch.autograd.grad(at_mean.sum(), means[1:])]
     difference = net.loss_of(values[-1]) - at_mean.detach()
+    if conditional:
+        for k, slope in enumerate(slopes):
+            difference = difference - (values[k + 1] - net.probs(k, values[k])) @ slope
+        return [(difference, slope) for slope in slopes]
     expansions = zip(values[1:], means[1:], slopes, strict=True)
-    return [(difference - (b - m.detach()) @ slope[0], slope[0]) for b, m, slope in expansions]
+    return [(difference - (b - m.detach()) @ slope, slope) for b, m, slope in expansions]
 
 
 def arm(net: Net, draws: int, generator: Generator) -> Gradients:
@@ -227,32 +233,39 @@ def local_expectation(net: Net, draws: int, generator: Generator) -> Gradients:
     return found
 
 
-def rebar(net: Net, draws: int, generator: Generator, *, learned: Sequence[float], tau: float = 0.5) -> Gradients:
-    """REBAR, (f(b) - η c(z̃)) (b - p) + η (d c(z) / dℓ - d c(z̃) / dℓ), z̃ ~ p(z | b) (Tucker et al. 2017).
+Weights = Sequence[tuple[float, float]]
+
+
+def rebar(net: Net, draws: int, generator: Generator, *, learned: Weights, tau: float = 0.5) -> Gradients:
+    """REBAR, (f(b) - η c(z̃) - a) (b - p) + η (d c(z) / dℓ - d c(z̃) / dℓ), z̃ ~ p(z | b) (Tucker et al. 2017).
 
     For a layer of several, c is the loss with this layer and all beyond it relaxed, those beyond by the uniform numbers that
-    fire the hard sample (the authors' code, `switch_layer`). z̃ is drawn apart from z: tied to it by common random numbers,
-    as in that code, it has up to 11 % more variance on these nets.
+    fire the hard sample (the authors' code, `switch_layer`). z̃ is tied to z by common random numbers, as in that code: it
+    has the value of z and another derivative. a is a baseline, constant here, where there is one sample of data.
 
     Args:
-        learned: η of each layer, see `best_eta`.
+        learned: η and a of each layer, see `best_weights`.
         tau: temperature τ.
     """
     terms = _rebar_terms(net, draws, generator, tau)
-    return [_weights(plain - eta * control, below) for eta, (plain, control, below) in zip(learned, terms, strict=True)]
+    return [
+        _weights(plain - eta * control - baseline * score, below)
+        for (eta, baseline), (plain, control, score, below) in zip(learned, terms, strict=True)
+    ]
 
 
-def best_eta(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) -> list[float]:
-    """η of each layer that minimises the variance of its weight gradient; the control variate has no mean."""
+def best_weights(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) -> Weights:
+    """η and a of each layer that minimise the variance of its estimates; what they multiply has no mean."""
     found = []
-    for plain, control, below in _rebar_terms(net, draws, generator, tau):
-        plain, control = _weights(plain, below), _weights(control, below)
-        found.append(float((plain * control).sum() / control.square().sum()))
+    for plain, control, score, _ in _rebar_terms(net, draws, generator, tau):
+        regressors = torch.stack([control.flatten(), score.flatten()], 1)
+        eta, baseline = torch.linalg.lstsq(regressors, plain.flatten()[:, None]).solution.flatten().tolist()
+        found.append((eta, baseline))
     return found
 
 
-def _rebar_terms(net: Net, draws: int, generator: Generator, tau: float) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """f (b - p), the control variate, and the values below, for each layer."""
+def _rebar_terms(net: Net, draws: int, generator: Generator, tau: float) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """f (b - p), the control variate, b - p, and the values below, for each layer."""
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
     loss = net.loss_of(values[-1])[:, None]
@@ -260,14 +273,14 @@ def _rebar_terms(net: Net, draws: int, generator: Generator, tau: float) -> list
         b, logits = values[k + 1], net.logits(k, below).expand(draws, -1).clone().requires_grad_()
         p = torch.sigmoid(logits)
         # given the bit, u is uniform below p where it has fired, and above p where it has not
-        share = net.uniform(k, generator, draws)
+        share = torch.where(b > 0, u[k] / p, (u[k] - p) / (1 - p)).detach()
         again = torch.where(b > 0, share * p, p + share * (1 - p))
         z, z_again = logits - torch.logit(u[k]), logits - torch.logit(again)
         c, c_again = (net.relaxed(k, torch.sigmoid(one / tau), u, tau) for one in (z, z_again))
         (slope,) = torch.autograd.grad(c.sum(), logits, retain_graph=True)
         (slope_again,) = torch.autograd.grad(c_again.sum(), logits)
         score = b - p.detach()
-        found.append((loss * score, c_again.detach()[:, None] * score - slope + slope_again, below))
+        found.append((loss * score, c_again.detach()[:, None] * score - slope + slope_again, score, below))
     return found
 
 

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -26,9 +27,8 @@ from bnn.estimators.relaxed import (
     REBAR,
     RELAX,
     ControlVariate,
-    Relaxation,
+    conditional_derivative,
     reparameterize,
-    reparameterize_conditional,
 )
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
@@ -53,13 +53,13 @@ CONTRACTS = {
     "concrete": [{"tau": 0.5}],
     "reinforce": [{"baseline": {"name": name, **keys}} for name, keys in BASELINES.items()],
     "nvil": [{"hidden": 3, "decay": 0.5}],
-    "muprop": [{}],
+    "muprop": [{"decay": 0.5}, {"decay": 0.5, "conditional": False}],
     "local_expectation": [{}],
     "arm": [{}],
     "disarm": [{}],
     "arms": [{"samples": 2}, {"samples": 3}],
-    "rebar": [{"tau": 0.5, "decay": 0.5}, {"tau": 5.0, "decay": 0.5}],
-    "relax": [{"tau": 0.5, "decay": 0.5, "hidden": 3, "scale": 0.5}],
+    "rebar": [{"tau": tau, "decay": 0.5} for tau in (0.2, 5.0, "learned")],
+    "relax": [{"tau": tau, "decay": 0.5, "hidden": 3} for tau in (0.5, "learned")],
     "enumeration": [{}],
 }
 """A configuration to test for every registered estimator: the third place that a new one touches."""
@@ -78,22 +78,39 @@ def build(config: dict, model: Toy) -> Estimator:
 
 
 class Forced:
-    """Noise that puts each number in a given part of [0, 1]: below p or above (2 parts), or below, between and above p and
-    1 - p (3 parts, for draws coupled through u and 1 - u). Within a part nothing changes, or only in proportion to u, so
-    that its middle stands for it; `mass` is the probability of the parts taken."""
+    """Noise that puts each number in a given part of [0, 1]: below its p or above; or, where a number decides for several
+    draws, between any two of the given cuts. Within a part nothing changes, or only in proportion to u, so that its middle
+    stands for it; `mass` is the probability of the parts taken."""
 
-    def __init__(self, parts: tuple[int, ...], kinds: int) -> None:
-        self.parts, self.kinds, self.at, self.mass = parts, kinds, 0, 1.0
+    def __init__(self, parts: tuple[int, ...], cuts: list[Tensor] | None = None) -> None:
+        self.parts, self.cuts, self.at, self.mass = parts, cuts, 0, 1.0
 
     def __call__(self, like: Tensor) -> Tensor:
         p = like.flatten()
-        cuts = [p] if self.kinds == 2 else [torch.minimum(p, 1 - p), torch.maximum(p, 1 - p)]
-        ends = torch.stack([torch.zeros_like(p), *cuts, torch.ones_like(p)])
-        taken = torch.tensor(self.parts[self.at : self.at + len(p)])
-        low, high = ends.gather(0, taken[None])[0], ends.gather(0, taken[None] + 1)[0]
+        ends = []
+        for number in range(len(p)):
+            cuts = p[number : number + 1] if self.cuts is None else self.cuts[self.at + number]
+            ends.append(torch.cat([torch.zeros(1), cuts, torch.ones(1)])[self.parts[self.at + number] :][:2].double())
         self.at += len(p)
+        low, high = torch.stack(ends).T
         self.mass *= float((high - low).prod())
         return ((low + high) / 2).view_as(like)
+
+
+def cuts_of(model: Toy, estimator: Estimator, inputs: Tensor) -> list[Tensor] | None:
+    """Of each uniform number that an estimate draws, where one of the draws that it decides for changes: the probabilities
+    of its unit given every configuration of the layer below, and for an antithetic pair 1 - p as well."""
+    if not isinstance(estimator, Antithetic | LocalExpectation):
+        return None
+    below, cuts = inputs.detach()[None], []
+    for layer in model.layers:
+        p = torch.sigmoid(2 * layer(below).detach())  # [configurations, samples, units]
+        both = torch.cat([p, 1 - p]) if isinstance(estimator, Antithetic) else p
+        cuts += [one.unique() for one in both.flatten(1).T]
+        units = layer.out_features
+        table = torch.tensor(list(itertools.product((0.0, 1.0), repeat=units)), dtype=p.dtype)
+        below = table[:, None].expand(-1, len(inputs), -1)
+    return cuts
 
 
 def gradient(model: Toy, estimator: Estimator, forward: ForwardClosure) -> list[Tensor]:
@@ -105,13 +122,14 @@ def gradient(model: Toy, estimator: Estimator, forward: ForwardClosure) -> list[
 def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1) -> list[Tensor]:
     """E over the noise of the estimate, by forcing each of its outcomes through a copy of the estimator."""
     inputs, targets = batch(samples)
-    kinds = 3 if isinstance(estimator, Antithetic) else 2
+    cuts = cuts_of(model, estimator, inputs)
     total = [torch.zeros_like(p) for p in model.parameters()]
     mass = 0.0
-    for parts in itertools.product(
-        range(kinds), repeat=numbers_asked_for(model, estimator, ForwardClosure(model, inputs, targets, loss))
-    ):
-        noise = Forced(parts, kinds)
+    count = numbers_asked_for(model, estimator, ForwardClosure(model, inputs, targets, loss))
+    parts = [2] * count if cuts is None else [len(one) + 1 for one in cuts]
+    assert len(parts) == count
+    for taken in itertools.product(*map(range, parts)):
+        noise = Forced(taken, cuts)
         estimate = gradient(model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise))
         mass += noise.mass
         total = [t + noise.mass * g for t, g in zip(total, estimate, strict=True)]
@@ -445,7 +463,7 @@ class OnePairThroughout(DisARM):
             return super().draw(dataclasses.replace(site, noise=lambda like: self.u))
         return (self.u < site.probs.detach()).to(site.preactivation), self.u
 
-    def continue_with(self, site: Site) -> Tensor:
+    def follow(self, site: Site, cache: object) -> Tensor:
         return (self.u > 1 - site.probs).to(site.preactivation)
 
 
@@ -467,9 +485,25 @@ class OtherMarginal(ARMS):
 class IntervalForgotten(REBAR):
     """Mutant: z̃ differentiated as if the interval that it comes from did not move with ℓ."""
 
-    def relax(self, site: Site) -> tuple[Tensor, Relaxation, Relaxation]:
-        bits, first, again = super().relax(site)
-        return bits, first, Relaxation(again.y, again.y * (1 - again.y) / self.tau)
+    def draw(self, site: Site) -> tuple[Tensor, Any]:
+        draws, relaxed = super().draw(site)
+        return draws, relaxed._replace(dz_again=torch.ones_like(relaxed.dz_again))
+
+
+class OtherNoise(REBAR):
+    """Mutant: the relaxed layer has another noise than the one that fired its bits."""
+
+    def draw(self, site: Site) -> tuple[Tensor, Any]:
+        bits = super().draw(site)[0][:1]
+        draws, relaxed = super().draw(site)
+        return torch.cat([bits, draws[1:]]), relaxed
+
+
+class BitsAbove(REBAR):
+    """Mutant: the layers above the relaxed one fire bits, through which the relaxed loss has no derivative."""
+
+    def follow(self, site: Site, cache: Any) -> Tensor:
+        return (cache.u < site.probs.detach()).to(site.preactivation)
 
 
 class SignFlipped(RELAX):
@@ -484,17 +518,26 @@ class SignFlipped(RELAX):
 class MeansOfUntrue(REBAR):
     """Mutant: the loss of a draw as the mean over its descendants, relaxations included."""
 
-    true_samples = True
-
-    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
-        return super().surrogate_loss(forward)
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        site = layer.drawn.sites[layer.site.index]
+        return super().gradient(dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2])))
 
 
 class OneResidual(MuProp):
-    """Mutant: one residual for all layers, the sum of their expansions taken off."""
+    """Mutant: one residual for all layers, the sum of their expansions around the mean field taken off."""
 
-    def residuals(self, difference: Tensor, linear: Sequence[Tensor]) -> list[Tensor]:
-        return [difference - sum(linear)] * len(linear)
+    def residuals(self, difference, slopes, bits, mean_field, sites):
+        at_mean = [m.detach() for m in mean_field]
+        moved = [(slope * (b - m)).flatten(2).sum(2) for slope, b, m in zip(slopes, bits, at_mean, strict=True)]
+        return [difference - sum(moved)] * len(moved)
+
+
+class AverageOfItsBatch(MuProp):
+    """Mutant: the average that is taken off the residual has seen this batch."""
+
+    def residuals(self, *given):
+        found = super().residuals(*given)
+        return [one - 0.5 * one.mean() for one in found]
 
 
 class SeesTheLoss(NVIL):
@@ -523,8 +566,15 @@ class NeighbourFlipped(LocalExpectation):
 
 @pytest.mark.parametrize(
     "mutant",
-    [SignDropped(), OnePairThroughout(), NeighbourFlipped(), OneResidual(), SeesTheLoss(hidden=3, decay=0.5)],
-    ids=["sign-dropped", "one-pair", "neighbour-flipped", "one-residual", "sees-the-loss"],
+    [
+        SignDropped(),
+        OnePairThroughout(),
+        NeighbourFlipped(),
+        OneResidual(),
+        AverageOfItsBatch(),
+        SeesTheLoss(hidden=3, decay=0.5),
+    ],
+    ids=lambda mutant: type(mutant).__name__,
 )
 def test_mutants_of_functions_of_the_bits_are_caught(mutant: Estimator) -> None:
     model = Toy((2, 2))
@@ -537,10 +587,12 @@ def test_mutants_of_functions_of_the_bits_are_caught(mutant: Estimator) -> None:
         PairProbability(samples=3),
         OtherMarginal(samples=3),
         IntervalForgotten(tau=0.5, decay=0.5),
-        SignFlipped(tau=0.5, decay=0.5, hidden=3, scale=0.5),
+        OtherNoise(tau=0.5, decay=0.5),
+        BitsAbove(tau=0.5, decay=0.5),
+        SignFlipped(tau=0.5, decay=0.5, hidden=3),
         MeansOfUntrue(tau=5.0, decay=0.5),
     ],
-    ids=["pair-probability", "other-marginal", "interval-forgotten", "sign-flipped", "means-of-untrue"],
+    ids=lambda mutant: type(mutant).__name__,
 )
 def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
     model = Toy((2, 2))
@@ -548,11 +600,11 @@ def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, keys", [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3, "scale": 0.5})], ids=["rebar", "relax"]
+    "name, keys", [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3})], ids=["rebar", "relax"]
 )
-@pytest.mark.parametrize("first", [0.0, 0.99])
+@pytest.mark.parametrize("first", [0.0, 0.99, 1 - 2**-24])
 def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, first: float) -> None:
-    """Which float32 draws once in 2^24: the interval of z̃ then begins at an infinite logit; also where a unit is certain."""
+    """Which float32 draws once in 2^24: the logistic noise is then infinite; also where a unit is certain."""
     model = Toy((2, 2)).float()
     with torch.no_grad():
         model.layers[0].bias[0] = 100
@@ -560,8 +612,7 @@ def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, fir
     estimator = build({"name": name, "tau": 0.5, **keys}, model)
     for control in getattr(estimator, "controls", ()):
         torch.nn.init.normal_(control.last.weight)
-    numbers = itertools.cycle([first, 0.0])  # fires or does not, and then the end of the interval
-    noise = lambda like: torch.full_like(like, next(numbers))  # noqa: E731
+    noise = lambda like: torch.full_like(like, first)  # noqa: E731
     estimator(model, inputs.float(), targets.float(), tangled, noise=noise).backward()
     gradients = [p.grad for p in (*estimator.parameters(), *model.parameters())]
     assert all(g is not None and g.isfinite().all() for g in gradients)
@@ -571,7 +622,7 @@ def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
     model, keys = Toy((2, 2)), {"tau": 0.5, "decay": 0.5}
     rebar, relax = (
         build({"name": "rebar", **keys}, model),
-        build({"name": "relax", "hidden": 3, "scale": 0.5, **keys}, model),
+        build({"name": "relax", "hidden": 3, **keys}, model),
     )
 
     def estimates(estimator: Estimator) -> list[Tensor]:
@@ -587,27 +638,32 @@ def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
 
 
 def test_a_control_variate_knows_its_derivative() -> None:
-    control = ControlVariate(4, 3, 0.5).double()
+    control = ControlVariate(4, 3).double()
     torch.nn.init.normal_(control.last.weight)
     y = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
     value, slope = control(y)
     torch.testing.assert_close(torch.autograd.grad(value.sum(), y)[0], slope, rtol=1e-12, atol=1e-14)
 
 
-def test_what_is_drawn_again_keeps_the_bits_and_the_law_and_knows_its_derivative() -> None:
-    """z̃ fires the same bits as z; over all bits it is distributed as z: the logistic law around ℓ."""
+def test_the_conditional_noise_knows_its_derivative() -> None:
+    """z̃ of Tucker et al. 2017, by autograd, at the v for which it is z; and over all noise it is distributed as z."""
     generator = torch.Generator().manual_seed(0)
-    log_odds = torch.full((200_000,), 0.8, dtype=torch.float64, requires_grad=True)
+    logits = torch.full((200_000,), 0.8, dtype=torch.float64, requires_grad=True)
     u, v = torch.rand(2, 200_000, generator=generator, dtype=torch.float64)
-    z = reparameterize(log_odds, u)
-    bits = (u < torch.sigmoid(log_odds)).double()
+    p = torch.sigmoid(logits)
+    z, bits = reparameterize(logits, u).detach(), (u < p).double()
     assert torch.equal(bits, (z > 0).double())
-    again, rise = reparameterize_conditional(log_odds, bits, v)
-    assert torch.equal(bits, (again > 0).double())
+
+    def again(v: Tensor) -> Tensor:
+        return logits + torch.logit(bits * (1 - p + v * p) + (1 - bits) * v * (1 - p))
+
+    tied = torch.where(bits > 0, 1 - u / p, (1 - u) / (1 - p)).detach()
+    torch.testing.assert_close(again(tied), z, rtol=1e-9, atol=1e-9)
+    (expected,) = torch.autograd.grad(again(tied).sum(), logits)
+    torch.testing.assert_close(conditional_derivative(p.detach(), bits, u), expected, rtol=1e-9, atol=1e-12)
     cuts = torch.linspace(-3, 4, 15, dtype=torch.float64)
-    shares = (again[:, None] < cuts).double().mean(0)
+    shares = (again(v).detach()[:, None] < cuts).double().mean(0)
     torch.testing.assert_close(shares, torch.sigmoid(cuts - 0.8), rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
-    torch.testing.assert_close(torch.autograd.grad(again.sum(), log_odds)[0], rise.detach(), rtol=1e-9, atol=1e-12)
 
 
 def test_disarm_is_arm_averaged_over_its_noise_given_the_pair() -> None:

@@ -9,6 +9,7 @@ prints the ratios.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 import sys
@@ -27,6 +28,7 @@ from bnn.estimators import Baseline, Estimator
 from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples, LocalExpectation
 from bnn.estimators.relaxed import REBAR, StraightThroughGumbel
 from bnn.estimators.score_function import MuProp, Reinforce
+from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
 from bnn.testing import exact_loss, gradient, seeded
 
@@ -63,7 +65,7 @@ class Case:
 def _rebar(tau: float) -> dict[str, Callable]:
     return {
         "form": functools.partial(published.rebar, tau=tau),
-        "learn": functools.partial(published.best_eta, tau=tau),
+        "learn": functools.partial(published.best_weights, tau=tau),
     }
 
 
@@ -77,7 +79,12 @@ CASES = {
         nets=NETS[1:],
     ),
     "nvil": Case({"name": "nvil"}, published.nvil, published.moments_of_loss),
-    "muprop": Case({"name": "muprop"}, published.muprop, published.mean_residuals),
+    "muprop": Case(
+        {"name": "muprop"},
+        functools.partial(published.muprop, conditional=True),
+        functools.partial(published.mean_residuals, conditional=True),
+    ),
+    "muprop as published": Case({"name": "muprop", "conditional": False}, published.muprop, published.mean_residuals),
     "local_expectation": Case({"name": "local_expectation"}, published.local_expectation),
     "arm": Case({"name": "arm"}, published.arm),
     "disarm": Case({"name": "disarm"}, published.disarm),
@@ -90,7 +97,7 @@ CASES = {
     "st_gumbel": Case({"name": "st_gumbel", "tau": 1.0}, published.st_gumbel, unbiased=False),
     "concrete": Case({"name": "concrete", "tau": 0.5}, published.concrete, unbiased=False),
 }
-"""Estimators by name; one whose η, baseline or r_φ is learned is measured after it has been."""
+"""Estimators by name; one whose weights, baseline or r_φ are learned is measured after it has been."""
 PAIRS = [pytest.param(name, widths, id=f"{name}-{len(widths)}") for name, case in CASES.items() for widths in case.nets]
 
 
@@ -237,21 +244,30 @@ class OneOther(Baseline):
 class NoRunningBaseline(MuProp):
     """Mutant: the residual of the expansion as it is."""
 
-    def residuals(self, difference: Tensor, linear: Sequence[Tensor]) -> list[Tensor]:
-        return [difference - one for one in linear]
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        self.averages.zero_()
+        return super().surrogate_loss(forward)
 
 
 class NoiseAboveDrawnAnew(DisARM):
     """Mutant: the draws of lower layers go on with noise of their own."""
 
-    def continue_with(self, site: Site) -> Tensor:
+    def follow(self, site: Site, cache: Any) -> Tensor:
         return site.sample()
 
 
-class FlipsWithNoiseOfTheirOwn(LocalExpectation):
-    """Mutant: as above."""
+class MeanOfTheDrawsAbove(DisARM):
+    """Mutant: noise is shared above, and the base draw has the mean credit of both its draws there."""
 
-    def continue_with(self, site: Site) -> Tensor:
+    def gradient(self, layer: LayerSamples) -> Tensor:
+        site = layer.drawn.sites[layer.site.index]
+        return super().gradient(dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2])))
+
+
+class FlipsWithNoiseOfTheirOwn(LocalExpectation):
+    """Mutant: the flips of lower layers go on with noise of their own."""
+
+    def follow(self, site: Site, cache: Any) -> Tensor:
         return site.sample()
 
 
@@ -268,24 +284,37 @@ class Independent(ARMS):
 class ProbabilitiesAbove(REBAR):
     """Mutant: the layers above a relaxed one send their firing probabilities, and not their own relaxation."""
 
-    def continue_with(self, site: Site) -> Tensor:
+    def follow(self, site: Site, cache: Any) -> Tensor:
         return site.probs
 
 
-class EtaOfOne(REBAR):
-    """Mutant: the control variate at its full size."""
+class OtherNoiseAbove(REBAR):
+    """Mutant: the layers above are relaxed with noise of their own, and not with that of the hard sample."""
 
-    def gradient(self, layer: LayerSamples) -> Tensor:
-        self.moments.fill_(1)
-        return super().gradient(layer)
+    def follow(self, site: Site, cache: Any) -> Tensor:
+        return super().follow(site, cache._replace(u=site.noise(cache.u)))
 
 
-class EtaOfZero(REBAR):
+class WholeControl(REBAR):
+    """Mutant: the control variate at its full size, and no baseline."""
+
+    def _weights(self, layer: int) -> tuple[Tensor, Tensor]:
+        return torch.ones(()), torch.zeros(())
+
+
+class NoControl(REBAR):
     """Mutant: no control variate."""
 
-    def gradient(self, layer: LayerSamples) -> Tensor:
-        self.moments.zero_()
-        return super().gradient(layer)
+    def _weights(self, layer: int) -> tuple[Tensor, Tensor]:
+        return torch.zeros(()), torch.zeros(())
+
+
+class NoBaseline(REBAR):
+    """Mutant: the regression on the control variate alone."""
+
+    def _weights(self, layer: int) -> tuple[Tensor, Tensor]:
+        rk, _, kk, _, _ = self.moments[layer]
+        return rk / kk.clamp(min=1e-12), torch.zeros(())
 
 
 def _leave_one_out(samples: int) -> Estimator:
@@ -304,14 +333,18 @@ MUTANTS: dict[str, tuple[str, tuple[int, ...], Callable[[], Estimator]]] = {
     "pairs-of-pairs-for-four": ("leave_one_out", (3, 3), lambda: _nested(2)),
     "no-baseline": ("nvil", (3,), lambda: Reinforce(baseline="none")),
     "no-running-baseline": ("muprop", (3,), NoRunningBaseline),
+    "muprop-as-published": ("muprop", (3, 3), lambda: MuProp(conditional=False)),
     "arm-for-disarm": ("disarm", (3,), ARM),
     "disarm-with-noise-above-drawn-anew": ("disarm", (3, 3), NoiseAboveDrawnAnew),
+    "mean-of-the-draws-above": ("disarm", (3, 3), MeanOfTheDrawsAbove),
     "flips-with-noise-of-their-own": ("local_expectation", (3, 3), FlipsWithNoiseOfTheirOwn),
     "two-antithetic-draws-for-four": ("arms", (3,), lambda: ARMS(samples=2)),
     "independent-draws": ("arms", (3,), lambda: Independent(samples=4)),
     "probabilities-above": ("rebar", (3, 3), lambda: ProbabilitiesAbove(tau=0.5)),
-    "eta-of-one": ("rebar-cold", (3,), lambda: EtaOfOne(tau=0.2)),
-    "eta-of-zero": ("rebar", (3,), lambda: EtaOfZero(tau=0.5)),
+    "other-noise-above": ("rebar", (3, 3), lambda: OtherNoiseAbove(tau=0.5)),
+    "whole-control": ("rebar-cold", (3,), lambda: WholeControl(tau=0.2)),
+    "no-control": ("rebar", (3,), lambda: NoControl(tau=0.5)),
+    "no-baseline-beside-the-control": ("rebar-cold", (3,), lambda: NoBaseline(tau=0.2)),
     "another-temperature": ("rebar", (3,), lambda: REBAR(tau=0.2)),
     "another-temperature-of-one-pass": ("st_gumbel", (3,), lambda: StraightThroughGumbel(tau=0.5)),
 }
