@@ -16,6 +16,7 @@ from bnn.estimators import Estimator
 from bnn.lab.bench import BELOW, Bench
 from bnn.lab.measure import Truth, accuracy, measure, reference, truth
 from bnn.lab.probe import Probe
+from bnn.nn.neurons import Stochastic
 from bnn.training.loop import fit
 
 TOY = ["data=digits", "model=mlp", "model.hidden=4", "model.norm=none"]
@@ -115,6 +116,44 @@ def test_many_unbiased_estimates_come_to_the_exact_gradient() -> None:
 def test_below_is_what_lies_below_the_highest_binary_layer() -> None:
     assert {name.split(".")[0] for name in bench("placement=both").below} == {"linear1", "linear2"}
     assert {name.split(".")[0] for name in bench("placement=first").below} == {"linear1"}
+
+
+class Silent(nn.Module):
+    """A binary layer that seldom fires, the only input of a read-out without an offset; beside it a rectifier that is dead,
+    and a weight of an input that is always 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.dead = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.neuron = Stochastic()
+        self.readout, self.beside, self.unlit = (nn.Linear(2, 3, bias=False) for _ in range(3))
+        with torch.no_grad():
+            self.low.bias.fill_(-1.5)
+            self.dead.bias.fill_(-100)
+
+    def forward(self, x):
+        always_zero = 0 * x
+        rectified = torch.relu(self.dead(x))
+        return self.readout(self.neuron(self.low(x))) + self.beside(rectified) + self.unlit(always_zero)
+
+
+def test_what_is_below_depends_neither_on_the_draw_nor_on_dead_inputs() -> None:
+    """A read-out whose inputs are all 0 in this draw has a gradient of zeros, as have the weights of a rectifier that is
+    dead; by their gradients, as a control, both would count as below, the first in some draws and the second in all."""
+    zeros = set()
+    for seed in range(50):
+        torch.manual_seed(seed)
+        here = Bench(Silent(), torch.randn(2, 2), torch.zeros(2, dtype=torch.int64), seed)
+        assert here.below == ["low.weight", "low.bias"]
+        silent = [name for name, gradient in here.gradients(here.warmed(built("frozen"), 0)).items() if not gradient.any()]
+        assert {"low.weight", "dead.weight", "unlit.weight"} <= set(silent)
+        zeros.add("readout.weight" in silent)
+    assert zeros == {True, False}
+
+
+def test_a_network_whose_loss_no_gradient_reaches_lies_below_as_a_whole() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), Stochastic())
+    assert Bench(model, torch.randn(4, 2), torch.zeros(4, dtype=torch.int64)).below == ["0.weight", "0.bias"]
 
 
 @pytest.mark.parametrize("norm", ["batch", "running"])
