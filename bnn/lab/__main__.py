@@ -64,7 +64,7 @@ def ranking(found: dict[str, Measured], layer: str) -> str:
     """The unbiased estimators in the order of their costs, in passes and in milliseconds."""
     lines = []
     for unit in ("passes", "ms"):
-        costs = {name: one.cost(layer, unit) for name, one in found.items() if one.unbiased}
+        costs = {name: one.cost(layer, unit) for name, one in found.items() if one.unbiased and not one.up_to_scale}
         names = sorted(costs, key=lambda name: costs[name].value)
         text = ""
         for below, name in zip([None, *names], names, strict=False):
@@ -106,7 +106,7 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
         "above. `length of the mean` is 0 where its square, without the noise, comes out below 0. `variance × "
         "passes` and `variance × ms`: what is left of the variance for one pass, and for one millisecond.\n\n"
         f"{table(found, BELOW, passes)}\n\n{ranking(found, BELOW)} ≈ stands where the intervals of two neighbours "
-        "overlap; the milliseconds are taken as they were measured.\n\n"
+        "overlap; the milliseconds are taken as they were measured, and what is unbiased up to a scale is left out.\n\n"
         f"The same error at {passes} passes, layer by layer:\n\n{markdown(['estimator', *layers], by_layer)}\n\n"
         f"Variance × passes, layer by layer:\n\n{markdown(['estimator', *layers], costs)}"
     )

@@ -95,6 +95,8 @@ class Measured:
     seconds: float
     """Of one estimate."""
     layers: dict[str, Accuracy]
+    up_to_scale: bool = False
+    """Whether it claims so only up to a scale, by which its variance is no cost."""
 
     def error(self, layer: str, estimates: float) -> float:
         """Relative root-mean-square error of the mean of so many independent estimates. Of an unbiased one it is the noise
@@ -115,7 +117,8 @@ def measure(bench: Bench, estimator: Estimator, against: Truth, draws: int) -> M
     """Errors of `estimator`, as it stands, over `draws` estimates."""
     estimates, seconds = bench.estimates(estimator, draws)
     layers = {layer: accuracy(vectors, against.groups[layer]) for layer, vectors in estimates.items()}
-    return Measured(estimator.unbiased, estimator.evaluations(bench.units), seconds, layers)
+    passes = estimator.evaluations(bench.units)
+    return Measured(estimator.unbiased, passes, seconds, layers, estimator.up_to_scale)
 
 
 def accuracy(estimates: Tensor, groups: Tensor) -> Accuracy:
