@@ -37,7 +37,8 @@ class Bench:
     """Of the estimates, as in training: float32, or bf16 under autocast. What stands for the truth is in float32."""
     units: tuple[int, ...] = field(init=False)
     below: list[str] = field(init=False)
-    """Names of the parameters below the highest binary layer: those to which `frozen` sends nothing."""
+    """Names of the parameters below the highest binary layer: those that no gradient of `frozen` reaches, whatever the
+    batch and the draw."""
 
     def __post_init__(self) -> None:
         self.reseed(self.seed)
@@ -45,7 +46,8 @@ class Bench:
         self.parameters = dict(self.model.named_parameters())
         frozen = Frozen()
         self.units = self.init(frozen)
-        self.below = [name for name, gradient in self.gradients(frozen).items() if not gradient.any()]
+        reached = self.reached(frozen.surrogate_loss(self.forward(frozen)))
+        self.below = [name for name, gradient in reached.items() if gradient is None]
 
     def reseed(self, seed: int) -> None:
         """Begin the bench's noise anew."""
@@ -66,13 +68,19 @@ class Bench:
             surrogate = estimator.surrogate_loss(self.forward(estimator))
         return self.differentiate(surrogate)
 
+    def reached(self, scalar: Tensor) -> dict[str, Tensor | None]:
+        """The gradient of `scalar` by each parameter; None for one that is not in its graph, which is more than a gradient
+        that happens to be zero."""
+        if not scalar.requires_grad:
+            return dict.fromkeys(self.parameters)
+        return dict(
+            zip(self.parameters, torch.autograd.grad(scalar, list(self.parameters.values()), allow_unused=True), strict=True)
+        )
+
     def differentiate(self, scalar: Tensor) -> dict[str, Tensor]:
         """The gradient of `scalar` by each parameter; zeros where it does not depend on one."""
-        gradients = torch.autograd.grad(scalar, list(self.parameters.values()), allow_unused=True)
-        return {
-            name: torch.zeros_like(p) if g is None else g
-            for (name, p), g in zip(self.parameters.items(), gradients, strict=True)
-        }
+        found = self.reached(scalar)
+        return {name: torch.zeros_like(self.parameters[name]) if g is None else g for name, g in found.items()}
 
     def warmed(self, estimator: Estimator, steps: int) -> Estimator:
         """A copy of `estimator`, bound to the network, whose averages and learned parts have seen `steps` batches."""

@@ -104,6 +104,7 @@ def along_training(draws: int, seed: int = 0) -> dict[int, tuple[float, dict[str
 
 def page(chosen: argparse.Namespace) -> str:
     from bnn.lab.figures import lines
+    from bnn.lab.intervals import certain
     from bnn.lab.page import heading, save
     from bnn.tables import markdown
 
@@ -120,7 +121,9 @@ def page(chosen: argparse.Namespace) -> str:
     head += [f"error of {n}, layer {k + 1}" for n in (1, 100) for k in range(len(layers))]
     head += [f"cosine, layer {k + 1}" for k in range(len(layers))]
     last = found[max(CHECKPOINTS)][1]
-    curves = [{name: [(n, one.error(layer, n), 0.0) for n in AVERAGED] for name, one in last.items()} for layer in layers]
+    curves = [
+        {name: [(n, certain(one.error(layer, n))) for n in AVERAGED] for name, one in last.items()} for layer in layers
+    ]
     titles = [f"layer {k + 1}, after {max(CHECKPOINTS)} steps" for k in range(len(layers))]
     picture = save(
         lambda: lines(curves, titles, "estimates averaged", ["relative error", *[""] * (len(layers) - 1)], log=True),
@@ -128,7 +131,7 @@ def page(chosen: argparse.Namespace) -> str:
     )
     about = (
         f"{'-'.join(map(str, WIDTHS))}-1 on {POINTS} points, {chosen.draws} estimates at each checkpoint, of all points at "
-        "once. `error of n`: relative root-mean-square error of the mean of n estimates."
+        "once. `error of n`: relative root-mean-square error of the mean of n estimates. Cosines with 95 % intervals."
     )
     return f"{heading('cpu', about)}\n\n{markdown(head, rows)}{picture}"
 

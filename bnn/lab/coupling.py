@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bnn.estimators import Estimator
     from bnn.lab.bench import Bench
-    from bnn.lab.measure import Figure
+    from bnn.lab.intervals import Figure
 
 SAMPLES, HIDDEN, INPUTS = 3, 2, 3
 NORMS = ("batch", "running", "none")
@@ -120,7 +120,7 @@ def slope_along(bench: Bench, direction: dict[str, Tensor], pairs: int) -> Figur
     """d E[loss] / dε along `direction`, by central differences of losses that share their noise."""
     import torch
 
-    from bnn.lab.measure import Figure
+    from bnn.lab.intervals import of_mean
     from bnn.nn.sites import Site
 
     found = []
@@ -135,8 +135,7 @@ def slope_along(bench: Bench, direction: dict[str, Tensor], pairs: int) -> Figur
                 for name, p in bench.parameters.items():
                     p.add_(direction[name], alpha=-sign * STEP)
             found.append((losses[0] - losses[1]) / (2 * STEP))
-    slopes = torch.tensor(found, dtype=torch.float64)
-    return Figure(float(slopes.mean()), float(slopes.std()) / math.sqrt(pairs))
+    return of_mean(torch.tensor(found, dtype=torch.float64))
 
 
 def directions(bench: Bench, count: int) -> dict[str, dict[str, Tensor]]:
@@ -169,7 +168,7 @@ def projected(bench: Bench, estimator: Estimator, along: dict[str, dict[str, Ten
     """Mean projection of the estimates on each direction."""
     import torch
 
-    from bnn.lab.measure import Figure
+    from bnn.lab.intervals import of_mean
 
     ready = bench.warmed(estimator, 0)
     drawn = []
@@ -177,8 +176,7 @@ def projected(bench: Bench, estimator: Estimator, along: dict[str, dict[str, Ten
         gradients = bench.gradients(ready)
         drawn.append([sum(float((gradients[n] * g).sum()) for n, g in d.items()) for d in along.values()])
     values = torch.tensor(drawn, dtype=torch.float64)
-    means, errors = values.mean(0), values.std(0) / math.sqrt(draws)
-    return {name: Figure(float(m), float(e)) for name, m, e in zip(along, means, errors, strict=True)}
+    return {name: of_mean(column) for name, column in zip(along, values.T, strict=True)}
 
 
 def page(chosen: argparse.Namespace) -> str:
@@ -214,7 +212,7 @@ def page(chosen: argparse.Namespace) -> str:
         f"The network of `{' '.join(chosen.overrides) or 'the defaults'}`, {chosen.epochs} epochs of training first; "
         f"{chosen.batch} validation images. Slope of the expected loss along unit directions, from {chosen.pairs} central "
         f"differences of step {STEP} with common noise; each estimator's mean projection, from {chosen.draws} estimates; "
-        "± one standard error."
+        "each with its 95 % interval."
     )
     return (
         f"{heading(plans[0].general.device, 'Bias of the credit of single samples under norms that couple them.')}\n\n"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from bnn.figures import style, tidy
+from bnn.lab.intervals import Figure as Number
 from bnn.lab.measure import Measured
 
 BUDGET = 4096
@@ -36,22 +37,22 @@ def error_against_cost(found: Mapping[str, Measured], layer: str) -> Figure:
 
 
 def lines(
-    curves: Sequence[Mapping[str, Sequence[tuple[float, float, float]]]],
+    curves: Sequence[Mapping[str, Sequence[tuple[float, Number]]]],
     titles: Sequence[str],
     x: str,
     y: Sequence[str],
     log: bool = False,
 ) -> Figure:
-    """A panel for each of `curves`: named series of (x, value, standard error), with error bars of one standard error; log:
-    both axes logarithmic."""
+    """A panel for each of `curves`: named series of (x, number), with bars for their 95 % intervals; log: both axes
+    logarithmic."""
     figure = Figure(figsize=(4.6 * len(curves), 3.8), layout="constrained")
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for axis, series, title, label in zip(axes, curves, titles, y, strict=True):
         tidy(axis, x, label)
         axis.set_title(title, fontsize=11)
         for number, (name, points) in enumerate(series.items()):
-            xs, values, errors = zip(*points, strict=True)
-            axis.errorbar(xs, values, errors, label=name, capsize=2, **style(number))
+            bars = [[max(n.value - n.low, 0) for _, n in points], [max(n.high - n.value, 0) for _, n in points]]
+            axis.errorbar([x for x, _ in points], [n.value for _, n in points], bars, label=name, capsize=2, **style(number))
         if log:
             axis.set_xscale("log")
             axis.set_yscale("log")

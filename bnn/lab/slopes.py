@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
     from bnn.build import Plan
+    from bnn.lab.intervals import Figure
     from bnn.lab.measure import Accuracy
 
 SLOPES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -59,13 +60,12 @@ SHOWN = {"bias²": "bias", "variance": "variance", "cosine of the mean": "aligne
 """Heads of columns and panels, and what of an Accuracy they show."""
 
 
-def series(key: str, accuracies: Sequence[Accuracy]) -> list[tuple[float, float, float]]:
-    """(slope, value, standard error) of one figure of each."""
-    figures = [getattr(accuracy, key) for accuracy in accuracies]
-    return [(slope, figure.value, figure.error) for slope, figure in zip(SLOPES, figures, strict=True)]
+def series(key: str, accuracies: Sequence[Accuracy]) -> list[tuple[float, Figure]]:
+    """(slope, figure) of one figure of each."""
+    return [(slope, getattr(accuracy, key)) for slope, accuracy in zip(SLOPES, accuracies, strict=True)]
 
 
-def figure(found: Mapping[str, Sequence[Accuracy]]) -> Figure:
+def figure(found: Mapping[str, Sequence[Accuracy]]) -> Picture:
     """What `at_slopes` found, a panel for each of SHOWN: by slope, a line for each neuron."""
     from bnn.lab.figures import lines
 
@@ -86,7 +86,7 @@ def page(chosen: argparse.Namespace) -> str:
     picture = save(lambda: figure(found), chosen.figure)
     about = (
         f"`{' '.join([*DEFAULTS, *chosen.overrides])}`; all parameters below the highest binary layer, 64 images, "
-        f"{chosen.draws} estimates; bias² and variance over the squared norm of the exact gradient, ± one standard error."
+        f"{chosen.draws} estimates; bias² and variance over the squared norm of the exact gradient, with 95 % intervals."
     )
     return f"{heading(checked.general.device, about)}\n\n{markdown(['neuron', 'slope', *SHOWN], rows)}{picture}"
 

@@ -1,0 +1,69 @@
+"""Plain backpropagation: what it claims on networks with random units that are no bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toys import Toy, batch, product
+
+from bnn.estimators import Backpropagation
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.neurons import Neuron, NoisyRectifier, Real, StochasticSmooth
+from bnn.nn.sites import Site
+
+DRAWS = 100_000
+"""Uniform numbers in equal steps, in place of random ones: the mean over them is the expectation."""
+
+
+def linear(scores: Tensor, targets: Tensor) -> Tensor:
+    return scores[:, 0] - 2 * scores[:, 1]
+
+
+def forward(model: nn.Module, loss) -> ForwardClosure:
+    """One sample, DRAWS times; each with noise of its own."""
+    inputs, targets = (one.expand(DRAWS, *one.shape[1:]) for one in batch(1))
+    steps = (torch.arange(DRAWS, dtype=torch.float64) + 0.5) / DRAWS
+    return ForwardClosure(model, inputs, targets, loss, lambda like: steps[:, None].expand_as(like))
+
+
+def backpropagated(estimator: Backpropagation, model: Toy, loss) -> float:
+    """Mean gradient by the offset of the unit."""
+    model.zero_grad()
+    estimator.surrogate_loss(forward(model, loss)).backward()
+    (gradient,) = model.layers[0].bias.grad
+    return float(gradient)
+
+
+def true(model: Toy, loss, step: float = 0.01) -> float:
+    """Central difference of the expected loss, by the same offset."""
+    values = []
+    with torch.no_grad():
+        for way in (step, -2 * step):
+            model.layers[0].bias += way
+            values.append(float(forward(model, loss)(Site.sample).loss.mean()))
+        model.layers[0].bias += step
+    return (values[0] - values[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("loss", [linear, product])
+@pytest.mark.parametrize("neuron, unbiased", [(Real, True), (NoisyRectifier, True), (StochasticSmooth, False)])
+def test_backpropagation_claims_no_bias_where_it_has_none(neuron: type[Neuron], unbiased: bool, loss) -> None:
+    model = Toy((1,), neuron=neuron)
+    estimator = Backpropagation().init(model, batch(2)[0])
+    assert estimator.unbiased is unbiased
+    ratio = backpropagated(estimator, model, loss) / true(model, loss)
+    assert abs(ratio - 1) < 0.01 if unbiased else abs(ratio - 1) > 0.1, ratio
+    if neuron is StochasticSmooth and loss is linear:
+        assert ratio == pytest.approx(0.5, abs=0.005), "as in Bengio, Léonard & Courville 2013"
+
+
+def test_the_claim_is_one_of_the_network() -> None:
+    """An estimator that is initialised for another network claims what holds there; any module may say that it is none."""
+    estimator, inputs = Backpropagation(), batch(2)[0]
+    mixed = nn.Sequential(Toy((2,), neuron=Real), nn.Identity()).double()
+    assert estimator.init(mixed, inputs).unbiased
+    mixed[1].reparameterised = False
+    assert not estimator.init(mixed, inputs).unbiased
+    assert estimator.init(Toy((2,), neuron=NoisyRectifier), inputs).unbiased
+    assert Backpropagation.unbiased
