@@ -130,7 +130,7 @@ LEARNED = "learned"
 """Value of `tau` for temperatures that are fitted while training, one for each layer."""
 TAU_START = 0.5
 """Where learned temperatures begin."""
-TAU_BOUNDS = (0.05, 5.0)
+TAU_BOUNDS = (0.02, 5.0)
 """Least and largest learned temperature."""
 TAU_EVERY = 8
 """Steps from one fit of the temperatures to the next: a fit differentiates a gradient, which costs about two steps."""
@@ -282,7 +282,9 @@ class REBAR(LayerByLayer):
 
 
 class ControlVariate(nn.Module):
-    """r(y) = w · tanh(W y + v) + c of one layer's units; starts at 0, so that RELAX starts as REBAR.
+    """r(y) = (w · tanh(W y + v) + c) / √hidden of one layer's units; starts at 0, so that RELAX starts as REBAR.
+
+    The root keeps the curvature of its fit, and so the learning rates that it bears, the same for every number of units.
 
     Args:
         units: number of units of the layer.
@@ -306,7 +308,8 @@ class ControlVariate(nn.Module):
         """
         h = torch.tanh(self.first(y))
         slope = ((1 - h.square()) * self.last.weight) @ self.first.weight
-        return self.last(h).squeeze(-1), slope
+        unit = len(self.first.weight) ** -0.5
+        return unit * self.last(h).squeeze(-1), unit * slope
 
 
 @Estimator.registry.add("relax")
@@ -341,6 +344,11 @@ class RELAX(REBAR):
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         relaxed, b_minus_p = layer.cache, layer.b_minus_p
-        value, slope = self.controls[layer.site.index](relaxed.y.flatten(2))
+        index = layer.site.index
+        value, slope = (self._unit(index) * one for one in self.controls[index](relaxed.y.flatten(2)))
         moved = slope.view_as(relaxed.y) * relaxed.dy_dz * (1 - relaxed.dz_again)
         return super().gradient(layer) - layer.site.aligned(value.to(b_minus_p.dtype)) * b_minus_p + moved
+
+    def _unit(self, layer: int) -> Tensor:
+        """Unit of r_φ at a layer: √(E g² / E (b - p)²) over earlier batches, so that one learning rate suits every loss."""
+        return (self.size[1 + layer] / self.moments[layer, -1].clamp(min=1e-12)).sqrt()
