@@ -41,8 +41,10 @@ class Estimator(nn.Module, ABC):
     """
 
     registry: ClassVar[Registry[Estimator]] = Registry("estimator.name")
-    unbiased: ClassVar[bool]
-    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, a mean over samples."""
+    unbiased: bool
+    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, a mean over samples. `init`
+    takes it back for a network with random units that are neither bits nor reparameterised (a differentiable function of
+    their pre-activation and of independent noise), through which the derivative of the loss is another."""
     needs_full_support: ClassVar[bool]
     """Whether log q(b) is taken, which needs a noise law with full support."""
     assumes_independent_samples: ClassVar[bool]
@@ -86,6 +88,8 @@ class Estimator(nn.Module, ABC):
             if layers.sites:
                 self._check_network(model, inputs[:2], layers)
         self.layers = layers
+        reparameterised = all(getattr(module, "reparameterised", True) for module in model.modules())
+        self.unbiased = type(self).unbiased and reparameterised
         self.to(inputs.device)
         return self
 

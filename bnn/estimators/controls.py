@@ -30,22 +30,12 @@ class Frozen(OnePass):
 
 @Estimator.registry.add("none")
 class Backpropagation(Estimator):
-    """Plain backpropagation through a network without binary layers.
-
-    Unbiased where every random unit is a differentiable function of its pre-activation and of independent noise
-    (reparameterised). A unit that is drawn by a probability of its own is none: `init` then takes the claim back.
-    """
+    """Plain backpropagation through a network without binary layers."""
 
     unbiased = True
     needs_full_support = False
     assumes_independent_samples = False
     samples_in_training = False
-
-    def init(self, model: nn.Module, inputs: Tensor) -> Self:
-        super().init(model, inputs)
-        # of this network, in place of the claim of the class
-        self.unbiased = all(getattr(module, "reparameterised", True) for module in model.modules())  # type: ignore[misc]
-        return self
 
     def evaluations(self, units: Sequence[int]) -> int:
         return 1

@@ -1,4 +1,4 @@
-"""Plain backpropagation: what it claims on networks with random units that are no bits."""
+"""Claims of estimators on networks with random units that are no bits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from toys import Toy, batch, product
 
-from bnn.estimators import Backpropagation
+from bnn.estimators import Backpropagation, Reinforce
 from bnn.nn.forward import ForwardClosure
-from bnn.nn.neurons import Neuron, NoisyRectifier, Real, StochasticSmooth
+from bnn.nn.neurons import Neuron, NoisyRectifier, Real, Stochastic, StochasticSmooth
 from bnn.nn.sites import Site
 
 DRAWS = 100_000
@@ -67,3 +67,40 @@ def test_the_claim_is_one_of_the_network() -> None:
     assert not estimator.init(mixed, inputs).unbiased
     assert estimator.init(Toy((2,), neuron=NoisyRectifier), inputs).unbiased
     assert Backpropagation.unbiased
+
+
+class Mixed(nn.Module):
+    """A unit that is no bit, and above it one that is."""
+
+    def __init__(self, neuron: type[Neuron]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList([nn.Linear(3, 1)])
+        self.lower, self.upper, self.readout = neuron(), Stochastic(), nn.Linear(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.upper(self.lower(self.layers[0](x))))
+
+
+@pytest.mark.parametrize("neuron, unbiased", [(NoisyRectifier, True), (StochasticSmooth, False)])
+def test_a_score_function_estimator_claims_what_holds_below_its_bits(neuron: type[Neuron], unbiased: bool) -> None:
+    """Its gradient below the bits goes through their probability, and so through the unit below."""
+    model = Mixed(neuron).double()
+    estimator = Reinforce(baseline="none").init(model, batch(2)[0])
+    assert estimator.unbiased is unbiased
+    generator = torch.Generator().manual_seed(0)
+
+    def passes(draws: int = 400_000) -> ForwardClosure:
+        inputs, targets = (one.expand(draws, *one.shape[1:]) for one in batch(1))
+        return ForwardClosure(model, inputs, targets, product, lambda like: torch.rand(like.shape, generator=generator).to(like))
+
+    model.zero_grad()
+    estimator.surrogate_loss(passes()).backward()
+    found, values = float(model.layers[0].bias.grad[0]), []
+    with torch.no_grad():
+        for way in (0.5, -1.0):
+            model.layers[0].bias += way
+            generator.manual_seed(1)
+            values.append(float(passes(2_000_000)(Site.sample).loss.mean()))
+    ratio = found / (values[0] - values[1])
+    assert abs(ratio - 1) < 0.15 if unbiased else abs(ratio - 1) > 0.3, ratio
