@@ -197,6 +197,10 @@ class Estimator(nn.Module, ABC):
         )
         yield
 
+    def metrics(self) -> dict[str, float]:
+        """What the estimator has learned, by name, as a training logs it each epoch; nothing unless overridden."""
+        return {}
+
     @abstractmethod
     def evaluations(self, units: Sequence[int]) -> int:
         """Evaluations of the loss f, forward and backward, for each sample and step.

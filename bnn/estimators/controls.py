@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator

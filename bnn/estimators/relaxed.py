@@ -205,6 +205,11 @@ class REBAR(LayerByLayer):
         """τ of each binary layer, [layers]."""
         return self.log_tau.exp()
 
+    def metrics(self) -> dict[str, float]:
+        """`tau/<layer>`, where temperatures are learned."""
+        names = self.layers.names if self.learned and self.layers is not None else ()
+        return {f"tau/{name}": float(tau) for name, tau in zip(names, self.temperatures, strict=True)} if names else {}
+
     def draws(self, layer: int, units: Sequence[int]) -> int:
         return 2
 

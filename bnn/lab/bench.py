@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -20,8 +20,8 @@ from bnn.training.step import init_estimator
 
 BELOW = "below"
 """The name of all parameters below the highest binary layer together: what the estimators differ in."""
-WARM_RATE = 0.01
-"""Adam's learning rate for what an estimator learns, while it is warmed up."""
+WARM_RATE, WARM_MOMENTUM = 0.05, 0.9
+"""Of stochastic gradient descent on what an estimator learns while it is warmed up; the defaults of a training."""
 
 
 @dataclass
@@ -35,6 +35,9 @@ class Bench:
     loss: Loss = cross_entropy
     precision: str = "float32"
     """Of the estimates, as in training: float32, or bf16 under autocast. What stands for the truth is in float32."""
+    training: Callable[[torch.Generator], tuple[Tensor, Tensor]] | None = None
+    """Draws a batch of training, inputs and targets, on which estimators are warmed up; None: the bench's own batch, which
+    what they learn then knows by heart."""
     units: tuple[int, ...] = field(init=False)
     below: list[str] = field(init=False)
     """Names of the parameters below the highest binary layer: those that no gradient of `frozen` reaches, whatever the
@@ -83,13 +86,17 @@ class Bench:
         return {name: torch.zeros_like(self.parameters[name]) if g is None else g for name, g in found.items()}
 
     def warmed(self, estimator: Estimator, steps: int) -> Estimator:
-        """A copy of `estimator`, bound to the network, whose averages and learned parts have seen `steps` batches."""
+        """A copy of `estimator`, bound to the network, whose averages and learned parts saw `steps` training batches."""
         estimator = copy.deepcopy(estimator)
         self.init(estimator)
         learned = list(estimator.parameters())
-        optimizer = torch.optim.Adam(learned, WARM_RATE) if learned else None
+        optimizer = torch.optim.SGD(learned, WARM_RATE, WARM_MOMENTUM) if learned else None
+        own, picks = (self.inputs, self.targets), torch.Generator().manual_seed(self.seed)
         for _ in range(steps):
+            if self.training is not None:
+                self.inputs, self.targets = self.training(picks)
             surrogate = estimator.surrogate_loss(self.forward(estimator))
+            self.inputs, self.targets = own
             if optimizer is not None:
                 optimizer.zero_grad()
                 torch.autograd.backward(surrogate, inputs=learned)

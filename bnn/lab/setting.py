@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from torch import nn
+    from torch import Generator, Tensor, nn
 
     from bnn.build import Plan
     from bnn.data import Dataset
@@ -60,11 +60,19 @@ def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: in
 
 
 def _bench(checked: Plan, model: nn.Module, data: Dataset, batch: int) -> Bench:
+    import torch
+
     from bnn.lab.bench import Bench
 
     task, split = checked.recipe.task, data.validation
     inputs, targets = task.batch(split.images[:batch], split.labels[:batch])
-    return Bench(model, inputs, targets, checked.general.seed, task.loss, checked.recipe.settings.precision)
+    train, precision = data.train, checked.recipe.settings.precision
+
+    def training(picks: Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.randint(len(train.images), (batch,), generator=picks).to(train.images.device)
+        return task.batch(train.images[chosen], train.labels[chosen])
+
+    return Bench(model, inputs, targets, checked.general.seed, task.loss, precision, training)
 
 
 def of_checkpoint(path: Path) -> DictConfig:

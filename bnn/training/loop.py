@@ -142,6 +142,7 @@ def fit(
             slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
             metrics = state.epoch(progress) | {"schedule/slope": slope} | _measure(model, task, data, seed)
+            metrics |= {f"estimator/{name}": value for name, value in recipe.estimator.metrics().items()}
             if probe is not None:
                 metrics |= probe(epoch)
             history.append(metrics)

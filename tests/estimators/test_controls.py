@@ -92,7 +92,9 @@ def test_a_score_function_estimator_claims_what_holds_below_its_bits(neuron: typ
 
     def passes(draws: int = 400_000) -> ForwardClosure:
         inputs, targets = (one.expand(draws, *one.shape[1:]) for one in batch(1))
-        return ForwardClosure(model, inputs, targets, product, lambda like: torch.rand(like.shape, generator=generator).to(like))
+        return ForwardClosure(
+            model, inputs, targets, product, lambda like: torch.rand(like.shape, generator=generator).to(like)
+        )
 
     model.zero_grad()
     estimator.surrogate_loss(passes()).backward()

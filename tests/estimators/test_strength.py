@@ -26,7 +26,7 @@ from toys import Toy, batch, tangled
 
 from bnn.estimators import Baseline, Estimator
 from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples, LocalExpectation
-from bnn.estimators.relaxed import REBAR, StraightThroughGumbel
+from bnn.estimators.relaxed import REBAR, RELAX, TAU_BOUNDS, TAU_EVERY, TAU_RATE, StraightThroughGumbel
 from bnn.estimators.score_function import MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
@@ -356,6 +356,91 @@ def test_weak_mutants_are_caught(mutant: str) -> None:
     name, widths, build = MUTANTS[mutant]
     found = compare(build(), name, widths)
     assert any(one.deviation > STANDARD_ERRORS for one in found), said(found)
+
+
+TEMPERATURES = (0.05, 0.2, 0.4, 0.8, 1.6)
+
+
+def sizes(estimator: REBAR, model: Toy, copies: int = 2000) -> Tensor:
+    """Mean square of each layer's estimates, for given noise."""
+    found: list[Tensor] = []
+    auxiliary_loss = estimator.auxiliary_loss
+
+    def keep(gradients: Sequence[Tensor]) -> Tensor | float:
+        found.extend(one.detach().square().mean() for one in gradients)
+        return auxiliary_loss(gradients)
+
+    estimator.auxiliary_loss = keep  # type: ignore[method-assign]
+    estimator(model, *copies_of_one(copies), tangled, noise=seeded(8))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("kind", [REBAR, RELAX])
+def test_a_temperature_moves_against_the_derivative_of_the_mean_square(kind: type[REBAR]) -> None:
+    """By central differences at the same noise; two layers, of which the lower one is relaxed with the upper one."""
+    model = Toy((3, 2))
+    estimator = warmed(kind(), model, steps=2 * TAU_EVERY)
+    assert int(estimator.steps) % TAU_EVERY == 0
+    estimator.log_tau.fill_(math.log(0.15))
+    for control in getattr(estimator, "controls", ()):
+        nn.init.normal_(control.last.weight)
+    before, after = copy.deepcopy(estimator), copy.deepcopy(estimator)
+    sizes(after, model)
+    moved = after.log_tau - before.log_tau
+    past, slopes = before.size[1:] / before.size[0], []
+    for layer in range(2):
+        values = []
+        for way in (1e-4, -1e-4):
+            one = copy.deepcopy(before)
+            one.log_tau[layer] += way
+            values.append((sizes(one, model) / past).sum())
+        slopes.append((values[0] - values[1]) / 2e-4)
+    expected = -TAU_RATE * torch.stack(slopes).clamp(-1, 1)
+    assert float(expected.abs().min()) > 1e-4
+    torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("widths", [(3, 3), (3, 2, 3)], ids=str)
+def test_learned_temperatures_are_near_the_best_fixed_ones(widths: tuple[int, ...]) -> None:
+    """The sum over layers is at most a twentieth above that of the best of a grid, and far below that of the worst.
+
+    Of all layers together, since a layer's temperature is also that with which it follows the layers below.
+    """
+    model = Toy(widths)
+
+    def variance(estimator: REBAR, steps: int) -> Tensor:
+        return torch.tensor(sum(one.variance for one in spread(estimates(warmed(estimator, model, steps), model))))
+
+    learned = variance(REBAR(), 60 * TAU_EVERY)
+    fixed = torch.stack([variance(REBAR(tau=tau), 100) for tau in TEMPERATURES])
+    assert 1.05 * fixed.min() > learned and learned < 0.5 * fixed.max(), (learned, fixed)
+
+
+def test_learned_temperatures_keep_their_bounds_and_are_metrics() -> None:
+    model = Toy((3, 2))
+    estimator = warmed(REBAR(), model, steps=1)
+    assert set(estimator.metrics()) == {"tau/neurons.0", "tau/neurons.1"}
+    assert REBAR(tau=0.3).init(model, batch(2)[0]).metrics() == {}
+    for end in TAU_BOUNDS:
+        estimator.log_tau.fill_(math.log(end))
+        for _ in range(2 * TAU_EVERY):
+            estimator(model, *copies_of_one(100), tangled, noise=seeded(3))
+        assert ((estimator.temperatures >= 0.999 * TAU_BOUNDS[0]) & (estimator.temperatures <= 1.001 * TAU_BOUNDS[1])).all()
+
+
+def test_a_fit_of_the_temperatures_sends_nothing_to_the_network() -> None:
+    """A gradient that is differentiated leads to the weights; the estimate has to be that of a step without a fit."""
+    model = Toy((3, 2))
+    for kind in (REBAR, RELAX):
+        found = []
+        for step in (0, 1):
+            estimator = warmed(kind(), model, steps=TAU_EVERY)
+            estimator.steps.fill_(step)
+            model.zero_grad()
+            estimator(model, *copies_of_one(50), tangled, noise=seeded(3)).backward()
+            found.append([p.grad.clone() for p in (*model.parameters(), *estimator.parameters())])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
 if __name__ == "__main__":

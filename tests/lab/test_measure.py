@@ -271,6 +271,28 @@ def test_warming_fits_what_an_estimator_learns() -> None:
     assert warm.variance.value < cold.variance.value / 2
 
 
+def test_warming_sees_other_batches_than_the_one_that_is_measured() -> None:
+    """Targets at random, which a baseline can only know by heart: it gains on its own batch, and nothing on another."""
+    own, apart = bench(), bench()
+    generator = torch.Generator().manual_seed(3)
+
+    def training(picks: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = torch.randint(1000, (16,), generator=picks)
+        return images[chosen], labels[chosen]
+
+    images = torch.randn(1000, 1, 8, 8, generator=generator, dtype=torch.float64)
+    labels = torch.randint(10, (1000,), generator=generator)
+    apart.training = training
+    before = apart.inputs
+    exact = truth(own, 2)
+    heart, fair = (
+        measure(one, one.warmed(built("nvil", hidden=50, decay=0.9), 400), exact, 200).layers[BELOW].variance.value
+        for one in (own, apart)
+    )
+    assert heart < 0.8 * fair
+    assert apart.inputs is before
+
+
 def test_a_probe_does_not_change_the_training() -> None:
     histories = []
     for every in (0, 2):
