@@ -31,6 +31,8 @@ PLUGINS = "plugins"
 """Modules to import for what they register (bnn.plugins). Part of a canonical configuration where there are any."""
 RECIPE = "recipe"
 """A key in which a recipe may hold what its own interpolations read."""
+GONE = {"estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out"}
+"""Keys of earlier versions, and what to write instead."""
 NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "resume", "data.root", "data.offline_fallback", "trainer.progress")
 """Keys that say where and how a run is watched, and do not move its result."""
 
@@ -43,7 +45,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     plugins.load(named_plugins(overrides))
     try:
         with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-            return hydra_compose("train", overrides=list(overrides))
+            config = hydra_compose("train", overrides=list(overrides))
+            refuse_ignored(config, overrides)
+            return config
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explained(error, overrides)) from error
 
@@ -80,6 +84,26 @@ def explained(error: Exception, words: Sequence[str] = ()) -> str:
     return " ".join(text.split("\n")[0].split())
 
 
+def _set_by(config: DictConfig, group: str) -> str | None:
+    """The key of a recipe by which an experiment sets a whole group, which then has no choice of its own."""
+    if group not in config or not OmegaConf.is_interpolation(config, group):
+        return None
+    keys = re.findall(rf"{RECIPE}\.\w+(?=}})", str(OmegaConf.to_container(config, resolve=False)[group]))  # type: ignore[index, call-overload]
+    return keys[0] if keys else RECIPE
+
+
+def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
+    """Refuse overrides of a group that an experiment sets by a recipe, and that would be without effect.
+
+    Raises:
+        ConfigError: naming the key of the recipe.
+    """
+    for word in words:
+        key, _, choice = word.lstrip("+~").partition("=")
+        if key in GROUPS and (by := _set_by(config, key)):
+            raise ConfigError(f"{word}: this experiment sets {key} by {by}; write {by}={choice}, or leave out experiment=")
+
+
 def _no_such(key: str, words: Sequence[str]) -> str:
     """Why `key` cannot be set: the keys and groups that there are beside it."""
     plain = [word for word in words if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key]
@@ -87,7 +111,11 @@ def _no_such(key: str, words: Sequence[str]) -> str:
         config = compose([word for word in plain if not word.startswith("hydra")])
     except ConfigError:
         config = compose()
-    group = key.partition(".")[0]
+    group = re.split(r"[./]", key)[0]
+    if by := _set_by(config, group):
+        return f"{key}: this experiment sets {group} by {by}, with all of its keys; leave out experiment= to change one"
+    if key in GONE:
+        return f"{key}: {GONE[key]}"
     node = config.get(group) if "." in key else config
     if "/" in key or not isinstance(node, DictConfig):
         return f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"

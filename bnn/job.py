@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from bnn.config import refuse_ignored
 from bnn.errors import BnnError, ConfigError
 from bnn.tuning.settings import TRIAL, Assignment
 
@@ -192,6 +193,7 @@ def run(config: DictConfig) -> dict[str, Any] | None:
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
     try:
+        refuse_ignored(config, settings.overrides.task)
         if alone and (study := settings.runtime.choices.get("study")):
             raise ConfigError(f"study={study}: a study is many runs; write -m: python -m bnn.train -m study={study} …")
         return _run(config, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num))

@@ -20,6 +20,7 @@ from bnn.config import (
     digest,
     estimator_title,
     flat,
+    moves_result,
     override_word,
     run_title,
 )
@@ -32,6 +33,32 @@ def config(*overrides: str) -> dict:
 
 
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((folder("conf") / group).glob("*.yaml"))]
+
+
+def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
+    """So that a change of a default changes no published row in silence; the seed is the sweep's, and the task has one key."""
+    pinned = flat(OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml")))  # type: ignore[arg-type]
+    for by in OmegaConf.to_container(compose(["experiment=estimators"]).recipe.estimators):  # type: ignore[union-attr]
+        for key in flat(config("experiment=estimators", f"recipe.by={by}")):
+            group, _, rest = key.partition(".")
+            recipe = f"recipe.estimators.{by}.{rest}" if group == "estimator" else key
+            assert recipe in pinned or not moves_result(key) or key in {"seed", "task.name", "data.root", "device"}, key
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "recipe.by=disarm"]),
+        (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "recipe.by"]),
+        (["experiment=annealing", "anneal=none"], ["anneal=none", "recipe.arm"]),
+        (["estimator=relax", "estimator.scale=0.1"], ["estimator.scale", "leave it out"]),
+    ],
+    ids=" ".join,
+)
+def test_an_override_without_effect_is_refused(words: list[str], said: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        compose(words)
+    assert all(word in str(refused.value) for word in said), refused.value
 
 
 @pytest.mark.parametrize("group, choice", CHOICES, ids="=".join)

@@ -35,7 +35,10 @@ ESTIMATORS: tuple[dict[str, Any], ...] = (
     {"name": "disarm"},
     {"name": "arms", "samples": 4},
     {"name": "local_expectation"},
+    {"name": "rebar"},
 )
+WARM = 100
+"""Estimates beforehand, for what an estimator averages or learns."""
 
 
 def network(seed: int) -> nn.Module:
@@ -94,7 +97,7 @@ def along_training(draws: int, seed: int = 0) -> dict[int, tuple[float, dict[str
             built = {estimator_title({"estimator": config}): Estimator.registry.build(config) for config in ESTIMATORS}
             found[step] = (
                 float(loss.detach()),
-                {title: measure(bench, bench.warmed(one, 0), exact, draws) for title, one in built.items()},
+                {title: measure(bench, bench.warmed(one, WARM), exact, draws) for title, one in built.items()},
             )
         optimizer.zero_grad()
         loss.backward()

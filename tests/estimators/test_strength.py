@@ -101,6 +101,14 @@ CASES = {
 PAIRS = [pytest.param(name, widths, id=f"{name}-{len(widths)}") for name, case in CASES.items() for widths in case.nets]
 
 
+WITHOUT = {"none", "frozen", "enumeration"}
+"""Estimators without a published variance: controls, and the exact one."""
+
+
+def test_every_estimator_is_held_to_a_published_formula() -> None:
+    assert {str(case.config["name"]) for case in CASES.values()} | WITHOUT == set(Estimator.registry)
+
+
 class Spread(NamedTuple):
     """Mean and total variance of one layer's weight gradient, with standard errors (that of the variance is relative)."""
 

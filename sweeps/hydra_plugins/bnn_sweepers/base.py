@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from bnn import plugins
-from bnn.config import quoted
+from bnn.config import quoted, refuse_ignored
 from bnn.errors import BnnError, ConfigError
 
 SETTLED = ("data", "data.name", "data.root", "data.offline_fallback")
@@ -54,6 +54,7 @@ class ProjectSweeper(BasicSweeper):
 
         config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         try:
+            refuse_ignored(config, overrides)
             return Cell(overrides, config, plan(config))
         except ConfigError as error:
             raise ConfigError(f"{error} (in the cell {' '.join(overrides)})") from error
