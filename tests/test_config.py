@@ -36,7 +36,7 @@ CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((folder("co
 
 
 def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
-    """So that a change of a default changes no published row in silence; the seed is the sweep's, and the task has one key."""
+    """So that a change of a default changes no published row in silence; seed and task are the sweep's own."""
     pinned = flat(OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml")))  # type: ignore[arg-type]
     for by in OmegaConf.to_container(compose(["experiment=estimators"]).recipe.estimators):  # type: ignore[union-attr]
         for key in flat(config("experiment=estimators", f"recipe.by={by}")):
