@@ -2,9 +2,9 @@
 
     hidden = bnn.functional.straight_through(linear(x))
 
-Prefer `straight_through`; `reinmax` is exact in expectation for one layer under a quadratic loss. Every function samples its
-bits, b ~ Bernoulli(F(a)) for a noise law F, and returns them with a gradient by `a`. They are the estimators of
-`bnn.estimators` of the same name.
+`straight_through` is exact in expectation for one layer under a multilinear loss, `reinmax` under a quadratic one. Every
+function samples its bits, b ~ Bernoulli(F(a)) for a noise law F, and returns them with a gradient by `a`. They are the
+estimators of `bnn.estimators` of the same name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Baselines of the score-function estimator: the value that is subtracted from a sample's loss before it is credited.
 
 A baseline leaves the expectation as it is as long as it is independent of the bits that it is multiplied with: the
-running ones are therefore updated after their use, and leave-one-out uses the other samples only. Prefer
-`leave_one_out`: it needs no tuning beyond K, and the results tables show what it is worth.
+running ones are therefore updated after their use, and leave-one-out uses the other samples only. `leave_one_out` has
+nothing to tune but K.
 """
 
 from __future__ import annotations

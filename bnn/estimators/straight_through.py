@@ -1,6 +1,7 @@
 """Straight-through and its kin: one pass, biased, with a pseudo-derivative in place of the step's.
 
-Prefer `st` with the density; `reinmax` is exact where the loss is quadratic in the bits of one layer.
+`st` with the density of the noise is exact where the loss is multilinear in the bits of one layer, `reinmax` where it is
+quadratic in them.
 """
 
 from __future__ import annotations
