@@ -332,7 +332,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
     parser = command(__doc__)
     parser.add_argument("--steps", type=whole(1), default=2000, help="of descent (%(default)s)")
-    parser.add_argument("--seeds", type=whole(1), default=5, help="whose medians are shown (%(default)s)")
+    parser.add_argument("--seeds", type=whole(1), default=3, help="whose medians are shown (%(default)s)")
     with_figure(parser)
     chosen = parser.parse_args(words)
     guarded(lambda: page(chosen))
