@@ -239,10 +239,13 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def estimator_title(plain: dict[str, Any]) -> str:
-    """`st density`, `reinforce leave_one_out 4`: the estimator with what distinguishes it."""
+    """`st density`, `reinforce leave_one_out 4`, `muprop 0.9 conditional`: the estimator with what distinguishes it.
+
+    A switch goes by its key where it is on, and by nothing where it is off.
+    """
     words: list[str] = []
-    for value in flat(plain["estimator"]).values():
-        words.append(str(value))
+    for key, value in flat(plain["estimator"]).items():
+        words += [key.rpartition(".")[2]] * value if isinstance(value, bool) else [str(value)]
     name = str(plain["estimator"]["name"])
     words.remove(name)
     return " ".join([name, *words])

@@ -45,6 +45,11 @@ def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> 
             assert recipe in pinned or not moves_result(key) or key in {"seed", "task.name", "data.root", "device"}, key
 
 
+def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
+    assert estimator_title(config("estimator=muprop")) == "muprop 0.9 conditional"
+    assert estimator_title(config("estimator=muprop", "estimator.conditional=false")) == "muprop 0.9"
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
