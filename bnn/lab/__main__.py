@@ -139,7 +139,8 @@ def page(chosen: argparse.Namespace) -> str:
     )
     about = (
         f"{', '.join(map(str, shown.values()))}, placement {checked.config['placement']['name']}, {chosen.batch} validation "
-        f"images, {chosen.draws} estimates of each after {chosen.warm} steps of warming on training batches; trained for {before}."
+        f"images, {chosen.draws} estimates of each after {chosen.warm} steps of warming on training batches; trained for "
+        f"{before}."
     )
     told = report(found, compared.against, chosen.passes)
     return "\n\n".join([heading(checked.general.device, about), told, *compared.refused]) + picture
