@@ -114,7 +114,9 @@ class Plan:
         """Of the configuration; of the examples too, where the configuration does not say which they are."""
         if self.data.content is None:
             return digest(dict(self.config))
-        return digest({**self.config, "data": {**self.config["data"], "content": self.data.content}})
+        return digest(
+            {**self.config, "data": {**self.config["data"], "content": self.data.content}}
+        )
 
     @property
     def result(self) -> str:
@@ -135,7 +137,9 @@ def pick_device(name: str, job: int = 0) -> str:
     if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device: expected one of auto, cpu, cuda; got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: no CUDA device is available; write device=cpu or device=auto")
+        raise ConfigError(
+            "device=cuda: no CUDA device is available; write device=cpu or device=auto"
+        )
     if name == "cpu" or not torch.cuda.is_available():
         return "cpu"
     return f"cuda:{job % torch.cuda.device_count()}"
@@ -152,7 +156,9 @@ def binary_layers(placement: Placement, depth: int) -> frozenset[int]:
                               f"[{-depth}, {depth - 1}], got {layer}")  # fmt: skip
     layers = frozenset(layer % depth for layer in placement.layers)
     if len(layers) < len(placement.layers):
-        raise ConfigError(f"placement.layers: expected each activation once, got {placement.layers}")
+        raise ConfigError(
+            f"placement.layers: expected each activation once, got {placement.layers}"
+        )
     return layers
 
 
@@ -160,7 +166,10 @@ def positioned(node: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """A placement by positions from the input, with the name that these have; `layers 1,2` where none of ours."""
     layers = sorted(binary_layers(Placement(**typed(Placement, node, "placement")), depth))
     names = {(): "none", (0,): "first", (depth - 1,): "last", (0, depth - 1): "both"}
-    return {"name": names.get(tuple(layers), f"layers {','.join(map(str, layers))}"), "layers": layers}
+    return {
+        "name": names.get(tuple(layers), f"layers {','.join(map(str, layers))}"),
+        "layers": layers,
+    }
 
 
 def build_task(config: Mapping[str, Any]) -> Task:
@@ -175,9 +184,14 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     depth = MODELS[model["name"]].depth  # type: ignore[attr-defined]
     binary = binary_layers(Placement(**typed(Placement, config["placement"], "placement")), depth)
     law = NoiseLaw.registry.build(neuron["law"])
-    with torch.random.fork_rng(devices=[]):  # the caller's stream goes on as if nothing had been drawn
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the caller's stream goes on as if nothing had been drawn
         torch.manual_seed(stream(config["seed"], "weights"))
-        activations = [Neuron.registry.build(neuron) if layer in binary else Real(law=law) for layer in range(depth)]
+        activations = [
+            Neuron.registry.build(neuron) if layer in binary else Real(law=law)
+            for layer in range(depth)
+        ]
         return MODELS.build(model, spec.shape, outputs, activations)
 
 
@@ -220,7 +234,9 @@ def lab_settings(plain: Mapping[str, Any], units: Sequence[int]) -> LabSettings:
     settings = LabSettings(**typed(LabSettings, plain["lab"], "lab"))
     law = plain["neuron"]["law"]
     if settings.every and not units:
-        raise ConfigError("lab.every: without binary layers no gradient is estimated; write lab.every=0")
+        raise ConfigError(
+            "lab.every: without binary layers no gradient is estimated; write lab.every=0"
+        )
     epochs = plain["trainer"].get("epochs")
     if settings.every > (epochs if isinstance(epochs, int) else settings.every):
         raise ConfigError(
@@ -239,12 +255,16 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
     plain = canonical(config)
     loaded = plugins.load(plain.get(PLUGINS, ()))
     for group, registry in (("estimator", Estimator.registry), ("anneal", SCHEDULES)):
-        registry.build(config[group])  # as it was given: without binary layers the canonical form has `none` in its place
+        registry.build(
+            config[group]
+        )  # as it was given: without binary layers the canonical form has `none` in its place
     general = General(**typed(General, {key: plain[key] for key in TOP}, ""))
     if not 0 <= general.seed < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {general.seed}")
     if general.fresh and general.resume:
-        raise ConfigError("fresh=true with resume=true: one forgets what the other goes on with; leave one of them out")
+        raise ConfigError(
+            "fresh=true with resume=true: one forgets what the other goes on with; leave one of them out"
+        )
     asked = configured(plain["data"])
     plain["data"], spec = asked.node, asked.spec()
     device = pick_device(general.device, job)
@@ -278,7 +298,9 @@ def plan(config: DictConfig, job: int = 0) -> Plan:
 
 def read(plan: Plan) -> Dataset:
     """The data set of a plan, on its device."""
-    return load(plan.config["data"], plan.recipe.seed, plan.recipe.settings.validation_fraction).to(plan.device)
+    return load(plan.config["data"], plan.recipe.seed, plan.recipe.settings.validation_fraction).to(
+        plan.device
+    )
 
 
 def estimator_choices() -> list[list[str]]:
@@ -286,8 +308,14 @@ def estimator_choices() -> list[list[str]]:
     choices: list[list[str]] = []
     for name in Estimator.registry:
         kinds = Estimator.registry.parameters(name)
-        parts = {p: t.registry for p, t in kinds.items() if hasattr(t, "registry") and t.registry.group == f"estimator/{p}"}
-        for words in itertools.product(*([f"estimator/{part}={choice}" for choice in parts[part]] for part in parts)):
+        parts = {
+            p: t.registry
+            for p, t in kinds.items()
+            if hasattr(t, "registry") and t.registry.group == f"estimator/{p}"
+        }
+        for words in itertools.product(
+            *([f"estimator/{part}={choice}" for choice in parts[part]] for part in parts)
+        ):
             choices.append([f"estimator={name}", *words])
     return [choice for choice in choices if choice != ["estimator=none"]]
 

@@ -25,15 +25,38 @@ from bnn import plugins
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
-GROUPS = ("task", "data", "model", "neuron", "estimator", "placement", "anneal", "optimizer", "trainer", "tracking", "lab")
+GROUPS = (
+    "task",
+    "data",
+    "model",
+    "neuron",
+    "estimator",
+    "placement",
+    "anneal",
+    "optimizer",
+    "trainer",
+    "tracking",
+    "lab",
+)
 TOP = ("seed", "device", "dry_run", "fresh", "resume")
 PLUGINS = "plugins"
 """Modules to import for what they register (bnn.plugins). Part of a canonical configuration where there are any."""
 RECIPE = "recipe"
 """A key in which a recipe may hold what its own interpolations read."""
-GONE = {"estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out"}
+GONE = {
+    "estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out"
+}
 """Keys of earlier versions, and what to write instead."""
-NOT_RESULT = ("tracking", "lab", "dry_run", "fresh", "resume", "data.root", "data.offline_fallback", "trainer.progress")
+NOT_RESULT = (
+    "tracking",
+    "lab",
+    "dry_run",
+    "fresh",
+    "resume",
+    "data.root",
+    "data.offline_fallback",
+    "trainer.progress",
+)
 """Keys that say where and how a run is watched, and do not move its result."""
 
 
@@ -63,7 +86,9 @@ def named_plugins(words: Sequence[str]) -> list[str]:
             except HydraException:
                 continue  # composition refuses it
             if override.is_sweep_override():
-                raise ConfigError(f"{word}: all runs of a command have the same plug-ins; write plugins=[first,second]")
+                raise ConfigError(
+                    f"{word}: all runs of a command have the same plug-ins; write plugins=[first,second]"
+                )
             value = override.value()
     return plugins.module_names(value)
 
@@ -74,12 +99,16 @@ def explained(error: Exception, words: Sequence[str] = ()) -> str:
     words: the overrides of the command line, under which a key that is asked for does not exist.
     """
     text = str(error)
-    if found := re.search(r"Could not find '(.+)/(.+)'\s+Available options in '.+':((?:\n\t.+)*)", text):
+    if found := re.search(
+        r"Could not find '(.+)/(.+)'\s+Available options in '.+':((?:\n\t.+)*)", text
+    ):
         return f"{found[1]}={found[2]}: expected one of {', '.join(found[3].split())}"
     if found := re.match(r"Could not override '([^']+)'", text):
         return _no_such(found[1], words)
     if isinstance(error, OverrideParseException):
-        detail = [line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))]
+        detail = [
+            line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))
+        ]
         return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({detail[0] if detail else text})"
     return " ".join(text.split("\n")[0].split())
 
@@ -88,7 +117,9 @@ def _set_by(config: DictConfig, group: str) -> str | None:
     """The key of a recipe by which an experiment sets a whole group, which then has no choice of its own."""
     if group not in config or not OmegaConf.is_interpolation(config, group):
         return None
-    keys = re.findall(rf"{RECIPE}\.\w+(?=}})", str(OmegaConf.to_container(config, resolve=False)[group]))  # type: ignore[index, call-overload]
+    keys = re.findall(
+        rf"{RECIPE}\.\w+(?=}})", str(OmegaConf.to_container(config, resolve=False)[group])
+    )  # type: ignore[index, call-overload]
     return keys[0] if keys else RECIPE
 
 
@@ -101,12 +132,18 @@ def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
     for word in words:
         key, _, choice = word.lstrip("+~").partition("=")
         if key in GROUPS and (by := _set_by(config, key)):
-            raise ConfigError(f"{word}: this experiment sets {key} by {by}; write {by}={choice}, or leave out experiment=")
+            raise ConfigError(
+                f"{word}: this experiment sets {key} by {by}; write {by}={choice}, or leave out experiment="
+            )
 
 
 def _no_such(key: str, words: Sequence[str]) -> str:
     """Why `key` cannot be set: the keys and groups that there are beside it."""
-    plain = [word for word in words if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key]
+    plain = [
+        word
+        for word in words
+        if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key
+    ]
     try:
         config = compose([word for word in plain if not word.startswith("hydra")])
     except ConfigError:
@@ -118,8 +155,12 @@ def _no_such(key: str, words: Sequence[str]) -> str:
         return f"{key}: {GONE[key]}"
     node = config.get(group) if "." in key else config
     if "/" in key or not isinstance(node, DictConfig):
-        return f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
-    there = [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP, PLUGINS]
+        return (
+            f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
+        )
+    there = (
+        [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP, PLUGINS]
+    )
     close = difflib.get_close_matches(key, there, 1, 0.7)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"{key}: there is no such key; {meant}expected one of {', '.join(there)}"
@@ -139,25 +180,37 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     Without binary layers there is nothing to estimate, fire or anneal: estimator and annealing become `none`, the neuron
     `real`. Errors: ConfigError for a group that was removed or an interpolation that leads nowhere.
     """
-    config = OmegaConf.create({k: v for k, v in OmegaConf.to_container(config).items() if k != "hydra"})  # type: ignore
+    config = OmegaConf.create(
+        {k: v for k, v in OmegaConf.to_container(config).items() if k != "hydra"}
+    )  # type: ignore
     if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, PLUGINS, RECIPE}):
         expected = ", ".join((*GROUPS, *TOP, PLUGINS))
-        raise ConfigError(f"{unknown[0]}: expected a key of {expected}, or a key within one of the groups")
+        raise ConfigError(
+            f"{unknown[0]}: expected a key of {expected}, or a key within one of the groups"
+        )
     for group in GROUPS:
         if not isinstance(config.get(group), DictConfig):
-            raise ConfigError(f"{group}: expected a choice of this group, got {config.get(group)!r}")
+            raise ConfigError(
+                f"{group}: expected a choice of this group, got {config.get(group)!r}"
+            )
     if config.placement.get("layers") == []:
         with open_dict(config):
             config.estimator = {"name": "none"}
             config.anneal = {"name": "none", "slope": 1.0}
-            config.neuron = {"name": "real", "law": config.neuron.get("law"), "rescale_gradient": False}
+            config.neuron = {
+                "name": "real",
+                "law": config.neuron.get("law"),
+                "rescale_gradient": False,
+            }
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(plain, dict)
     modules = plugins.module_names(plain.get(PLUGINS))
-    return {key: plain.get(key) for key in (*GROUPS, *TOP)} | ({PLUGINS: modules} if modules else {})
+    return {key: plain.get(key) for key in (*GROUPS, *TOP)} | (
+        {PLUGINS: modules} if modules else {}
+    )
 
 
 def override_word(key: str, value: Any) -> str:
@@ -216,7 +269,9 @@ def in_0_1_0(key: str, value: Any) -> bool:
 
     Such values are left out of digests and of a study's identity, so that those of 0.1.0 stay what they are.
     """
-    return (key == "task.name" and value == "classification") or (key.startswith("optimizer.groups.") and value is None)
+    return (key == "task.name" and value == "classification") or (
+        key.startswith("optimizer.groups.") and value is None
+    )
 
 
 def digest(plain: dict[str, Any]) -> str:
@@ -235,7 +290,11 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     leaves = [flat(dict(config)) for config in configs]
     keys = sorted(set().union(*leaves))
     told = ("estimator.", "placement.", "neuron.name", "neuron.law", "seed")
-    return [key for key in keys if not key.startswith(told) and len({str(leaf.get(key)) for leaf in leaves}) > 1]
+    return [
+        key
+        for key in keys
+        if not key.startswith(told) and len({str(leaf.get(key)) for leaf in leaves}) > 1
+    ]
 
 
 def estimator_title(plain: dict[str, Any]) -> str:
@@ -253,5 +312,10 @@ def estimator_title(plain: dict[str, Any]) -> str:
 
 def run_title(plain: dict[str, Any]) -> str:
     """`stochastic · reinforce · both · s0`."""
-    parts = [plain["neuron"]["name"], plain["estimator"]["name"], plain["placement"]["name"], f"s{plain['seed']}"]
+    parts = [
+        plain["neuron"]["name"],
+        plain["estimator"]["name"],
+        plain["placement"]["name"],
+        f"s{plain['seed']}",
+    ]
     return " · ".join(parts if plain["placement"]["layers"] else [parts[0], parts[3]])

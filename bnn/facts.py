@@ -22,7 +22,9 @@ def commit() -> str:
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")) != root:
@@ -59,7 +61,9 @@ def result(digest: str, plugins: Iterable[object] = ()) -> str:
     libraries.
 
     plugins: those that are loaded, which show their version and a digest of their source (bnn.plugins.Plugin)."""
-    return hashlib.sha256(digest.encode() + _code() + "".join(map(str, plugins)).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        digest.encode() + _code() + "".join(map(str, plugins)).encode()
+    ).hexdigest()[:12]
 
 
 COMMAND = "BNN_COMMAND"
@@ -72,7 +76,11 @@ def command() -> str:
         return os.environ[COMMAND]
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
-    program = f"python -m {spec.name.removesuffix('.__main__')}" if spec is not None else Path(sys.argv[0]).name
+    program = (
+        f"python -m {spec.name.removesuffix('.__main__')}"
+        if spec is not None
+        else Path(sys.argv[0]).name
+    )
     return without_password(" ".join([program, *map(shlex.quote, sys.argv[1:])]))
 
 
@@ -82,7 +90,11 @@ def processor() -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if "model name" in line
+        ]
         name = names[0] if names else name
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"
@@ -97,9 +109,16 @@ def hardware(device: str) -> str:
 
 def all_of(device: str) -> dict[str, str]:
     """What a result on `device` stands on."""
-    return {"command": command(), "commit": commit(), "hardware": hardware(device), "versions": versions()}
+    return {
+        "command": command(),
+        "commit": commit(),
+        "hardware": hardware(device),
+        "versions": versions(),
+    }
 
 
 def versions() -> str:
     names = ("torch", "hydra-core", "mlflow")
-    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])
+    return ", ".join(
+        [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]
+    )

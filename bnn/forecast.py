@@ -24,7 +24,10 @@ TIMED_STEPS = 5
 
 def seconds_per_step(plan: Plan) -> float:
     """Median seconds of an update on random images, on copies of the plan's objects."""
-    model, estimator = copy.deepcopy(plan.model).to(plan.device), copy.deepcopy(plan.recipe.estimator)
+    model, estimator = (
+        copy.deepcopy(plan.model).to(plan.device),
+        copy.deepcopy(plan.recipe.estimator),
+    )
     settings = plan.recipe.settings
     task = copy.deepcopy(plan.recipe.task).to(plan.device)
     images = torch.rand(settings.batch_size, *plan.data.shape, device=plan.device)
@@ -58,8 +61,21 @@ def dry_run(plans: Sequence[Plan]) -> str:
     rows = []
     for number, (plan, estimate) in enumerate(zip(plans, seconds, strict=True)):
         config = dict(plan.config)
-        about = [str(number), plan.title, estimator_title(config), config["neuron"]["law"], plan.data.name]
-        rows.append([*about, *(str(flat(config).get(key, "–")) for key in keys), plan.digest, clock(estimate)])
+        about = [
+            str(number),
+            plan.title,
+            estimator_title(config),
+            config["neuron"]["law"],
+            plan.data.name,
+        ]
+        rows.append(
+            [
+                *about,
+                *(str(flat(config).get(key, "–")) for key in keys),
+                plan.digest,
+                clock(estimate),
+            ]
+        )
     table = markdown(["#", "run", "estimator", "law", "data", *keys, "digest", "estimate"], rows)
     total = f"about {sum(seconds) / 60:.1f} minutes of training one after the other on {plans[0].general.device}"
     return f"{table}\n{len(plans)} runs, {total}"
@@ -68,20 +84,31 @@ def dry_run(plans: Sequence[Plan]) -> str:
 def notices(plans: Sequence[Plan]) -> list[str]:
     """What a reader of these runs has to know beforehand, each once."""
     found = [line for line in [_shared_file(plans[0])] if line]
-    if any((plan.recipe.estimator.assumes_independent_samples or plan.lab.every) and _couples(plan) for plan in plans):
+    if any(
+        (plan.recipe.estimator.assumes_independent_samples or plan.lab.every) and _couples(plan)
+        for plan in plans
+    ):
         found.append(
             "note: batch norm above a binary layer couples the samples of a batch, and per-sample credit drops "
             "those terms; model.norm=running and model.norm=group do not couple"
         )
     if any(plan.device.type == "cuda" for plan in plans):
-        found.append("note: on CUDA some sums have no fixed order, so the same seed gives close but not equal metrics")
+        found.append(
+            "note: on CUDA some sums have no fixed order, so the same seed gives close but not equal metrics"
+        )
     return found
 
 
 def _shared_file(plan: Plan) -> str | None:
     uri = plan.tracking.uri or "sqlite:///mlflow.db"
-    return shared_file_warning(Path(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
+    return (
+        shared_file_warning(Path(uri.removeprefix("sqlite:///")))
+        if uri.startswith("sqlite:///")
+        else None
+    )
 
 
 def _couples(plan: Plan) -> bool:
-    return couples_above_binary(plan.model, plan.recipe.task.inputs(torch.zeros(2, *plan.data.shape)))
+    return couples_above_binary(
+        plan.model, plan.recipe.task.inputs(torch.zeros(2, *plan.data.shape))
+    )

@@ -22,7 +22,11 @@ __all__ = ["concrete", "reinmax", "st_gumbel", "straight_through"]
 
 
 def straight_through(
-    a: Float[Tensor, "*units"], *, proxy: str = "density", law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+    a: Float[Tensor, "*units"],
+    *,
+    proxy: str = "density",
+    law: NoiseLaw | str = "logistic",
+    noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
     """Bits b ~ Bernoulli(F(a)) with the gradient d b / d a := s'(a) (Bengio, Léonard & Courville 2013, §4).
 
@@ -39,7 +43,11 @@ def straight_through(
 
 
 def reinmax(
-    a: Float[Tensor, "*units"], tau: float = 1.0, *, law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+    a: Float[Tensor, "*units"],
+    tau: float = 1.0,
+    *,
+    law: NoiseLaw | str = "logistic",
+    noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
     """Bits b ~ Bernoulli(p) with the gradient d b / d ℓ := 2π(1 - π) - p(1 - p)/2, π = (σ(ℓ/τ) + b)/2 (Liu et al. 2023).
 
@@ -59,7 +67,11 @@ def reinmax(
 
 
 def st_gumbel(
-    a: Float[Tensor, "*units"], tau: float = 1.0, *, law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+    a: Float[Tensor, "*units"],
+    tau: float = 1.0,
+    *,
+    law: NoiseLaw | str = "logistic",
+    noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
     """Bits b = 1[z > 0], z = ℓ - logit(u), with the gradient of y = σ(z / τ) (Jang, Gu & Poole 2017).
 
@@ -79,7 +91,11 @@ def st_gumbel(
 
 
 def concrete(
-    a: Float[Tensor, "*units"], tau: float = 0.5, *, law: NoiseLaw | str = "logistic", noise: Noise = torch.rand_like
+    a: Float[Tensor, "*units"],
+    tau: float = 0.5,
+    *,
+    law: NoiseLaw | str = "logistic",
+    noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
     """Binary concrete variable y = σ(z / τ), z = ℓ - logit(u): between 0 and 1 (Maddison, Mnih & Teh 2017).
 

@@ -74,8 +74,13 @@ def probe(plan: Plan, data: Dataset) -> Callable[[int], dict[str, float]] | None
 
 def told(task: Task, test: Mapping[str, float]) -> str:
     """Test metrics in words: `accuracy 98.92 %, loss 0.0340`. Nats are not named."""
-    units = {name: f" {metric.unit}" if metric.unit == "%" else "" for name, metric in task.metrics.items()}
-    return ", ".join(f"{name} {metric.format(test[name])}{units[name]}" for name, metric in task.metrics.items())
+    units = {
+        name: f" {metric.unit}" if metric.unit == "%" else ""
+        for name, metric in task.metrics.items()
+    }
+    return ", ".join(
+        f"{name} {metric.format(test[name])}{units[name]}" for name, metric in task.metrics.items()
+    )
 
 
 def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary:
@@ -85,9 +90,16 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     from bnn.tracking.run import by_reading
 
     config, result, store = dict(plan.config), plan.result, _store(plan)
-    about = {"title": plan.title, "digest": plan.digest, "dataset": plan.data.name, "law": config["neuron"]["law"]}
+    about = {
+        "title": plan.title,
+        "digest": plan.digest,
+        "dataset": plan.data.name,
+        "law": config["neuron"]["law"],
+    }
     if plan.general.resume and result in (done := finished(store, result)):
-        return Summary(**about, **done[result], look_at=store.look_at(done[result]["run_id"]), trained=False)
+        return Summary(
+            **about, **done[result], look_at=store.look_at(done[result]["run_id"]), trained=False
+        )
 
     def finish(run: MlflowRun, trained: FitResult, data: Dataset) -> Summary:
         task, draws = plan.recipe.task, plan.recipe.settings.evaluation_samples
@@ -104,7 +116,15 @@ def execute(plan: Plan, folder: Path, parent: str | None, title: str) -> Summary
     return _tracked(plan, store, folder, title, parent, finish)
 
 
-def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: str | None, tags: dict[str, str]) -> Trained:
+def train_seed(
+    plan: Plan,
+    folder: Path,
+    title: str,
+    report: Report,
+    *,
+    parent: str | None,
+    tags: dict[str, str],
+) -> Trained:
     """Train one seed of a trial and track it; the test set is not read. With `resume=true` a seed that the study has trained
     before is only reported."""
     from bnn.tracking.earlier import finished_trial
@@ -114,11 +134,16 @@ def train_seed(plan: Plan, folder: Path, title: str, report: Report, *, parent: 
     if plan.general.resume and (done := finished_trial(store, plan.result, tags["study"])):
         for epoch, metrics in enumerate(done.history, 1):
             report(epoch, metrics)
-        return Trained({**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id)
+        return Trained(
+            {**done.history[done.best_epoch - 1], "seconds/train": done.train_seconds}, done.run_id
+        )
 
     def finish(run: MlflowRun, trained: FitResult, data: Dataset) -> Trained:
         run.finish_trial(trained)
-        return Trained({**trained.history[trained.best_epoch - 1], "seconds/train": trained.train_seconds}, run.id)
+        return Trained(
+            {**trained.history[trained.best_epoch - 1], "seconds/train": trained.train_seconds},
+            run.id,
+        )
 
     return _tracked(plan, store, folder, title, parent, finish, tags, report)
 
@@ -157,14 +182,28 @@ def _tracked(
     earlier = interrupted(store, plan.result, folder, study) if plan.general.resume else None
     if earlier:
         folder = earlier.folder
-        print(f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}", flush=True)
-    elif plan.general.resume and parent is None and (note := of_another_source(store, {plan.digest: plan.result})):
+        print(
+            f"{title}: goes on with run {earlier.run_id}, from {folder}{other_threads(earlier.threads)}",
+            flush=True,
+        )
+    elif (
+        plan.general.resume
+        and parent is None
+        and (note := of_another_source(store, {plan.digest: plan.result}))
+    ):
         print(note, flush=True)
     data = read(plan)
-    with alive(folder), MlflowRun(store, described(plan), folder, parent, trial, earlier.run_id if earlier else None) as run:
+    with (
+        alive(folder),
+        MlflowRun(
+            store, described(plan), folder, parent, trial, earlier.run_id if earlier else None
+        ) as run,
+    ):
         run.dataset(data)
         if earlier and report:
-            for epoch, metrics in enumerate(checkpoint.load(folder / checkpoint.LAST)["history"], 1):
+            for epoch, metrics in enumerate(
+                checkpoint.load(folder / checkpoint.LAST)["history"], 1
+            ):
                 report(epoch, metrics)
         trained = fit(
             plan.model,
@@ -185,7 +224,11 @@ def other_threads(before: str) -> str:
     import torch
 
     now = torch.get_num_threads()
-    return "" if before == str(now) else f" (with {now} threads instead of {before}: not the same to the last bit)"
+    return (
+        ""
+        if before == str(now)
+        else f" (with {now} threads instead of {before}: not the same to the last bit)"
+    )
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:
@@ -195,8 +238,12 @@ def run(config: DictConfig) -> dict[str, Any] | None:
     try:
         refuse_ignored(config, settings.overrides.task)
         if alone and (study := settings.runtime.choices.get("study")):
-            raise ConfigError(f"study={study}: a study is many runs; write -m: python -m bnn.train -m study={study} …")
-        return _run(config, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num))
+            raise ConfigError(
+                f"study={study}: a study is many runs; write -m: python -m bnn.train -m study={study} …"
+            )
+        return _run(
+            config, Path(settings.runtime.output_dir), 0 if alone else int(settings.job.num)
+        )
     except BnnError as error:
         if alone:
             raise SystemExit(f"error: {error}") from error
@@ -210,7 +257,9 @@ def run(config: DictConfig) -> dict[str, Any] | None:
 def refuse_fresh(plan: Plan) -> None:
     """Errors: ConfigError for `fresh` where there is nothing to forget."""
     if plan.general.fresh:
-        raise ConfigError("fresh=true: only a study keeps trials that it could forget; write -m study=NAME beside it")
+        raise ConfigError(
+            "fresh=true: only a study keeps trials that it could forget; write -m study=NAME beside it"
+        )
 
 
 def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
@@ -234,7 +283,9 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
             checked = plan(config, number)
         for line in filter(None, [warning, *notices([checked])]):
             print(line, flush=True)
-    title = checked.title if parent is None else f"[{number + 1}/{os.environ[CELLS]}] {checked.title}"
+    title = (
+        checked.title if parent is None else f"[{number + 1}/{os.environ[CELLS]}] {checked.title}"
+    )
     summary = execute(checked, folder, parent, title)
     print(
         f"{title}: test {told(checked.recipe.task, summary.test)}, {summary.seconds:.0f} s, "
@@ -242,7 +293,9 @@ def _run(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None
         flush=True,
     )
     if parent is None:
-        print(f"look at it: {summary.look_at}", *([warning] if warning else []), sep="\n", flush=True)
+        print(
+            f"look at it: {summary.look_at}", *([warning] if warning else []), sep="\n", flush=True
+        )
     return asdict(summary)
 
 

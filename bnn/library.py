@@ -89,7 +89,18 @@ def fit(
         ConfigError: for parameters that do not fit together, naming the key of the configuration.
         DivergedError: for a loss that is not finite.
     """
-    _check_kinds(model, data, task, estimator, tracker, optimizer, anneal, epochs=epochs, batch_size=batch_size, seed=seed)
+    _check_kinds(
+        model,
+        data,
+        task,
+        estimator,
+        tracker,
+        optimizer,
+        anneal,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+    )
     config: dict[str, Any] = {
         "optimizer": _complete(OPTIMIZERS, optimizer),
         "anneal": _complete(SCHEDULES, anneal),
@@ -105,15 +116,27 @@ def fit(
     fraction = held_out / (held_out + len(data.train.labels))
     recipe = TrainingConfig(
         task=task if task is not None else Classification(),
-        estimator=estimator if isinstance(estimator, Estimator) else Estimator.registry.build(_named(estimator)),
+        estimator=estimator
+        if isinstance(estimator, Estimator)
+        else Estimator.registry.build(_named(estimator)),
         optimization=OPTIMIZERS.build(config["optimizer"]),
         schedule=SCHEDULES.build(config["anneal"]),
-        settings=TrainerSettings(**config["trainer"], validation_fraction=fraction, progress=progress),
+        settings=TrainerSettings(
+            **config["trainer"], validation_fraction=fraction, progress=progress
+        ),
         seed=seed,
     )
     where = Path(folder) if folder is not None else None
     if not isinstance(tracker, MLflow):
-        return train(model, recipe, data, tracker=tracker, folder=where, about=config, title=type(model).__name__)
+        return train(
+            model,
+            recipe,
+            data,
+            tracker=tracker,
+            folder=where,
+            about=config,
+            title=type(model).__name__,
+        )
     if where is not None:
         return _tracked(model, recipe, data, tracker, where, config)
     with tempfile.TemporaryDirectory() as scratch:
@@ -122,7 +145,14 @@ def fit(
 
 
 def _check_kinds(
-    model: Any, data: Any, task: Any, estimator: Any, tracker: Any, optimizer: Any, anneal: Any, **integers: Any
+    model: Any,
+    data: Any,
+    task: Any,
+    estimator: Any,
+    tracker: Any,
+    optimizer: Any,
+    anneal: Any,
+    **integers: Any,
 ) -> None:
     """Check of the kinds of arguments of `fit`.
 
@@ -133,15 +163,32 @@ def _check_kinds(
         ("model", model, nn.Module, "a network"),
         ("data", data, Dataset, "a data set of bnn.data, as load or from_tensors give it"),
         ("task", task, Task | None, "an object of bnn.tasks, or None"),
-        ("estimator", estimator, Estimator | str | Mapping, "an object such as bnn.estimators.ReinMax(), or a name"),
-        ("optimizer", optimizer, str | Mapping, f"one of {', '.join(OPTIMIZERS)}, or a mapping with a name"),
-        ("anneal", anneal, str | Mapping, f"one of {', '.join(SCHEDULES)}, or a mapping with a name"),
+        (
+            "estimator",
+            estimator,
+            Estimator | str | Mapping,
+            "an object such as bnn.estimators.ReinMax(), or a name",
+        ),
+        (
+            "optimizer",
+            optimizer,
+            str | Mapping,
+            f"one of {', '.join(OPTIMIZERS)}, or a mapping with a name",
+        ),
+        (
+            "anneal",
+            anneal,
+            str | Mapping,
+            f"one of {', '.join(SCHEDULES)}, or a mapping with a name",
+        ),
     )
     for name, value, kind, words in expected:
         if not isinstance(value, kind):
             raise ConfigError(f"{name}: expected {words}; got {value!r}")
     if tracker is not None and not isinstance(tracker, MLflow) and not hasattr(tracker, "epoch"):
-        raise ConfigError(f"tracker: expected bnn.MLflow(...), or an object with the methods of Tracker; got {tracker!r}")
+        raise ConfigError(
+            f"tracker: expected bnn.MLflow(...), or an object with the methods of Tracker; got {tracker!r}"
+        )
     for name, value in integers.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigError(f"{name}: expected an integer, got {value!r}")
@@ -178,7 +225,12 @@ def _complete(registry: Registry[Any], choice: Choice) -> dict[str, Any]:
 
 
 def _tracked(
-    model: nn.Module, recipe: TrainingConfig, data: Dataset, tracker: MLflow, folder: Path, config: dict[str, Any]
+    model: nn.Module,
+    recipe: TrainingConfig,
+    data: Dataset,
+    tracker: MLflow,
+    folder: Path,
+    config: dict[str, Any],
 ) -> FitResult:
     """Train in an MLflow run, and evaluate on the test split at the end."""
     import os
@@ -188,19 +240,34 @@ def _tracked(
     from bnn.tracking.store import open_store
 
     init_task(recipe.task, data.spec, recipe.seed)  # its inputs may pass a network of its own
-    store = open_store(tracker.uri or os.environ.get("MLFLOW_TRACKING_URI"), f"{tracker.experiment}/{data.spec.name}")
+    store = open_store(
+        tracker.uri or os.environ.get("MLFLOW_TRACKING_URI"),
+        f"{tracker.experiment}/{data.spec.name}",
+    )
     about = _description(model, recipe, data, tracker, config)
     folder.mkdir(parents=True, exist_ok=True)
     with alive(folder), MlflowRun(store, about, folder) as run:
         run.dataset(data)
-        result = train(model, recipe, data, tracker=run, folder=folder, about=dict(about.config), title=about.title)
+        result = train(
+            model,
+            recipe,
+            data,
+            tracker=run,
+            folder=folder,
+            about=dict(about.config),
+            title=about.title,
+        )
         draws = recipe.settings.evaluation_samples
         run.finish(result, recipe.task.evaluations(model, data.test, draws, recipe.seed))
     return result
 
 
 def _description(
-    model: nn.Module, recipe: TrainingConfig, data: Dataset, tracker: MLflow, config: Mapping[str, Any]
+    model: nn.Module,
+    recipe: TrainingConfig,
+    data: Dataset,
+    tracker: MLflow,
+    config: Mapping[str, Any],
 ) -> RunDescription:
     """Description of a run in the words of a configuration, so that reports take it with those of the command line."""
     from bnn import facts
@@ -210,7 +277,10 @@ def _description(
     from bnn.tracking.run import RunDescription
 
     estimator, task = recipe.estimator, recipe.task
-    chosen = {"name": _name_of(Estimator.registry, estimator), **_parameters(Estimator.registry, estimator)}
+    chosen = {
+        "name": _name_of(Estimator.registry, estimator),
+        **_parameters(Estimator.registry, estimator),
+    }
     neurons = [m for m in model.modules() if isinstance(m, Neuron) and not isinstance(m, Real)]
     first = neurons[0] if neurons else None
     neuron = {
@@ -229,7 +299,9 @@ def _description(
     device = str(data.train.images.device)
     units = binary_layers(model, task.inputs(data.train.images[:2])).units
     title = " ".join(str(value) for value in _flat_values(chosen))
-    name = tracker.name or " · ".join([neuron["name"], str(chosen["name"]), type(model).__name__, f"s{recipe.seed}"])
+    name = tracker.name or " · ".join(
+        [neuron["name"], str(chosen["name"]), type(model).__name__, f"s{recipe.seed}"]
+    )
     content = facts.result(digest({**full, "network": repr(model), "examples": _hash(model, data)}))
     tags = {
         "mlflow.source.name": "bnn.fit",
@@ -256,7 +328,9 @@ def _hash(model: nn.Module, data: Dataset) -> str:
     content = hashlib.sha256()
     for tensor in (*model.state_dict().values(), data.train.images, data.train.labels):
         plain = tensor.detach().cpu().contiguous()  # numpy has no bfloat16
-        content.update((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().tobytes())
+        content.update(
+            (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().tobytes()
+        )
     return content.hexdigest()
 
 
@@ -274,7 +348,10 @@ def _parameters(registry: Registry[Any], thing: object) -> dict[str, Any]:
     for key, kind in registry.parameters(name).items():
         value = getattr(thing, key, None)
         if hasattr(kind, "registry"):
-            found[key] = {"name": _name_of(kind.registry, value), **_parameters(kind.registry, value)}
+            found[key] = {
+                "name": _name_of(kind.registry, value),
+                **_parameters(kind.registry, value),
+            }
         elif value is not None:
             found[key] = value
     return found

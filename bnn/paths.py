@@ -42,8 +42,14 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
     except OSError:
         return None
     place = PurePosixPath(path.absolute())
-    holding = [(point, kind) for _, point, kind, *_ in lines if place.is_relative_to(point.replace("\\040", " "))]
-    kind = max(holding, key=lambda found: len(found[0]), default=("", ""))[1]  # of mounts at one point the last is seen
+    holding = [
+        (point, kind)
+        for _, point, kind, *_ in lines
+        if place.is_relative_to(point.replace("\\040", " "))
+    ]
+    kind = max(holding, key=lambda found: len(found[0]), default=("", ""))[
+        1
+    ]  # of mounts at one point the last is seen
     return kind if kind in NETWORK else None
 
 

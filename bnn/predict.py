@@ -28,14 +28,27 @@ SHOWN = 3
 
 def parser() -> argparse.ArgumentParser:
     usage, _, about = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(prog="python -m bnn.predict", description=f"{usage.partition(': ')[2]} {about}")
-    made.add_argument("model", metavar="MODEL", help="the id of a finished run, or a checkpoint file (best.pt)")
+    made = argparse.ArgumentParser(
+        prog="python -m bnn.predict", description=f"{usage.partition(': ')[2]} {about}"
+    )
+    made.add_argument(
+        "model", metavar="MODEL", help="the id of a finished run, or a checkpoint file (best.pt)"
+    )
     made.add_argument("image", metavar="IMAGE", type=Path, help="an image file")
     made.add_argument(
-        "--drawing", action="store_true", help="bring a drawing of any size and colours to the data set's form"
+        "--drawing",
+        action="store_true",
+        help="bring a drawing of any size and colours to the data set's form",
     )
-    made.add_argument("--picture", type=Path, default=Path("prediction.png"), help="where to draw the bits (%(default)s)")
-    made.add_argument("--uri", help="the tracking store (MLFLOW_TRACKING_URI, else mlflow.db in this folder)")
+    made.add_argument(
+        "--picture",
+        type=Path,
+        default=Path("prediction.png"),
+        help="where to draw the bits (%(default)s)",
+    )
+    made.add_argument(
+        "--uri", help="the tracking store (MLFLOW_TRACKING_URI, else mlflow.db in this folder)"
+    )
     return made
 
 
@@ -54,11 +67,15 @@ def _checkpoint(model: str, uri: str | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as scratch:
             found = fetch(uri, model, f"checkpoint/{BEST}", Path(scratch))
             if found is None:
-                raise CheckpointError(f"run {model}: expected a run with a checkpoint, but it keeps none")
+                raise CheckpointError(
+                    f"run {model}: expected a run with a checkpoint, but it keeps none"
+                )
             yield found
 
 
-def predicted(model: nn.Module, image: Tensor, samples: int, seed: int) -> tuple[Tensor, dict[str, Activation]]:
+def predicted(
+    model: nn.Module, image: Tensor, samples: int, seed: int
+) -> tuple[Tensor, dict[str, Activation]]:
     """Class probabilities [classes], their mean over `samples` draws where units are random, and the activation layers of
     one more draw. image: [1, c, h, w], normalised."""
     import torch
@@ -92,11 +109,17 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     with _checkpoint(model, uri) as file:
         network, config = load_checkpoint(file)
     if not isinstance(build_task(config), Classification):
-        raise ConfigError(f"{model}: expected a network that was trained to classify, got task={config['task']['name']}")
+        raise ConfigError(
+            f"{model}: expected a network that was trained to classify, got task={config['task']['name']}"
+        )
     spec, samples = recorded_spec(config), config["trainer"]["evaluation_samples"]
     pixels = torch.from_numpy((read_drawing if drawing else read_image)(path, spec))
     p, layers = predicted(network, (pixels[None] - spec.mean) / spec.std, samples, config["seed"])
-    bits = {name: layer.output[0] for name, layer in layers.items() if isinstance(network.get_submodule(name), Binary)}
+    bits = {
+        name: layer.output[0]
+        for name, layer in layers.items()
+        if isinstance(network.get_submodule(name), Binary)
+    }
     try:
         prediction(pixels, bits, p).savefig(picture, dpi=100)
     except (OSError, ValueError) as error:
@@ -115,7 +138,9 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(arguments)
     uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return exit_code(lambda: print(predict(asked.model, asked.image, asked.drawing, asked.picture, uri)))
+    return exit_code(
+        lambda: print(predict(asked.model, asked.image, asked.drawing, asked.picture, uri))
+    )
 
 
 if __name__ == "__main__":

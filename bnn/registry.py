@@ -21,7 +21,9 @@ from bnn.errors import ConfigError
 T = TypeVar("T")
 
 
-def typed(schema: type, node: Mapping[str, Any] | DictConfig, key: str, optional: Collection[str] = ()) -> dict[str, Any]:
+def typed(
+    schema: type, node: Mapping[str, Any] | DictConfig, key: str, optional: Collection[str] = ()
+) -> dict[str, Any]:
     """`node` converted to the field types of the dataclass `schema`.
 
     `key` is where the node stands, empty at the top; `optional` fields are left out where the node does not have them.
@@ -33,10 +35,14 @@ def typed(schema: type, node: Mapping[str, Any] | DictConfig, key: str, optional
         reason = str(error).splitlines()[0]
         field = error.full_key if getattr(error, "full_key", None) else ""
         valid = ", ".join(f.name for f in dataclasses.fields(schema))
-        raise ConfigError(f"{'.'.join(filter(None, (key, field)))}: {reason} (keys here: {valid})") from error
+        raise ConfigError(
+            f"{'.'.join(filter(None, (key, field)))}: {reason} (keys here: {valid})"
+        ) from error
     absent = OmegaConf.missing_keys(merged)
     if missing := sorted(absent.difference(optional)):
-        raise ConfigError(f"{'.'.join(filter(None, (key, missing[0])))}: expected a value, none was given")
+        raise ConfigError(
+            f"{'.'.join(filter(None, (key, missing[0])))}: expected a value, none was given"
+        )
     values = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items() if name not in absent}
@@ -60,13 +66,17 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
     @property
     def group(self) -> str | None:
         """The group of the configuration that its names are choices of; None where they are values of a key."""
-        return self.key.removesuffix(".name").replace(".", "/") if self.key.endswith(".name") else None
+        return (
+            self.key.removesuffix(".name").replace(".", "/") if self.key.endswith(".name") else None
+        )
 
     def __getitem__(self, name: str) -> Callable[..., T]:
         try:
             return self._constructors[name]
         except KeyError:
-            raise ConfigError(f"{self.key}: expected one of {', '.join(self)}; got {name!r}") from None
+            raise ConfigError(
+                f"{self.key}: expected one of {', '.join(self)}; got {name!r}"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._constructors
@@ -86,7 +96,9 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         def register(constructor: Any) -> Any:
             there = self._constructors.get(name)
             if there is not None and _origin(there) != (new := _origin(constructor)):
-                raise ConfigError(f"{self.key}: {name!r} is {_origin(there)} already; give {new} another name")
+                raise ConfigError(
+                    f"{self.key}: {name!r} is {_origin(there)} already; give {new} another name"
+                )
             self._constructors[name] = constructor
             return constructor
 
@@ -107,7 +119,11 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
     def defaults(self, name: str) -> dict[str, Any]:
         """The values of those configurable parameters of `name` that may be left out."""
         keywords = self._keywords(name).values()
-        return {keyword.name: keyword.default for keyword in keywords if keyword.default is not keyword.empty}
+        return {
+            keyword.name: keyword.default
+            for keyword in keywords
+            if keyword.default is not keyword.empty
+        }
 
     def _function(self, name: str) -> Callable[..., Any]:
         constructor = self[name]
@@ -115,7 +131,11 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
 
     def _keywords(self, name: str) -> dict[str, inspect.Parameter]:
         found = inspect.signature(self._function(name)).parameters
-        return {key: parameter for key, parameter in found.items() if parameter.kind is parameter.KEYWORD_ONLY}
+        return {
+            key: parameter
+            for key, parameter in found.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
 
     def build(self, node: Mapping[str, Any] | DictConfig | str, *context: Any) -> T:
         """The object that `node` describes: `node.name` picks the constructor, the rest are its keywords; a bare string
@@ -126,8 +146,12 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         """
         if not isinstance(node, str | Mapping | DictConfig):
             raise ConfigError(f"{self.key}: expected one of {', '.join(self)}; got {node!r}")
-        plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-        values: dict[str, Any] = {"name": plain} if isinstance(plain, str) else {str(k): v for k, v in plain.items()}
+        plain: Any = (
+            OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+        )
+        values: dict[str, Any] = (
+            {"name": plain} if isinstance(plain, str) else {str(k): v for k, v in plain.items()}
+        )
         name = str(values.pop("name", None))
         defaults, parts, schema = self.defaults(name), {}, {}
         for key, kind in self.parameters(name).items():
@@ -140,7 +164,9 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
                 nothing = part is None and key in defaults and defaults[key] is None
                 parts[key] = None if nothing else kind.registry.build(part)
         made = dataclasses.make_dataclass(f"{name}_schema", schema.items())
-        return self[name](*context, **typed(made, values, self.key.removesuffix(".name"), defaults), **parts)
+        return self[name](
+            *context, **typed(made, values, self.key.removesuffix(".name"), defaults), **parts
+        )
 
 
 def _origin(constructor: Any) -> str:
@@ -151,4 +177,8 @@ def _origin(constructor: Any) -> str:
 def _choice(hint: Any) -> Any:
     """Of a union the member that is chosen by name, or the hint itself."""
     union = get_origin(hint) in (Union, types.UnionType)
-    return next((member for member in get_args(hint) if hasattr(member, "registry")), hint) if union else hint
+    return (
+        next((member for member in get_args(hint) if hasattr(member, "registry")), hint)
+        if union
+        else hint
+    )

@@ -15,7 +15,9 @@ def typed(line: str) -> None:
     program, *words = shlex.split(line)
     if program != "python":
         raise ValueError(f"expected a line that begins with python, got {program}")
-    with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout is not None
         for told in process.stdout:
             print(told, end="", flush=True)

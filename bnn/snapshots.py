@@ -41,7 +41,9 @@ def images_of(dataset: str, read: Mapping[str, Any]) -> Tensor:
     why = ""
     for node in (ours, theirs):
         try:
-            return fixed_images(load(node, seed=0, validation_fraction=0.5).test)  # how training is split plays no part
+            return fixed_images(
+                load(node, seed=0, validation_fraction=0.5).test
+            )  # how training is split plays no part
         except BnnError as error:
             why = why or str(error)
     try:
@@ -61,4 +63,6 @@ def taken(checkpoint: Path, images: Tensor) -> Snapshot:
         return snapshot(model, images, int(config["seed"]))
     except RuntimeError as error:
         why = str(error).partition("\n")[0]
-        raise CheckpointError(f"{checkpoint.name} is of a network for other images ({why})") from error
+        raise CheckpointError(
+            f"{checkpoint.name} is of a network for other images ({why})"
+        ) from error

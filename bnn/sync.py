@@ -15,11 +15,22 @@ from bnn.errors import exit_code
 
 def parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(prog="python -m bnn.sync", description=about[0].partition(": ")[2] + "\n\n" + about[2])
-    made.add_argument("folder", nargs="?", type=Path, default=Path(), help="where runs were started (here)")
-    made.add_argument("--to", metavar="ADDRESS", help="copy the runs of the local store to this server, each once")
+    made = argparse.ArgumentParser(
+        prog="python -m bnn.sync", description=about[0].partition(": ")[2] + "\n\n" + about[2]
+    )
+    made.add_argument(
+        "folder", nargs="?", type=Path, default=Path(), help="where runs were started (here)"
+    )
+    made.add_argument(
+        "--to", metavar="ADDRESS", help="copy the runs of the local store to this server, each once"
+    )
     made.add_argument("--uri", help="the store that is copied (mlflow.db in FOLDER)")
-    made.add_argument("--experiment", action="append", default=[], help="copy this one only; may be given several times")
+    made.add_argument(
+        "--experiment",
+        action="append",
+        default=[],
+        help="copy this one only; may be given several times",
+    )
     return made
 
 
@@ -42,7 +53,9 @@ def brought(asked: argparse.Namespace) -> int:
         said, complete = said + 1, complete and done
         print(line, file=sys.stdout if done else sys.stderr, flush=True)
     if asked.to is not None:
-        for line in copy(asked.uri or f"sqlite:///{asked.folder.resolve()}/mlflow.db", asked.to, asked.experiment):
+        for line in copy(
+            asked.uri or f"sqlite:///{asked.folder.resolve()}/mlflow.db", asked.to, asked.experiment
+        ):
             said += 1
             print(line, flush=True)
     if not said:

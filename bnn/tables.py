@@ -20,8 +20,12 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     right = [numeric([row[i] for row in rows]) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+        padded = (
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)
+        )
         return f"| {' | '.join(padded)} |"
 
-    rule = "|".join("-" * (w + 1) + ":" if r else "-" * (w + 2) for w, r in zip(widths, right, strict=True))
+    rule = "|".join(
+        "-" * (w + 1) + ":" if r else "-" * (w + 2) for w, r in zip(widths, right, strict=True)
+    )
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])

@@ -104,7 +104,9 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "convolution": _convolution,
     "residual": Residual,
     "gated": Gated,
-    "shared weights": lambda: nn.Sequential(SharedBits(3, 1), nn.Linear(1, 2), Stochastic(), nn.Linear(2, 2)),
+    "shared weights": lambda: nn.Sequential(
+        SharedBits(3, 1), nn.Linear(1, 2), Stochastic(), nn.Linear(2, 2)
+    ),
 }
 """Networks of 3 inputs and 2 outputs, by name: chains, a convolution with pooling between binary layers, paths around binary
 layers, and weights that the batch shares."""
@@ -155,13 +157,21 @@ def exact_loss(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss = t
     """
     layers = binary_layers(model, inputs)
     if sum(layers.units) > LIMIT:
-        raise ConfigError(f"expected at most {LIMIT} binary units in all, the network has {sum(layers.units)}")
-    table = torch.tensor(list(itertools.product((0, 1), repeat=sum(layers.units))), dtype=inputs.dtype)
+        raise ConfigError(
+            f"expected at most {LIMIT} binary units in all, the network has {sum(layers.units)}"
+        )
+    table = torch.tensor(
+        list(itertools.product((0, 1), repeat=sum(layers.units))), dtype=inputs.dtype
+    )
     columns = table.split(list(layers.units), dim=1)
     tree: SampleTree = [[0] * len(table), *[range(len(table))] * (len(layers.units) - 1)]
 
     def rule(site: Site) -> Tensor:
-        return columns[site.index].view(-1, 1, *site.preactivation.shape[2:]).expand_as(site.preactivation)
+        return (
+            columns[site.index]
+            .view(-1, 1, *site.preactivation.shape[2:])
+            .expand_as(site.preactivation)
+        )
 
     drawn = ForwardClosure(model, inputs, targets, loss, layers=layers)(rule, tree)
     weight = torch.ones_like(drawn.loss)
@@ -196,12 +206,20 @@ class Sampled:
         for mean, error, true in zip(self.mean, self.error, expected, strict=True):
             distance = (mean - true).abs()
             exact = distance <= 1e-9 * (1 + true.abs())
-            worst = max(worst, float(torch.where(exact, 0.0, distance / error).nan_to_num(nan=math.inf).max()))
+            worst = max(
+                worst,
+                float(torch.where(exact, 0.0, distance / error).nan_to_num(nan=math.inf).max()),
+            )
         return worst
 
 
 def sampled_gradient(
-    estimator: Estimator, model: nn.Module, loss: Loss = tangled, *, estimates: int = 50_000, seed: int = 1
+    estimator: Estimator,
+    model: nn.Module,
+    loss: Loss = tangled,
+    *,
+    estimates: int = 50_000,
+    seed: int = 1,
 ) -> Sampled:
     """Mean and standard error of an estimator's gradient for one sample.
 
@@ -228,7 +246,9 @@ def _shares(model: nn.Module) -> bool:
     return any(site.shared for site in binary_layers(model, batch(2)[0]).sites)
 
 
-def warmed(estimator: Estimator, model: nn.Module, loss: Loss = tangled, *, steps: int = 3) -> Estimator:
+def warmed(
+    estimator: Estimator, model: nn.Module, loss: Loss = tangled, *, steps: int = 3
+) -> Estimator:
     """A copy of `estimator`, initialised for `model`, whose averages have seen some batches and whose learned parameters are
     not at their initial values."""
     estimator = copy.deepcopy(estimator)
@@ -252,7 +272,9 @@ def serves(estimator: Estimator, model: nn.Module, loss: Loss = tangled) -> bool
     return True
 
 
-def check_unbiased(estimator: Estimator, name: str = "two layers", loss: Loss = tangled, *, estimates: int = 50_000) -> None:
+def check_unbiased(
+    estimator: Estimator, name: str = "two layers", loss: Loss = tangled, *, estimates: int = 50_000
+) -> None:
     """Assert that the mean estimate is the exact gradient of the expected loss, within its standard error.
 
     Of an estimator that is unbiased up to a positive scale (`up_to_scale`) the scale is taken off first.
@@ -282,7 +304,11 @@ def check_unbiased(estimator: Estimator, name: str = "two layers", loss: Loss = 
 def _rescaled(found: Sampled, true: Sequence[Tensor]) -> Sampled:
     """Estimates with one positive factor for all parameters taken off that do not agree as they are (those below)."""
     mean, error = list(found.mean), list(found.error)
-    off = [k for k in range(len(mean)) if Sampled([mean[k]], [error[k]]).deviation([true[k]]) >= STANDARD_ERRORS]
+    off = [
+        k
+        for k in range(len(mean))
+        if Sampled([mean[k]], [error[k]]).deviation([true[k]]) >= STANDARD_ERRORS
+    ]
     if off:
         flat, goal = (torch.cat([one[k].flatten() for k in off]) for one in (mean, true))
         scale = float(flat @ goal / (goal @ goal))
@@ -292,7 +318,9 @@ def _rescaled(found: Sampled, true: Sequence[Tensor]) -> Sampled:
     return Sampled(mean, error)
 
 
-def check_value(estimator: Estimator, name: str = "two layers", loss: Loss = tangled, *, copies: int = 20_000) -> None:
+def check_value(
+    estimator: Estimator, name: str = "two layers", loss: Loss = tangled, *, copies: int = 20_000
+) -> None:
     """Assert that the value of the surrogate loss is the expected loss, within its standard error.
 
     Raises:

@@ -30,7 +30,9 @@ def answer() -> None:
         return _main()
     os.environ[FULL] = "1"  # so that Hydra raises what it would print
     try:
-        plugins.load(named_plugins(sys.argv[1:]))  # what they register can be chosen by the rest of the line
+        plugins.load(
+            named_plugins(sys.argv[1:])
+        )  # what they register can be chosen by the rest of the line
         _main()
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error

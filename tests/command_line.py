@@ -22,7 +22,11 @@ def environment(**values: str) -> dict[str, str]:
     """This process's, without what would lead a command elsewhere, and without what is given as empty."""
     astray = ("MLFLOW_TRACKING", "MLFLOW_RUN", "MLFLOW_EXPERIMENT", "BNN")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(astray)}
-    return {key: value for key, value in {**inherited, "OMP_NUM_THREADS": "1", **values}.items() if value}
+    return {
+        key: value
+        for key, value in {**inherited, "OMP_NUM_THREADS": "1", **values}.items()
+        if value
+    }
 
 
 def bnn_train(folder: Path, *words: str, **values: str) -> subprocess.CompletedProcess:
@@ -42,7 +46,9 @@ def client(folder: Path) -> MlflowClient:
 
 def runs(folder: Path, kind: str, experiment: str = "bnn/digits") -> list:
     store = client(folder)
-    found = store.search_runs([store.get_experiment_by_name(experiment).experiment_id], f"tags.`bnn.kind` = '{kind}'")
+    found = store.search_runs(
+        [store.get_experiment_by_name(experiment).experiment_id], f"tags.`bnn.kind` = '{kind}'"
+    )
     return sorted(found, key=lambda run: run.info.start_time)
 
 

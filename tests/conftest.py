@@ -12,7 +12,13 @@ import torch
 from jaxtyping import install_import_hook
 
 # shapes of public tensor arguments are checked in the tests; before anything of these modules is imported
-CHECKED = ["bnn.functional", "bnn.nn.noise", "bnn.nn.neurons", "bnn.tasks.classification", "bnn.estimators.base"]
+CHECKED = [
+    "bnn.functional",
+    "bnn.nn.noise",
+    "bnn.nn.neurons",
+    "bnn.tasks.classification",
+    "bnn.estimators.base",
+]
 install_import_hook(CHECKED, "beartype.beartype")
 
 import bnn  # noqa: E402  (makes hydra_plugins importable)

@@ -24,9 +24,13 @@ def free_port() -> int:
 
 def _program(name: str) -> str:
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    if found := shutil.which(name, path=os.pathsep.join([*map(str, homes), os.environ.get("PATH", "")])):
+    if found := shutil.which(
+        name, path=os.pathsep.join([*map(str, homes), os.environ.get("PATH", "")])
+    ):
         return found
-    pytest.skip(f"PostgreSQL is not installed ({name} is missing): tests that start a cluster of their own are skipped")
+    pytest.skip(
+        f"PostgreSQL is not installed ({name} is missing): tests that start a cluster of their own are skipped"
+    )
 
 
 @contextmanager
@@ -48,12 +52,37 @@ def cluster(user: str, password: str, database: str) -> Iterator[int]:
     secret.write_text(password)
     os.chmod(secret, 0o644)
     data = str(folder / "data")
-    call(initdb, "-D", data, "-U", user, "-A", "scram-sha-256", f"--pwfile={secret}", "--no-sync", **as_user)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    call(
+        initdb,
+        "-D",
+        data,
+        "-U",
+        user,
+        "-A",
+        "scram-sha-256",
+        f"--pwfile={secret}",
+        "--no-sync",
+        **as_user,
+    )
+    options = (
+        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    )
     call(control, "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start", **as_user)
     try:
         environment = {**os.environ, "PGPASSWORD": password}
-        words = ["-h", "127.0.0.1", "-p", str(port), "-U", user, "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-q"]
+        words = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+            "-U",
+            user,
+            "-d",
+            "postgres",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-q",
+        ]
         call(psql, *words, "-c", f"CREATE DATABASE {database}", env=environment)
         yield port
     finally:
@@ -77,5 +106,10 @@ def run_sql(port: int, user: str, password: str, script: str) -> None:
         "-q",
     ]
     subprocess.run(
-        words, input=script, text=True, check=True, capture_output=True, env={**os.environ, "PGPASSWORD": password}
+        words,
+        input=script,
+        text=True,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PGPASSWORD": password},
     )

@@ -50,13 +50,19 @@ def own_imports(path: Path) -> set[str]:
 
 
 def test_every_package_and_module_has_its_layer() -> None:
-    there = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    there = {path.stem for path in PACKAGE.glob("*.py")} | {
+        path.parent.name for path in PACKAGE.glob("*/__init__.py")
+    }
     assert set(RANK) == there - {"__init__"}
 
 
 @pytest.mark.parametrize("name", sorted(RANK))
 def test_imports_go_to_lower_layers_alone(name: str) -> None:
-    files = [PACKAGE / f"{name}.py"] if (PACKAGE / f"{name}.py").exists() else sorted((PACKAGE / name).glob("**/*.py"))
+    files = (
+        [PACKAGE / f"{name}.py"]
+        if (PACKAGE / f"{name}.py").exists()
+        else sorted((PACKAGE / name).glob("**/*.py"))
+    )
     assert files
     for path in files:
         upwards = {other for other in own_imports(path) - {name} if RANK[other] >= RANK[name]}
@@ -72,15 +78,31 @@ def test_only_tracking_imports_mlflow_only_tuning_optuna_and_only_entries_hydra(
         assert "hydra" not in names or path.name in hydra_rooms, path
 
 
-MODULES = ["bnn", "bnn.train", "bnn.job", "bnn.config", "bnn.plugins", "bnn.data", "bnn.report", "bnn.tuning.settings"]
+MODULES = [
+    "bnn",
+    "bnn.train",
+    "bnn.job",
+    "bnn.config",
+    "bnn.plugins",
+    "bnn.data",
+    "bnn.report",
+    "bnn.tuning.settings",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_entries_import_neither_torch_nor_mlflow(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'mlflow', 'matplotlib', 'optuna') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_no_file_is_named_for_what_it_is_not() -> None:
     banned = {"utils", "helpers", "manager", "misc", "common"}
-    assert not [path for path in ROOT.glob("*/**/*.py") if path.stem in banned and ".venv" not in path.parts]
+    assert not [
+        path for path in ROOT.glob("*/**/*.py") if path.stem in banned and ".venv" not in path.parts
+    ]

@@ -17,13 +17,21 @@ from bnn.config import compose
 from bnn.data import Split
 from bnn.errors import ConfigError
 
-SECONDS = {"bare": [1.0, 2.0, 9.0], "ours": [2.0, 2.0, 10.0], "ours bf16": [1.0, 1.0, 8.0], "conventional": [3.0, 4.0, 40.0]}
+SECONDS = {
+    "bare": [1.0, 2.0, 9.0],
+    "ours": [2.0, 2.0, 10.0],
+    "ours bf16": [1.0, 1.0, 8.0],
+    "conventional": [3.0, 4.0, 40.0],
+}
 
 
 def test_ratios_are_taken_within_a_round_and_their_median_is_shown() -> None:
     assert speed_ratios(SECONDS, "ours", "conventional") == [1.5, 2.0, 4.0]
     assert of_fastest(SECONDS, "ours", "bare") == 0.5
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in ratio_table(SECONDS).splitlines()[2:]]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in ratio_table(SECONDS).splitlines()[2:]
+    ]
     assert rows == [
         ["ours / bare", "0.90", "0.50–1.00", "0.50", "0.90"],
         ["ours / conventional", "2.00", "1.50–4.00", "1.50", "1.60"],
@@ -60,7 +68,9 @@ def plan_of(*overrides: str) -> Plan:
 
 def batch() -> Split:
     generator = torch.Generator().manual_seed(3)
-    return Split(torch.randn(32, 1, 8, 8, generator=generator), torch.randint(10, (32,), generator=generator))
+    return Split(
+        torch.randn(32, 1, 8, 8, generator=generator), torch.randint(10, (32,), generator=generator)
+    )
 
 
 def both_networks(checked: Plan, split: Split, seed: int) -> tuple[list[Tensor], list[Tensor]]:
@@ -87,7 +97,9 @@ def both_networks(checked: Plan, split: Split, seed: int) -> tuple[list[Tensor],
 @pytest.mark.parametrize("law", ["logistic", "uniform"])
 @pytest.mark.parametrize("neuron", ["stochastic", "deterministic"])
 @pytest.mark.parametrize("placement", ["first", "last", "both"])
-def test_the_conventional_network_has_our_loss_and_gradient_on_the_same_bits(placement: str, neuron: str, law: str) -> None:
+def test_the_conventional_network_has_our_loss_and_gradient_on_the_same_bits(
+    placement: str, neuron: str, law: str
+) -> None:
     checked = plan_of(f"placement={placement}", f"neuron={neuron}", f"neuron.law={law}")
     for theirs, ours in zip(*both_networks(checked, batch(), seed=0), strict=True):
         torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
@@ -107,10 +119,14 @@ def test_the_conventional_loader_gives_the_images_that_we_hold() -> None:
     assert labels.bincount().tolist() == split.labels.bincount().tolist()
     # pixels of digits are sixteenths, which PIL images hold to within half of 1/255
     atol = 0.51 / 255 / checked.data.std
-    torch.testing.assert_close(images.flatten().sort()[0], split.images.flatten().sort()[0], rtol=0, atol=atol)
+    torch.testing.assert_close(
+        images.flatten().sort()[0], split.images.flatten().sort()[0], rtol=0, atol=atol
+    )
 
 
-@pytest.mark.parametrize("override", ["model=mlp", "estimator=frozen", "optimizer=adam", "model.norm=group"])
+@pytest.mark.parametrize(
+    "override", ["model=mlp", "estimator=frozen", "optimizer=adam", "model.norm=group"]
+)
 def test_the_conventional_network_refuses_what_it_does_not_cover(override: str) -> None:
     checked = plan_of(override)
     with pytest.raises(ConfigError, match="conventional loop is written for"):
@@ -139,13 +155,32 @@ SECTIONS = (
         "| ours ",
         "| ours bf16 ",
     ),
-    *("ours / bare", "ours / conventional", "ours bf16 / conventional", "## Shares of a run", "| backward ", "| export "),
+    *(
+        "ours / bare",
+        "ours / conventional",
+        "ours bf16 / conventional",
+        "## Shares of a run",
+        "| backward ",
+        "| export ",
+    ),
     *("MLflow's calls", "## Estimators", "| frozen ", "reinforce leave_one_out"),
 )
 
 
 def test_it_runs_and_prints_every_section(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["data=digits", "--steps", "2", "--rounds", "1", "--device", "cpu", "--cpu-time", "tracking.heatmaps=false"])
+    main(
+        [
+            "data=digits",
+            "--steps",
+            "2",
+            "--rounds",
+            "1",
+            "--device",
+            "cpu",
+            "--cpu-time",
+            "tracking.heatmaps=false",
+        ]
+    )
     printed = capsys.readouterr().out
     assert printed.startswith("# ")
     for words in SECTIONS:

@@ -27,7 +27,11 @@ from postgres import cluster, free_port, run_sql
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SECRETS = {"POSTGRES_PASSWORD": "c0ffee11", "MLFLOW_ADMIN_PASSWORD": "decaf00dc0ffee", "MLFLOW_SECRET_KEY": "5eed5eed"}
+SECRETS = {
+    "POSTGRES_PASSWORD": "c0ffee11",
+    "MLFLOW_ADMIN_PASSWORD": "decaf00dc0ffee",
+    "MLFLOW_SECRET_KEY": "5eed5eed",
+}
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
 
 
@@ -62,7 +66,14 @@ def strings(tree: Any) -> Iterator[str]:
 
 def check(document: Mapping[str, Any], path: Path) -> int:
     path.write_text(json.dumps(document))
-    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    words = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        str(path),
+    ]
     return subprocess.run(words, capture_output=True).returncode
 
 
@@ -95,12 +106,16 @@ def test_services_are_pinned_checked_and_closed(service: str) -> None:
     assert re.fullmatch(r"(postgres:\d+\.\d+-\w+|bnn-server:\d+)", about["image"])
     assert about["healthcheck"]["test"][0] == "CMD"
     for port in about["ports"]:
-        assert filled(port, {}).startswith("127.0.0.1:"), "open to this machine alone, unless the user says otherwise"
+        assert filled(port, {}).startswith("127.0.0.1:"), (
+            "open to this machine alone, unless the user says otherwise"
+        )
 
 
 def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text()
-    assert re.search(r"^FROM python:\d+\.\d+\.\d+-", lines, re.M) and re.search(r"^USER bnn$", lines, re.M)
+    assert re.search(r"^FROM python:\d+\.\d+\.\d+-", lines, re.M) and re.search(
+        r"^USER bnn$", lines, re.M
+    )
     packages = re.findall(r'"([\w\[\]-]+)(==[\d.]+)?"', lines)
     assert len(packages) == 5 and all(version for _, version in packages)
 
@@ -166,7 +181,9 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         one, two = free_port(), free_port()
         moved = {"postgres:5432": f"127.0.0.1:{port}", "0.0.0.0": "127.0.0.1", "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
                  "/artifacts": f"{folder}/artifacts"}  # fmt: skip
-        ini = filled(COMPOSE["configs"]["auth"]["content"], SECRETS).replace("postgres:5432", f"127.0.0.1:{port}")
+        ini = filled(COMPOSE["configs"]["auth"]["content"], SECRETS).replace(
+            "postgres:5432", f"127.0.0.1:{port}"
+        )
         (folder / "auth.ini").write_text(ini)
         processes = []
         try:
@@ -191,7 +208,9 @@ def test_the_server_asks_for_the_password(team: Team) -> None:
 
 
 def test_a_foreign_host_name_is_refused(team: Team) -> None:
-    request = urllib.request.Request(f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"})
+    request = urllib.request.Request(
+        f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=20)
     assert refused.value.code == 403
@@ -199,14 +218,30 @@ def test_a_foreign_host_name_is_refused(team: Team) -> None:
 
 def login(team: Team) -> dict[str, str]:
     password = SECRETS["MLFLOW_ADMIN_PASSWORD"]
-    return {"MLFLOW_TRACKING_URI": team.mlflow, "MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
+    return {
+        "MLFLOW_TRACKING_URI": team.mlflow,
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": password,
+    }
 
 
-def test_a_run_and_a_study_of_two_workers_end_up_there(team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_and_a_study_of_two_workers_end_up_there(
+    team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [*QUICK, "model=mlp", "data.limit=192", "tracking=server"]
     refused = bnn_train(tmp_path, *words, **{**login(team), "MLFLOW_TRACKING_PASSWORD": "wrong"})
-    assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "wrong" not in refused.stderr
-    study = ["-m", *words, "study=learning_rate", "hydra.sweeper.n_trials=3", f"hydra.sweeper.storage={team.studies}"]
+    assert (
+        refused.returncode == 1
+        and len(refused.stderr.splitlines()) == 1
+        and "wrong" not in refused.stderr
+    )
+    study = [
+        "-m",
+        *words,
+        "study=learning_rate",
+        "hydra.sweeper.n_trials=3",
+        f"hydra.sweeper.storage={team.studies}",
+    ]
     values = environment(**login(team))
     one, two = tmp_path / "one", tmp_path / "two"
     workers = []
@@ -223,11 +258,19 @@ def test_a_run_and_a_study_of_two_workers_end_up_there(team: Team, tmp_path: Pat
     trials = [run for run in found if run.data.tags["bnn.kind"] == "trial"]
     assert sorted(run.data.tags["trial"] for run in trials) == ["0", "1", "2"]
     assert {run.info.status for run in trials} == {"FINISHED"}
-    assert {run.data.tags["bnn.folder"].split("/multirun")[0] for run in trials} <= {str(one), str(two)}
-    assert any(item.path == "checkpoint/best.pt" for item in store.list_artifacts(trials[0].info.run_id, "checkpoint"))
+    assert {run.data.tags["bnn.folder"].split("/multirun")[0] for run in trials} <= {
+        str(one),
+        str(two),
+    }
+    assert any(
+        item.path == "checkpoint/best.pt"
+        for item in store.list_artifacts(trials[0].info.run_id, "checkpoint")
+    )
     with urllib.request.urlopen(f"{team.dashboard}/api/studies", timeout=20) as answer:
         names = [each["study_name"] for each in json.loads(answer.read())["study_summaries"]]
     assert any("learning_rate" in name for name in names)
     shown = "".join(out + err for out, err in answers)
-    assert SECRETS["POSTGRES_PASSWORD"] not in shown and SECRETS["MLFLOW_ADMIN_PASSWORD"] not in shown
+    assert (
+        SECRETS["POSTGRES_PASSWORD"] not in shown and SECRETS["MLFLOW_ADMIN_PASSWORD"] not in shown
+    )
     assert not list(tmp_path.rglob("mlflow.db"))

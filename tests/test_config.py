@@ -32,22 +32,34 @@ def config(*overrides: str) -> dict:
     return canonical(compose(overrides))
 
 
-CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((folder("conf") / group).glob("*.yaml"))]
+CHOICES = [
+    (group, path.stem)
+    for group in GROUPS
+    for path in sorted((folder("conf") / group).glob("*.yaml"))
+]
 
 
 def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
     """So that a change of a default changes no published row in silence; seed and task are the sweep's own."""
-    pinned = flat(OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml")))  # type: ignore[arg-type]
+    pinned = flat(
+        OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml"))
+    )  # type: ignore[arg-type]
     for by in OmegaConf.to_container(compose(["experiment=estimators"]).recipe.estimators):  # type: ignore[union-attr]
         for key in flat(config("experiment=estimators", f"recipe.by={by}")):
             group, _, rest = key.partition(".")
             recipe = f"recipe.estimators.{by}.{rest}" if group == "estimator" else key
-            assert recipe in pinned or not moves_result(key) or key in {"seed", "task.name", "data.root", "device"}, key
+            assert (
+                recipe in pinned
+                or not moves_result(key)
+                or key in {"seed", "task.name", "data.root", "device"}
+            ), key
 
 
 def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
     assert estimator_title(config("estimator=muprop")) == "muprop 0.9 conditional"
-    assert estimator_title(config("estimator=muprop", "estimator.conditional=false")) == "muprop 0.9"
+    assert (
+        estimator_title(config("estimator=muprop", "estimator.conditional=false")) == "muprop 0.9"
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,14 +87,21 @@ def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: P
         ("data", "folder"): [f"data.root={tmp_path}"],
         ("estimator", "none"): ["placement=none"],
         ("estimator", "local_expectation"): ["placement=last"],
-        ("estimator", "enumeration"): ["model=mlp", "model.hidden=5", "model.norm=none", "data=digits"],
+        ("estimator", "enumeration"): [
+            "model=mlp",
+            "model.hidden=5",
+            "model.norm=none",
+            "data=digits",
+        ],
         ("neuron", "stochastic_smooth"): ["estimator=none"],
         ("neuron", "noisy_rectifier"): ["estimator=none"],
     }
     plan(compose([f"{group}={choice}", *extra.get((group, choice), [])]))
 
 
-@pytest.mark.parametrize("experiment", sorted(p.stem for p in (folder("conf") / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "experiment", sorted(p.stem for p in (folder("conf") / "experiment").glob("*.yaml"))
+)
 def test_every_experiment_builds(experiment: str) -> None:
     plan(compose([f"experiment={experiment}"]))
 
@@ -98,16 +117,22 @@ def test_one_smooth_law_for_every_estimator_by_default() -> None:
 
 
 def test_seed_table_takes_the_sources_law_where_it_can() -> None:
-    laws = {e: config("experiment=seed_table", f"estimator={e}")["neuron"]["law"] for e in ("st", "frozen", "reinforce")}
+    laws = {
+        e: config("experiment=seed_table", f"estimator={e}")["neuron"]["law"]
+        for e in ("st", "frozen", "reinforce")
+    }
     assert laws == {"st": "uniform", "frozen": "uniform", "reinforce": "logistic"}
 
 
 def test_the_reference_table_has_19_rows() -> None:
     cells = itertools.product(
-        ("stochastic", "deterministic"), ("none", "first", "last", "both"), ("st", "reinforce", "frozen")
+        ("stochastic", "deterministic"),
+        ("none", "first", "last", "both"),
+        ("st", "reinforce", "frozen"),
     )
     digests = {
-        digest(config("experiment=seed_table", f"neuron={n}", f"placement={p}", f"estimator={e}")) for n, p, e in cells
+        digest(config("experiment=seed_table", f"neuron={n}", f"placement={p}", f"estimator={e}"))
+        for n, p, e in cells
     }
     assert len(digests) == 19
 
@@ -124,9 +149,20 @@ def test_without_binary_layers_nothing_else_of_the_unit_matters() -> None:
 
 def test_the_digest_follows_what_moves_the_result_and_nothing_else() -> None:
     reference = digest(config())
-    for moved in ("seed=1", "optimizer.lr=0.2", "data=digits", "trainer.precision=bf16", "data.limit=10"):
+    for moved in (
+        "seed=1",
+        "optimizer.lr=0.2",
+        "data=digits",
+        "trainer.precision=bf16",
+        "data.limit=10",
+    ):
         assert digest(config(moved)) != reference, moved
-    for watched in ("tracking.experiment=x", "data.root=elsewhere", "trainer.progress=none", "tracking.heatmaps=false"):
+    for watched in (
+        "tracking.experiment=x",
+        "data.root=elsewhere",
+        "trainer.progress=none",
+        "tracking.heatmaps=false",
+    ):
         assert digest(config(watched)) == reference, watched
 
 
@@ -135,17 +171,22 @@ def test_seed_zero_is_a_seed() -> None:
 
 
 def test_titles() -> None:
-    assert run_title(config("estimator=reinforce", "seed=3")) == "stochastic · reinforce · both · s3"
+    assert (
+        run_title(config("estimator=reinforce", "seed=3")) == "stochastic · reinforce · both · s3"
+    )
     assert run_title(config("placement=none")) == "real · s0"
     assert estimator_title(config("estimator=reinforce")) == "reinforce leave_one_out 4"
-    assert estimator_title(config("estimator/baseline=none", "estimator=reinforce")) == "reinforce none"
+    assert (
+        estimator_title(config("estimator/baseline=none", "estimator=reinforce"))
+        == "reinforce none"
+    )
     assert estimator_title(config("placement=none")) == "none"
 
 
 def test_a_table_shows_the_keys_that_vary_and_no_others() -> None:
-    assert differing_keys([config("optimizer.lr=0.1"), config("optimizer.lr=0.2", "seed=1", "placement=first")]) == [
-        "optimizer.lr"
-    ]
+    assert differing_keys(
+        [config("optimizer.lr=0.1"), config("optimizer.lr=0.2", "seed=1", "placement=first")]
+    ) == ["optimizer.lr"]
 
 
 def test_flat_names_leaves_by_their_path() -> None:
@@ -153,21 +194,39 @@ def test_flat_names_leaves_by_their_path() -> None:
 
 
 REFUSED = [
-    (["estimator=reinforce", "neuron.law=uniform"], ["estimator=reinforce", "neuron.law=uniform", "logistic"]),
+    (
+        ["estimator=reinforce", "neuron.law=uniform"],
+        ["estimator=reinforce", "neuron.law=uniform", "logistic"],
+    ),
     (["estimator=reinforce", "neuron.law=triangular"], ["neuron.law=triangular"]),
     (["estimator=none"], ["estimator=none", "placement=both"]),
     (["placement.layers=[5]"], ["placement.layers", "2 activations", "5"]),
     (["placement.layers=[0,-2]"], ["placement.layers", "once"]),
     (["placement.layers=first"], ["placement"]),
-    (["estimator=reinforce", "estimator.baseline.samples=1"], ["estimator.baseline.samples", "at least 2", "1"]),
-    (["estimator=reinforce", "estimator/baseline=moving_average", "estimator.baseline.decay=1"], ["decay", "[0, 1)"]),
+    (
+        ["estimator=reinforce", "estimator.baseline.samples=1"],
+        ["estimator.baseline.samples", "at least 2", "1"],
+    ),
+    (
+        ["estimator=reinforce", "estimator/baseline=moving_average", "estimator.baseline.decay=1"],
+        ["decay", "[0, 1)"],
+    ),
     (
         ["estimator=reinforce", "estimator/baseline=nested_leave_one_out", "placement=last"],
         ["placement=both", "leave_one_out"],
     ),
-    (["estimator=enumeration"], ["estimator=enumeration", "at most 12", "3136 + 1568", "estimator=reinforce"]),
-    (["estimator=local_expectation"], ["estimator=local_expectation", "at most 256", "3136", "placement=last"]),
-    (["estimator=enumeration", "data=digits", "model=mlp", "model.hidden=4"], ["batch norm", "model.norm=none"]),
+    (
+        ["estimator=enumeration"],
+        ["estimator=enumeration", "at most 12", "3136 + 1568", "estimator=reinforce"],
+    ),
+    (
+        ["estimator=local_expectation"],
+        ["estimator=local_expectation", "at most 256", "3136", "placement=last"],
+    ),
+    (
+        ["estimator=enumeration", "data=digits", "model=mlp", "model.hidden=4"],
+        ["batch norm", "model.norm=none"],
+    ),
     (["estimator=local_expectation", "placement=first"], ["linear read-out", "placement=last"]),
     (["lab.every=30"], ["lab.every", "trainer.epochs=10", "30"]),
     (["lab.every=1", "neuron.law=uniform"], ["lab.every=1", "neuron.law=uniform", "logistic"]),
@@ -180,14 +239,20 @@ REFUSED = [
     (["estimator=nvil", "estimator.decay=1"], ["estimator.decay", "[0, 1)", "1"]),
     (["estimator=rebar", "estimator.tau=lerned"], ["estimator.tau", "learned", "lerned"]),
     (["estimator=relax", "estimator.hidden=0"], ["estimator.hidden", "at least 1", "0"]),
-    (["estimator=disarm", "neuron.law=uniform"], ["estimator=disarm", "neuron.law=uniform", "logistic"]),
+    (
+        ["estimator=disarm", "neuron.law=uniform"],
+        ["estimator=disarm", "neuron.law=uniform", "logistic"],
+    ),
     (["neuron=noisy_rectifier"], ["neuron=noisy_rectifier", "estimator=st", "estimator=none"]),
     (
         ["neuron=noisy_rectifier", "estimator=none", "neuron.noise=loud"],
         ["neuron.noise", "additive, multiplicative", "loud"],
     ),
     (["estimator=reinmax", "estimator.tau=0.5"], ["estimator.tau", "at least 1", "0.5"]),
-    (["estimator=reinmax", "neuron.law=uniform"], ["estimator=reinmax", "neuron.law=uniform", "logistic"]),
+    (
+        ["estimator=reinmax", "neuron.law=uniform"],
+        ["estimator=reinmax", "neuron.law=uniform", "logistic"],
+    ),
     (["estimator.proxy=cubic"], ["estimator.proxy", "density, identity, sigmoid", "cubic"]),
     (["neuron.law=cauchy"], ["neuron.law", "gaussian, logistic, triangular, uniform", "cauchy"]),
     (["neuron.rescale_gradient=perhaps"], ["rescale_gradient"]),
@@ -220,7 +285,10 @@ REFUSED = [
     (["~placement.layers"], ["placement.layers"]),
     (["~estimator.name"], ["estimator.name"]),
     (["neuron.law=null"], ["neuron.law", "logistic"]),
-    (["estimator=reinforce", "estimator.baseline=null"], ["estimator.baseline.name", "leave_one_out"]),
+    (
+        ["estimator=reinforce", "estimator.baseline=null"],
+        ["estimator.baseline.name", "leave_one_out"],
+    ),
     (["+epochs=3"], ["epochs", "trainer"]),
     (["data.limit=0"], ["data.limit"]),
     (["data.limit=-5"], ["data.limit"]),
@@ -229,13 +297,20 @@ REFUSED = [
     (["data=folder", "data.root=x", "data.channels=2"], ["data.channels", "1", "3", "2"]),
     (["data=folder", "data.root=x", "data.size=0"], ["data.size", "0"]),
     (["data=folder", "data.root=x", "data.test_fraction=1"], ["data.test_fraction", "(0, 1)"]),
-    (["estimator=reinforce", "neuron.rescale_gradient=true"], ["estimator=reinforce", "neuron.rescale_gradient=true"]),
+    (
+        ["estimator=reinforce", "neuron.rescale_gradient=true"],
+        ["estimator=reinforce", "neuron.rescale_gradient=true"],
+    ),
     (["seed=${nowhere}"], ["nowhere"]),
 ]
 
 
-@pytest.mark.parametrize("overrides, words", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
-def test_nonsense_is_refused_in_one_line_that_names_the_key(overrides: list[str], words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "overrides, words", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None
+)
+def test_nonsense_is_refused_in_one_line_that_names_the_key(
+    overrides: list[str], words: list[str]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         plan(compose(overrides))
     message = str(caught.value)
@@ -255,17 +330,31 @@ def test_jobs_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "layers, name",
-    [("[]", "none"), ("[0]", "first"), ("[1]", "last"), ("[-1]", "last"), ("[1,0]", "both"), ("[0,-1]", "both")],
+    [
+        ("[]", "none"),
+        ("[0]", "first"),
+        ("[1]", "last"),
+        ("[-1]", "last"),
+        ("[1,0]", "both"),
+        ("[0,-1]", "both"),
+    ],
 )
 def test_a_placement_is_named_by_the_layers_it_makes_binary(layers: str, name: str) -> None:
-    by_layers, by_name = plan(compose([f"placement.layers={layers}"])), plan(compose([f"placement={name}"]))
+    by_layers, by_name = (
+        plan(compose([f"placement.layers={layers}"])),
+        plan(compose([f"placement={name}"])),
+    )
     assert by_layers.config["placement"]["name"] == name
     assert by_layers.digest == by_name.digest
 
 
 def test_integers_and_floats_of_one_value_are_one_choice() -> None:
-    assert digest(config("optimizer.weight_decay=0")) == digest(config("optimizer.weight_decay=0.0"))
-    assert digest(config("neuron.rescale_gradient=true")) != digest(config("neuron.rescale_gradient=false"))
+    assert digest(config("optimizer.weight_decay=0")) == digest(
+        config("optimizer.weight_decay=0.0")
+    )
+    assert digest(config("neuron.rescale_gradient=true")) != digest(
+        config("neuron.rescale_gradient=false")
+    )
 
 
 def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
@@ -296,10 +385,17 @@ def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> N
 
 @pytest.mark.parametrize(
     "words, expected",
-    [([], "11d8f63b4c8b"), (["estimator=reinforce", "optimizer=adam", "placement=none"], "c70462207387")],
+    [
+        ([], "11d8f63b4c8b"),
+        (["estimator=reinforce", "optimizer=adam", "placement=none"], "c70462207387"),
+    ],
 )
 def test_a_configuration_of_version_0_1_0_keeps_its_digest(words: list[str], expected: str) -> None:
     """What 0.1.0 printed: by it, runs and studies of that version are told to be of the same configuration."""
     assert plan(compose(["data=digits", "device=cpu", *words])).digest == expected
-    other = plan(compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"]))
-    assert other.digest != expected, "a key that 0.1.0 lacked counts as soon as it says something else"
+    other = plan(
+        compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"])
+    )
+    assert other.digest != expected, (
+        "a key that 0.1.0 lacked counts as soon as it says something else"
+    )

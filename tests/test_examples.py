@@ -71,7 +71,9 @@ def test_the_lightning_module_learns() -> None:
     assert example("lightning_module").main() > 0.8, "frozen: 0.40"
 
 
-def test_without_lightning_the_example_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_lightning_the_example_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "lightning", None)
     with pytest.raises(SystemExit, match=r'needs Lightning: pip install "bnn\[lightning\]"'):
         example("lightning_module")
@@ -81,7 +83,9 @@ def test_the_residual_network_learns_and_needs_its_norms_converted() -> None:
     residual = example("residual")
     assert residual.main() > 0.87, "frozen: 0.69"
     with pytest.raises(ConfigError, match="convert_batch_norms"):
-        bnn.estimators.Reinforce()(residual.network(), torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
+        bnn.estimators.Reinforce()(
+            residual.network(), torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)
+        )
 
 
 def test_the_own_estimator_keeps_its_claims_and_learns() -> None:
@@ -93,11 +97,28 @@ def test_the_own_data_set_is_learned_from_tensors_and_by_name() -> None:
     assert set(accuracy) == {"tensors", "name"} and min(accuracy.values()) > 0.95, "frozen: 0.50"
 
 
-def test_the_own_data_set_task_and_estimator_are_choices_of_the_command_line(tmp_path: Path) -> None:
-    words = ["plugins=[own_data,own_task,own_estimator]", "data=bars", "task=reconstruction", "estimator=batch_reinforce"]
-    command = [sys.executable, "-m", "bnn.train", *words, "model=mlp", "dry_run=true", f"hydra.run.dir={tmp_path}"]
+def test_the_own_data_set_task_and_estimator_are_choices_of_the_command_line(
+    tmp_path: Path,
+) -> None:
+    words = [
+        "plugins=[own_data,own_task,own_estimator]",
+        "data=bars",
+        "task=reconstruction",
+        "estimator=batch_reinforce",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "bnn.train",
+        *words,
+        "model=mlp",
+        "dry_run=true",
+        f"hydra.run.dir={tmp_path}",
+    ]
     ran = subprocess.run(command, cwd=ROOT / "examples", capture_output=True, text=True)
-    assert ran.returncode == 0 and "batch_reinforce" in ran.stdout and "bars" in ran.stdout, ran.stderr
+    assert ran.returncode == 0 and "batch_reinforce" in ran.stdout and "bars" in ran.stdout, (
+        ran.stderr
+    )
 
 
 def test_the_own_task_learns() -> None:
@@ -105,7 +126,12 @@ def test_the_own_task_learns() -> None:
 
 
 def test_an_example_runs_as_a_script(tmp_path: Path) -> None:
-    ran = subprocess.run([sys.executable, ROOT / "examples" / "own_data.py"], cwd=tmp_path, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, ROOT / "examples" / "own_data.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert ran.returncode == 0 and ran.stdout.count("test accuracy") == 2, ran.stderr
 
 
@@ -131,7 +157,9 @@ def executed(name: str) -> dict:
 def test_the_code_of_the_library_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     logged = {}
     monkeypatch.setattr(
-        bnn.library, "_tracked", lambda *given: logged.update(given=given) or bnn.library.FitResult(1, (), 0, None)
+        bnn.library,
+        "_tracked",
+        lambda *given: logged.update(given=given) or bnn.library.FitResult(1, (), 0, None),
     )
     scope = executed("library")
     assert scope["result"].history[-1]["val/accuracy"] > 0.7
@@ -139,7 +167,8 @@ def test_the_code_of_the_library_page_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert not torch.equal(scope["drawn"], scope["thresholded"])
     assert scope["a"].grad is not None and set(scope["b"].unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(
-        scope["exported"].module()(scope["x"]), bnn.nn.apply(scope["net"], scope["x"], bnn.nn.threshold)
+        scope["exported"].module()(scope["x"]),
+        bnn.nn.apply(scope["net"], scope["x"], bnn.nn.threshold),
     )
     assert bnn.MLflow("mine", name="second try") in logged["given"]
 
@@ -191,7 +220,10 @@ def test_the_code_of_the_extending_page_runs_and_keeps_its_claims() -> None:
 
 def test_the_methods_that_the_extending_page_reads_are_those_of_the_code() -> None:
     quoted = [code for code in blocks("extending", "python") if code.startswith("    ")]
-    assert quoted == [inspect.getsource(Reinforce.surrogate_loss), inspect.getsource(ReinMax.sample)]
+    assert quoted == [
+        inspect.getsource(Reinforce.surrogate_loss),
+        inspect.getsource(ReinMax.sample),
+    ]
 
 
 def test_a_group_of_ones_own_leaves_the_settings_of_the_others() -> None:
@@ -205,12 +237,20 @@ def test_a_group_of_ones_own_leaves_the_settings_of_the_others() -> None:
 @pytest.mark.parametrize("name", ["st", "reinforce", "disarm", "muprop", "relax"])
 def test_distributed_data_parallel_leaves_the_gradient_as_it_is(name: str, tmp_path: Path) -> None:
     """In a group of one process."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
+    )
     try:
         found = []
         for wrap in (lambda one: one, nn.parallel.DistributedDataParallel):
             torch.manual_seed(0)
-            net = nn.Sequential(nn.Linear(3, 4), bnn.Stochastic(), nn.Linear(4, 2), bnn.Stochastic(), nn.Linear(2, 3))
+            net = nn.Sequential(
+                nn.Linear(3, 4),
+                bnn.Stochastic(),
+                nn.Linear(4, 2),
+                bnn.Stochastic(),
+                nn.Linear(2, 3),
+            )
             estimator = bnn.estimators.Estimator.registry.build(name).init(net, X)
             wrapped = wrap(net)
             for _ in range(2):

@@ -28,11 +28,18 @@ SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.pro
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     words = [*SMALL, "trainer.epochs=60"]
     command = [sys.executable, "-m", "bnn.train", *words]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -47,7 +54,9 @@ def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(number: signal.S
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED"]
 
 
-def test_a_disk_that_is_full_for_an_artifact_delays_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_a_disk_that_is_full_for_an_artifact_delays_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     log, full = MlflowClient.log_artifact, iter(range(100))
 
     def fills_up(*words, **options) -> None:
@@ -60,7 +69,9 @@ def test_a_disk_that_is_full_for_an_artifact_delays_it(tmp_path: Path, monkeypat
     assert result.returncode == 0 and "No space left on device" in result.stderr
     (run,) = runs(tmp_path, "run")
     assert run.info.status == "FINISHED", "there was room again at the end"
-    assert [item.path for item in client(tmp_path).list_artifacts(run.info.run_id, "checkpoint")] == ["checkpoint/best.pt"]
+    assert [
+        item.path for item in client(tmp_path).list_artifacts(run.info.run_id, "checkpoint")
+    ] == ["checkpoint/best.pt"]
 
 
 def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
@@ -72,7 +83,9 @@ def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path) -> None:
 
     (tmp_path / outbox.FOLDER).write_text("a file where the folder would be")
     with pytest.raises(TrackingError, match="resume=true"):
-        outbox.Outbox(Gone(), "run", tmp_path / "other" / "..").send("tag", {"key": "a", "value": "b"})  # type: ignore[arg-type]
+        outbox.Outbox(Gone(), "run", tmp_path / "other" / "..").send(
+            "tag", {"key": "a", "value": "b"}
+        )  # type: ignore[arg-type]
 
 
 def test_an_outbox_cannot_reach_out_of_its_folder(tmp_path: Path, capsys) -> None:
@@ -110,22 +123,30 @@ def test_a_database_of_an_older_mlflow_says_how_to_upgrade(tmp_path: Path) -> No
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
         database.commit()
     command = [sys.executable, "-m", "bnn.train", *SMALL]
-    result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 1 and "mlflow db upgrade" in result.stderr, result.stderr
+    assert len(result.stderr.splitlines()) == 1 and "mlflow db upgrade" in result.stderr, (
+        result.stderr
+    )
 
 
 def test_what_is_in_names_and_tags_stays_text(tmp_path: Path) -> None:
     """A name that is markup, a path or a table's border changes nothing around it."""
     name = "a|b <script>alert(1)</script>"
-    result = run_here(tmp_path, "-m", *SMALL, "trainer.epochs=1", f"tracking.experiment='{name}'", "seed=0,1")
+    result = run_here(
+        tmp_path, "-m", *SMALL, "trainer.epochs=1", f"tracking.experiment='{name}'", "seed=0,1"
+    )
     assert result.returncode == 0, result.stderr
     assert len(runs(tmp_path, "run", f"{name}/digits")) == 2
 
 
 def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "bnn.train", *SMALL, "trainer.epochs=40"]
-    first = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    )
     assert first.stdout is not None
     for line in first.stdout:
         if "epoch 2/40" in line:
@@ -137,7 +158,12 @@ def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
     def again() -> None:
         answers.append(
             subprocess.run(
-                [*words, "resume=true"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200
+                [*words, "resume=true"],
+                cwd=tmp_path,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                timeout=200,
             )
         )
 
@@ -149,7 +175,13 @@ def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
         thread.join()
     assert sorted(answer.returncode for answer in answers) in ([0, 1], [0, 0])
     (run,) = runs(tmp_path, "run")
-    steps = [point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")]
+    steps = [
+        point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")
+    ]
     assert run.info.status == "FINISHED" and steps == list(range(1, 41))
     for answer in answers:
-        assert answer.returncode == 0 or "another process is at work" in answer.stderr or "a moment ago" in answer.stderr
+        assert (
+            answer.returncode == 0
+            or "another process is at work" in answer.stderr
+            or "a moment ago" in answer.stderr
+        )

@@ -24,7 +24,9 @@ def test_channel_mean_keeps_the_layers_own_resolution() -> None:
 def test_units_without_a_place_are_folded_in_order_and_padded() -> None:
     folded = channel_mean(torch.arange(7.0))
     assert folded.shape == (3, 3)
-    assert folded.flatten()[:7].tolist() == list(range(7)) and all(math.isnan(v) for v in folded.flatten()[7:].tolist())
+    assert folded.flatten()[:7].tolist() == list(range(7)) and all(
+        math.isnan(v) for v in folded.flatten()[7:].tolist()
+    )
 
 
 def test_a_heatmap_shows_input_bits_and_probability_on_one_scale() -> None:
@@ -32,7 +34,10 @@ def test_a_heatmap_shows_input_bits_and_probability_on_one_scale() -> None:
     grid = figure.axes[:9]
     assert [axis.get_ylabel() for axis in grid[::3]] == ["input", "mean bits", "P(bit = 1)"]
     assert all(axis.images[0].get_clim() == (0, 1) for axis in grid[3:])
-    assert float(grid[3].images[0].get_array().mean()) == 0.25 and float(grid[6].images[0].get_array().mean()) == 0.75
+    assert (
+        float(grid[3].images[0].get_array().mean()) == 0.25
+        and float(grid[6].images[0].get_array().mean()) == 0.75
+    )
 
 
 def test_a_real_layer_has_its_output_alone() -> None:
@@ -55,19 +60,35 @@ def test_a_smaller_picture_is_enlarged_by_repeating_its_pixels() -> None:
 
 
 def test_networks_beside_each_other_share_images_columns_and_one_colour_scale() -> None:
-    faint, loud = view(), LayerView("act1", False, torch.full((3, 4, 5, 5), 2.5), torch.full((3, 4, 5, 5), 0.75))
+    faint, loud = (
+        view(),
+        LayerView("act1", False, torch.full((3, 4, 5, 5), 2.5), torch.full((3, 4, 5, 5), 0.75)),
+    )
     axis = heatmaps(torch.rand(3, 1, 9, 9), [("faint", faint), ("loud", loud)]).axes[0]
     inputs, drawn = axis.images
-    assert drawn.get_clim() == (0, 2.5) and inputs.get_cmap().name == "gray" and drawn.get_cmap().name == "viridis"
-    shown = torch.as_tensor(drawn.get_array().filled(math.nan))  # rows of 5 + 1 pixels; 3 + 1 + 3 columns of them
+    assert (
+        drawn.get_clim() == (0, 2.5)
+        and inputs.get_cmap().name == "gray"
+        and drawn.get_cmap().name == "viridis"
+    )
+    shown = torch.as_tensor(
+        drawn.get_array().filled(math.nan)
+    )  # rows of 5 + 1 pixels; 3 + 1 + 3 columns of them
     assert shown.shape == (12, 42)
     assert shown[:5, 0:5].eq(0.25).all() and shown[:5, 18:24].isnan().all()
-    assert shown[:5, 24:29].eq(0.75).all() and shown[6:11, 0:5].eq(2.5).all() and shown[6:11, 24:].isnan().all()
+    assert (
+        shown[:5, 24:29].eq(0.75).all()
+        and shown[6:11, 0:5].eq(2.5).all()
+        and shown[6:11, 24:].isnan().all()
+    )
     assert [label.get_text() for label in axis.get_yticklabels()] == ["input", "faint", "loud"]
 
 
 def test_bits_and_probabilities_are_on_the_same_scale_of_one_at_least() -> None:
-    assert heatmaps(torch.rand(3, 1, 9, 9), [("one", view())]).axes[0].images[1].get_clim() == (0, 1)
+    assert heatmaps(torch.rand(3, 1, 9, 9), [("one", view())]).axes[0].images[1].get_clim() == (
+        0,
+        1,
+    )
 
 
 HISTORY = [
@@ -79,8 +100,14 @@ HISTORY = [
 
 def test_curves_draw_error_in_percent_and_loss_in_nats() -> None:
     loss, error = curves(HISTORY, Classification()).axes
-    assert loss.lines[1].get_ydata().tolist() == pytest.approx([2, 1, 2 / 3]) and loss.get_ylabel() == "loss (nats)"
-    assert error.lines[1].get_ydata().tolist() == pytest.approx([20, 20, 20]) and error.get_ylabel() == "error (%)"
+    assert (
+        loss.lines[1].get_ydata().tolist() == pytest.approx([2, 1, 2 / 3])
+        and loss.get_ylabel() == "loss (nats)"
+    )
+    assert (
+        error.lines[1].get_ydata().tolist() == pytest.approx([20, 20, 20])
+        and error.get_ylabel() == "error (%)"
+    )
 
 
 def test_unit_health_draws_shares_in_percent() -> None:

@@ -16,7 +16,11 @@ from bnn.paths import folder
 LAUNCHERS = {
     "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
     "submitit": ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"],
-    "ray": ["hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false"],
+    "ray": [
+        "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+    ],
 }
 NEEDS = {"submitit": "submitit", "ray": "ray"}
 
@@ -34,16 +38,27 @@ def test_parent_children_and_a_failure_through_each_launcher(launcher: str, tmp_
     assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert "lower optimizer.lr" in parent.data.tags["mlflow.note.content"]
-    assert all("optimizer.lr=1e39,0.1,0.05" in run.data.tags["bnn.command"] for run in [parent, *children])
+    assert all(
+        "optimizer.lr=1e39,0.1,0.05" in run.data.tags["bnn.command"] for run in [parent, *children]
+    )
     if launcher in ("joblib", "ray"):
         share = max(1, len(os.sched_getaffinity(0)) // 2) if launcher == "joblib" else 1
-        assert {run.data.tags["bnn.threads"] for run in children} == {str(share)}, "jobs side by side share the cores"
+        assert {run.data.tags["bnn.threads"] for run in children} == {str(share)}, (
+            "jobs side by side share the cores"
+        )
 
 
 def test_slurm_is_submitit_with_the_cores_that_it_asks_for() -> None:
     pytest.importorskip("submitit")
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-        made = compose("train", ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"], return_hydra_config=True)
+        made = compose(
+            "train",
+            ["hydra/launcher=slurm", "hydra.launcher.partition=gpu"],
+            return_hydra_config=True,
+        )
     launcher = OmegaConf.to_container(made.hydra.launcher, resolve=False)
-    assert launcher["_target_"].endswith("submitit_launcher.SlurmLauncher") and launcher["partition"] == "gpu"
+    assert (
+        launcher["_target_"].endswith("submitit_launcher.SlurmLauncher")
+        and launcher["partition"] == "gpu"
+    )
     assert "OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK" in launcher["setup"][0]

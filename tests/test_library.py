@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 import bnn
 from bnn.errors import ConfigError
-from bnn.estimators import NVIL, RELAX, Concrete, Reinforce, ReinMax, StraightThrough, StraightThroughGumbel
+from bnn.estimators import (
+    NVIL,
+    RELAX,
+    Concrete,
+    Reinforce,
+    ReinMax,
+    StraightThrough,
+    StraightThroughGumbel,
+)
 from bnn.nn.noise import NoiseLaw
 from bnn.tracking.query import finished_runs
 
@@ -44,18 +52,26 @@ def test_every_name_of_the_package_is_there_and_another_is_refused() -> None:
 
 def test_importing_the_package_imports_no_torch_until_a_name_is_used() -> None:
     code = "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; print(before, 'torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert out.split() == ["False", "True"]
 
 
 PAIRS = {
-    "straight_through": (lambda a, noise: bnn.functional.straight_through(a, noise=noise), StraightThrough()),
+    "straight_through": (
+        lambda a, noise: bnn.functional.straight_through(a, noise=noise),
+        StraightThrough(),
+    ),
     "identity": (
         lambda a, noise: bnn.functional.straight_through(a, proxy="identity", noise=noise),
         StraightThrough(proxy="identity"),
     ),
     "reinmax": (lambda a, noise: bnn.functional.reinmax(a, 1.5, noise=noise), ReinMax(tau=1.5)),
-    "st_gumbel": (lambda a, noise: bnn.functional.st_gumbel(a, 0.7, noise=noise), StraightThroughGumbel(tau=0.7)),
+    "st_gumbel": (
+        lambda a, noise: bnn.functional.st_gumbel(a, 0.7, noise=noise),
+        StraightThroughGumbel(tau=0.7),
+    ),
     "concrete": (lambda a, noise: bnn.functional.concrete(a, 0.3, noise=noise), Concrete(tau=0.3)),
 }
 
@@ -77,8 +93,14 @@ def test_functions_are_the_estimators_without_an_object(name: str) -> None:
 
 def test_functions_take_any_law_and_refuse_temperatures_as_the_estimators_do() -> None:
     for law in NoiseLaw.registry:
-        assert set(bnn.functional.straight_through(torch.zeros(100), law=law).unique().tolist()) == {0.0, 1.0}
-    for function, tau in ((bnn.functional.reinmax, 0.5), (bnn.functional.st_gumbel, 0.0), (bnn.functional.concrete, -1.0)):
+        assert set(
+            bnn.functional.straight_through(torch.zeros(100), law=law).unique().tolist()
+        ) == {0.0, 1.0}
+    for function, tau in (
+        (bnn.functional.reinmax, 0.5),
+        (bnn.functional.st_gumbel, 0.0),
+        (bnn.functional.concrete, -1.0),
+    ):
         with pytest.raises(ConfigError, match=r"estimator\.tau"):
             function(torch.zeros(2), tau)
 
@@ -89,7 +111,9 @@ def test_shapes_of_public_arguments_are_checked_in_the_tests() -> None:
 
 
 @pytest.mark.parametrize("estimator", [NVIL(), RELAX()], ids=["nvil", "relax"])
-def test_a_call_that_makes_learned_parameters_warns_and_after_init_it_does_not(estimator: nn.Module, data) -> None:
+def test_a_call_that_makes_learned_parameters_warns_and_after_init_it_does_not(
+    estimator: nn.Module, data
+) -> None:
     net, x, y = network(), data.train.images[:8], data.train.labels[:8]
     with pytest.warns(UserWarning, match=r"write estimator\.init\(net, inputs\) first"):
         estimator(net, x, y)
@@ -112,7 +136,9 @@ def test_an_estimator_takes_any_loss_of_single_samples(data) -> None:
 
 
 def test_a_law_without_full_support_is_refused_by_estimators_that_take_its_logarithm(data) -> None:
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), bnn.Stochastic(law="uniform"), nn.Linear(4, 10))
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 4), bnn.Stochastic(law="uniform"), nn.Linear(4, 10)
+    )
     with pytest.raises(ConfigError, match="Reinforce with the uniform law"):
         Reinforce()(net, data.train.images[:4], data.train.labels[:4])
     StraightThrough()(net, data.train.images[:4], data.train.labels[:4]).backward()
@@ -120,7 +146,9 @@ def test_a_law_without_full_support_is_refused_by_estimators_that_take_its_logar
 
 def test_torchs_batch_norms_are_refused_with_the_conversion_and_serve_after_it(data) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), bnn.Stochastic(), nn.Linear(8, 10))
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), bnn.Stochastic(), nn.Linear(8, 10)
+    )
     net[2].running_mean += 1
     x, y = data.train.images[:8], data.train.labels[:8]
     StraightThrough()(net, x, y).backward()
@@ -139,7 +167,14 @@ def test_fit_trains_and_repeats_itself(data) -> None:
     histories = []
     for _ in range(2):
         net = network()
-        result = bnn.fit(net, data, estimator=ReinMax(), epochs=3, optimizer={"name": "adam", "lr": 0.01}, progress="none")
+        result = bnn.fit(
+            net,
+            data,
+            estimator=ReinMax(),
+            epochs=3,
+            optimizer={"name": "adam", "lr": 0.01},
+            progress="none",
+        )
         histories.append(result.history)
     assert histories[0] == histories[1]
     assert histories[0][-1]["val/accuracy"] > 0.6 and not net.training
@@ -152,23 +187,49 @@ def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_p
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = bnn.MLflow("mine", uri=uri, name="my run")
     estimator = Reinforce(baseline="moving_average")
-    result = bnn.fit(network(), data, estimator=estimator, epochs=2, progress="none", tracker=tracker, anneal="geometric")
+    result = bnn.fit(
+        network(),
+        data,
+        estimator=estimator,
+        epochs=2,
+        progress="none",
+        tracker=tracker,
+        anneal="geometric",
+    )
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("mine/digits").experiment_id])
     assert run.info.status == "FINISHED" and run.info.run_name == "my run"
-    curves = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "val/loss")}
+    curves = {
+        point.step: point.value for point in client.get_metric_history(run.info.run_id, "val/loss")
+    }
     assert curves == {k: epoch["val/loss"] for k, epoch in enumerate(result.history, 1)}
-    assert {"test/accuracy", "test/accuracy_mean", "test/loss_threshold", "seconds/train"} <= set(run.data.metrics)
+    assert {"test/accuracy", "test/accuracy_mean", "test/loss_threshold", "seconds/train"} <= set(
+        run.data.metrics
+    )
     params = run.data.params
-    assert (params["estimator.name"], params["estimator.baseline.name"]) == ("reinforce", "moving_average")
-    assert (params["anneal.rate"], params["optimizer.lr"], params["trainer.epochs"]) == ("1.1", "0.05", "2")
+    assert (params["estimator.name"], params["estimator.baseline.name"]) == (
+        "reinforce",
+        "moving_average",
+    )
+    assert (params["anneal.rate"], params["optimizer.lr"], params["trainer.epochs"]) == (
+        "1.1",
+        "0.05",
+        "2",
+    )
 
     def there(folder: str | None = None) -> set[str]:
         found = client.list_artifacts(run.info.run_id, folder)
-        return {path for item in found for path in (there(item.path) if item.is_dir else {item.path})}
+        return {
+            path for item in found for path in (there(item.path) if item.is_dir else {item.path})
+        }
 
     artifacts = there()
-    assert {"checkpoint/best.pt", "figures/curves.png", "figures/unit_health.png", "config.json"} <= artifacts
+    assert {
+        "checkpoint/best.pt",
+        "figures/curves.png",
+        "figures/unit_health.png",
+        "config.json",
+    } <= artifacts
     assert any("heatmap" in path for path in artifacts)
     config = json.loads(Path(client.download_artifacts(run.info.run_id, "config.json")).read_text())
     assert config["model"]["name"] == "Sequential"
@@ -180,7 +241,9 @@ def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     fewer = bnn.data.load({"name": "digits", "limit": 200}, seed=0, validation_fraction=0.1)
     for net, on in ((network(), data), (network(1), data), (network(), fewer), (network(), data)):
-        bnn.fit(net, on, epochs=1, progress="none", tracker=bnn.MLflow("mine", uri=uri, heatmaps=False))
+        bnn.fit(
+            net, on, epochs=1, progress="none", tracker=bnn.MLflow("mine", uri=uri, heatmaps=False)
+        )
     digests = [run.tags["bnn.digest"] for run in finished_runs(uri, "mine/digits")]
     assert len(digests) == 4 and len(set(digests)) == 3, "the last is the first again"
 

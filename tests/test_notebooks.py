@@ -29,7 +29,9 @@ LOGIC = (
     ast.Match, ast.Try, ast.TryStar, ast.Assert, ast.Raise, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
     ast.BoolOp, ast.Compare,
 )  # fmt: skip
-pytestmark = pytest.mark.skipif(not (ROOT / "notebooks").is_dir(), reason="the source tree is not at hand")
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "notebooks").is_dir(), reason="the source tree is not at hand"
+)
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -40,14 +42,18 @@ def code(notebook: NotebookNode) -> list[str]:
 def logic(notebook: NotebookNode) -> list[str]:
     """Kinds of statements and expressions that belong into the package. Errors: SyntaxError for magics and shell."""
     trees = [ast.parse(source.removeprefix(INLINE)) for source in code(notebook)]
-    return [type(node).__name__ for tree in trees for node in ast.walk(tree) if isinstance(node, LOGIC)]
+    return [
+        type(node).__name__ for tree in trees for node in ast.walk(tree) if isinstance(node, LOGIC)
+    ]
 
 
 def stored(notebook: NotebookNode) -> list[str]:
     """What is left of a notebook's execution."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     left = [
-        cell.source for cell in cells if cell.outputs or cell.execution_count is not None or "execution" in cell.metadata
+        cell.source
+        for cell in cells
+        if cell.outputs or cell.execution_count is not None or "execution" in cell.metadata
     ]
     return left + [key for key in notebook.metadata if key not in ("kernelspec", "language_info")]
 
@@ -60,15 +66,22 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
     """Run a notebook on the data in a folder, by this interpreter's kernel, in a folder of its own; answers the seconds."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow sets in a process that tracks
+    monkeypatch.setenv(
+        "PYTHONPATH",
+        os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep),
+    )
+    monkeypatch.delenv(
+        "MLFLOW_TRACKING_URI", raising=False
+    )  # which MLflow sets in a process that tracks
     (tmp_path / "here").mkdir()
 
     def run(notebook: NotebookNode, data: Path) -> float:
         monkeypatch.setenv("BNN_DATA_ROOT", str(data))
         resources = {"metadata": {"path": str(tmp_path / "here")}}
         start = time.monotonic()
-        NotebookClient(notebook, timeout=60 * MINUTES, kernel_name="python3", resources=resources).execute()
+        NotebookClient(
+            notebook, timeout=60 * MINUTES, kernel_name="python3", resources=resources
+        ).execute()
         return time.monotonic() - start
 
     return run
@@ -76,7 +89,9 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
 
 def assert_shown(notebook: NotebookNode) -> None:
     """Figures came out as pictures, and nothing was said on the error stream."""
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    outputs = [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not any("text/plain" in output.get("data", {}) and "image/png" not in output.data
                    and output.data["text/plain"].startswith("<Figure") for output in outputs)  # fmt: skip
@@ -88,7 +103,9 @@ def test_there_are_notebooks() -> None:
 
 
 @each_notebook
-def test_a_notebook_runs_from_top_to_bottom_on_digits(path: Path, execute: Execute, tmp_path: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom_on_digits(
+    path: Path, execute: Execute, tmp_path: Path
+) -> None:
     """With no MNIST on disk and no download, within its time, and it leaves nothing but what it says where it runs."""
     notebook = nbformat.read(path, as_version=4)
     assert execute(notebook, tmp_path / "empty") < 60 * MINUTES
@@ -99,7 +116,9 @@ def test_a_notebook_runs_from_top_to_bottom_on_digits(path: Path, execute: Execu
 
 @pytest.mark.slow
 @each_notebook
-def test_a_notebook_runs_from_top_to_bottom_on_mnist(path: Path, execute: Execute, mnist_root: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom_on_mnist(
+    path: Path, execute: Execute, mnist_root: Path
+) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert execute(notebook, mnist_root) < 60 * MINUTES
     assert_shown(notebook)
@@ -134,7 +153,9 @@ def test_a_notebook_holds_no_logic_of_its_own(path: Path) -> None:
 )  # fmt: skip
 def test_logic_is_noticed(source: str) -> None:
     assert logic(new_notebook(cells=[new_code_cell("f(x)"), new_code_cell(source)])) != []
-    assert logic(new_notebook(cells=[new_code_cell(INLINE + "x = f({'a': g(y)[:3]}, *z)\nx")])) == []
+    assert (
+        logic(new_notebook(cells=[new_code_cell(INLINE + "x = f({'a': g(y)[:3]}, *z)\nx")])) == []
+    )
 
 
 @pytest.mark.parametrize("source", ["!ls", "%run other.py", "%%bash\nls"])

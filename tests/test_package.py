@@ -14,7 +14,9 @@ import pytest
 import bnn
 
 ROOT = Path(bnn.__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="the source tree is not at hand")
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "pyproject.toml").exists(), reason="the source tree is not at hand"
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +27,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in wanted:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                source, folder / "tree" / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             (folder / "tree").mkdir(exist_ok=True)
             shutil.copy(source, folder / "tree" / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", ".", "./tree"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        ".",
+        "./tree",
+    ]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
         archive.extractall(folder / "site")
@@ -38,7 +53,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(wheel: Path, *words: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(wheel)}
-    result = subprocess.run([sys.executable, *words], cwd=wheel.parent, env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, *words], cwd=wheel.parent, env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -46,7 +63,9 @@ def run(wheel: Path, *words: str) -> str:
 def test_every_yaml_and_every_plugin_module_is_in_the_wheel(wheel: Path) -> None:
     for top, pattern in (("conf", "**/*.yaml"), ("sweeps", "hydra_plugins/**/*.py")):
         there = {path.relative_to(ROOT / top) for path in (ROOT / top).glob(pattern)}
-        assert there and there == {path.relative_to(wheel / "bnn" / top) for path in (wheel / "bnn" / top).glob(pattern)}
+        assert there and there == {
+            path.relative_to(wheel / "bnn" / top) for path in (wheel / "bnn" / top).glob(pattern)
+        }
 
 
 def test_every_module_is_in_the_wheel(wheel: Path) -> None:
@@ -68,7 +87,9 @@ def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
 
 
 def test_the_wheel_finds_its_sweeper(wheel: Path) -> None:
-    assert "2 runs, about" in run(wheel, "-m", "bnn.train", "-m", "data=digits", "placement=first,last", "dry_run=true")
+    assert "2 runs, about" in run(
+        wheel, "-m", "bnn.train", "-m", "data=digits", "placement=first,last", "dry_run=true"
+    )
 
 
 def test_the_wheel_finds_its_study_sweeper(wheel: Path) -> None:
@@ -81,7 +102,9 @@ def test_hydra_discovers_the_sweepers() -> None:
         "import bnn\nfrom hydra.core.plugins import Plugins\nfrom hydra.plugins.sweeper import Sweeper\n"
         "print(sorted(c.__name__ for c in Plugins.instance().discover(Sweeper)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "GridSweeper" in found and "StudySweeper" in found
 
 

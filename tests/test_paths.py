@@ -26,12 +26,18 @@ tmpfs /home/ada/scratch tmpfs rw 0 0
         ("/mnt/the share/optuna.journal", "cifs"),
     ],
 )
-def test_a_file_on_a_network_file_system_is_told(path: str, kind: str | None, tmp_path: Path) -> None:
+def test_a_file_on_a_network_file_system_is_told(
+    path: str, kind: str | None, tmp_path: Path
+) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
     assert network_file_system(Path(path), mounts) == kind
     said = shared_file_warning(Path(path), mounts)
-    assert said is None if kind is None else (kind in said and path in said and "docker-compose" in said)
+    assert (
+        said is None
+        if kind is None
+        else (kind in said and path in said and "docker-compose" in said)
+    )
 
 
 def test_where_it_cannot_be_told_nothing_is_said(tmp_path: Path) -> None:
@@ -41,6 +47,13 @@ def test_where_it_cannot_be_told_nothing_is_said(tmp_path: Path) -> None:
 def test_a_sweep_says_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnn.forecast.shared_file_warning", lambda path: f"warning: shared {path}")
     result = run_here(
-        tmp_path, "-m", "data=digits", "data.limit=64", "model=mlp", "trainer.epochs=1", "seed=0,1", "device=cpu"
+        tmp_path,
+        "-m",
+        "data=digits",
+        "data.limit=64",
+        "model=mlp",
+        "trainer.epochs=1",
+        "seed=0,1",
+        "device=cpu",
     )
     assert result.stdout.count("warning: shared") == 1

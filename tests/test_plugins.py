@@ -224,7 +224,9 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
     )
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "ray", pytest.param("submitit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "launcher", ["joblib", "ray", pytest.param("submitit", marks=pytest.mark.slow)]
+)
 def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     result = launched(tmp_path, launcher)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -617,7 +619,10 @@ def disagreements(group: str, name: str, registry: Registry[Any]) -> list[str]:
 
     defaults = registry.defaults(name)
     without = [key for key in registry.parameters(name) if key not in defaults]
-    return [*without, *(key for key, one in defaults.items() if key not in node or shown(node[key]) != one)]
+    return [
+        *without,
+        *(key for key, one in defaults.items() if key not in node or shown(node[key]) != one),
+    ]
 
 
 @pytest.mark.parametrize("group", YAMLS)

@@ -15,7 +15,13 @@ from bnn.config import compose
 from bnn.data import load, spec_of
 from bnn.predict import main, predicted
 
-SMALL = [*QUICK, "trainer.epochs=6", "optimizer=adam", "neuron=deterministic", "trainer.progress=none"]
+SMALL = [
+    *QUICK,
+    "trainer.epochs=6",
+    "optimizer=adam",
+    "neuron=deterministic",
+    "trainer.progress=none",
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, torch
     split = load(compose(["data=digits"]).data, 0, 0.1).validation
     pairs = []
     for number, image in enumerate(split.images[:8]):
-        pixels = (255 * (image[0] * spec.std + spec.mean)).round().clamp(0, 255).numpy().astype(np.uint8)
+        pixels = (
+            (255 * (image[0] * spec.std + spec.mean)).round().clamp(0, 255).numpy().astype(np.uint8)
+        )
         Image.fromarray(pixels).save(folder / f"{number}.png")
         pairs.append((folder / f"{number}.png", image[None]))
     return pairs
@@ -43,31 +51,49 @@ def checkpoint_of(folder: Path) -> Path:
     return found
 
 
-def test_it_answers_what_the_network_answers_by_run_and_by_checkpoint(trained, examples, tmp_path, capsys) -> None:
+def test_it_answers_what_the_network_answers_by_run_and_by_checkpoint(
+    trained, examples, tmp_path, capsys
+) -> None:
     folder, run_id = trained
     network, _ = load_checkpoint(checkpoint_of(folder))
     answers = set()
     for path, image in examples:
         p, layers = predicted(network, image, 8, 0)
-        for words in ([run_id, "--uri", f"sqlite:///{folder}/mlflow.db"], [str(checkpoint_of(folder))]):
-            assert main([words[0], str(path), *words[1:], "--picture", str(tmp_path / "bits.png")]) == 0
+        for words in (
+            [run_id, "--uri", f"sqlite:///{folder}/mlflow.db"],
+            [str(checkpoint_of(folder))],
+        ):
+            assert (
+                main([words[0], str(path), *words[1:], "--picture", str(tmp_path / "bits.png")])
+                == 0
+            )
             out = capsys.readouterr().out
-            assert out.startswith(f"{int(p.argmax())}  ({100 * float(p.max()):.1f} %") and "act1, act2" in out
+            assert (
+                out.startswith(f"{int(p.argmax())}  ({100 * float(p.max()):.1f} %")
+                and "act1, act2" in out
+            )
             assert Image.open(tmp_path / "bits.png").size[0] > 800
         answers.add(int(p.argmax()))
         assert all(set(layer.output.unique().tolist()) <= {0.0, 1.0} for layer in layers.values())
     assert len(answers) > 3, "it is no constant"
 
 
-def test_the_same_sign_drawn_large_and_dark_is_read_alike(trained, examples, tmp_path, capsys) -> None:
+def test_the_same_sign_drawn_large_and_dark_is_read_alike(
+    trained, examples, tmp_path, capsys
+) -> None:
     folder, _ = trained
     alike = 0
     for path, _ in examples:
         pixels = np.kron(255 - np.asarray(Image.open(path)), np.ones((20, 20), np.uint8))
-        Image.fromarray(np.pad(pixels, 60, constant_values=255)).convert("RGB").save(tmp_path / "drawn.png")
+        Image.fromarray(np.pad(pixels, 60, constant_values=255)).convert("RGB").save(
+            tmp_path / "drawn.png"
+        )
         told = []
         for words in ([str(path)], [str(tmp_path / "drawn.png"), "--drawing"]):
-            assert main([str(checkpoint_of(folder)), *words, "--picture", str(tmp_path / "bits.png")]) == 0
+            assert (
+                main([str(checkpoint_of(folder)), *words, "--picture", str(tmp_path / "bits.png")])
+                == 0
+            )
             told.append(capsys.readouterr().out[0])
         alike += told[0] == told[1]
     assert alike >= 6

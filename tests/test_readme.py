@@ -17,7 +17,9 @@ README = Path(bnn.__file__).resolve().parent.parent / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the source tree is not at hand")
 
 
-def test_the_example_of_a_network_of_ones_own_runs_and_learns(capsys: pytest.CaptureFixture) -> None:
+def test_the_example_of_a_network_of_ones_own_runs_and_learns(
+    capsys: pytest.CaptureFixture,
+) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     exec(compile(code, "README", "exec"), {"__name__": "readme"})
     accuracy = float(re.search(r"validation accuracy ([\d.]+) %", capsys.readouterr().out).group(1))
@@ -26,7 +28,9 @@ def test_the_example_of_a_network_of_ones_own_runs_and_learns(capsys: pytest.Cap
 
 def rows_under(head: str) -> list[str]:
     """The lines of the README's table whose first cell is headed `head`."""
-    (table,) = re.findall(rf"^\| {head} \|.*\n\|---.*\n((?:\|.*\n)+)", README.read_text(), re.MULTILINE)
+    (table,) = re.findall(
+        rf"^\| {head} \|.*\n\|---.*\n((?:\|.*\n)+)", README.read_text(), re.MULTILINE
+    )
     return table.splitlines()
 
 
@@ -34,7 +38,9 @@ def test_the_table_of_choices_is_that_of_conf() -> None:
     rows = dict(re.match(r"\| `(\w+)` \| (.*?) \|", line).groups() for line in rows_under("group"))
     assert set(rows) == {*GROUPS, "experiment", "study"}
     for group, cell in rows.items():
-        assert set(re.findall(r"`(\w+)`", cell)) == {path.stem for path in (folder("conf") / group).glob("*.yaml")}, group
+        assert set(re.findall(r"`(\w+)`", cell)) == {
+            path.stem for path in (folder("conf") / group).glob("*.yaml")
+        }, group
 
 
 def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
@@ -54,5 +60,7 @@ def test_every_command_composes() -> None:
     assert len(commands) >= 3
     for words in map(shlex.split, commands):
         choices = [word.partition(",")[0] for word in words if "=" in word]
-        if not any(word.startswith("plugins=") for word in words):  # a module that the reader brings: tests/test_plugins.py
+        if not any(
+            word.startswith("plugins=") for word in words
+        ):  # a module that the reader brings: tests/test_plugins.py
             compose(choices)

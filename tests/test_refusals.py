@@ -78,7 +78,9 @@ def one_line(folder: Path, result) -> str:
     assert "Traceback" not in result.stdout + result.stderr
     lines = result.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and len(lines[0]) > 30, result.stderr
-    assert not list(folder.rglob("mlflow.db")) and not list(folder.rglob("*.journal")), "no run was begun"
+    assert not list(folder.rglob("mlflow.db")) and not list(folder.rglob("*.journal")), (
+        "no run was begun"
+    )
     return lines[0]
 
 

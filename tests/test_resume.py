@@ -56,7 +56,10 @@ def the_run(folder: Path) -> Run:
 
 
 def history(folder: Path, key: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in client(folder).get_metric_history(the_run(folder).info.run_id, key)]
+    return [
+        (point.step, point.value)
+        for point in client(folder).get_metric_history(the_run(folder).info.run_id, key)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_that_finished_is_not_trained_again(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_finished_is_not_trained_again(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = the_run(whole)
     monkeypatch.setattr("bnn.training.loop.fit", None)
     again = run_here(whole, *SMALL, "resume=true")
@@ -77,7 +82,9 @@ def test_a_run_that_finished_is_not_trained_again(whole: Path, monkeypatch: pyte
     assert not list(whole.rglob("last.pt")), "a finished run leaves nothing to go on with"
 
 
-def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type[BaseException], *words: str) -> None:
+def cut_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type[BaseException], *words: str
+) -> None:
     """Let the training end in the middle of this epoch."""
     from bnn.training.step import TrainState
 
@@ -95,10 +102,14 @@ def cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, how: type
         run_here(folder, *SMALL, *words)
 
 
-def test_a_run_that_was_interrupted_goes_on_in_its_own_run(whole: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_run_that_was_interrupted_goes_on_in_its_own_run(
+    whole: Path, tmp_path: Path, monkeypatch
+) -> None:
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
     begun = the_run(tmp_path)
-    assert begun.info.status == "KILLED" and [step for step, _ in history(tmp_path, "val/loss")] == [1, 2]
+    assert begun.info.status == "KILLED" and [
+        step for step, _ in history(tmp_path, "val/loss")
+    ] == [1, 2]
     resumed = run_here(tmp_path, *SMALL, "resume=true")
     assert resumed.returncode == 0, resumed.stderr
     assert f"goes on with run {begun.info.run_id}" in resumed.stdout
@@ -116,7 +127,9 @@ def test_without_it_a_new_run_begins(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("changes", ["seed=1", "optimizer.lr=0.03", "the code"])
-def test_another_result_is_trained_anew(whole: Path, tmp_path: Path, changes: str, monkeypatch) -> None:
+def test_another_result_is_trained_anew(
+    whole: Path, tmp_path: Path, changes: str, monkeypatch
+) -> None:
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     words = [changes] if "=" in changes else []
     if not words:
@@ -127,11 +140,15 @@ def test_another_result_is_trained_anew(whole: Path, tmp_path: Path, changes: st
 
 
 def test_what_only_watches_does_not_make_it_another(whole: Path) -> None:
-    result = run_here(whole, *SMALL, "resume=true", "trainer.progress=lines", "tracking.heatmaps=true")
+    result = run_here(
+        whole, *SMALL, "resume=true", "trainer.progress=lines", "tracking.heatmaps=true"
+    )
     assert "finished before" in result.stdout
 
 
-def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_another_process_trains_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
     home = Path(the_run(tmp_path).data.tags["bnn.folder"])
     with alive(home):
@@ -140,7 +157,9 @@ def test_a_run_that_another_process_trains_is_left_alone(tmp_path: Path, monkeyp
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_run_on_another_machine_is_not_taken_for_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_another_machine_is_not_taken_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
     run = the_run(tmp_path)
     store, home = client(tmp_path), Path(run.data.tags["bnn.folder"])
@@ -152,11 +171,15 @@ def test_a_run_on_another_machine_is_not_taken_for_lost(tmp_path: Path, monkeypa
     assert refused.returncode == 1 and "RUNNING on elsewhere" in refused.stderr
     store.set_terminated(run.info.run_id, "KILLED")
     resumed = run_here(tmp_path, *SMALL, "resume=true")
-    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout, "its checkpoint was among its artifacts"
+    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout, (
+        "its checkpoint was among its artifacts"
+    )
     assert [step for step, _ in history(tmp_path, "val/loss")] == [1, 2, 3, 4]
 
 
-def test_a_folder_that_is_another_runs_by_now_is_not_gone_on_with(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_that_is_another_runs_by_now_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch
+) -> None:
     """hydra.run.dir used again: the checkpoint there is of another training."""
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt, "hydra.run.dir=out")
     cut_off(tmp_path, monkeypatch, 2, KeyboardInterrupt, "hydra.run.dir=out", "optimizer.lr=0.03")
@@ -164,8 +187,15 @@ def test_a_folder_that_is_another_runs_by_now_is_not_gone_on_with(tmp_path: Path
     store = client(tmp_path)
     resumed = run_here(tmp_path, *SMALL, "resume=true", "hydra.run.dir=out2")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"goes on with run {first.info.run_id}, from " in resumed.stdout, "from its own checkpoint, in the store"
-    assert [point.step for point in store.get_metric_history(first.info.run_id, "val/loss")] == [1, 2, 3, 4]
+    assert f"goes on with run {first.info.run_id}, from " in resumed.stdout, (
+        "from its own checkpoint, in the store"
+    )
+    assert [point.step for point in store.get_metric_history(first.info.run_id, "val/loss")] == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert store.get_run(second.info.run_id).info.status == "KILLED"
 
 
@@ -180,22 +210,32 @@ def test_a_folder_of_somebody_else_is_not_here(tmp_path: Path) -> None:
     (tmp_path / "owner").write_text("key")
     assert home_of({"bnn.folder": str(tmp_path), "bnn.home": "key"}) == tmp_path
     assert home_of({"bnn.folder": str(tmp_path), "bnn.home": "another"}) is None
-    assert home_of({"bnn.folder": "/proc/1/root/nowhere", "bnn.home": "key"}) is None and home_of({}) is None
+    assert (
+        home_of({"bnn.folder": "/proc/1/root/nowhere", "bnn.home": "key"}) is None
+        and home_of({}) is None
+    )
 
 
-def test_a_finished_run_keeps_no_checkpoint_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_keeps_no_checkpoint_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
     run_id = the_run(tmp_path).info.run_id
     assert len(client(tmp_path).list_artifacts(run_id, "checkpoint")) == 2
     assert run_here(tmp_path, *SMALL, "resume=true").returncode == 0
-    assert [item.path for item in client(tmp_path).list_artifacts(run_id, "checkpoint")] == ["checkpoint/best.pt"]
+    assert [item.path for item in client(tmp_path).list_artifacts(run_id, "checkpoint")] == [
+        "checkpoint/best.pt"
+    ]
 
 
 def test_killed_at_random_moments_it_comes_to_the_same_end(whole: Path, tmp_path: Path) -> None:
     moments, expected, store = random.Random(0), finals(the_run(whole)), client(tmp_path)
     takes, killed = 0.0, 0
     for number in range(20):
-        if number in (0, 5):  # from the sixth on without the exported model, which takes longer than all the rest
+        if number in (
+            0,
+            5,
+        ):  # from the sixth on without the exported model, which takes longer than all the rest
             words = [*SMALL, f"tracking.model={number < 5}"]
             takes = min(timed(tmp_path, *words) for _ in range(2))
         for run in runs(tmp_path, "run"):
@@ -207,7 +247,9 @@ def test_killed_at_random_moments_it_comes_to_the_same_end(whole: Path, tmp_path
         assert run.info.status == "FINISHED" and finals(run) == expected, f"killed after {at:.3f} s"
         for key in ("val/loss", "test/loss", "seconds/total"):
             steps = [point.step for point in store.get_metric_history(run.info.run_id, key)]
-            assert steps == ([1, 2, 3, 4] if key == "val/loss" else [4]), f"{key} at {steps} after a kill at {at:.3f} s"
+            assert steps == ([1, 2, 3, 4] if key == "val/loss" else [4]), (
+                f"{key} at {steps} after a kill at {at:.3f} s"
+            )
     assert killed > 15, "most of the kills met a living process"
 
 
@@ -227,7 +269,10 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED", "KILLED"]
     resumed = run_here(tmp_path, *words, "resume=true")
     assert resumed.returncode == 0, resumed.stderr
-    assert "3 runs on scikit-learn digits, experiment bnn/digits, 1 of them finished before" in resumed.stdout
+    assert (
+        "3 runs on scikit-learn digits, experiment bnn/digits, 1 of them finished before"
+        in resumed.stdout
+    )
     assert "2 runs in" in resumed.stdout
     (parent,) = runs(tmp_path, "sweep")
     assert parent.info.status == "FINISHED"
@@ -236,4 +281,8 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     assert {run.data.tags["mlflow.parentRunId"] for run in done} == {parent.info.run_id}
     assert all(run.info.run_id in parent.data.tags["mlflow.note.content"] for run in done)
     nothing = run_here(tmp_path, *words, "resume=true")
-    assert nothing.returncode == 0 and "3 of them finished before" in nothing.stdout and "0 runs in" in nothing.stdout
+    assert (
+        nothing.returncode == 0
+        and "3 of them finished before" in nothing.stdout
+        and "0 runs in" in nothing.stdout
+    )

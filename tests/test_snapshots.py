@@ -16,7 +16,14 @@ from bnn.training import checkpoint
 from bnn.training.loop import fit
 from bnn.training.units import fixed_images
 
-SMALL = ["data=digits", "trainer.epochs=3", "trainer.progress=none", "device=cpu", "data.limit=200", "anneal=linear"]
+SMALL = [
+    "data=digits",
+    "trainer.epochs=3",
+    "trainer.progress=none",
+    "device=cpu",
+    "data.limit=200",
+    "anneal=linear",
+]
 
 
 class Pictures:
@@ -34,25 +41,36 @@ class Pictures:
 
 
 @pytest.mark.parametrize("neuron", ["stochastic", "deterministic"])
-def test_a_picture_from_the_checkpoint_is_the_one_that_the_run_drew_at_its_best_epoch(neuron: str, tmp_path: Path) -> None:
+def test_a_picture_from_the_checkpoint_is_the_one_that_the_run_drew_at_its_best_epoch(
+    neuron: str, tmp_path: Path
+) -> None:
     made, drawn = plan(compose([*SMALL, f"neuron={neuron}", "seed=3"])), Pictures()
-    best = fit(made.model, made.recipe, read(made), tracker=drawn, folder=tmp_path, about=made.shown).best_epoch
+    best = fit(
+        made.model, made.recipe, read(made), tracker=drawn, folder=tmp_path, about=made.shown
+    ).best_epoch
     again = taken(tmp_path / checkpoint.BEST, images_of("digits", {}))
     assert torch.equal(again.images, drawn.taken[best].images)
     for now, then in zip(again.layers, drawn.taken[best].layers, strict=True):
         assert (now.name, now.binary) == (then.name, then.binary)
         torch.testing.assert_close(now.p, then.p)
-        assert float((now.bits - then.bits).abs().max()) <= 1 / 32  # a unit at its threshold may fall to either side
+        assert (
+            float((now.bits - then.bits).abs().max()) <= 1 / 32
+        )  # a unit at its threshold may fall to either side
     other = min(set(drawn.taken) - {best})
     assert not torch.allclose(again.layers[0].p, drawn.taken[other].layers[0].p)
 
 
 def test_the_images_are_the_first_of_each_class_in_the_test_set() -> None:
     data = read(plan(compose(SMALL)))
-    assert torch.equal(images_of("digits", {}), fixed_images(data.test)) and len(images_of("digits", {})) == 10
+    assert (
+        torch.equal(images_of("digits", {}), fixed_images(data.test))
+        and len(images_of("digits", {})) == 10
+    )
 
 
-def test_a_data_set_that_is_not_here_or_not_known_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_that_is_not_here_or_not_known_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BNN_DATA_ROOT", str(tmp_path))
     with pytest.raises(DataError, match="MNIST is not on this disk"):
         images_of("mnist", {"root": str(tmp_path / "neither")})
@@ -69,7 +87,11 @@ def test_images_come_from_where_the_runs_read_theirs_if_this_machine_has_them_no
 
 def test_a_checkpoint_of_another_network_is_one_line(tmp_path: Path) -> None:
     about = plan(compose(SMALL)).shown
-    for content in ({"model": {}, "about": about}, {"model": {}}, {"model": {}, "about": {**about, "seed": "x"}}):
+    for content in (
+        {"model": {}, "about": about},
+        {"model": {}},
+        {"model": {}, "about": {**about, "seed": "x"}},
+    ):
         checkpoint.save(tmp_path / "best.pt", content)
         with pytest.raises(CheckpointError, match=r"best\.pt") as told:
             taken(tmp_path / "best.pt", images_of("digits", {}))

@@ -18,7 +18,9 @@ from command_line import QUICK, bnn_train, client, environment, run_here, runs
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
     folder = tmp_path_factory.mktemp("sweep")
-    return folder, bnn_train(folder, "-m", *QUICK, "estimator=st,reinforce", "placement=none,both", "seed=0,1")
+    return folder, bnn_train(
+        folder, "-m", *QUICK, "estimator=st,reinforce", "placement=none,both", "seed=0,1"
+    )
 
 
 def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
@@ -31,7 +33,8 @@ def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
         assert child.info.run_id in result.stdout
         assert f"{100 * child.data.metrics['test/accuracy']:.2f}" in result.stdout
     assert (
-        f"look at it: mlflow ui, then http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs?" in result.stdout
+        f"look at it: mlflow ui, then http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs?"
+        in result.stdout
     )
     assert f"viewStateShareKey={parent.info.run_id}" in result.stdout
 
@@ -40,11 +43,24 @@ def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
     folder, result = sweep
     (parent,) = runs(folder, "sweep")
     assert parent.info.status == "FINISHED"
-    assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {parent.info.run_id}
+    assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {
+        parent.info.run_id
+    }
     about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
-    assert about.startswith("6 runs on scikit-learn digits") and table in result.stdout and "seed=0,1" in command
-    assert "seed=0,1" in parent.data.tags["bnn.command"] == runs(folder, "run")[0].data.tags["bnn.command"]
-    assert {item.path for item in client(folder).list_artifacts(parent.info.run_id)} == {"table.md", "table.json"}
+    assert (
+        about.startswith("6 runs on scikit-learn digits")
+        and table in result.stdout
+        and "seed=0,1" in command
+    )
+    assert (
+        "seed=0,1"
+        in parent.data.tags["bnn.command"]
+        == runs(folder, "run")[0].data.tags["bnn.command"]
+    )
+    assert {item.path for item in client(folder).list_artifacts(parent.info.run_id)} == {
+        "table.md",
+        "table.json",
+    }
 
 
 def test_a_job_that_diverges_fails_alone(tmp_path: Path) -> None:
@@ -57,7 +73,9 @@ def test_a_job_that_diverges_fails_alone(tmp_path: Path) -> None:
 
 
 def test_a_cell_that_makes_no_sense_stops_the_sweep_before_it_starts(tmp_path: Path) -> None:
-    result = run_here(tmp_path, "-m", *QUICK, "estimator=st,reinforce", "neuron.law=logistic,uniform")
+    result = run_here(
+        tmp_path, "-m", *QUICK, "estimator=st,reinforce", "neuron.law=logistic,uniform"
+    )
     assert result.returncode == 1 and result.stdout == ""
     assert result.stderr.startswith("error: estimator=reinforce with neuron.law=uniform")
     assert len(result.stderr.splitlines()) == 1
@@ -72,9 +90,15 @@ def test_a_sweep_has_one_data_set(tmp_path: Path) -> None:
 def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path) -> None:
     words = [word for word in QUICK if not word.startswith("data=")]
     root = tmp_path / "empty"
-    unreachable = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "BNN_DATA_ROOT": str(root)}
+    unreachable = {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "BNN_DATA_ROOT": str(root),
+    }
     started = time.perf_counter()
-    result = bnn_train(tmp_path, "-m", *words, "placement=none,both", "data.limit=200", **unreachable)
+    result = bnn_train(
+        tmp_path, "-m", *words, "placement=none,both", "data.limit=200", **unreachable
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("warning: MNIST is neither on disk nor reachable") == 2
     assert result.stdout.rstrip().splitlines()[-1].startswith("warning: MNIST")
@@ -83,7 +107,11 @@ def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path)
     assert [child.data.params["data.limit"] for child in children] == ["200", "200"]
     assert time.perf_counter() - started < 120
     strict = bnn_train(tmp_path, *words, "data.offline_fallback=null", **unreachable)
-    assert strict.returncode == 1 and "data=digits" in strict.stderr and "Traceback" not in strict.stderr
+    assert (
+        strict.returncode == 1
+        and "data=digits" in strict.stderr
+        and "Traceback" not in strict.stderr
+    )
 
 
 def test_a_dry_run_prints_the_cells_and_trains_nothing(tmp_path: Path) -> None:
@@ -117,20 +145,26 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
     assert min(times) < 2
 
 
-def test_progress_is_plain_lines_in_a_log_and_nothing_where_it_is_not_wanted(tmp_path: Path) -> None:
+def test_progress_is_plain_lines_in_a_log_and_nothing_where_it_is_not_wanted(
+    tmp_path: Path,
+) -> None:
     lines = run_here(tmp_path, *QUICK)
     assert "epoch 1/1" in lines.stdout and lines.stderr == ""
     quiet = run_here(tmp_path, "-q", *QUICK)
     assert quiet.returncode == 0 and "epoch" not in quiet.stdout and "test accuracy" in quiet.stdout
     for result in (lines, quiet):
-        assert not {"\x1b", "\r"} & set(result.stdout + result.stderr), "colours and bars are for terminals"
+        assert not {"\x1b", "\r"} & set(result.stdout + result.stderr), (
+            "colours and bars are for terminals"
+        )
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     leader, follower = os.openpty()
     termios.tcsetwinsize(follower, (24, 100))
     command = [sys.executable, "-m", "bnn.train", *QUICK]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=follower) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=follower
+    ) as process:
         os.close(follower)
         shown = b""
         with contextlib.suppress(OSError):  # the end of a terminal
@@ -141,10 +175,17 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_an_interrupt_ends_cleanly_and_keeps_what_has_finished(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupt_ends_cleanly_and_keeps_what_has_finished(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     command = [sys.executable, "-m", "bnn.train", "-m", *QUICK, "trainer.epochs=1,500"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     for line in process.stdout:

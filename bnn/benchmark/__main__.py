@@ -69,17 +69,27 @@ def one_thread(config: DictConfig) -> None:
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bnn.benchmark", description="What a training step costs.")
-    parser.add_argument("overrides", nargs="*", help=f"as of bnn.train; first of all {' '.join(DEFAULTS)}")
-    parser.add_argument("--steps", type=int, default=40, help="steps of each loop in a round (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds that are counted (%(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="python -m bnn.benchmark", description="What a training step costs."
+    )
+    parser.add_argument(
+        "overrides", nargs="*", help=f"as of bnn.train; first of all {' '.join(DEFAULTS)}"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=40, help="steps of each loop in a round (%(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds that are counted (%(default)s)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
         help="CPU seconds on one thread for loops and estimators: steadier where others share the cores",
     )
-    parser.add_argument("--jobs", action="store_true", help="also two jobs at a time against one after the other")
+    parser.add_argument(
+        "--jobs", action="store_true", help="also two jobs at a time against one after the other"
+    )
     chosen = parser.parse_intermixed_args(words)
     for key in ("steps", "rounds"):
         if getattr(chosen, key) < 1:

@@ -22,7 +22,9 @@ def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
     from bnn.build import estimator_choices, plan, read
     from bnn.config import compose, estimator_title
 
-    both = changed(config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1)
+    both = changed(
+        config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1
+    )
     data = read(plan(both))
     blocks: dict[str, Callable[[], object]] = {}
     passes: dict[str, int] = {}
@@ -45,5 +47,14 @@ def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
         for title, taken in seconds.items()
         for ratios in [speed_ratios(seconds, reference, title)]
     ]  # fmt: skip
-    head = ["estimator", "passes", "ms a step", "min–max", f"over {reference}", "min–max", "the same a pass", "at most"]
+    head = [
+        "estimator",
+        "passes",
+        "ms a step",
+        "min–max",
+        f"over {reference}",
+        "min–max",
+        "the same a pass",
+        "at most",
+    ]
     return "\n\n".join([markdown(head, rows), *refused])

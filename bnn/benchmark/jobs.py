@@ -70,13 +70,20 @@ def two_jobs(config: DictConfig, rounds: int) -> str:
     """Two jobs of one thread at a time, against two of two threads one after the other."""
     config = changed(config, trainer__epochs=rounds + 1)
     with contextlib.ExitStack() as stack:
-        pipes = [(stack.enter_context(started(config, threads)), threads) for threads in (1, 1, 2, 2)]
+        pipes = [
+            (stack.enter_context(started(config, threads)), threads) for threads in (1, 1, 2, 2)
+        ]
         jobs = [ready(pipe, threads) for pipe, threads in pipes]
         single, double = jobs[:2], jobs[2:]
         together, apart = "together, 1 thread each", "one after the other, 2 threads each"
         blocks = {together: lambda: ask(single), apart: lambda: (ask(double[:1]), ask(double[1:]))}
         seconds = interleaved(blocks, rounds)
-    times = markdown(["two jobs", "s", "min–max"], [[name, *spread(taken, 2)] for name, taken in seconds.items()])
-    ratio = [*spread(speed_ratios(seconds, together, apart), 2), f"{of_fastest(seconds, together, apart):.2f}"]
+    times = markdown(
+        ["two jobs", "s", "min–max"], [[name, *spread(taken, 2)] for name, taken in seconds.items()]
+    )
+    ratio = [
+        *spread(speed_ratios(seconds, together, apart), 2),
+        f"{of_fastest(seconds, together, apart):.2f}",
+    ]
     head = ["speed", "median", "min–max", "fastest rounds", "target"]
     return f"{times}\n\n{markdown(head, [['together / one after the other', *ratio, f'{JOBS_TARGET:.2f}']])}"

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from bnn.benchmark.timing import Clock, Seconds, finisher, interleaved, of_fastest, speed_ratios, spread, steps_of
+from bnn.benchmark.timing import (
+    Clock,
+    Seconds,
+    finisher,
+    interleaved,
+    of_fastest,
+    speed_ratios,
+    spread,
+    steps_of,
+)
 from bnn.config import changed
 from bnn.errors import ConfigError
 from bnn.tables import markdown
@@ -21,7 +30,11 @@ if TYPE_CHECKING:
     from bnn.data import Dataset, Split
 
 
-TARGETS = (("ours", "bare", 0.90), ("ours", "conventional", 1.6), ("ours bf16", "conventional", 2.1))
+TARGETS = (
+    ("ours", "bare", 0.90),
+    ("ours", "conventional", 1.6),
+    ("ours bf16", "conventional", 2.1),
+)
 """(loop, reference, images per second of the loop over those of the reference)."""
 WORKERS_FROM_CORES = 4
 
@@ -44,7 +57,9 @@ def bare(plan: Plan, data: Dataset) -> Callable[[], object]:
     from bnn.training.step import TrainState, batches
 
     state, estimator = TrainState(plan.model, plan.recipe, data), plan.recipe.estimator
-    gathered = list(batches(data.train, plan.recipe.settings.batch_size, torch.Generator().manual_seed(0)))
+    gathered = list(
+        batches(data.train, plan.recipe.settings.batch_size, torch.Generator().manual_seed(0))
+    )
     finish = finisher(plan.device)
 
     def block() -> None:
@@ -58,7 +73,9 @@ def bare(plan: Plan, data: Dataset) -> Callable[[], object]:
     return block
 
 
-def ordinary_network(config: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
+def ordinary_network(
+    config: Mapping[str, Any], shape: tuple[int, int, int], classes: int
+) -> nn.Module:
     """The reference network and its straight-through estimator as a script would write them: images -> scores.
 
     Errors: ConfigError for a configuration that it does not cover.
@@ -81,7 +98,9 @@ def ordinary_network(config: Mapping[str, Any], shape: tuple[int, int, int], cla
     for key, value in covered.items():
         group, name = key.split(".")
         if config[group].get(name) != value:
-            raise ConfigError(f"{key}: the conventional loop is written for {value}, got {config[group].get(name)!r}")
+            raise ConfigError(
+                f"{key}: the conventional loop is written for {value}, got {config[group].get(name)!r}"
+            )
     law = NoiseLaw.registry.build(config["neuron"]["law"])
     binary = binary_layers(Placement(**config["placement"]), depth=2)
     stochastic = config["neuron"]["name"] == "stochastic"
@@ -101,9 +120,21 @@ def ordinary_network(config: Mapping[str, Any], shape: tuple[int, int, int], cla
 
     channels, height, width = shape
     torch.manual_seed(config["seed"])
-    first = [nn.Conv2d(channels, 16, 5, padding=2), nn.BatchNorm2d(16), nn.MaxPool2d(2), Activation(0 in binary)]
-    second = [nn.Conv2d(16, 32, 5, padding=2), nn.BatchNorm2d(32), nn.MaxPool2d(2), Activation(1 in binary)]
-    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), classes))
+    first = [
+        nn.Conv2d(channels, 16, 5, padding=2),
+        nn.BatchNorm2d(16),
+        nn.MaxPool2d(2),
+        Activation(0 in binary),
+    ]
+    second = [
+        nn.Conv2d(16, 32, 5, padding=2),
+        nn.BatchNorm2d(32),
+        nn.MaxPool2d(2),
+        Activation(1 in binary),
+    ]
+    return nn.Sequential(
+        *first, *second, nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), classes)
+    )
 
 
 def image_loader(split: Split, mean: float, std: float, batch_size: int, workers: int) -> Any:
@@ -123,7 +154,9 @@ def image_loader(split: Split, mean: float, std: float, batch_size: int, workers
         def __getitem__(self, index: int) -> tuple[Tensor, int]:
             return transform(Image.fromarray(pixels[index, 0])), int(targets[index])
 
-    return DataLoader(Images(), batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(
+        Images(), batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
 
 
 def conventional(plan: Plan, data: Dataset, workers: int) -> Callable[[], object]:
@@ -168,7 +201,9 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
         blocks["conventional"] = conventional(plan(config), data, 0)
         # a worker's seconds are not in this process's CPU time
         if cores >= WORKERS_FROM_CORES and clock is time.perf_counter:
-            blocks[f"conventional, {cores // 2} workers"] = conventional(plan(config), data, cores // 2)
+            blocks[f"conventional, {cores // 2} workers"] = conventional(
+                plan(config), data, cores // 2
+            )
     except ConfigError as error:
         note = f"\n\nNo conventional loop: {error}"
     blocks["bare"] = bare(plan(config), data)
@@ -177,7 +212,11 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
     seconds = interleaved(blocks, rounds, clock)
     images, steps = len(data.train.labels), steps_of(data, config)
     rows = [
-        [name, *spread([images / s for s in taken], 0), *spread([1000 * s / steps for s in taken], 2)]
+        [
+            name,
+            *spread([images / s for s in taken], 0),
+            *spread([1000 * s / steps for s in taken], 2),
+        ]
         for name, taken in seconds.items()
     ]
     speeds = markdown(["loop", "images/s", "min–max", "ms a step", "min–max"], rows)
@@ -186,10 +225,19 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
 
 def ratio_table(seconds: Seconds) -> str:
     """Ratios of speeds, taken round by round, beside their targets; those on loops that did not run are left out."""
-    pairs = [(loop, reference, f"{target:.2f}") for loop, reference, target in TARGETS if {loop, reference} <= set(seconds)]
+    pairs = [
+        (loop, reference, f"{target:.2f}")
+        for loop, reference, target in TARGETS
+        if {loop, reference} <= set(seconds)
+    ]
     pairs += [("ours", name, "–") for name in seconds if name.startswith("conventional,")]
     rows = [
-        [f"{a} / {b}", *spread(speed_ratios(seconds, a, b), 2), f"{of_fastest(seconds, a, b):.2f}", target]
+        [
+            f"{a} / {b}",
+            *spread(speed_ratios(seconds, a, b), 2),
+            f"{of_fastest(seconds, a, b):.2f}",
+            target,
+        ]
         for a, b, target in pairs
     ]
     return markdown(["speed", "median", "min–max", "fastest rounds", "target"], rows)

@@ -38,7 +38,9 @@ class Laps:
     """A clock that charges all time since it was last read to a part of the run: per step, per epoch, or once."""
 
     finish: Callable[[], None]
-    taken: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+    taken: dict[tuple[str, str], list[tuple[int, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     epoch: int = 0
     since: float = field(default_factory=time.perf_counter)
 
@@ -63,11 +65,15 @@ class Laps:
 
     def an_epoch(self, part: str) -> float:
         """Seconds in the last epoch."""
-        return sum(seconds for epoch, seconds in self.taken.get((part, "epoch"), []) if epoch == self.epoch)
+        return sum(
+            seconds for epoch, seconds in self.taken.get((part, "epoch"), []) if epoch == self.epoch
+        )
 
     def once(self, part: str) -> float:
         """Seconds that more epochs do not add to: outside of epochs, and what the first took longer than the last."""
-        epochs = sum(seconds for _, seconds in self.taken.get((part, "epoch"), [])) - self.epoch * self.an_epoch(part)
+        epochs = sum(
+            seconds for _, seconds in self.taken.get((part, "epoch"), [])
+        ) - self.epoch * self.an_epoch(part)
         return max(0.0, epochs) + sum(seconds for _, seconds in self.taken.get((part, "once"), []))
 
 
@@ -150,7 +156,9 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, Plan]:
     laps.lap("mlflow", "once")
     data, recipe = read(checked), checked.recipe
     laps.lap("reading", "once")
-    for _ in batches(data.train, recipe.settings.batch_size, torch.Generator().manual_seed(recipe.seed)):
+    for _ in batches(
+        data.train, recipe.settings.batch_size, torch.Generator().manual_seed(recipe.seed)
+    ):
         laps.lap("data", "step")
     return laps, checked
 
@@ -166,7 +174,9 @@ def shares(config: DictConfig) -> str:
     with TemporaryDirectory() as folder:
         laps, checked = tracked_run(config, Path(folder))
     settings = checked.recipe.settings
-    steps = steps_per_epoch(round(checked.data.train_size * (1 - settings.validation_fraction)), settings.batch_size)
+    steps = steps_per_epoch(
+        round(checked.data.train_size * (1 - settings.validation_fraction)), settings.batch_size
+    )
     a_step = {part: laps.a_step(part) for part in PARTS}
     a_step["rest of the loop"] = max(0.0, laps.a_step("between") - a_step["data"])
     total = {p: RUN_EPOCHS * (steps * a_step[p] + laps.an_epoch(p)) + laps.once(p) for p in PARTS}
@@ -178,7 +188,10 @@ def shares(config: DictConfig) -> str:
     ]  # fmt: skip
     head = ["part", "ms a step", "s an epoch", "s once", f"s in {RUN_EPOCHS} epochs", "%"]
     training = RUN_EPOCHS * steps * sum(a_step.values())
-    calls, all_tracking = total["mlflow"], sum(total[part] for part in ("mlflow", "figures", "export"))
+    calls, all_tracking = (
+        total["mlflow"],
+        sum(total[part] for part in ("mlflow", "figures", "export")),
+    )
     return (
         f"{markdown(head, rows)}\n\n"
         f"MLflow's calls: {calls:.2f} s beside {training:.0f} s of training in {RUN_EPOCHS} epochs of {steps} steps, "

@@ -70,4 +70,6 @@ def steps_of(data: Dataset, config: DictConfig) -> int:
 def limited(config: DictConfig, steps: int) -> DictConfig:
     """`config` with at most so many steps in an epoch."""
     images = steps * config.trainer.batch_size
-    return changed(config, data__limit=images if config.data.limit is None else min(images, config.data.limit))
+    return changed(
+        config, data__limit=images if config.data.limit is None else min(images, config.data.limit)
+    )

@@ -34,7 +34,11 @@ class Archives(Source):
     def missing(self) -> list[str]:
         """Names of the archives that are not in `folder`."""
         folder = self.folder(self.root)
-        return [archive for archive, _ in self._published().resources if not (folder / archive).is_file()]
+        return [
+            archive
+            for archive, _ in self._published().resources
+            if not (folder / archive).is_file()
+        ]
 
     def fetch(self) -> None:
         """Verify the archives that are there and download those that are not.
@@ -47,9 +51,15 @@ class Archives(Source):
                 verified(folder / archive, md5)
         if missing:
             try:
-                download({a: md5 for a, md5 in published.resources if a in missing}, published.mirrors, folder)
+                download(
+                    {a: md5 for a, md5 in published.resources if a in missing},
+                    published.mirrors,
+                    folder,
+                )
             except Unreachable as error:
-                raise Unreachable(f"{self._missing(folder, missing)}; {error}. {self._remedy()}") from error
+                raise Unreachable(
+                    f"{self._missing(folder, missing)}; {error}. {self._remedy()}"
+                ) from error
 
     def read(self) -> tuple[Raw, Raw]:
         """The training and test examples, images uint8 [n, h, w].
@@ -64,7 +74,8 @@ class Archives(Source):
             return parse_idx(gzip.decompress(verified(folder / archive, checksums[archive])))
 
         train, test = (
-            Raw(array(f"{part}-images-idx3-ubyte.gz"), array(f"{part}-labels-idx1-ubyte.gz")) for part in ("train", "t10k")
+            Raw(array(f"{part}-images-idx3-ubyte.gz"), array(f"{part}-labels-idx1-ubyte.gz"))
+            for part in ("train", "t10k")
         )
         return train, test
 
@@ -74,7 +85,9 @@ class Archives(Source):
         Errors: ConfigError for an empty `root`, which would mean the working directory.
         """
         if root == "":
-            raise ConfigError("data.root: expected a folder; got '' (is BNN_DATA_ROOT set, but empty?)")
+            raise ConfigError(
+                "data.root: expected a folder; got '' (is BNN_DATA_ROOT set, but empty?)"
+            )
         return Path(root).expanduser() / self.torchvision_name / "raw"
 
     def _published(self) -> Any:
@@ -101,7 +114,9 @@ class Archives(Source):
         )
 
 
-def _like_mnist(name: str, title: str, mean: float, std: float, extent: int | None = None) -> DatasetSpec:
+def _like_mnist(
+    name: str, title: str, mean: float, std: float, extent: int | None = None
+) -> DatasetSpec:
     return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, extent)
 
 
@@ -137,7 +152,9 @@ def verified(path: Path, md5: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); make it readable, or change data.root") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); make it readable, or change data.root"
+        ) from error
     if (found := md5sum(content)) != md5:
         raise DataError(
             f"{path}: expected md5 {md5}, found {found} ({len(content)} bytes): the archive is truncated or altered. "

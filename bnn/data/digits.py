@@ -17,7 +17,16 @@ class Digits(Source):
 
     bundled: ClassVar[bool] = True
     facts: ClassVar = DatasetSpec(
-        "digits", "scikit-learn digits", (1, 8, 8), 10, 1797 - TEST_SIZE, TEST_SIZE, 0.3053, 0.3761, 16, extent=8
+        "digits",
+        "scikit-learn digits",
+        (1, 8, 8),
+        10,
+        1797 - TEST_SIZE,
+        TEST_SIZE,
+        0.3053,
+        0.3761,
+        16,
+        extent=8,
     )
 
     def spec(self) -> DatasetSpec:
@@ -29,6 +38,10 @@ class Digits(Source):
 
         bunch = load_digits()
         train_images, test_images, train_labels, test_labels = train_test_split(
-            bunch.images.astype("uint8"), bunch.target, test_size=TEST_SIZE, stratify=bunch.target, random_state=0
+            bunch.images.astype("uint8"),
+            bunch.target,
+            test_size=TEST_SIZE,
+            stratify=bunch.target,
+            random_state=0,
         )
         return Raw(train_images, train_labels), Raw(test_images, test_labels)

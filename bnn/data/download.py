@@ -50,7 +50,9 @@ def download(checksums: Mapping[str, str], mirrors: Sequence[str], folder: Path)
                 whole.write_bytes(fetch(name, md5, answering))
                 os.replace(whole, folder / name)
     except OSError as error:
-        raise DataError(f"{folder}: not writable ({error.strerror}); set data.root to a folder that is") from error
+        raise DataError(
+            f"{folder}: not writable ({error.strerror}); set data.root to a folder that is"
+        ) from error
 
 
 def reachable(mirrors: Sequence[str], name: str) -> list[str]:
@@ -80,7 +82,9 @@ def reachable(mirrors: Sequence[str], name: str) -> list[str]:
         thread.join(max(0.0, deadline - time.monotonic()))
     silent = dict(reasons)
     if len(silent) == len(mirrors):
-        raise Unreachable("no mirror answers: " + ", ".join(f"{mirror} ({why})" for mirror, why in silent.items()))
+        raise Unreachable(
+            "no mirror answers: " + ", ".join(f"{mirror} ({why})" for mirror, why in silent.items())
+        )
     return [mirror for mirror in mirrors if mirror not in silent]
 
 
@@ -102,7 +106,9 @@ def fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
         failures.append(f"{url}: expected md5 {md5}, found {found} ({len(content)} bytes)")
     reason = "; ".join(failures)
     if served:
-        raise DataError(f"the download is truncated or altered, and was discarded: {reason}. Run again, or data=digits")
+        raise DataError(
+            f"the download is truncated or altered, and was discarded: {reason}. Run again, or data=digits"
+        )
     raise Unreachable(reason)
 
 

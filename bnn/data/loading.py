@@ -44,7 +44,9 @@ class Dataset:
     test: Split
 
     def to(self, device: torch.device | str) -> Dataset:
-        return Dataset(self.spec, self.train.to(device), self.validation.to(device), self.test.to(device))
+        return Dataset(
+            self.spec, self.train.to(device), self.validation.to(device), self.test.to(device)
+        )
 
 
 def resolve(node: Mapping[str, Any]) -> str:
@@ -140,7 +142,11 @@ def split_order(size: int, seed: int, validation_fraction: float) -> tuple[Tenso
 
 
 def divided(
-    spec: DatasetSpec, training: Split, test: Split, order: tuple[Tensor, Tensor], limit: int | None = None
+    spec: DatasetSpec,
+    training: Split,
+    test: Split,
+    order: tuple[Tensor, Tensor],
+    limit: int | None = None,
 ) -> Dataset:
     """A data set whose training split leaves out the examples that are held out for validation.
 
@@ -172,7 +178,9 @@ def split(spec: DatasetSpec, raw: Raw) -> Split:
 
     kind = torch.int64 if spec.classes is not None else torch.float32
     pixels = torch.tensor(raw.images, dtype=torch.float32).reshape(-1, *spec.shape)
-    return Split(pixels.div_(spec.white).sub_(spec.mean).div_(spec.std), torch.tensor(raw.labels, dtype=kind))
+    return Split(
+        pixels.div_(spec.white).sub_(spec.mean).div_(spec.std), torch.tensor(raw.labels, dtype=kind)
+    )
 
 
 def _take(split: Split, indices: Tensor) -> Split:

@@ -30,9 +30,13 @@ def opened(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: expected an image file that Pillow reads, such as a PNG") from error
+        raise DataError(
+            f"{path}: expected an image file that Pillow reads, such as a PNG"
+        ) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise DataError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
 
 
 def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
@@ -44,13 +48,17 @@ def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
     image, (channels, height, width) = opened(path), spec.shape
     if image.size != (width, height):
         found = "×".join(map(str, image.size))
-        raise DataError(f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing takes any size")
+        raise DataError(
+            f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing takes any size"
+        )
     if channels == 3:
         if image.mode != "RGB":
             raise DataError(f"{path}: expected 8-bit colours (mode RGB), got mode {image.mode}")
         return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
     if image.mode not in ("L", "1"):
-        raise DataError(f"{path}: expected 8-bit grey (mode L), got mode {image.mode}; --drawing converts it")
+        raise DataError(
+            f"{path}: expected 8-bit grey (mode L), got mode {image.mode}; --drawing converts it"
+        )
     return np.asarray(image.convert("L"), dtype=np.float32)[None] / 255
 
 
@@ -62,18 +70,24 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
     Errors: DataError for a file that is no image or shows nothing, or a data set whose examples are no drawings.
     """
     if spec.extent is None:
-        raise DataError(f"--drawing: the images of {spec.title} are no drawings of signs; leave it out")
+        raise DataError(
+            f"--drawing: the images of {spec.title} are no drawings of signs; leave it out"
+        )
     drawn = _grey(opened(path))
     border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
     ink = np.abs(drawn - np.median(border))
     if ink.max() < FAINT:
-        raise DataError(f"{path}: expected a drawing that stands out from its ground, got a blank picture")
+        raise DataError(
+            f"{path}: expected a drawing that stands out from its ground, got a blank picture"
+        )
     ink /= ink.max()
     rows, columns = (np.flatnonzero((ink > FAINT).any(axis)) for axis in (1, 0))
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = spec.extent / max(cut.shape)
     height, width = (max(1, round(scale * side)) for side in cut.shape)
-    small = Image.fromarray((255 * cut).astype(np.uint8)).resize((width, height), Image.Resampling.LANCZOS)
+    small = Image.fromarray((255 * cut).astype(np.uint8)).resize(
+        (width, height), Image.Resampling.LANCZOS
+    )
     return _centred(np.asarray(small, dtype=np.float32) / 255, spec.shape[1:])[None]
 
 
@@ -83,7 +97,13 @@ def _grey(image: Image.Image) -> np.ndarray:
         wide = np.asarray(image, dtype=np.float32)
         return (wide - wide.min()) / max(float(np.ptp(wide)), 1e-12)
     flat = image.convert("RGBA")
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("L"), np.float32) / 255
+    return (
+        np.asarray(
+            Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("L"),
+            np.float32,
+        )
+        / 255
+    )
 
 
 def _centred(sign: np.ndarray, frame: tuple[int, int]) -> np.ndarray:

@@ -81,19 +81,25 @@ class Estimator(nn.Module, ABC):
         Raises:
             ConfigError: for a network that the estimator cannot serve.
         """
-        with torch.autocast(inputs.device.type, enabled=False):  # what is compared here is compared in full precision
+        with torch.autocast(
+            inputs.device.type, enabled=False
+        ):  # what is compared here is compared in full precision
             layers = binary_layers(model, inputs)
             self._check_layers(layers)
             self.build(layers.sites, inputs)
             if layers.sites:
                 self._check_network(model, inputs[:2], layers)
         self.layers = layers
-        reparameterised = all(getattr(module, "reparameterised", True) for module in model.modules())
+        reparameterised = all(
+            getattr(module, "reparameterised", True) for module in model.modules()
+        )
         self.unbiased = type(self).unbiased and reparameterised
         self.to(inputs.device)
         return self
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *others: Any
+    ) -> None:
         if self.layers is None and any(key.startswith(prefix) for key in state_dict):
             raise ConfigError(
                 f"{type(self).__name__}: its state is of the binary layers of a network; call estimator.init(net, inputs) "
@@ -136,7 +142,8 @@ class Estimator(nn.Module, ABC):
                         "has no derivative of a relaxed loss through it; write estimator=reinforce"
                     )
         if self.needs_linear_readout and (
-            couples_above_binary(model, inputs, highest=True) or not has_linear_readout(model, inputs)
+            couples_above_binary(model, inputs, highest=True)
+            or not has_linear_readout(model, inputs)
         ):
             raise ConfigError(
                 "estimator: this one expects the highest binary layer to feed a linear read-out; write placement=last or "
@@ -183,7 +190,9 @@ class Estimator(nn.Module, ABC):
                     "write estimator.init(net, inputs) first, and give its parameters to the optimizer",
                     stacklevel=2,
                 )
-        return self.surrogate_loss(ForwardClosure(model, inputs, targets, loss, noise, layers=self.layers))
+        return self.surrogate_loss(
+            ForwardClosure(model, inputs, targets, loss, noise, layers=self.layers)
+        )
 
     @contextlib.contextmanager
     def in_force(self, noise: Noise = torch.rand_like) -> Iterator[None]:

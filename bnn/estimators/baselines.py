@@ -143,7 +143,9 @@ class MinimumVariance(Baseline):
 def _at_least(least: int, why: str, **values: int) -> None:
     for key, value in values.items():
         if value < least:
-            raise ConfigError(f"estimator.baseline.{key}: {why}, expected at least {least}, got {value}")
+            raise ConfigError(
+                f"estimator.baseline.{key}: {why}, expected at least {least}, got {value}"
+            )
 
 
 def _mean_of_others(loss: Tensor, draws: int) -> Tensor:

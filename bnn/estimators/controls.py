@@ -44,4 +44,6 @@ class Backpropagation(Estimator):
 
     @staticmethod
     def _refuse(site: Site) -> Tensor:
-        raise ConfigError("estimator=none trains no binary layer: write placement=none, or choose an estimator")
+        raise ConfigError(
+            "estimator=none trains no binary layer: write placement=none, or choose an estimator"
+        )

@@ -87,7 +87,11 @@ class Enumeration(Estimator):
         def rule(site: Site) -> Tensor:
             table = configurations(self._units[site.index], site.preactivation)
             index = torch.arange(len(site.preactivation), device=table.device) % len(table)
-            return table[index].view(-1, 1, *site.preactivation.shape[2:]).expand_as(site.preactivation)
+            return (
+                table[index]
+                .view(-1, 1, *site.preactivation.shape[2:])
+                .expand_as(site.preactivation)
+            )
 
         drawn = forward(rule, self.tree(self._units))
         if drawn.latents.used and len(drawn.sites) > 1:
@@ -97,6 +101,8 @@ class Enumeration(Estimator):
             )
         weight = drawn.loss.new_ones(1, drawn.loss.shape[1])
         for site in drawn.sites:
-            q = probabilities(site.probs[: len(weight)].flatten(2))  # [configurations, replicas below, samples]
+            q = probabilities(
+                site.probs[: len(weight)].flatten(2)
+            )  # [configurations, replicas below, samples]
             weight = (q * weight).sum(1)
         return (weight * drawn.loss[: len(weight)]).sum(0).mean()

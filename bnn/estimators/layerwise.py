@@ -69,7 +69,10 @@ class LayerByLayer(Estimator):
         self._units: list[int] = []
 
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        self._units = [site.preactivation.numel() if site.shared else site.preactivation[0].numel() for site in sites]
+        self._units = [
+            site.preactivation.numel() if site.shared else site.preactivation[0].numel()
+            for site in sites
+        ]
 
     @abstractmethod
     def draws(self, layer: int, units: Sequence[int]) -> int:
@@ -123,7 +126,11 @@ class LayerByLayer(Estimator):
         for site, bits, cache in zip(drawn.sites, drawn.bits, caches, strict=True):
             base, draws = site.replicas(0, 1), self.draws(site.index, self._units)
             loss = site.aligned(site.descendants(drawn.loss, first=True)[:draws])
-            estimates.append(self.gradient(LayerSamples(base, bits.detach()[:draws], loss, cache, forward, drawn)))
+            estimates.append(
+                self.gradient(
+                    LayerSamples(base, bits.detach()[:draws], loss, cache, forward, drawn)
+                )
+            )
             term = term + (estimates[-1].detach() * base.logits).sum() / base.samples
         value = drawn.loss if self.true_samples else drawn.loss[0]
         return value.mean() + gradient_only(term + self.auxiliary_loss(estimates))
@@ -192,7 +199,9 @@ class ARMS(LayerByLayer):
     def __init__(self, *, samples: int = 4) -> None:
         super().__init__()
         if samples < 2:
-            raise ConfigError(f"estimator.samples: arms compares draws, expected at least 2, got {samples}")
+            raise ConfigError(
+                f"estimator.samples: arms compares draws, expected at least 2, got {samples}"
+            )
         self.samples = samples
 
     def draws(self, layer: int, units: Sequence[int]) -> int:
@@ -255,7 +264,9 @@ class LocalExpectation(LayerByLayer):
         bits = fires(u, site)
         if site.index == len(self._units) - 1:
             return bits.requires_grad_(), (u, bits)
-        flips = torch.eye(self._units[site.index], dtype=bits.dtype, device=bits.device).view(-1, 1, *bits.shape[2:])
+        flips = torch.eye(self._units[site.index], dtype=bits.dtype, device=bits.device).view(
+            -1, 1, *bits.shape[2:]
+        )
         return join([bits, bits + flips - 2 * bits * flips]), (u, None)
 
     def follow(self, site: Site, cache: Any) -> Tensor:
@@ -271,7 +282,9 @@ class LocalExpectation(LayerByLayer):
         """Loss with each bit of the highest layer flipped alone, by the columns of the linear read-out; as the bits."""
         forward, drawn, n = layer.forward, layer.drawn, len(layer.forward.inputs)
         outputs = drawn.output.reshape(len(drawn.output), -1).unbind(1)
-        columns = [torch.autograd.grad(one.sum(), layer.cache[1], retain_graph=True)[0] for one in outputs]
+        columns = [
+            torch.autograd.grad(one.sum(), layer.cache[1], retain_graph=True)[0] for one in outputs
+        ]
         readout = torch.stack(columns, -1).flatten(2, -2)[0]  # [samples, units, outputs]
         flips = 1 - 2 * layer.bits[0].flatten(1)
         units = flips.shape[1]
@@ -283,10 +296,18 @@ class LocalExpectation(LayerByLayer):
 
     def _flipped_latent(self, drawn: ForwardPass, layer: int, samples: int, units: int) -> Latent:
         """A binary layer of the base sample, a row for each sample and flipped unit of the highest layer."""
-        site, bits = at_top(drawn.sites[layer].replicas(0, 1), drawn.bits[layer][:1].detach(), samples)
-        site = dataclasses.replace(site, preactivation=site.preactivation.detach().repeat_interleave(units, 0))
+        site, bits = at_top(
+            drawn.sites[layer].replicas(0, 1), drawn.bits[layer][:1].detach(), samples
+        )
+        site = dataclasses.replace(
+            site, preactivation=site.preactivation.detach().repeat_interleave(units, 0)
+        )
         bits = bits.repeat_interleave(units, 0)
         if layer == len(drawn.sites) - 1:
-            flips = torch.eye(units, dtype=bits.dtype, device=bits.device).repeat(samples, 1).view_as(bits)
+            flips = (
+                torch.eye(units, dtype=bits.dtype, device=bits.device)
+                .repeat(samples, 1)
+                .view_as(bits)
+            )
             bits = bits + flips - 2 * bits * flips
         return Latent(site, bits)

@@ -38,7 +38,9 @@ def _check_temperature(tau: float) -> float:
 def logit(v: Tensor) -> Tensor:
     """log v - log(1 - v), of v kept off 0 and 1 by the precision of its dtype."""
     eps = torch.finfo(v.dtype).eps / 2
-    return torch.logit(v.clamp(eps, 1 - eps))  # torch.logit's own eps has a second derivative of NaN outside
+    return torch.logit(
+        v.clamp(eps, 1 - eps)
+    )  # torch.logit's own eps has a second derivative of NaN outside
 
 
 def reparameterize(logits: Tensor, u: Tensor) -> Tensor:
@@ -56,7 +58,9 @@ def conditional_derivative(p: Tensor, bits: Tensor, u: Tensor) -> Tensor:
         p, bits, u: of one shape, bits = 1[u < p].
     """
     distance = (bits - p).abs()
-    within = (bits - u).abs().clamp(min=torch.finfo(p.dtype).tiny)  # u = p = 0 divides nothing by nothing
+    within = (
+        (bits - u).abs().clamp(min=torch.finfo(p.dtype).tiny)
+    )  # u = p = 0 divides nothing by nothing
     return 1 - distance / within
 
 
@@ -187,7 +191,9 @@ class REBAR(LayerByLayer):
     def __init__(self, *, tau: int | float | str = LEARNED, decay: float = 0.99) -> None:
         super().__init__()
         if isinstance(tau, str) and tau != LEARNED:
-            raise ConfigError(f"estimator.tau: expected a positive temperature or {LEARNED}, got {tau}")
+            raise ConfigError(
+                f"estimator.tau: expected a positive temperature or {LEARNED}, got {tau}"
+            )
         self.learned = tau == LEARNED
         self._start = TAU_START if isinstance(tau, str) else _check_temperature(float(tau))
         self.decay = check_decay("estimator.decay", decay)
@@ -197,7 +203,9 @@ class REBAR(LayerByLayer):
         like = sites[0].preactivation.detach() if sites else torch.zeros(0, device=inputs.device)
         self.register_buffer("moments", like.new_zeros(len(sites), 5))  # see _weights
         self.register_buffer("log_tau", like.new_full((len(sites),), math.log(self._start)))
-        self.register_buffer("size", like.new_zeros(len(sites) + 1))  # running sum of the weights, and of the mean squares
+        self.register_buffer(
+            "size", like.new_zeros(len(sites) + 1)
+        )  # running sum of the weights, and of the mean squares
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
@@ -208,7 +216,11 @@ class REBAR(LayerByLayer):
     def metrics(self) -> dict[str, float]:
         """`tau/<layer>`, where temperatures are learned."""
         names = self.layers.names if self.learned and self.layers is not None else ()
-        return {f"tau/{name}": float(tau) for name, tau in zip(names, self.temperatures, strict=True)} if names else {}
+        return (
+            {f"tau/{name}": float(tau) for name, tau in zip(names, self.temperatures, strict=True)}
+            if names
+            else {}
+        )
 
     def draws(self, layer: int, units: Sequence[int]) -> int:
         return 2
@@ -230,7 +242,9 @@ class REBAR(LayerByLayer):
         bits = (u < p).to(site.preactivation.dtype)
         y = torch.sigmoid(reparameterize(logits, u) / tau)
         sent = y if y.requires_grad else y.clone().requires_grad_()
-        return join([bits, sent]), Relaxation(u, y, y * (1 - y) / tau, conditional_derivative(p, bits, u), sent)
+        return join([bits, sent]), Relaxation(
+            u, y, y * (1 - y) / tau, conditional_derivative(p, bits, u), sent
+        )
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         return torch.sigmoid(reparameterize(site.logits, cache.u) / self.temperature(site.index))
@@ -238,11 +252,18 @@ class REBAR(LayerByLayer):
     def control(self, layer: LayerSamples) -> Tensor:
         """c(z̃) (b - p) - d_ℓ c(z) + d_ℓ c(z̃), [1, samples, *units]."""
         relaxed, fitting = layer.cache, self._log_tau.requires_grad
-        loss = mean_of_descendants(layer.drawn.loss, layer.drawn.sites[layer.site.index].lineage, first=True)[1:2]
+        loss = mean_of_descendants(
+            layer.drawn.loss, layer.drawn.sites[layer.site.index].lineage, first=True
+        )[1:2]
         # a shared site takes the gradient of the mean loss, any other that of each sample's own
         loss = loss.mean(1, keepdim=True) if layer.site.shared else loss
         (slope,) = torch.autograd.grad(
-            loss.sum(), relaxed.sent, retain_graph=True, create_graph=fitting, allow_unused=True, materialize_grads=True
+            loss.sum(),
+            relaxed.sent,
+            retain_graph=True,
+            create_graph=fitting,
+            allow_unused=True,
+            materialize_grads=True,
         )
         value = layer.site.aligned(loss if fitting else loss.detach())
         return value * layer.b_minus_p - slope * relaxed.dy_dz * (1 - relaxed.dz_again)
@@ -252,7 +273,12 @@ class REBAR(LayerByLayer):
         reinforce_term, control = layer.loss[:1] * b_minus_p, self.control(layer)
         scale, baseline = self._weights(index)
         with torch.no_grad():
-            products = (reinforce_term * control, reinforce_term * b_minus_p, control * control, control * b_minus_p)
+            products = (
+                reinforce_term * control,
+                reinforce_term * b_minus_p,
+                control * control,
+                control * b_minus_p,
+            )
             latest = torch.stack([one.mean() for one in (*products, b_minus_p * b_minus_p)])
             self.moments[index].lerp_(latest.to(self.moments), 1 - self.decay)
         return reinforce_term - scale * control - baseline * b_minus_p
@@ -274,7 +300,9 @@ class REBAR(LayerByLayer):
         weight, past = self.size[0], self.size[1:]
         past = torch.where(weight > 0, past / weight.clamp(min=1e-12), sizes.detach().to(past))
         with torch.no_grad():
-            self.size.lerp_(torch.cat([torch.ones_like(sizes[:1]), sizes]).to(self.size), 1 - self.decay)
+            self.size.lerp_(
+                torch.cat([torch.ones_like(sizes[:1]), sizes]).to(self.size), 1 - self.decay
+            )
         relative = (sizes / past.clamp(min=torch.finfo(past.dtype).tiny)).sum()
         # the derivatives at once, since a fit of τ leaves a path from the estimates to the network's own weights
         found = torch.autograd.grad(relative, learned, retain_graph=True, allow_unused=True)
@@ -282,7 +310,11 @@ class REBAR(LayerByLayer):
             moved = self.log_tau - TAU_RATE * found[0].clamp(-1, 1).nan_to_num()
             self.log_tau.copy_(moved.clamp(*map(math.log, TAU_BOUNDS)))
         pairs = zip(learned, found, strict=True)
-        terms = [(one * slope).sum() for one, slope in pairs if slope is not None and one is not self._log_tau]
+        terms = [
+            (one * slope).sum()
+            for one, slope in pairs
+            if slope is not None and one is not self._log_tau
+        ]
         return sum(terms, relative.new_zeros(()))
 
 
@@ -335,7 +367,9 @@ class RELAX(REBAR):
         ConfigError: as REBAR, and for hidden < 1.
     """
 
-    def __init__(self, *, tau: int | float | str = LEARNED, decay: float = 0.99, hidden: int = 32) -> None:
+    def __init__(
+        self, *, tau: int | float | str = LEARNED, decay: float = 0.99, hidden: int = 32
+    ) -> None:
         super().__init__(tau=tau, decay=decay)
         if hidden < 1:
             raise ConfigError(f"estimator.hidden: expected at least 1 unit, got {hidden}")
@@ -344,15 +378,22 @@ class RELAX(REBAR):
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
         super().build(sites, inputs)
         self.controls = nn.ModuleList(
-            ControlVariate(units, self.hidden).to(site.preactivation) for units, site in zip(self._units, sites, strict=True)
+            ControlVariate(units, self.hidden).to(site.preactivation)
+            for units, site in zip(self._units, sites, strict=True)
         )
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         relaxed, b_minus_p = layer.cache, layer.b_minus_p
         index = layer.site.index
-        value, slope = (self._unit(index) * one for one in self.controls[index](relaxed.y.flatten(2)))
+        value, slope = (
+            self._unit(index) * one for one in self.controls[index](relaxed.y.flatten(2))
+        )
         moved = slope.view_as(relaxed.y) * relaxed.dy_dz * (1 - relaxed.dz_again)
-        return super().gradient(layer) - layer.site.aligned(value.to(b_minus_p.dtype)) * b_minus_p + moved
+        return (
+            super().gradient(layer)
+            - layer.site.aligned(value.to(b_minus_p.dtype)) * b_minus_p
+            + moved
+        )
 
     def _unit(self, layer: int) -> Tensor:
         """Unit of r_φ at a layer: √(E g² / E (b - p)²) over earlier batches, so that one learning rate suits every loss."""

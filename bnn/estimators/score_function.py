@@ -90,7 +90,9 @@ class NVIL(Estimator):
         first, last = nn.Linear(inputs[0].numel(), self.hidden), nn.Linear(self.hidden, 1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        like = sites[0].preactivation if sites else torch.zeros(0, device=inputs.device)  # inputs may be integers
+        like = (
+            sites[0].preactivation if sites else torch.zeros(0, device=inputs.device)
+        )  # inputs may be integers
         self.network = nn.Sequential(nn.Flatten(), first, nn.Tanh(), last).to(like)
         self.register_buffer("moments", like.new_zeros(3))  # of f - C: weight, mean, mean square
 
@@ -100,12 +102,16 @@ class NVIL(Estimator):
     def scale(self) -> Tensor:
         """1 / max(1, sd) of the credits up to the last batch."""
         weight, mean, square = self.moments.unbind()
-        variance = (square / weight.clamp(min=1e-12) - (mean / weight.clamp(min=1e-12)).square()).clamp(min=0)
+        variance = (
+            square / weight.clamp(min=1e-12) - (mean / weight.clamp(min=1e-12)).square()
+        ).clamp(min=0)
         return 1 / variance.sqrt().clamp(min=1)
 
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         drawn = forward(Site.sample)
-        residual = drawn.loss.detach() - self.network(forward.inputs.to(self.moments.dtype)).view(1, -1).to(drawn.loss.dtype)
+        residual = drawn.loss.detach() - self.network(forward.inputs.to(self.moments.dtype)).view(
+            1, -1
+        ).to(drawn.loss.dtype)
         centred = residual - self.moments[1] / self.moments[0].clamp(min=1e-12)
         scaled = self.scale() * centred
         score = drawn.loss.new_zeros(())
@@ -113,7 +119,9 @@ class NVIL(Estimator):
             score = score + (site.credit(scaled) * site.score(bits)).sum()
         fit = scaled.square().mean()
         with torch.no_grad():
-            latest = torch.stack([torch.ones_like(residual.mean()), residual.mean(), residual.square().mean()])
+            latest = torch.stack(
+                [torch.ones_like(residual.mean()), residual.mean(), residual.square().mean()]
+            )
             self.moments.lerp_(latest.to(self.moments), 1 - self.decay)
         return drawn.loss.mean() + gradient_only(score + fit)
 
@@ -149,7 +157,9 @@ class MuProp(Estimator):
 
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
         like = sites[0].preactivation if sites else torch.zeros(0, device=inputs.device)
-        self.register_buffer("averages", like.new_zeros(len(sites) + 1))  # of the weights, and of each layer's residual
+        self.register_buffer(
+            "averages", like.new_zeros(len(sites) + 1)
+        )  # of the weights, and of each layer's residual
 
     def evaluations(self, units: Sequence[int]) -> int:
         return 2
@@ -159,26 +169,40 @@ class MuProp(Estimator):
 
         def rule(site: Site) -> Tensor:
             probs = site.replicas(1).probs
-            mean_field.append(probs if probs.requires_grad else probs.detach().requires_grad_())  # nothing learns below
+            mean_field.append(
+                probs if probs.requires_grad else probs.detach().requires_grad_()
+            )  # nothing learns below
             return join([site.replicas(0, 1).sample(), mean_field[-1]])
 
         drawn = forward(rule, branching(2))
         loss, loss_at_mean = drawn.loss[:1], drawn.loss[1:]
         if not mean_field:
             return loss.mean()
-        found = torch.autograd.grad(loss_at_mean.sum(), mean_field, retain_graph=True, allow_unused=True)
-        slopes = [torch.zeros_like(m) if slope is None else slope for m, slope in zip(mean_field, found, strict=True)]
+        found = torch.autograd.grad(
+            loss_at_mean.sum(), mean_field, retain_graph=True, allow_unused=True
+        )
+        slopes = [
+            torch.zeros_like(m) if slope is None else slope
+            for m, slope in zip(mean_field, found, strict=True)
+        ]
         score = loss.new_zeros(())
         sites = [site.replicas(0, 1) for site in drawn.sites]
         bits = [one[:1].detach() for one in drawn.bits]
         # a shared site takes the gradient of the mean loss, any other that of each sample's own
-        slopes = [slope / loss.shape[1] if site.shared else slope for slope, site in zip(slopes, sites, strict=True)]
+        slopes = [
+            slope / loss.shape[1] if site.shared else slope
+            for slope, site in zip(slopes, sites, strict=True)
+        ]
         residuals = self.residuals((loss - loss_at_mean).detach(), slopes, bits, mean_field, sites)
         baselines = self.averages[1:] / self.averages[0].clamp(min=1e-12)
         for site, b, slope, residual in zip(sites, bits, slopes, residuals, strict=True):
             credit = site.credit(residual, baselines[site.index].to(residual.dtype))
-            score = score + (credit * site.score(b)).sum() + (slope * site.probs).sum() / site.samples
-        latest = torch.stack([torch.ones_like(residuals[0].mean()), *(one.mean() for one in residuals)])
+            score = (
+                score + (credit * site.score(b)).sum() + (slope * site.probs).sum() / site.samples
+            )
+        latest = torch.stack(
+            [torch.ones_like(residuals[0].mean()), *(one.mean() for one in residuals)]
+        )
         self.averages.lerp_(latest.to(self.averages), 1 - self.decay)
         return loss.mean() + gradient_only(score)
 
@@ -193,7 +217,9 @@ class MuProp(Estimator):
         """What the expansion leaves of f(b) - f(m), [1, samples] for each layer."""
         origins = [site.probs for site in sites] if self.conditional else mean_field
         parts = zip(slopes, bits, origins, strict=True)
-        expansions = [(slope * (b - origin.detach())).flatten(2).sum(2) for slope, b, origin in parts]
+        expansions = [
+            (slope * (b - origin.detach())).flatten(2).sum(2) for slope, b, origin in parts
+        ]
         if self.conditional:
             return [difference - sum(expansions, torch.zeros_like(difference))] * len(expansions)
         return [difference - one for one in expansions]

@@ -48,7 +48,9 @@ class OnePass(Estimator):
             if isinstance(layer, RandomUnits):
                 return layer.fire()
             named = split(layer.preactivation, 1)
-            bits = self.sample(dataclasses.replace(layer, preactivation=named[None] if layer.shared else named))
+            bits = self.sample(
+                dataclasses.replace(layer, preactivation=named[None] if layer.shared else named)
+            )
             return bits.squeeze(1) if layer.shared else flatten(bits)
 
         return handle
@@ -121,7 +123,9 @@ class ReinMax(OnePass):
     def __init__(self, *, tau: float = 1.0) -> None:
         super().__init__()
         if not 1 <= tau < math.inf:
-            raise ConfigError(f"estimator.tau: reinmax expects a finite temperature of at least 1, got {tau}")
+            raise ConfigError(
+                f"estimator.tau: reinmax expects a finite temperature of at least 1, got {tau}"
+            )
         self.tau = tau
 
     def sample(self, site: Site) -> Tensor:

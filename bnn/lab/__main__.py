@@ -40,11 +40,17 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         ),
     )
     parser.add_argument("--epochs", type=whole(0), help="train so long before measuring (1)")
-    parser.add_argument("--checkpoint", type=Path, help="measure this checkpoint of a run instead, with its configuration")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="measure this checkpoint of a run instead, with its configuration",
+    )
     with_figure(parser)
     chosen = parser.parse_intermixed_args(words)
     if chosen.checkpoint is not None and (chosen.overrides or chosen.epochs is not None):
-        parser.error("--checkpoint: it has its own configuration and training; leave out the overrides and --epochs")
+        parser.error(
+            "--checkpoint: it has its own configuration and training; leave out the overrides and --epochs"
+        )
     chosen.epochs = 1 if chosen.epochs is None else chosen.epochs
     return chosen
 
@@ -64,12 +70,18 @@ def ranking(found: dict[str, Measured], layer: str) -> str:
     """The unbiased estimators in the order of their costs, in passes and in milliseconds."""
     lines = []
     for unit in ("passes", "ms"):
-        costs = {name: one.cost(layer, unit) for name, one in found.items() if one.unbiased and not one.up_to_scale}
+        costs = {
+            name: one.cost(layer, unit)
+            for name, one in found.items()
+            if one.unbiased and not one.up_to_scale
+        }
         names = sorted(costs, key=lambda name: costs[name].value)
         text = ""
         for below, name in zip([None, *names], names, strict=False):
             apart = below is None or costs[below].high < costs[name].low
-            text += ("" if below is None else " < " if apart else " ≈ ") + f"{name} ({cost(found[name], layer, unit)})"
+            text += (
+                "" if below is None else " < " if apart else " ≈ "
+            ) + f"{name} ({cost(found[name], layer, unit)})"
         lines.append(f"Unbiased estimators by variance × {unit}: {text or 'none'}.")
     return "\n\n".join(lines)
 
@@ -83,8 +95,19 @@ def table(found: dict[str, Measured], layer: str, passes: int) -> str:
         for name, one in found.items()
         for a in [one.layers[layer]]
     ]  # fmt: skip
-    head = ["estimator", "passes", "ms", "bias²", "variance", "cosine", "cosine of the mean", "length of the mean"]
-    return markdown([*head, f"error at {passes} passes", "variance × passes", "variance × ms"], rows)
+    head = [
+        "estimator",
+        "passes",
+        "ms",
+        "bias²",
+        "variance",
+        "cosine",
+        "cosine of the mean",
+        "length of the mean",
+    ]
+    return markdown(
+        [*head, f"error at {passes} passes", "variance × passes", "variance × ms"], rows
+    )
 
 
 def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
@@ -93,9 +116,15 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
     from bnn.tables import markdown
 
     layers = [layer for layer in next(iter(found.values())).layers if layer != BELOW]
-    by_layer = [[name, *(error(one, layer, passes) for layer in layers)] for name, one in found.items()]
+    by_layer = [
+        [name, *(error(one, layer, passes) for layer in layers)] for name, one in found.items()
+    ]
     costs = [[name, *(cost(one, layer) for layer in layers)] for name, one in found.items()]
-    known = "exact" if against.exact else f"known to {100 * against.relative_error(BELOW):.1f} % of its norm"
+    known = (
+        "exact"
+        if against.exact
+        else f"known to {100 * against.relative_error(BELOW):.1f} % of its norm"
+    )
     return (
         "All parameters below the highest binary layer; bias² and variance over the squared norm of the true gradient, "
         f"which is {known} ({against.name}). `error`: relative root-mean-square error of the mean of as many estimates as "
@@ -121,10 +150,15 @@ def page(chosen: argparse.Namespace) -> str:
     from bnn.lab.page import heading, save
     from bnn.lab.setting import of_checkpoint
 
-    config = compose(chosen.overrides) if chosen.checkpoint is None else of_checkpoint(chosen.checkpoint)
+    config = (
+        compose(chosen.overrides) if chosen.checkpoint is None else of_checkpoint(chosen.checkpoint)
+    )
     if warning := use_data(config):
         print(warning, flush=True)
-    asked = {key: getattr(chosen, key) for key in ("draws", "warm", "reference", "batch", "epochs", "checkpoint")}
+    asked = {
+        key: getattr(chosen, key)
+        for key in ("draws", "warm", "reference", "batch", "epochs", "checkpoint")
+    }
     compared = compare(config, chosen.estimator or (), **asked)
     found, checked = compared.measured, compared.plan
     picture = save(lambda: error_against_cost(found, BELOW), chosen.figure)

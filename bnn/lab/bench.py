@@ -63,7 +63,15 @@ class Bench:
     def forward(self, estimator: Estimator | None = None) -> ForwardClosure:
         """Forward closure of the network on the batch, for an initialised estimator."""
         layers = estimator.layers if estimator is not None else None
-        return ForwardClosure(self.model, self.inputs, self.targets, self.loss, self.noise, record=False, layers=layers)
+        return ForwardClosure(
+            self.model,
+            self.inputs,
+            self.targets,
+            self.loss,
+            self.noise,
+            record=False,
+            layers=layers,
+        )
 
     def gradients(self, estimator: Estimator, precision: str = "float32") -> dict[str, Tensor]:
         """One estimate, by parameter."""
@@ -77,13 +85,20 @@ class Bench:
         if not scalar.requires_grad:
             return dict.fromkeys(self.parameters)
         return dict(
-            zip(self.parameters, torch.autograd.grad(scalar, list(self.parameters.values()), allow_unused=True), strict=True)
+            zip(
+                self.parameters,
+                torch.autograd.grad(scalar, list(self.parameters.values()), allow_unused=True),
+                strict=True,
+            )
         )
 
     def differentiate(self, scalar: Tensor) -> dict[str, Tensor]:
         """The gradient of `scalar` by each parameter; zeros where it does not depend on one."""
         found = self.reached(scalar)
-        return {name: torch.zeros_like(self.parameters[name]) if g is None else g for name, g in found.items()}
+        return {
+            name: torch.zeros_like(self.parameters[name]) if g is None else g
+            for name, g in found.items()
+        }
 
     def warmed(self, estimator: Estimator, steps: int) -> Estimator:
         """A copy of `estimator`, bound to the network, whose averages and learned parts saw `steps` training batches."""
@@ -114,7 +129,9 @@ class Bench:
 
     def mean(self, estimator: Estimator, draws: int) -> dict[str, Tensor]:
         """The mean of so many estimates, by parameter."""
-        total = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in self.parameters.items()}
+        total = {
+            name: torch.zeros_like(p, dtype=torch.float64) for name, p in self.parameters.items()
+        }
         for _ in range(draws):
             for name, gradient in self.gradients(estimator).items():
                 total[name] += gradient / draws

@@ -51,7 +51,9 @@ def network(seed: int) -> nn.Module:
     class Small(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = nn.ModuleList(nn.Linear(below, above) for below, above in itertools.pairwise(WIDTHS))
+            self.layers = nn.ModuleList(
+                nn.Linear(below, above) for below, above in itertools.pairwise(WIDTHS)
+            )
             self.neurons = nn.ModuleList(Stochastic(law=Logistic()) for _ in self.layers)
             self.readout = nn.Linear(WIDTHS[-1], 1)
 
@@ -94,10 +96,16 @@ def along_training(draws: int, seed: int = 0) -> dict[int, tuple[float, dict[str
         if step in CHECKPOINTS:
             bench = Bench(model, inputs, targets, seed, logistic)
             exact = truth(bench, 1)
-            built = {estimator_title({"estimator": config}): Estimator.registry.build(config) for config in ESTIMATORS}
+            built = {
+                estimator_title({"estimator": config}): Estimator.registry.build(config)
+                for config in ESTIMATORS
+            }
             found[step] = (
                 float(loss.detach()),
-                {title: measure(bench, bench.warmed(one, WARM), exact, draws) for title, one in built.items()},
+                {
+                    title: measure(bench, bench.warmed(one, WARM), exact, draws)
+                    for title, one in built.items()
+                },
             )
         optimizer.zero_grad()
         loss.backward()
@@ -125,11 +133,18 @@ def page(chosen: argparse.Namespace) -> str:
     head += [f"cosine, layer {k + 1}" for k in range(len(layers))]
     last = found[max(CHECKPOINTS)][1]
     curves = [
-        {name: [(n, certain(one.error(layer, n))) for n in AVERAGED] for name, one in last.items()} for layer in layers
+        {name: [(n, certain(one.error(layer, n))) for n in AVERAGED] for name, one in last.items()}
+        for layer in layers
     ]
     titles = [f"layer {k + 1}, after {max(CHECKPOINTS)} steps" for k in range(len(layers))]
     picture = save(
-        lambda: lines(curves, titles, "estimates averaged", ["relative error", *[""] * (len(layers) - 1)], log=True),
+        lambda: lines(
+            curves,
+            titles,
+            "estimates averaged",
+            ["relative error", *[""] * (len(layers) - 1)],
+            log=True,
+        ),
         chosen.figure,
     )
     about = (
@@ -143,7 +158,12 @@ def main(words: Sequence[str] | None = None) -> None:
     from bnn.lab.page import command, guarded, whole, with_figure
 
     parser = command(__doc__)
-    parser.add_argument("--draws", type=whole(20), default=300, help="estimates of each at every checkpoint (%(default)s)")
+    parser.add_argument(
+        "--draws",
+        type=whole(20),
+        default=300,
+        help="estimates of each at every checkpoint (%(default)s)",
+    )
     with_figure(parser)
     chosen = parser.parse_args(words)
     guarded(lambda: page(chosen))

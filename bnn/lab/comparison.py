@@ -53,5 +53,8 @@ def compare(
     plan(changed(config, lab__every=1))
     checked, bench = prepared(config, epochs, checkpoint, batch)
     against = truth(bench, reference)
-    found = {name: measure(bench, bench.warmed(one, warm), against, draws) for name, one in served.items()}
+    found = {
+        name: measure(bench, bench.warmed(one, warm), against, draws)
+        for name, one in served.items()
+    }
     return Comparison(checked, found, against, refused)

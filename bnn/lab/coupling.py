@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 SAMPLES, HIDDEN, INPUTS = 3, 2, 3
 NORMS = ("batch", "running", "none")
 PLACEMENTS: dict[str, tuple[int, ...]] = {"first": (0,), "both": (0, 1)}
-EXACT: tuple[dict[str, Any], ...] = ({"name": "reinforce", "baseline": "none"}, {"name": "st", "proxy": "density"})
+EXACT: tuple[dict[str, Any], ...] = (
+    {"name": "reinforce", "baseline": "none"},
+    {"name": "st", "proxy": "density"},
+)
 STEP = 0.02
 """Of the central difference along a direction of unit length."""
 MEASURED = (["estimator=st"], ["estimator=arms"], ["estimator=reinforce"])
@@ -42,7 +45,9 @@ def small(norm: str, binary: Sequence[int], seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         law = Logistic()
-        activations = [Stochastic(law=law) if layer in binary else Real(law=law) for layer in range(MLP.depth)]
+        activations = [
+            Stochastic(law=law) if layer in binary else Real(law=law) for layer in range(MLP.depth)
+        ]
         return MLP((1, 1, INPUTS), 2, activations, hidden=HIDDEN, norm=norm).double()
 
 
@@ -83,7 +88,9 @@ def exact_gradient(bench: Bench) -> dict[str, Tensor]:
     widths = [units * n for units in bench.units]
     table = configurations(sum(widths), bench.inputs)
     blocks = table.split(widths, dim=1)
-    latest = bench.forward()(lambda site: blocks[site.index].reshape(site.preactivation.shape), [[0] * len(table)])
+    latest = bench.forward()(
+        lambda site: blocks[site.index].reshape(site.preactivation.shape), [[0] * len(table)]
+    )
     mass = latest.loss.new_ones(len(table))
     for site, bits in zip(latest.sites, latest.bits, strict=True):
         mass = mass * torch.where(bits > 0, site.probs, 1 - site.probs).flatten(1).prod(1)
@@ -112,7 +119,11 @@ def exact_rows() -> list[list[str]]:
             mean = exact_mean(bench, estimator)[BELOW]
             cells.append(f"{100 * float((mean - true).norm() / true.norm()):.1f}")
         rows.append([norm, placement, *cells])
-    head = ["norm", "placement", *(f"{estimator_title({'estimator': dict(config)})}, bias (%)" for config in EXACT)]
+    head = [
+        "norm",
+        "placement",
+        *(f"{estimator_title({'estimator': dict(config)})}, bias (%)" for config in EXACT),
+    ]
     return [head, *rows]
 
 
@@ -164,7 +175,9 @@ def directions(bench: Bench, count: int) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def projected(bench: Bench, estimator: Estimator, along: dict[str, dict[str, Tensor]], draws: int) -> dict[str, Figure]:
+def projected(
+    bench: Bench, estimator: Estimator, along: dict[str, dict[str, Tensor]], draws: int
+) -> dict[str, Figure]:
     """Mean projection of the estimates on each direction."""
     import torch
 
@@ -174,7 +187,9 @@ def projected(bench: Bench, estimator: Estimator, along: dict[str, dict[str, Ten
     drawn = []
     for _ in range(draws):
         gradients = bench.gradients(ready)
-        drawn.append([sum(float((gradients[n] * g).sum()) for n, g in d.items()) for d in along.values()])
+        drawn.append(
+            [sum(float((gradients[n] * g).sum()) for n, g in d.items()) for d in along.values()]
+        )
     values = torch.tensor(drawn, dtype=torch.float64)
     return {name: of_mean(column) for name, column in zip(along, values.T, strict=True)}
 
@@ -191,7 +206,11 @@ def page(chosen: argparse.Namespace) -> str:
     rows = []
     titles: list[str] = []
     cells = [
-        (norm, placement, compose([*chosen.overrides, f"model.norm={norm}", f"placement={placement}"]))
+        (
+            norm,
+            placement,
+            compose([*chosen.overrides, f"model.norm={norm}", f"placement={placement}"]),
+        )
         for norm, placement in itertools.product(chosen.norms.split(","), PLACEMENTS)
     ]
     plans = [plan(config) for _, _, config in cells]  # refuses before anything is trained
@@ -203,11 +222,21 @@ def page(chosen: argparse.Namespace) -> str:
         projections = {}
         for words in MEASURED:
             one = plan(changed(config, estimator=compose(words).estimator))
-            projections[estimator_title(dict(one.config))] = projected(bench, one.recipe.estimator, along, chosen.draws)
+            projections[estimator_title(dict(one.config))] = projected(
+                bench, one.recipe.estimator, along, chosen.draws
+            )
         titles = list(projections)
         for name, direction in along.items():
             true = slope_along(bench, direction, chosen.pairs)
-            rows.append([norm, placement, name, str(true), *(str(projections[title][name]) for title in titles)])
+            rows.append(
+                [
+                    norm,
+                    placement,
+                    name,
+                    str(true),
+                    *(str(projections[title][name]) for title in titles),
+                ]
+            )
     about = (
         f"The network of `{' '.join(chosen.overrides) or 'the defaults'}`, {chosen.epochs} epochs of training first; "
         f"{chosen.batch} validation images. Slope of the expected loss along unit directions, from {chosen.pairs} central "
@@ -227,7 +256,9 @@ def main(words: Sequence[str] | None = None) -> None:
     from bnn.lab.page import command, counts, guarded
 
     parser = command(__doc__, "as of bnn.train")
-    parser.add_argument("--norms", default="batch,running,group", help="of the network (%(default)s)")
+    parser.add_argument(
+        "--norms", default="batch,running,group", help="of the network (%(default)s)"
+    )
     counts(
         parser,
         (

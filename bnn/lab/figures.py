@@ -21,7 +21,9 @@ def error_against_cost(found: Mapping[str, Measured], layer: str) -> Figure:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     noisy = {name: one for name, one in found.items() if one.error(layer, 1) > 0}
-    worst_first = sorted(noisy.items(), key=lambda item: -item[1].error(layer, BUDGET / item[1].passes))
+    worst_first = sorted(
+        noisy.items(), key=lambda item: -item[1].error(layer, BUDGET / item[1].passes)
+    )
     for number, (name, one) in enumerate(worst_first):
         counts = [n for n in (4**k for k in range(8)) if n * one.passes <= max(BUDGET, one.passes)]
         errors = [one.error(layer, n) for n in counts]
@@ -51,8 +53,18 @@ def lines(
         tidy(axis, x, label)
         axis.set_title(title, fontsize=11)
         for number, (name, points) in enumerate(series.items()):
-            bars = [[max(n.value - n.low, 0) for _, n in points], [max(n.high - n.value, 0) for _, n in points]]
-            axis.errorbar([x for x, _ in points], [n.value for _, n in points], bars, label=name, capsize=2, **style(number))
+            bars = [
+                [max(n.value - n.low, 0) for _, n in points],
+                [max(n.high - n.value, 0) for _, n in points],
+            ]
+            axis.errorbar(
+                [x for x, _ in points],
+                [n.value for _, n in points],
+                bars,
+                label=name,
+                capsize=2,
+                **style(number),
+            )
         if log:
             axis.set_xscale("log")
             axis.set_yscale("log")

@@ -108,7 +108,13 @@ def traces(one: Sample, other: Sample, weight: float) -> Traces:
         if n > 3:
             cube += 3 * first**2 * second * float((pairs * one.products).sum()) / (n * fewer)
         if m > 3:
-            cube += 3 * first * second**2 * float(((cross.T @ cross) * other.products).sum()) / (m * fewer)
+            cube += (
+                3
+                * first
+                * second**2
+                * float(((cross.T @ cross) * other.products).sum())
+                / (m * fewer)
+            )
     square = min(max(square, total**2 / one.centred.shape[1]), total**2)
     return total, square, min(max(cube, square**2 / max(total, 1e-300)), square**1.5)
 
@@ -118,7 +124,13 @@ def shared(one: Sample, other: Sample) -> float:
     if not one.noise or not other.noise:
         return 0.0
     cross = (one.rows @ other.rows.T).double()
-    return one.noise * other.noise * float(cross.square().sum()) / max(len(one.rows) - 1, 1) / max(len(other.rows) - 1, 1)
+    return (
+        one.noise
+        * other.noise
+        * float(cross.square().sum())
+        / max(len(one.rows) - 1, 1)
+        / max(len(other.rows) - 1, 1)
+    )
 
 
 def _own(sample: Sample) -> tuple[float, float]:
@@ -128,14 +140,23 @@ def _own(sample: Sample) -> tuple[float, float]:
         return 1.0, 1.0
     left = (1 - 1 / sample.n) ** 2 + 1 / sample.n**2
     square = float(sample.products.square().sum()) / n / (n - 1) / left
-    cube = float(((sample.products @ sample.products) * sample.products).sum()) / n / (n - 1) / (n - 2) / left**1.5
+    cube = (
+        float(((sample.products @ sample.products) * sample.products).sum())
+        / n
+        / (n - 1)
+        / (n - 2)
+        / left**1.5
+    )
     return square, cube
 
 
 def along(*parts: Tensor) -> tuple[float, float]:
     """The variance of a sum of means of independent numbers, given those of each, about their mean; and its degrees of
     freedom (Welch & Satterthwaite)."""
-    found = [(float(part.square().sum()) / max(len(part) - 1, 1) / len(part), max(len(part) - 1, 1)) for part in parts]
+    found = [
+        (float(part.square().sum()) / max(len(part) - 1, 1) / len(part), max(len(part) - 1, 1))
+        for part in parts
+    ]
     total = sum(variance for variance, _ in found)
     if total == 0:
         return 0.0, math.inf
@@ -168,13 +189,21 @@ def of_positive_sum(value: float, *parts: Tensor) -> Figure:
     """A sum of means that is positive, by its logarithm; studentised bootstrap of the first part (Hall 1988)."""
     if value <= 0:
         return certain(value)
-    error, drawn, n = math.sqrt(along(*parts)[0]) / value, parts[0].cpu().numpy() / value + 1, len(parts[0])
+    error, drawn, n = (
+        math.sqrt(along(*parts)[0]) / value,
+        parts[0].cpu().numpy() / value + 1,
+        len(parts[0]),
+    )
     counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
     means = np.maximum(counts @ drawn / n, 1e-12)
     errors = np.sqrt(np.maximum(counts @ drawn**2 / n - means**2, 0) / n) / means
     t = np.log(means) / np.maximum(errors, 1e-12)
     low, high = np.clip(np.quantile(t, [TAIL, 1 - TAIL]), -FARTHEST, FARTHEST)
-    return Figure(value, value * math.exp(-min(max(high, 0) * error, 80)), value * math.exp(min(-min(low, 0) * error, 80)))
+    return Figure(
+        value,
+        value * math.exp(-min(max(high, 0) * error, 80)),
+        value * math.exp(min(-min(low, 0) * error, 80)),
+    )
 
 
 def of_square(met: float, noise: Traces, variance: float, dof: float) -> Figure:
@@ -238,9 +267,17 @@ def of_cosine(beside: Figure, across: Figure, correlation: float) -> Figure:
 
     low = met - reach(down * sin, -cos * np.where(cos > 0, farther, nearer))
     high = met + reach(up * sin, -cos * np.where(cos > 0, nearer, farther))
-    ahead = beside.value * cos + across.value * sin + reach(cos * np.where(cos > 0, up, down), farther * sin)
+    ahead = (
+        beside.value * cos
+        + across.value * sin
+        + reach(cos * np.where(cos > 0, up, down), farther * sin)
+    )
     length = math.hypot(beside.value, across.value)
     value = beside.value / length if length else math.nan
     slack = 1e-12 * length
     kept = cos[(low <= slack) & (high >= -slack) & (ahead >= 0)]
-    return Figure(value, min(value, float(kept.min(initial=value))), max(value, float(kept.max(initial=value))))
+    return Figure(
+        value,
+        min(value, float(kept.min(initial=value))),
+        max(value, float(kept.max(initial=value))),
+    )

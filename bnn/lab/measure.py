@@ -16,7 +16,17 @@ from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.lab.bench import Bench
-from bnn.lab.intervals import Figure, Sample, along, of_cosine, of_positive_sum, of_square, of_sum, shared, traces
+from bnn.lab.intervals import (
+    Figure,
+    Sample,
+    along,
+    of_cosine,
+    of_positive_sum,
+    of_square,
+    of_sum,
+    shared,
+    traces,
+)
 from bnn.nn.norms import couples_above_binary
 
 GROUPS = 20
@@ -56,7 +66,9 @@ def truth(bench: Bench, draws: int) -> Truth:
     coupled = couples_above_binary(bench.model, bench.inputs[:2])
     if Enumeration.holds(bench.units) and not coupled:
         oracle = Enumeration()
-        with contextlib.suppress(ConfigError):  # a path around a binary layer, or a loss of lower layers' bits
+        with contextlib.suppress(
+            ConfigError
+        ):  # a path around a binary layer, or a loss of lower layers' bits
             bench.init(oracle)
             exact = bench.groups(oracle, 1, 1)
             return Truth(exact, "exact enumeration", True)
@@ -116,7 +128,9 @@ class Measured:
 def measure(bench: Bench, estimator: Estimator, against: Truth, draws: int) -> Measured:
     """Errors of `estimator`, as it stands, over `draws` estimates."""
     estimates, seconds = bench.estimates(estimator, draws)
-    layers = {layer: accuracy(vectors, against.groups[layer]) for layer, vectors in estimates.items()}
+    layers = {
+        layer: accuracy(vectors, against.groups[layer]) for layer, vectors in estimates.items()
+    }
     passes = estimator.evaluations(bench.units)
     return Measured(estimator.unbiased, passes, seconds, layers, estimator.up_to_scale)
 
@@ -129,7 +143,11 @@ def accuracy(estimates: Tensor, groups: Tensor) -> Accuracy:
     square = float(known.mean.square().sum()) - known.noise
     if square <= 0:  # the reference is all noise, or the gradient is zero
         return Accuracy(*[Figure(math.nan, math.nan, math.nan)] * 5)
-    norm, true, mean = math.sqrt(square), known.mean / math.sqrt(square), found.mean / math.sqrt(square)
+    norm, true, mean = (
+        math.sqrt(square),
+        known.mean / math.sqrt(square),
+        found.mean / math.sqrt(square),
+    )
     drawn, given = found.centred / norm, known.centred / norm
 
     def distance(scale: float, without: float = 0.0) -> tuple[Figure, Tensor, Tensor]:
@@ -138,7 +156,9 @@ def accuracy(estimates: Tensor, groups: Tensor) -> Accuracy:
         away = mean - scale * true
         met = float(away @ away)
         noise = traces(found, known, scale)
-        first, second, third = (max(t / square**k - without**k, 0.0) for k, t in enumerate(noise, 1))
+        first, second, third = (
+            max(t / square**k - without**k, 0.0) for k, t in enumerate(noise, 1)
+        )
         by_draw = 2 * drawn @ away
         by_group = -2 * given @ (scale * away + max(met - first, 0.0) * true)
         return of_square(met, (first, second, third), *along(by_draw, by_group)), by_draw, by_group
@@ -150,13 +170,18 @@ def accuracy(estimates: Tensor, groups: Tensor) -> Accuracy:
     directions = Sample(estimates / estimates.norm(dim=1, keepdim=True).clamp(min=1e-300))
     cosine = float(directions.mean @ true)
     by_group = given @ (directions.mean - cosine * true)
-    cosine_of_one = of_sum(cosine, directions.centred @ true, by_group, twice=shared(directions, known) / square)
+    cosine_of_one = of_sum(
+        cosine, directions.centred @ true, by_group, twice=shared(directions, known) / square
+    )
 
     part = float(mean @ true)
     by_draw, by_group = drawn @ true, given @ (mean - 2 * part * true)
     beside = of_sum(part, by_draw, by_group, twice=shared(found, known) / square**2)
     across, *others = distance(part, along(by_draw, part * (given @ true))[0])
-    together = sum(float(a @ b) / len(a) / max(len(a) - 1, 1) for a, b in zip((by_draw, by_group), others, strict=True))
+    together = sum(
+        float(a @ b) / len(a) / max(len(a) - 1, 1)
+        for a, b in zip((by_draw, by_group), others, strict=True)
+    )
     apart = along(by_draw, by_group)[0] * along(*others)[0]
     correlation = together / math.sqrt(apart) if apart > 0 else 0.0
     aligned = of_cosine(beside, across.of(length), correlation)

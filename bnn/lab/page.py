@@ -26,7 +26,9 @@ def heading(device: str, about: str) -> str:
 def _png(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".png" or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file name that ends in .png, in a folder that is there; got {text}")
+        raise argparse.ArgumentTypeError(
+            f"expected a file name that ends in .png, in a folder that is there; got {text}"
+        )
     return path
 
 
@@ -52,7 +54,9 @@ def command(doc: str | None, overrides: str | None = None) -> argparse.ArgumentP
     """
     usage, _, about = (doc or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        prog=" ".join(usage.split()[:3]), description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=" ".join(usage.split()[:3]),
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if overrides is not None:
         parser.add_argument("overrides", nargs="*", help=overrides)
@@ -64,7 +68,9 @@ def whole(least: int) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not text.lstrip("-").isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {least}, got {text}"
+            )
         return int(text)
 
     return read
@@ -73,7 +79,9 @@ def whole(least: int) -> Callable[[str], int]:
 def counts(parser: argparse.ArgumentParser, options: Iterable[tuple[str, int, int, str]]) -> None:
     """Options that are whole numbers: name, least value, default, help."""
     for name, least, default, help in options:
-        parser.add_argument(f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)")
+        parser.add_argument(
+            f"--{name}", type=whole(least), default=default, help=f"{help} (%(default)s)"
+        )
 
 
 def guarded(main: Callable[[], str]) -> None:

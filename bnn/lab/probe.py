@@ -40,7 +40,13 @@ class Probe:
         figures = {
             f"lab/{layer}/{key}": value.value
             for layer, one in found.layers.items()
-            for key, value in (("bias2", one.bias), ("variance", one.variance), ("cosine", one.cosine))
+            for key, value in (
+                ("bias2", one.bias),
+                ("variance", one.variance),
+                ("cosine", one.cosine),
+            )
         }
-        known = {f"lab/{layer}/reference_error": against.relative_error(layer) for layer in found.layers}
+        known = {
+            f"lab/{layer}/reference_error": against.relative_error(layer) for layer in found.layers
+        }
         return {key: value for key, value in (figures | known).items() if math.isfinite(value)}

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bnn.lab.bench import Bench
 
 
-def able(config: DictConfig, choices: Sequence[Sequence[str]], asked: bool) -> tuple[dict[str, Estimator], list[str]]:
+def able(
+    config: DictConfig, choices: Sequence[Sequence[str]], asked: bool
+) -> tuple[dict[str, Estimator], list[str]]:
     """By title, those of `choices` that can serve `config`, and lines about the others.
 
     Errors: ConfigError where one that was asked for cannot.
@@ -43,7 +45,9 @@ def able(config: DictConfig, choices: Sequence[Sequence[str]], asked: bool) -> t
     return found, refused
 
 
-def prepared(config: DictConfig, epochs: int, checkpoint: Path | None, batch: int) -> tuple[Plan, Bench]:
+def prepared(
+    config: DictConfig, epochs: int, checkpoint: Path | None, batch: int
+) -> tuple[Plan, Bench]:
     """The network, trained so far, on the first `batch` images of the validation split."""
     from bnn.build import load_checkpoint, plan, read
     from bnn.config import changed
@@ -91,7 +95,11 @@ def of_checkpoint(path: Path) -> DictConfig:
     try:
         about = dict(checkpoint.load(path)["about"])
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
-        raise ConfigError(f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})") from error
+        raise ConfigError(
+            f"--checkpoint: {path} is no checkpoint of a run ({type(error).__name__})"
+        ) from error
     plugins.load(plugins.module_names(about.get(PLUGINS)))
     config = {key: value for key, value in about.items() if key != FACTS}
-    return OmegaConf.create({"task": {"name": "classification"}, **config, "device": "auto"})  # version 0.1.0 had no tasks
+    return OmegaConf.create(
+        {"task": {"name": "classification"}, **config, "device": "auto"}
+    )  # version 0.1.0 had no tasks

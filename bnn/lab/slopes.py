@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from bnn.lab.measure import Accuracy
 
 SLOPES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-DEFAULTS = ("data=digits", "model=mlp", "model.hidden=8", "model.norm=none", "optimizer=adam", "trainer.epochs=20")
+DEFAULTS = (
+    "data=digits",
+    "model=mlp",
+    "model.hidden=8",
+    "model.norm=none",
+    "optimizer=adam",
+    "trainer.epochs=20",
+)
 
 
 def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, list[Accuracy]]]:
@@ -45,7 +52,9 @@ def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, lis
         found[neuron] = []
         for slope in SLOPES:
             set_slope(model, slope)
-            here = Bench(model.to(checked.device), bench.inputs, bench.targets, checked.general.seed)
+            here = Bench(
+                model.to(checked.device), bench.inputs, bench.targets, checked.general.seed
+            )
             exact = truth(here, 2)
             if not exact.exact:
                 raise ConfigError(
@@ -56,13 +65,20 @@ def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, lis
     return checked, found
 
 
-SHOWN = {"bias²": "bias", "variance": "variance", "cosine of the mean": "aligned", "length of the mean": "scale"}
+SHOWN = {
+    "bias²": "bias",
+    "variance": "variance",
+    "cosine of the mean": "aligned",
+    "length of the mean": "scale",
+}
 """Heads of columns and panels, and what of an Accuracy they show."""
 
 
 def series(key: str, accuracies: Sequence[Accuracy]) -> list[tuple[float, Figure]]:
     """(slope, figure) of one figure of each."""
-    return [(slope, getattr(accuracy, key)) for slope, accuracy in zip(SLOPES, accuracies, strict=True)]
+    return [
+        (slope, getattr(accuracy, key)) for slope, accuracy in zip(SLOPES, accuracies, strict=True)
+    ]
 
 
 def figure(found: Mapping[str, Sequence[Accuracy]]) -> Picture:
@@ -70,7 +86,9 @@ def figure(found: Mapping[str, Sequence[Accuracy]]) -> Picture:
     from bnn.lab.figures import lines
 
     curves = [{neuron: series(key, of) for neuron, of in found.items()} for key in SHOWN.values()]
-    return lines(curves, list(SHOWN), "slope", ["over |true|²", "over |true|²", "cosine", "over |true|"])
+    return lines(
+        curves, list(SHOWN), "slope", ["over |true|²", "over |true|²", "cosine", "over |true|"]
+    )
 
 
 def page(chosen: argparse.Namespace) -> str:
@@ -95,7 +113,9 @@ def main(words: Sequence[str] | None = None) -> None:
     from bnn.lab.page import command, guarded, whole, with_figure
 
     parser = command(__doc__, f"as of bnn.train; first of all {' '.join(DEFAULTS)}")
-    parser.add_argument("--draws", type=whole(20), default=500, help="estimates at each slope (%(default)s)")
+    parser.add_argument(
+        "--draws", type=whole(20), default=500, help="estimates at each slope (%(default)s)"
+    )
     with_figure(parser)
     chosen = parser.parse_intermixed_args(words)
     guarded(lambda: page(chosen))

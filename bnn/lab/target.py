@@ -46,7 +46,9 @@ def power_loss(power: float) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda bits, _: (bits - C).abs().pow(power).mean(1)
 
 
-def descend(estimator: Estimator, power: float, steps: int, units: int, seed: int = 0) -> tuple[float, float]:
+def descend(
+    estimator: Estimator, power: float, steps: int, units: int, seed: int = 0
+) -> tuple[float, float]:
     """Expected loss and mean firing probability where `estimator` arrives, averaged over the last tenth of the steps."""
     import torch
 
@@ -107,27 +109,44 @@ def page(chosen: argparse.Namespace) -> str:
         config = compose(words).estimator
         for units in (UNITS, FEW):
             try:
-                reached = [descend(Estimator.registry.build(config), power, chosen.steps, units) for power in POWERS]
+                reached = [
+                    descend(Estimator.registry.build(config), power, chosen.steps, units)
+                    for power in POWERS
+                ]
             except ConfigError as error:  # more units than it holds, or fewer layers than it needs
                 refusal = str(error)
                 continue
             title = estimator_title({"estimator": OmegaConf.to_container(config)}) + (
                 "" if units == UNITS else f" ({units} units)"
             )
-            rows.append([title, *(cell for loss, p in reached for cell in (f"{loss:.4f}", f"{p:.3f}"))])
+            rows.append(
+                [title, *(cell for loss, p in reached for cell in (f"{loss:.4f}", f"{p:.3f}"))]
+            )
             break
         else:
             left_out.append(f"Not measured: {refusal}.")
     known = [
-        [name, *(cell for power in POWERS for cell in (f"{expected_loss(at(power), power):.4f}", f"{at(power):.3f}"))]
-        for name, at in (("the optimum", lambda power: 0.0), ("straight-through's rest", resting_probability))
+        [
+            name,
+            *(
+                cell
+                for power in POWERS
+                for cell in (f"{expected_loss(at(power), power):.4f}", f"{at(power):.3f}")
+            ),
+        ]
+        for name, at in (
+            ("the optimum", lambda power: 0.0),
+            ("straight-through's rest", resting_probability),
+        )
     ]
     head = ["", *(cell for power in POWERS for cell in (f"loss, p = {power:g}", "fires"))]
     about = (
         f"{UNITS} units, c = {C}, {SAMPLES} samples a step, {chosen.steps} steps of Adam at {RATE}, falling to 0; expected "
         "loss and mean firing probability over the last tenth of the steps."
     )
-    return f"{heading('cpu', about)}\n\n{markdown(head, known + rows)}" + "".join(f"\n\n{line}" for line in left_out)
+    return f"{heading('cpu', about)}\n\n{markdown(head, known + rows)}" + "".join(
+        f"\n\n{line}" for line in left_out
+    )
 
 
 def main(words: Sequence[str] | None = None) -> None:

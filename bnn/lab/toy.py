@@ -109,7 +109,9 @@ def one_unit(p: float = 0.5) -> Any:
     return Unit()
 
 
-def estimates(estimator: Estimator, unit: Any, t: float, samples: int, draws: int, noise: Any) -> Tensor:
+def estimates(
+    estimator: Estimator, unit: Any, t: float, samples: int, draws: int, noise: Any
+) -> Tensor:
     """Independent estimates of d E / dθ by an initialised estimator, each of a batch, [draws].
 
     All are drawn in one pass, in which each batch has its own θ; this is what an estimator whose samples are independent,
@@ -167,7 +169,9 @@ def descend(estimator: Estimator, t: float, samples: int, steps: int, seed: int 
             surrogate.backward()
         optimizer.step()
         if step in measured:
-            found.variances.append((step, *variance(estimates(estimator, unit, t, samples, DRAWS, apart))))
+            found.variances.append(
+                (step, *variance(estimates(estimator, unit, t, samples, DRAWS, apart)))
+            )
         if step > steps - max(1, steps // 10):
             losses.append(expected_loss(float(torch.sigmoid(unit.theta.detach())), t))
     found.loss = sum(losses) / len(losses)
@@ -192,11 +196,18 @@ class Published:
         self.name, self.t, self.seeds = name, t, seeds
         self.generator = torch.Generator().manual_seed(0)
         self.theta = self._parameter(1)
-        self.log_tau, self.eta = self._parameter(1, value=math.log(0.5)), self._parameter(1, value=1.0)
+        self.log_tau, self.eta = (
+            self._parameter(1, value=math.log(0.5)),
+            self._parameter(1, value=1.0),
+        )
         self.first, self.shift = self._parameter(HIDDEN, scale=1.0), self._parameter(HIDDEN)
         self.last, self.offset = self._parameter(HIDDEN, scale=HIDDEN**-0.5), self._parameter(1)
         network = [self.first, self.shift, self.last, self.offset]
-        self.learned = {"reinforce": [], "rebar": [self.log_tau, self.eta], "relax": [self.log_tau, *network]}[name]
+        self.learned = {
+            "reinforce": [],
+            "rebar": [self.log_tau, self.eta],
+            "relax": [self.log_tau, *network],
+        }[name]
 
     def _parameter(self, *shape: int, scale: float = 0.0, value: float = 0.0) -> Tensor:
         import torch
@@ -225,7 +236,9 @@ class Published:
         score, f = b - p.detach(), (b - self.t).square()
         if self.name == "reinforce":
             return f * score
-        share = torch.where(b > 0, u / p, (u - p) / (1 - p)).detach()  # of the interval that b leaves to u
+        share = torch.where(
+            b > 0, u / p, (u - p) / (1 - p)
+        ).detach()  # of the interval that b leaves to u
         again = torch.where(b > 0, share * p, p + share * (1 - p))
         c, c_again = (self.control(theta - torch.logit(one)) for one in (u, again))
         (slope,) = torch.autograd.grad(c.sum(), theta, create_graph=True)
@@ -237,18 +250,31 @@ class Published:
         import torch
 
         optimizer = torch.optim.Adam([self.theta, *self.learned], RATE)
-        found, losses, measured = [Descent() for _ in range(self.seeds)], [], set(checkpoints(steps))
+        found, losses, measured = (
+            [Descent() for _ in range(self.seeds)],
+            [],
+            set(checkpoints(steps)),
+        )
         for step in range(1, steps + 1):
             latest = self.estimate(1)
-            gradients = torch.autograd.grad(latest.square().sum(), self.learned) if self.learned else ()
-            for one, gradient in zip((self.theta, *self.learned), (latest.detach(), *gradients), strict=True):
+            gradients = (
+                torch.autograd.grad(latest.square().sum(), self.learned) if self.learned else ()
+            )
+            for one, gradient in zip(
+                (self.theta, *self.learned), (latest.detach(), *gradients), strict=True
+            ):
                 one.grad = gradient
             optimizer.step()
             if step in measured:
                 for descent, values in zip(found, self.estimate(DRAWS).detach(), strict=True):
                     descent.variances.append((step, *variance(values)))
             if step > steps - max(1, steps // 10):
-                losses.append([expected_loss(float(p), self.t) for p in torch.sigmoid(self.theta.detach()).flatten()])
+                losses.append(
+                    [
+                        expected_loss(float(p), self.t)
+                        for p in torch.sigmoid(self.theta.detach()).flatten()
+                    ]
+                )
         for descent, of_one in zip(found, zip(*losses, strict=True), strict=True):
             descent.loss = sum(of_one) / len(of_one)
         return found
@@ -265,7 +291,9 @@ def over_seeds(descents: Sequence[Descent]) -> tuple[list[tuple[int, Figure]], f
     return found, statistics.median(one.loss for one in descents)
 
 
-def _row(title: str, passes: str, unbiased: str, variances: Sequence[tuple[int, Figure]], loss: float) -> list[str]:
+def _row(
+    title: str, passes: str, unbiased: str, variances: Sequence[tuple[int, Figure]], loss: float
+) -> list[str]:
     logs = [f"{math.log10(one.value):.2f}" if one.value > NO_NOISE else "–" for _, one in variances]
     return [title, unbiased, passes, *logs, f"{loss:.5f}"]
 
@@ -295,7 +323,9 @@ def page(chosen: argparse.Namespace) -> str:
         try:
             for (t, samples), table in rows.items():
                 built = [Estimator.registry.build(config) for _ in range(chosen.seeds)]
-                found = over_seeds([descend(one, t, samples, chosen.steps, seed) for seed, one in enumerate(built)])
+                found = over_seeds(
+                    [descend(one, t, samples, chosen.steps, seed) for seed, one in enumerate(built)]
+                )
                 passes = str(built[0].evaluations([1]))
                 table.append(_row(title, passes, "yes" if built[0].unbiased else "no", *found))
                 if samples == 1:
@@ -306,7 +336,13 @@ def page(chosen: argparse.Namespace) -> str:
         found = over_seeds(Published(name, t, chosen.seeds).descend(chosen.steps))
         rows[t, 1].append(_row(f"{name} as published", "", "yes", *found))
         draw(t, f"{name} as published", found[0])
-    head = ["", "unbiased", "passes", *(f"step {step}" for step in checkpoints(chosen.steps)), "loss"]
+    head = [
+        "",
+        "unbiased",
+        "passes",
+        *(f"step {step}" for step in checkpoints(chosen.steps)),
+        "loss",
+    ]
     tables = [
         f"## t = {t}, {samples} {'sample' if samples == 1 else 'samples'} a step (least loss {optimum(t):.5f}, at the start "
         f"{expected_loss(0.5, t):.5f})\n\n{markdown(head, table)}"
@@ -322,7 +358,9 @@ def page(chosen: argparse.Namespace) -> str:
 
     def picture() -> Any:
         titles = [f"t = {t}, 1 sample a step" for t in TARGETS]
-        return lines(list(curves.values()), titles, "step", ["variance of the gradient", ""], log=True)
+        return lines(
+            list(curves.values()), titles, "step", ["variance of the gradient", ""], log=True
+        )
 
     return "\n\n".join([heading("cpu", about), *tables, *left_out]) + save(picture, chosen.figure)
 
@@ -332,7 +370,9 @@ def main(words: Sequence[str] | None = None) -> None:
 
     parser = command(__doc__)
     parser.add_argument("--steps", type=whole(1), default=2000, help="of descent (%(default)s)")
-    parser.add_argument("--seeds", type=whole(1), default=3, help="whose medians are shown (%(default)s)")
+    parser.add_argument(
+        "--seeds", type=whole(1), default=3, help="whose medians are shown (%(default)s)"
+    )
     with_figure(parser)
     chosen = parser.parse_args(words)
     guarded(lambda: page(chosen))

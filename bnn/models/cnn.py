@@ -20,7 +20,12 @@ class ConvNet(nn.Module):
     depth = 2
 
     def __init__(
-        self, shape: tuple[int, int, int], outputs: int, activations: Sequence[nn.Module], *, norm: str = "batch"
+        self,
+        shape: tuple[int, int, int],
+        outputs: int,
+        activations: Sequence[nn.Module],
+        *,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         channels, height, width = shape

@@ -54,7 +54,9 @@ def takes_latents(loss: Loss) -> bool:
     """Whether a loss needs a third argument, or its third parameter is called `latents`."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
-        parameters = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
+        parameters = inspect.signature(
+            loss.forward if isinstance(loss, nn.Module) else loss
+        ).parameters
     except ValueError:  # some built-in functions have no signature
         return False
     needed = [one for one in parameters.values() if one.kind in kinds and one.default is one.empty]
@@ -93,8 +95,14 @@ class ForwardClosure:
 
     def loss_of(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
         """Loss of each row of `output`, [n]. Half precision is widened first."""
-        output = output.float() if output.is_floating_point() and output.dtype.itemsize < 4 else output
-        return self._loss(output, targets, latents) if self._takes_latents else self._loss(output, targets)
+        output = (
+            output.float() if output.is_floating_point() and output.dtype.itemsize < 4 else output
+        )
+        return (
+            self._loss(output, targets, latents)
+            if self._takes_latents
+            else self._loss(output, targets)
+        )
 
     def __call__(self, rule: SampleRule, tree: SampleTree = ()) -> ForwardPass:
         """One pass in which every binary layer is sampled by `rule`, and replicas branch by `tree`.
@@ -123,23 +131,35 @@ class ForwardClosure:
             self.output = output[:samples].detach()
         return self._result(output, met, tree if met.sites or repeated else (), samples)
 
-    def _result(self, output: Tensor, met: _Sampling, tree: SampleTree, samples: int) -> ForwardPass:
+    def _result(
+        self, output: Tensor, met: _Sampling, tree: SampleTree, samples: int
+    ) -> ForwardPass:
         count = replicas_at(tree, len(tree) - 1)
         if len(output) != count * samples:
             raise ValueError(
                 f"expected the batch along the first axis of the output, {count} · {samples} rows; got shape "
                 f"{tuple(output.shape)}"
             )
-        targets = self.targets.repeat(count, *[1] * (self.targets.dim() - 1)) if count > 1 else self.targets
+        targets = (
+            self.targets.repeat(count, *[1] * (self.targets.dim() - 1))
+            if count > 1
+            else self.targets
+        )
         latents = Latents(len(met.sites), lambda i: at_top(met.sites[i], met.bits[i], samples))
         loss = self.loss_of(output, targets, latents)
         if loss.shape != (count * samples,):
-            raise ValueError(f"loss: expected one value per sample, shape ({count * samples},), got {tuple(loss.shape)}")
-        return ForwardPass(loss.view(count, samples), tuple(met.sites), tuple(met.bits), output, latents, tree)
+            raise ValueError(
+                f"loss: expected one value per sample, shape ({count * samples},), got {tuple(loss.shape)}"
+            )
+        return ForwardPass(
+            loss.view(count, samples), tuple(met.sites), tuple(met.bits), output, latents, tree
+        )
 
     def _refuse_dropout(self) -> None:
         for name, module in self.model.named_modules():
-            share = getattr(module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout", 0)
+            share = getattr(
+                module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout", 0
+            )
             drops = isinstance(module, nn.RReLU) or (isinstance(share, int | float) and share > 0)
             if module.training and drops:
                 raise ValueError(
@@ -155,7 +175,9 @@ def at_top(site: Site, bits: Tensor, samples: int) -> Latent:
         named = select(named, site.lineage)
         return flatten(named.expand(-1, samples, *named.shape[2:]) if site.shared else named)
 
-    return Latent(dataclasses.replace(site, preactivation=rows(site.preactivation), lineage=(0,)), rows(bits))
+    return Latent(
+        dataclasses.replace(site, preactivation=rows(site.preactivation), lineage=(0,)), rows(bits)
+    )
 
 
 class _Sampling:
@@ -205,7 +227,11 @@ class _Sampling:
         index = self._index(self.name(layer.module), layer)
         lineage = ancestors(self.tree, index)
         site = dataclasses.replace(
-            layer, preactivation=self._named(layer, index), noise=self.noise, index=index, lineage=lineage
+            layer,
+            preactivation=self._named(layer, index),
+            noise=self.noise,
+            index=index,
+            lineage=lineage,
         )
         bits = self.rule(site)
         self.sites.append(site)
@@ -221,7 +247,9 @@ class _Sampling:
         units = layer.preactivation.numel() if layer.shared else layer.preactivation[0].numel()
         # another batch than this is for `Site.credit` to refuse
         whole = layer.shared or len(layer.preactivation) == self.replicas * self.samples
-        in_order = expected.names[index : index + 1] == (name,) and (not whole or expected.units[index] == units)
+        in_order = expected.names[index : index + 1] == (name,) and (
+            not whole or expected.units[index] == units
+        )
         if name not in expected.names or (len(self.tree) > 0 and not in_order):
             raise ValueError(
                 f"expected the binary layers {', '.join(expected.names)}, met {name} of {units} units; call "

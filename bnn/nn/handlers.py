@@ -108,7 +108,9 @@ def sampled(noise: Noise = torch.rand_like) -> SiteHandler:
 
 def threshold(layer: Site | RandomUnits) -> Tensor:
     """Reading without noise: binary units are thresholded, other random units give their activation without noise."""
-    return layer.threshold()[None] if isinstance(layer, Site) and layer.shared else layer.threshold()
+    return (
+        layer.threshold()[None] if isinstance(layer, Site) and layer.shared else layer.threshold()
+    )
 
 
 def apply(model: nn.Module, inputs: Tensor, handler: SiteHandler) -> Tensor:

@@ -27,7 +27,9 @@ class Names:
 
     def __init__(self, model: nn.Module) -> None:
         # a network has the same names inside the wrapper and alone
-        network: Any = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        network: Any = (
+            model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        )
         modules = list(network.named_modules())
         # torch.compile wraps a module under this name
         self._names = {id(module): name.replace("_orig_mod.", "") for name, module in modules}
@@ -79,12 +81,19 @@ def sites_of(model: nn.Module, inputs: Tensor) -> tuple[Site, ...]:
 
 def binary_layers(model: nn.Module, inputs: Tensor) -> BinaryLayers:
     """Binary layers of `model` on inputs like these, [n, …] with n ≥ 1."""
-    inputs = inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs])  # one row would broadcast against replicas
+    inputs = (
+        inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs])
+    )  # one row would broadcast against replicas
     sites, name = sites_of(model, inputs), Names(model).counting()
     found = tuple(name(site.module) for site in sites)
-    units = tuple(site.preactivation.numel() if site.shared else site.preactivation[0].numel() for site in sites)
+    units = tuple(
+        site.preactivation.numel() if site.shared else site.preactivation[0].numel()
+        for site in sites
+    )
     chain = is_chain(model, inputs, sites)
-    return BinaryLayers(found, units, chain, tuple(dataclasses.replace(site, module=None) for site in sites))
+    return BinaryLayers(
+        found, units, chain, tuple(dataclasses.replace(site, module=None) for site in sites)
+    )
 
 
 def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
@@ -97,7 +106,9 @@ def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
     """
     if any(site.shared for site in sites):
         return False
-    return _branches_pass(model, inputs) and (not sites or _depends_on_bits_alone(model, inputs, sites))
+    return _branches_pass(model, inputs) and (
+        not sites or _depends_on_bits_alone(model, inputs, sites)
+    )
 
 
 def _branches_pass(model: nn.Module, inputs: Tensor) -> bool:
@@ -136,13 +147,17 @@ def _depends_on_bits_alone(model: nn.Module, inputs: Tensor, sites: Sequence[Sit
         units = layer.preactivation.shape[1:]
         bits = torch.rand(units, generator=generator).round().to(layer.preactivation)
         # pair l has other bits in its second half below layer l
-        pairs = [torch.stack([bits, 1 - bits if index < pair else bits]) for pair in range(len(sites))]
+        pairs = [
+            torch.stack([bits, 1 - bits if index < pair else bits]) for pair in range(len(sites))
+        ]
         return torch.cat(pairs).repeat_interleave(rows, 0)
 
     with evaluating(model), torch.no_grad():
         above.append(apply(model, torch.cat([inputs, others] * len(sites)), force))
     for pair in range(len(sites)):
-        first, second = (slice((2 * pair + half) * rows, (2 * pair + half + 1) * rows) for half in (0, 1))
+        first, second = (
+            slice((2 * pair + half) * rows, (2 * pair + half + 1) * rows) for half in (0, 1)
+        )
         for met in above[pair + 1 :]:
             if not torch.allclose(met[first], met[second], rtol=1e-4, atol=1e-5):
                 return False

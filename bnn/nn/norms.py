@@ -30,9 +30,13 @@ ALONE = Replication(replicas=lambda: 1, record=True)
 class _Norm(nn.modules.batchnorm._BatchNorm):
     """Per-channel norm of [n, channels, ...] with running statistics; torch's parameters and buffers."""
 
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True) -> None:
+    def __init__(
+        self, channels: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True
+    ) -> None:
         if momentum is None:
-            raise ConfigError(f"{type(self).__name__}: expected a momentum, and no cumulative average; got None")
+            raise ConfigError(
+                f"{type(self).__name__}: expected a momentum, and no cumulative average; got None"
+            )
         super().__init__(channels, eps, momentum, affine)
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -40,7 +44,9 @@ class _Norm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected [n, channels, ...], got shape {tuple(input.shape)}")
 
     def _normalise(self, x: Tensor, mean: Tensor | None, var: Tensor | None, batch: bool) -> Tensor:
-        return F.batch_norm(x, mean, var, self.weight, self.bias, batch, self.momentum or 0.0, self.eps)
+        return F.batch_norm(
+            x, mean, var, self.weight, self.bias, batch, self.momentum or 0.0, self.eps
+        )
 
 
 @NORMS.add("batch")
@@ -54,7 +60,9 @@ class BatchNorm(_Norm):
             return self._normalise(x, self.running_mean, self.running_var, batch=False)
         found = replication() or ALONE
         recorded = (self.running_mean, self.running_var) if found.record else (None, None)
-        if (replicas := found.replicas()) == 1:  # the backward pass of a split copies the whole gradient
+        if (
+            replicas := found.replicas()
+        ) == 1:  # the backward pass of a split copies the whole gradient
             return self._normalise(x, *recorded, batch=True)
         first, *others = x.split(len(x) // replicas)
         normalised = [self._normalise(first, *recorded, batch=True)]
@@ -79,7 +87,9 @@ class RunningNorm(_Norm):
                 raise ValueError(
                     f"expected more than one value per channel in training, got input size {tuple(first.shape)}"
                 )
-            var, mean = torch.var_mean(first.to(self.running_mean.dtype), dim=[0, *range(2, x.dim())])
+            var, mean = torch.var_mean(
+                first.to(self.running_mean.dtype), dim=[0, *range(2, x.dim())]
+            )
             self.running_mean.lerp_(mean, self.momentum or 0.0)
             self.running_var.lerp_(var, self.momentum or 0.0)
         return y
@@ -93,7 +103,9 @@ class GroupNorm(nn.GroupNorm):
 
     def __init__(self, channels: int) -> None:
         if channels % 4:
-            raise ConfigError(f"model.norm=group: expected a number of channels divisible by 4, got {channels}")
+            raise ConfigError(
+                f"model.norm=group: expected a number of channels divisible by 4, got {channels}"
+            )
         super().__init__(channels // 4, channels)
 
 
@@ -161,4 +173,8 @@ def couples_above_binary(model: nn.Module, inputs: Tensor, *, highest: bool = Fa
         hook.remove()
     binary = [i for i, module in enumerate(met) if isinstance(module, Binary)] or [len(met)]
     above = met[binary[-1 if highest else 0] :]
-    return any(getattr(module, "couples_samples", True) for module in above if not isinstance(module, Binary))
+    return any(
+        getattr(module, "couples_samples", True)
+        for module in above
+        if not isinstance(module, Binary)
+    )

@@ -56,7 +56,9 @@ def mean_of_descendants(loss: Tensor, lineage: Sequence[int], *, first: bool = F
         return loss
     if first:
         return loss[[list(lineage).index(replica) for replica in replicas]]
-    shares = [[(of == replica) / list(lineage).count(replica) for of in lineage] for replica in replicas]
+    shares = [
+        [(of == replica) / list(lineage).count(replica) for of in lineage] for replica in replicas
+    ]
     # a sum and no matrix product, which autocast would take in bfloat16
     return (loss.new_tensor(shares)[:, :, None] * loss).sum(1)
 

@@ -183,7 +183,9 @@ class Latents:
 
     def __getitem__(self, index: int) -> Latent:
         if not -self._count <= index < self._count:
-            raise IndexError(f"expected a layer in [{-self._count}, {self._count - 1}], got {index}")
+            raise IndexError(
+                f"expected a layer in [{-self._count}, {self._count - 1}], got {index}"
+            )
         self.used = True
         return self._latent(index % self._count)
 

@@ -13,16 +13,49 @@ from bnn.errors import exit_code
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m bnn.report", description="Tables and figures of finished runs.")
-    made.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="an MLflow experiment, e.g. seed_table/mnist")
-    made.add_argument("--uri", help="the tracking store (default: MLFLOW_TRACKING_URI, else mlflow.db in this folder)")
-    made.add_argument("--run", action="append", default=[], metavar="ID", help="only this run of it; again for more")
-    made.add_argument("--out", type=Path, default=Path("outputs"), help="folder for NAME.html, .md, .png (default: outputs)")
-    made.add_argument("--export", action="store_true", help="also write the runs to sweeps/results as CSV")
-    made.add_argument("--against", metavar="FIELD=VALUE", help="compare with these rows (default: estimator=st)")
-    made.add_argument("--margin", type=float, default=0.0, help="a difference that matters, in points of accuracy")
-    made.add_argument("--readme", action="store_true", help="make the README's results anew from sweeps/results")
-    made.add_argument("--check", action="store_true", help="with --readme: change nothing, fail if it is out of date")
+    made = argparse.ArgumentParser(
+        prog="python -m bnn.report", description="Tables and figures of finished runs."
+    )
+    made.add_argument(
+        "experiment",
+        nargs="?",
+        metavar="EXPERIMENT",
+        help="an MLflow experiment, e.g. seed_table/mnist",
+    )
+    made.add_argument(
+        "--uri",
+        help="the tracking store (default: MLFLOW_TRACKING_URI, else mlflow.db in this folder)",
+    )
+    made.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="only this run of it; again for more",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=Path("outputs"),
+        help="folder for NAME.html, .md, .png (default: outputs)",
+    )
+    made.add_argument(
+        "--export", action="store_true", help="also write the runs to sweeps/results as CSV"
+    )
+    made.add_argument(
+        "--against", metavar="FIELD=VALUE", help="compare with these rows (default: estimator=st)"
+    )
+    made.add_argument(
+        "--margin", type=float, default=0.0, help="a difference that matters, in points of accuracy"
+    )
+    made.add_argument(
+        "--readme", action="store_true", help="make the README's results anew from sweeps/results"
+    )
+    made.add_argument(
+        "--check",
+        action="store_true",
+        help="with --readme: change nothing, fail if it is out of date",
+    )
     return made
 
 
@@ -33,7 +66,9 @@ def report(asked: argparse.Namespace, uri: str | None) -> None:
     from bnn.report.readme import results
     from bnn.report.rows import ReportError, write_csv
 
-    there = next(place for place in (asked.out.absolute(), *asked.out.absolute().parents) if place.exists())
+    there = next(
+        place for place in (asked.out.absolute(), *asked.out.absolute().parents) if place.exists()
+    )
     if not (there.is_dir() and os.access(there, os.W_OK)):
         raise ReportError(f"--out: expected a folder to write in, got {there}")
     table = results() / f"{asked.experiment.replace('/', '_')}.csv" if asked.export else None
@@ -61,7 +96,10 @@ def readme(check: bool) -> int:
         print("wrote", *regenerate(source_tree()), file=sys.stderr)
         return 0
     if names := outdated(source_tree()):
-        print(f"README.md: out of date: {', '.join(names)}; run python -m bnn.report --readme", file=sys.stderr)
+        print(
+            f"README.md: out of date: {', '.join(names)}; run python -m bnn.report --readme",
+            file=sys.stderr,
+        )
     return int(bool(names))
 
 

@@ -17,7 +17,18 @@ from bnn.report.rows import ReportError, Row
 from bnn.tables import markdown
 
 LEVEL = 0.95
-FIELDS = ("estimator", "estimator_title", "anneal", "neuron", "placement", "law", "norm", "precision", "optimizer", "model")
+FIELDS = (
+    "estimator",
+    "estimator_title",
+    "anneal",
+    "neuron",
+    "placement",
+    "law",
+    "norm",
+    "precision",
+    "optimizer",
+    "model",
+)
 DEFAULTS = (("estimator", "st"), ("estimator_title", "st density"))
 """Field and value of the reference where none is named: the first that is one."""
 MISSING = "–"
@@ -49,7 +60,11 @@ class Reference:
 
     def of(self, c: Configuration) -> str:
         """What a configuration has in the reference's field."""
-        return c.settings().get(self.field, MISSING) if "." in self.field else str(getattr(c.first, self.field))
+        return (
+            c.settings().get(self.field, MISSING)
+            if "." in self.field
+            else str(getattr(c.first, self.field))
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,11 @@ def interval(values: Sequence[float]) -> Interval | None:
     if len(values) < 2:
         return None
     mean = statistics.fmean(values)
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    half = (
+        float(t.ppf((1 + LEVEL) / 2, len(values) - 1))
+        * statistics.stdev(values)
+        / math.sqrt(len(values))
+    )
     return Interval(mean, mean - half, mean + half)
 
 
@@ -88,7 +107,11 @@ def verdict(difference: Interval | None, margin: float) -> str:
 
 def shown(value: Interval | None, sign: str = "") -> str:
     """`98.42 [98.05, 98.79]`; a dash for none."""
-    return MISSING if value is None else f"{value.mean:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
+    return (
+        MISSING
+        if value is None
+        else f"{value.mean:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,7 +134,9 @@ class Difference:
         return [(row, theirs[row.seed]) for row in self.configuration.rows if row.seed in theirs]
 
 
-def _references(found: Sequence[Configuration], reference: Reference) -> dict[tuple[str, ...], Configuration]:
+def _references(
+    found: Sequence[Configuration], reference: Reference
+) -> dict[tuple[str, ...], Configuration]:
     chosen = [c for c in found if reference.of(c) == reference.value]
     if not chosen:
         there = sorted({reference.of(c) for c in found})
@@ -131,7 +156,11 @@ def _references(found: Sequence[Configuration], reference: Reference) -> dict[tu
 
 def _peers(row: Row, reference: Reference) -> tuple[str, ...]:
     """What a configuration and its reference have in common."""
-    fields = [field for field in ("neuron", "placement", "estimator_title") if not field.startswith(reference.field)]
+    fields = [
+        field
+        for field in ("neuron", "placement", "estimator_title")
+        if not field.startswith(reference.field)
+    ]
     return tuple(getattr(row, field) for field in fields)
 
 
@@ -181,7 +210,9 @@ def columns(found: Sequence[Difference]) -> dict[str, list[str]]:
         "placement": [c.first.placement for c in shown_of],
         **varying(shown_of),
         metric.title: [shown(interval([metric.value(row) for row in c.rows])) for c in shown_of],
-        difference: ["reference" if one.is_reference else shown(one.interval, "+") for one in found],
+        difference: [
+            "reference" if one.is_reference else shown(one.interval, "+") for one in found
+        ],
         "verdict": [one.verdict for one in found],
     }
 

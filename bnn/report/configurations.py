@@ -86,15 +86,21 @@ def configurations(rows: Iterable[Row]) -> list[Configuration]:
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(getattr(row, name) for name in (*ALIKE, "settings")), []).append(row)
+        groups.setdefault(tuple(getattr(row, name) for name in (*ALIKE, "settings")), []).append(
+            row
+        )
     datasets = sorted({row.dataset for group in groups.values() for row in group})
     if len(datasets) != 1:
-        raise ReportError(f"a table has one data set, so that its rows compare; got {', '.join(datasets) or 'no rows'}")
+        raise ReportError(
+            f"a table has one data set, so that its rows compare; got {', '.join(datasets) or 'no rows'}"
+        )
     for group in groups.values():
         group.sort(key=lambda row: row.seed)
         seeds = [row.seed for row in group]
         if len(set(seeds)) < len(seeds):
-            raise ReportError(f"expected each seed of a configuration once, got {seeds} in runs {group[0].run_id}, …")
+            raise ReportError(
+                f"expected each seed of a configuration once, got {seeds} in runs {group[0].run_id}, …"
+            )
     found = [Configuration(tuple(group)) for group in groups.values()]
     return sorted(found, key=lambda c: (rank(c.first, "neuron", "estimator"), c.first.estimator_title,
                                         rank(c.first, "placement"), c.first.anneal, c.first.law,
@@ -113,7 +119,9 @@ def varying(found: Sequence[Configuration]) -> dict[str, list[str]]:
     }
     lookalikes: dict[tuple[object, ...], list[dict[str, str]]] = {}
     for c in found:
-        lookalikes.setdefault(tuple(getattr(c.first, name) for name in ALIKE), []).append(c.settings())
+        lookalikes.setdefault(tuple(getattr(c.first, name) for name in ALIKE), []).append(
+            c.settings()
+        )
     keys = {key for group in lookalikes.values() for settings in group for key in settings
             if len({other.get(key) for other in group}) > 1}  # fmt: skip
     return columns | {key: [c.settings().get(key, "–") for c in found] for key in sorted(keys)}

@@ -70,7 +70,10 @@ class Experiment:
 
 
 def _left_out(uri: str | None, name: str, superseded: int) -> str:
-    others = [unfinished(uri, name), f"{superseded} that a newer run of the same result replaces" if superseded else ""]
+    others = [
+        unfinished(uri, name),
+        f"{superseded} that a newer run of the same result replaces" if superseded else "",
+    ]
     return f"Left out: {', '.join(filter(None, others))}. " if any(others) else ""
 
 
@@ -85,7 +88,9 @@ def _say(what: str) -> None:
     print(f"{what} …", file=sys.stderr, flush=True)
 
 
-def gathered(uri: str | None, name: str, only: Sequence[str], words: str | None, margin: float) -> Experiment:
+def gathered(
+    uri: str | None, name: str, only: Sequence[str], words: str | None, margin: float
+) -> Experiment:
     """Read an experiment. only: run ids, none for all; words: FIELD=VALUE of the reference, None for the default one.
 
     Errors: TrackingError for a store, an experiment or a run that is not there or not finished; ReportError for runs that

@@ -34,29 +34,61 @@ def colours(found: Sequence[Configuration]) -> dict[str, str]:
 def _dots(axis: Axes, y: float, c: Configuration, colour: str, shown: Headline) -> None:
     errors = [shown.error(row) for row in c.rows]
     if not c.preliminary:
-        axis.scatter(sum(errors) / len(errors), y, s=95, facecolor=to_rgba(colour, 0.3), edgecolor=colour, zorder=3)
-    axis.scatter(errors, [y] * len(errors), s=30 if c.preliminary else 14, color=colour, linewidth=0, zorder=4)
+        axis.scatter(
+            sum(errors) / len(errors),
+            y,
+            s=95,
+            facecolor=to_rgba(colour, 0.3),
+            edgecolor=colour,
+            zorder=3,
+        )
+    axis.scatter(
+        errors,
+        [y] * len(errors),
+        s=30 if c.preliminary else 14,
+        color=colour,
+        linewidth=0,
+        zorder=4,
+    )
     theirs = reported(c.first)
     if theirs is not None and not misnamed(c.first):
-        axis.scatter(100 - theirs.accuracy, y, s=48, marker="D", facecolor="none", edgecolor="black", zorder=5)
+        axis.scatter(
+            100 - theirs.accuracy,
+            y,
+            s=48,
+            marker="D",
+            facecolor="none",
+            edgecolor="black",
+            zorder=5,
+        )
 
 
 def _legend(figure: Figure, found: Sequence[Configuration]) -> None:
     def mark(marker: str, size: float, label: str, **looks: object) -> Line2D:
-        return Line2D([], [], linestyle="none", marker=marker, markersize=size, label=label, **looks)  # type: ignore[arg-type]
+        return Line2D(
+            [], [], linestyle="none", marker=marker, markersize=size, label=label, **looks
+        )  # type: ignore[arg-type]
 
     marks = [mark("o", 3.5, "one seed", color="0.4")]
     if any(not c.preliminary for c in found):
         marks.append(mark("o", 9.5, "mean over seeds", markerfacecolor="0.8", color="0.4"))
     if any(reported(c.first) and not misnamed(c.first) for c in found):
-        marks.append(mark("D", 6.5, "reported by the sources (one run)", markerfacecolor="none", color="black"))
-    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10)
+        marks.append(
+            mark(
+                "D", 6.5, "reported by the sources (one run)", markerfacecolor="none", color="black"
+            )
+        )
+    figure.legend(
+        handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10
+    )
 
 
 def figure(rows: Iterable[Row]) -> Figure:
     """Test error in %, or the loss, of the net's own rule (log scale unless a run makes no error), grouped by neuron and
     placement, coloured by estimator. Errors: ReportError as `configurations`."""
-    found = sorted(configurations(rows), key=lambda c: rank(c.first, "neuron", "placement", "estimator"))
+    found = sorted(
+        configurations(rows), key=lambda c: rank(c.first, "neuron", "placement", "estimator")
+    )
     paint, metric = colours(found), headline(row for c in found for row in c.rows)
     ticks: list[tuple[float, str, str]] = []
     group, y = ("", ""), 0.0
@@ -74,13 +106,21 @@ def figure(rows: Iterable[Row]) -> Figure:
         _dots(axis, y, c, colour, metric)
         ticks.append((y, plain(f"{label} †" if c.preliminary else label), colour))
         y += 1
-    _dress(axis, ticks, y, metric.drawn, log=all(metric.error(row) > 0 for c in found for row in c.rows))
+    _dress(
+        axis,
+        ticks,
+        y,
+        metric.drawn,
+        log=all(metric.error(row) > 0 for c in found for row in c.rows),
+    )
     drawn.set_size_inches(8, 1.1 + 0.235 * y)
     _legend(drawn, found)
     return drawn
 
 
-def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, label: str, *, log: bool) -> None:
+def _dress(
+    axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, label: str, *, log: bool
+) -> None:
     axis.set_ylim(bottom - 0.3, ticks[0][0] - 0.7)
     axis.set_yticks([y for y, _, _ in ticks], [label for _, label, _ in ticks], fontsize=10)
     for text, (_, _, colour) in zip(axis.get_yticklabels(), ticks, strict=True):
@@ -93,7 +133,9 @@ def _dress(axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, l
     if log:
         axis.set_xscale("log")
         low, high = axis.get_xlim()
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
+        axis.xaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
+        )
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter("{x:g}")
 

@@ -9,7 +9,17 @@ from bnn.report.configurations import Configuration
 from bnn.report.curves import HEALTH, KNOWN, LAB, Drawn, Measure, by_layer, learning
 from bnn.report.histories import History, last, layers, without
 from bnn.report.labels import plain
-from bnn.report.markup import Html, captioned, drawing, element, folded, joined, pixels, prose, table
+from bnn.report.markup import (
+    Html,
+    captioned,
+    drawing,
+    element,
+    folded,
+    joined,
+    pixels,
+    prose,
+    table,
+)
 from bnn.report.pictures import Pictures
 from bnn.report.sections import Section, behind, named
 from bnn.report.table import number
@@ -18,7 +28,9 @@ Histories = Mapping[str, History]
 BAND = "Lines are means over seeds; bands reach from the lowest seed to the highest. All panels share their axes."
 
 
-def _panels(found: Sequence[Configuration], drawn: Mapping[Configuration, Drawn], what: str) -> Html:
+def _panels(
+    found: Sequence[Configuration], drawn: Mapping[Configuration, Drawn], what: str
+) -> Html:
     names = named(found)
     figures = [
         captioned(
@@ -31,7 +43,9 @@ def _panels(found: Sequence[Configuration], drawn: Mapping[Configuration, Drawn]
     return element("div", *figures, class_="panels")
 
 
-def _ends(found: Sequence[Configuration], histories: Histories, kind: str, measures: Sequence[Measure]) -> Html:
+def _ends(
+    found: Sequence[Configuration], histories: Histories, kind: str, measures: Sequence[Measure]
+) -> Html:
     """The measures of every layer at the last epoch that has them, as a table on demand."""
     names = named(found)
     lines = [
@@ -41,16 +55,23 @@ def _ends(found: Sequence[Configuration], histories: Histories, kind: str, measu
         for layer in layers(c, histories, kind)
     ]  # fmt: skip
     return folded(
-        "the numbers at the last epoch", table(["configuration", "layer", *(m.label for m in measures), "runs"], lines)
+        "the numbers at the last epoch",
+        table(["configuration", "layer", *(m.label for m in measures), "runs"], lines),
     )
 
 
 def curves(found: Sequence[Configuration], histories: Histories) -> Section:
     drawn = learning(found, histories)
     if not drawn:
-        return Section("curves", "Curves", prose("These runs have no losses and accuracies by epoch."))
+        return Section(
+            "curves", "Curves", prose("These runs have no losses and accuracies by epoch.")
+        )
     grey = "Grey: the validation means of the other configurations of the same units and placement."
-    return Section("curves", "Curves", joined([prose(f"{BAND} {grey}"), _panels(found, drawn, "Loss and error")]))
+    return Section(
+        "curves",
+        "Curves",
+        joined([prose(f"{BAND} {grey}"), _panels(found, drawn, "Loss and error")]),
+    )
 
 
 def heatmaps(found: Sequence[Configuration], pictures: Pictures) -> Section:
@@ -67,17 +88,27 @@ def heatmaps(found: Sequence[Configuration], pictures: Pictures) -> Section:
             told = f", seed {seeds.pop()}" if len(seeds) == 1 else ""
             views = [(plain(names[c] if told else f"{names[c]}, seed {pictures.rows[c].seed}"), view)
                      for c, view in pictures.views(layer).items()]  # fmt: skip
-            image = pixels(drawn_heatmaps(pictures.images, views), f"Channel means of {layer}, a row a configuration")
+            image = pixels(
+                drawn_heatmaps(pictures.images, views),
+                f"Channel means of {layer}, a row a configuration",
+            )
             rows = [pictures.rows[c] for c in pictures.views(layer)]
-            parts += [element("h3", f"Layer {layer}{told}"), captioned(image, behind(rows), wide=True)]
+            parts += [
+                element("h3", f"Layer {layer}{told}"),
+                captioned(image, behind(rows), wide=True),
+            ]
     return Section("heatmaps", "What the layers see", joined(parts))
 
 
 def health(found: Sequence[Configuration], histories: Histories) -> Section:
     about = "By binary layer, on validation images, one draw each."
-    missing = "These runs have no record of their units; those without binary layers never have one."
+    missing = (
+        "These runs have no record of their units; those without binary layers never have one."
+    )
     drawn = by_layer(found, histories, "units", HEALTH)
-    parts = _by_layer(found, histories, "units", drawn, "Firing rate and idle units", about, missing, HEALTH)
+    parts = _by_layer(
+        found, histories, "units", drawn, "Firing rate and idle units", about, missing, HEALTH
+    )
     return Section("health", "Unit health", parts)
 
 
@@ -88,7 +119,9 @@ def lab(found: Sequence[Configuration], histories: Histories) -> Section:
     )
     missing = "The gradient was not measured during these trainings: `lab.every=1` does so in every epoch."
     drawn = by_layer(found, histories, "lab", LAB)
-    parts = _by_layer(found, histories, "lab", drawn, "Bias, variance and cosine", about, missing, (*LAB, KNOWN))
+    parts = _by_layer(
+        found, histories, "lab", drawn, "Bias, variance and cosine", about, missing, (*LAB, KNOWN)
+    )
     return Section("lab", "The gradient during training", parts)
 
 
@@ -106,7 +139,14 @@ def _by_layer(
     if not drawn:
         return prose(missing)
     ends = _ends(found, histories, kind, measures)
-    return joined([prose(f"{about} {BAND}"), _panels(found, drawn, what), ends, _lacking(found, histories, kind)])
+    return joined(
+        [
+            prose(f"{about} {BAND}"),
+            _panels(found, drawn, what),
+            ends,
+            _lacking(found, histories, kind),
+        ]
+    )
 
 
 def _lacking(found: Sequence[Configuration], histories: Histories, kind: str) -> Html:

@@ -42,7 +42,11 @@ class Headline:
 
     def error(self, row: Row) -> float:
         """The quantity that figures draw: the error in %, or the loss."""
-        return 100 * (1 - float(getattr(row, self.field))) if self.name == "accuracy" else self.value(row)
+        return (
+            100 * (1 - float(getattr(row, self.field)))
+            if self.name == "accuracy"
+            else self.value(row)
+        )
 
     def gain(self, row: Row, reference: Row) -> float:
         """Difference of two runs, above 0 where the first is better."""

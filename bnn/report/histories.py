@@ -36,12 +36,17 @@ def itself(value: float) -> float:
 
 
 def band(
-    c: Configuration, histories: Mapping[str, History], key: str, shown: Callable[[float], float] = itself
+    c: Configuration,
+    histories: Mapping[str, History],
+    key: str,
+    shown: Callable[[float], float] = itself,
 ) -> Band | None:
     """`shown(metric)` over the seeds of `c` that have it, at the epochs at which all these have a finite value, so that a
     mean is of the same runs throughout; None where no run has it."""
     finite = {
-        row.run_id: {epoch: shown(value) for epoch, value in history.items() if math.isfinite(value)}
+        row.run_id: {
+            epoch: shown(value) for epoch, value in history.items() if math.isfinite(value)
+        }
         for row in c.rows
         if (history := histories.get(row.run_id, {}).get(key))
     }
@@ -51,10 +56,14 @@ def band(
     epochs = sorted(set.intersection(*(set(values) for values in there.values())))
     columns = [[values[epoch] for values in there.values()] for epoch in epochs]
     means = tuple(map(statistics.fmean, columns))
-    return Band(tuple(epochs), means, tuple(map(min, columns)), tuple(map(max, columns)), tuple(there))
+    return Band(
+        tuple(epochs), means, tuple(map(min, columns)), tuple(map(max, columns)), tuple(there)
+    )
 
 
-def last(c: Configuration, histories: Mapping[str, History], key: str, shown: Callable[[float], float]) -> Spread | None:
+def last(
+    c: Configuration, histories: Mapping[str, History], key: str, shown: Callable[[float], float]
+) -> Spread | None:
     """Mean and deviation of the same values at the last epoch of the band; None where it has no epoch."""
     made = band(c, histories, key, shown)
     if made is None or not made.epochs:
@@ -65,10 +74,14 @@ def last(c: Configuration, histories: Mapping[str, History], key: str, shown: Ca
 def layers(c: Configuration, histories: Mapping[str, History], kind: str) -> list[str]:
     """The layers of which a run of `c` has metrics `kind/LAYER/…`, in the order of their names."""
     keys: Iterable[str] = (key for row in c.rows for key in histories.get(row.run_id, {}))
-    return sorted({key.split("/")[1] for key in keys if key.startswith(f"{kind}/") and key.count("/") == 2})
+    return sorted(
+        {key.split("/")[1] for key in keys if key.startswith(f"{kind}/") and key.count("/") == 2}
+    )
 
 
-def without(found: Sequence[Configuration], histories: Mapping[str, History], kind: str) -> list[Configuration]:
+def without(
+    found: Sequence[Configuration], histories: Mapping[str, History], kind: str
+) -> list[Configuration]:
     """The configurations of which no run has a metric `kind/…`."""
     return [c for c in found if not any(
         key.startswith(f"{kind}/") for row in c.rows for key in histories.get(row.run_id, {}))]  # fmt: skip

@@ -36,7 +36,11 @@ def short(found: Sequence[Configuration]) -> list[str]:
     for head in (*PROTOCOL, *(head for head in parts if "." in head), TITLE):
         fewer = {key: values for key, values in parts.items() if key != head}
         names = _joined(fewer) if fewer else []
-        if head in parts and all(names) and len(set(zip(places, names, strict=False))) == len(found) > 1:
+        if (
+            head in parts
+            and all(names)
+            and len(set(zip(places, names, strict=False))) == len(found) > 1
+        ):
             alike = len({c.first.estimator_title for c in found if c.first.neuron != "real"}) == 1
             parts = fewer if head != TITLE or alike else parts
     return _joined(parts)
@@ -49,7 +53,9 @@ def _parts(found: Sequence[Configuration]) -> dict[str, list[str]]:
         columns = {"law": [c.first.law for c in found], **columns}
     columns.pop("passes", None)  # the estimator's title tells them
     titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
-    return {TITLE: titles} | {head: [_told(head, value) for value in values] for head, values in columns.items()}
+    return {TITLE: titles} | {
+        head: [_told(head, value) for value in values] for head, values in columns.items()
+    }
 
 
 def _joined(parts: Mapping[str, Sequence[str]]) -> list[str]:
@@ -65,4 +71,10 @@ def _told(head: str, value: str) -> str:
         return f"{value} epochs"
     if value == "none":
         return f"{head} none"
-    return name if value == "True" else value if head in ("law", *SHOWN_IF_VARYING) else f"{name} {value}"
+    return (
+        name
+        if value == "True"
+        else value
+        if head in ("law", *SHOWN_IF_VARYING)
+        else f"{name} {value}"
+    )

@@ -36,23 +36,33 @@ def joined(parts: Iterable[object], between: str = "") -> Html:
 
 def element(name: str, /, *content: object, **attributes: object) -> Html:
     """`<name attributes>content</name>`; a trailing underscore in an attribute's name (`class_`) falls away."""
-    shown = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"' for key, value in attributes.items())
+    shown = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for key, value in attributes.items()
+    )
     return Html(f"<{name}{shown}>" + ("" if name in ALONE else f"{joined(content)}</{name}>"))
 
 
 def prose(markdown: str) -> Html:
     """A paragraph, in which text between backticks is code."""
     parts = re.split(r"`([^`]*)`", markdown)
-    return element("p", *(element("code", part) if number % 2 else part for number, part in enumerate(parts)))
+    return element(
+        "p", *(element("code", part) if number % 2 else part for number, part in enumerate(parts))
+    )
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:
     """A table; a column of numbers is set to the right."""
-    right = [numeric([row[i] for row in rows if not isinstance(row[i], Html)]) for i in range(len(head))]
+    right = [
+        numeric([row[i] for row in rows if not isinstance(row[i], Html)]) for i in range(len(head))
+    ]
 
     def line(cell: str, cells: Sequence[object]) -> Html:
         looks: list[dict[str, object]] = [{"class_": "number"} if r else {} for r in right]
-        return element("tr", *(element(cell, content, **look) for content, look in zip(cells, looks, strict=True)))
+        return element(
+            "tr",
+            *(element(cell, content, **look) for content, look in zip(cells, looks, strict=True)),
+        )
 
     body = element("tbody", *(line("td", row) for row in rows))
     return element("div", element("table", element("thead", line("th", head)), body), class_="wide")
@@ -84,4 +94,8 @@ def _image(kind: str, content: bytes, alt: str) -> Html:
 
 def captioned(image: Html, *caption: object, wide: bool = False) -> Html:
     """A figure below its caption; a wide one keeps its size on a narrow screen, which then moves over it."""
-    return element("figure", element("figcaption", *caption), element("div", image, class_="wide") if wide else image)
+    return element(
+        "figure",
+        element("figcaption", *caption),
+        element("div", image, class_="wide") if wide else image,
+    )

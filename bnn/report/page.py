@@ -45,6 +45,12 @@ def page(title: str, lead: Html, sections: Sequence[Section]) -> str:
         element("h1", title),
         lead,
         element("nav", element("ul", *contents), aria_label="contents"),
-        element("main", *(element("section", element("h2", one.title), one.body, id=one.anchor) for one in sections)),
+        element(
+            "main",
+            *(
+                element("section", element("h2", one.title), one.body, id=one.anchor)
+                for one in sections
+            ),
+        ),
     )
     return Html("<!DOCTYPE html>\n") + element("html", head, body, lang="en") + "\n"

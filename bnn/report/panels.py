@@ -43,7 +43,9 @@ class Chart:
     others: Sequence[Band] = ()
 
 
-def scale(label: str, bands: Iterable[Band], *, log: bool = False, least: float | None = None) -> Scale:
+def scale(
+    label: str, bands: Iterable[Band], *, log: bool = False, least: float | None = None
+) -> Scale:
     """Limits that hold every band with a little room; from `least` up where that is given. Logarithmic only where it is
     asked for and all values are positive."""
     values = [value for band in bands for value in (*band.low, *band.high)]
@@ -58,12 +60,19 @@ def scale(label: str, bands: Iterable[Band], *, log: bool = False, least: float 
 def figure(charts: Sequence[Chart], names: Sequence[str], epochs: int) -> Figure:
     """The charts of one configuration side by side, up to `epochs`. A line is a mean over seeds, its band reaches from the
     lowest seed to the highest. names: those of all bands of the section, so that a name looks the same in every figure."""
-    looks = {name: {"color": COLOURS[k % len(COLOURS)], "ls": STROKES[k % len(STROKES)]} for k, name in enumerate(names)}
+    looks = {
+        name: {"color": COLOURS[k % len(COLOURS)], "ls": STROKES[k % len(STROKES)]}
+        for k, name in enumerate(names)
+    }
     rows, wide = math.ceil(len(names) / COLUMNS), WIDTH / len(charts)
     high = BELOW + HEIGHT + ROW * (rows + 0.5)
-    drawn = Figure(figsize=(WIDTH, high))  # placed by hand: a layout engine takes a third of the drawing time
+    drawn = Figure(
+        figsize=(WIDTH, high)
+    )  # placed by hand: a layout engine takes a third of the drawing time
     axes = [
-        drawn.add_axes(((k * wide + LEFT) / WIDTH, BELOW / high, (wide - LEFT - RIGHT) / WIDTH, HEIGHT / high))
+        drawn.add_axes(
+            ((k * wide + LEFT) / WIDTH, BELOW / high, (wide - LEFT - RIGHT) / WIDTH, HEIGHT / high)
+        )
         for k in range(len(charts))
     ]
     for axis, chart in zip(axes, charts, strict=True):
@@ -74,12 +83,16 @@ def figure(charts: Sequence[Chart], names: Sequence[str], epochs: int) -> Figure
         _dress(axis, chart.scale, epochs)
     there = {name: None for chart in charts for name in chart.bands}
     marks = [Line2D([], [], lw=1.6, label=plain(name), **looks[name]) for name in there]  # type: ignore[arg-type]
-    drawn.legend(handles=marks, loc="upper center", ncols=COLUMNS, frameon=False, fontsize=9, borderpad=0)
+    drawn.legend(
+        handles=marks, loc="upper center", ncols=COLUMNS, frameon=False, fontsize=9, borderpad=0
+    )
     return drawn
 
 
 def _draw(axis: Axes, band: Band, look: Mapping[str, str]) -> None:
-    axis.fill_between(band.epochs, band.low, band.high, color=look["color"], alpha=0.25, lw=0, zorder=2)
+    axis.fill_between(
+        band.epochs, band.low, band.high, color=look["color"], alpha=0.25, lw=0, zorder=2
+    )
     mark = "o" if len(band.epochs) < 3 else ""
     axis.plot(band.epochs, band.mean, marker=mark, ms=3.5, lw=1.6, zorder=3, **look)  # type: ignore[arg-type]
 
@@ -88,10 +101,14 @@ def _dress(axis: Axes, scale: Scale, epochs: int) -> None:
     if scale.log:
         decades = math.log10(scale.high / scale.low)
         axis.set_yscale("log")
-        axis.yaxis.set_major_locator(LogLocator(subs=(1,) if decades > 3 else (1, 3) if decades > 1.5 else (1, 2, 5)))
+        axis.yaxis.set_major_locator(
+            LogLocator(subs=(1,) if decades > 3 else (1, 3) if decades > 1.5 else (1, 2, 5))
+        )
         axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter("{x:g}")
-    axis.set(xlim=(0.5, epochs + 0.5), ylim=(scale.low, scale.high), xlabel="epoch", ylabel=scale.label)
+    axis.set(
+        xlim=(0.5, epochs + 0.5), ylim=(scale.low, scale.high), xlabel="epoch", ylabel=scale.label
+    )
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)

@@ -35,7 +35,9 @@ class Pictures:
 
     def views(self, name: str) -> dict[Configuration, LayerView]:
         """By configuration the layer `name`, where it has one of that name."""
-        return {c: view for c, layers in self.layers.items() for view in layers if view.name == name}
+        return {
+            c: view for c, layers in self.layers.items() for view in layers if view.name == name
+        }
 
 
 def chosen(found: Sequence[Configuration]) -> dict[Configuration, Row]:

@@ -15,7 +15,10 @@ from bnn.report.rows import ReportError, read_csv
 from bnn.report.table import section
 
 RESULTS = Path("sweeps/results")
-_SECTION = re.compile(r"(<!-- results:(\S+)(?: against (\S+) margin (\S+))? -->\n)(.*?)(<!-- /results:\2 -->)", re.DOTALL)
+_SECTION = re.compile(
+    r"(<!-- results:(\S+)(?: against (\S+) margin (\S+))? -->\n)(.*?)(<!-- /results:\2 -->)",
+    re.DOTALL,
+)
 _MARK = re.compile(r"<!-- /?results:(\S+)[^\n]*? -->")
 
 
@@ -23,7 +26,9 @@ def source_tree() -> Path:
     """The folder that holds pyproject.toml and README.md. Errors: ReportError for an installed package."""
     root = folder("sweeps").parent
     if not (root / "pyproject.toml").is_file():
-        raise ReportError("the README and sweeps/results lie in the source tree: run this in an editable install of it")
+        raise ReportError(
+            "the README and sweeps/results lie in the source tree: run this in an editable install of it"
+        )
     return root
 
 
@@ -34,11 +39,17 @@ def results() -> Path:
 
 def _sections(text: str) -> Iterator[re.Match[str]]:
     found = list(_SECTION.finditer(text))
-    odd = [mark[1] for mark in _MARK.finditer(text) if not any(s.start() <= mark.start() < s.end() for s in found)]
+    odd = [
+        mark[1]
+        for mark in _MARK.finditer(text)
+        if not any(s.start() <= mark.start() < s.end() for s in found)
+    ]
     nested = [section[2] for section in found if _MARK.search(section[5])]
     if odd or nested:
         name = (odd + nested)[0]
-        raise ReportError(f"README.md: expected <!-- results:{name} --> and <!-- /results:{name} --> around one section")
+        raise ReportError(
+            f"README.md: expected <!-- results:{name} --> and <!-- /results:{name} --> around one section"
+        )
     return iter(found)
 
 
@@ -47,8 +58,13 @@ def _made(root: Path, name: str, reference: Reference | None) -> str:
     printed = root / RESULTS / f"{name}.md"
     if printed.is_file():
         # its headings come to stand below the README's own
-        return re.sub(r"^#", "###", printed.read_text(encoding="utf-8"), flags=re.MULTILINE).rstrip() + "\n"
-    return section(read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix(), reference)
+        return (
+            re.sub(r"^#", "###", printed.read_text(encoding="utf-8"), flags=re.MULTILINE).rstrip()
+            + "\n"
+        )
+    return section(
+        read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix(), reference
+    )
 
 
 def _reference(found: re.Match[str]) -> Reference | None:
@@ -67,7 +83,12 @@ def regenerated(text: str, root: Path) -> str:
     """
     parts, end = [], 0
     for found in _sections(text):
-        parts += [text[end : found.start()], found[1], _made(root, found[2], _reference(found)), found[6]]
+        parts += [
+            text[end : found.start()],
+            found[1],
+            _made(root, found[2], _reference(found)),
+            found[6],
+        ]
         end = found.end()
     return "".join([*parts, text[end:]])
 

@@ -104,7 +104,9 @@ def _settings(params: Mapping[str, str]) -> str:
     return "; ".join(
         f"{key}={value}"
         for key, value in sorted(params.items())
-        if key not in shown and moves_result(key) and not key.startswith("estimator.")  # estimator_title has its group
+        if key not in shown
+        and moves_result(key)
+        and not key.startswith("estimator.")  # estimator_title has its group
     )
 
 
@@ -122,17 +124,30 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
     sources = {"params": run.params, "tags": run.tags, "metrics": run.metrics}
     try:
         values = {
-            name: _value(name, sources[of.kind].get(of.key) if name in OPTIONAL else sources[of.kind][of.key])
+            name: _value(
+                name, sources[of.kind].get(of.key) if name in OPTIONAL else sources[of.kind][of.key]
+            )
             for name, of in SOURCES.items()
         }
         optimizer = f"{run.params['optimizer.name']} lr {run.params['optimizer.lr']} {run.params['optimizer.lr_schedule']}"
         command = portable(run.tags["bnn.command"])
     except KeyError as error:
-        raise ReportError(f"{experiment}: the finished run {run.run_id} lacks {error}; delete it, or run it anew") from error
+        raise ReportError(
+            f"{experiment}: the finished run {run.run_id} lacks {error}; delete it, or run it anew"
+        ) from error
     except ValueError as error:
-        raise ReportError(f"{experiment}: the finished run {run.run_id} holds no number: {error}; delete it") from error
+        raise ReportError(
+            f"{experiment}: the finished run {run.run_id} holds no number: {error}; delete it"
+        ) from error
     settings = _settings(run.params)
-    return Row(experiment=experiment, run_id=run.run_id, optimizer=optimizer, command=command, settings=settings, **values)
+    return Row(
+        experiment=experiment,
+        run_id=run.run_id,
+        optimizer=optimizer,
+        command=command,
+        settings=settings,
+        **values,
+    )
 
 
 def rows_of(runs: Iterable[FinishedRun], experiment: str) -> list[Row]:
@@ -144,7 +159,18 @@ def rows_of(runs: Iterable[FinishedRun], experiment: str) -> list[Row]:
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda r: (r.neuron, r.estimator_title, r.placement, r.anneal, r.settings, r.seed, r.digest))
+    return sorted(
+        rows,
+        key=lambda r: (
+            r.neuron,
+            r.estimator_title,
+            r.placement,
+            r.anneal,
+            r.settings,
+            r.seed,
+            r.digest,
+        ),
+    )
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -154,18 +180,25 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerow(TYPES)
         for row in in_order(rows):
             cells = (getattr(row, name) for name in TYPES)
-            writer.writerow("" if cell is None else cell if isinstance(cell, str) else repr(cell) for cell in cells)
+            writer.writerow(
+                "" if cell is None else cell if isinstance(cell, str) else repr(cell)
+                for cell in cells
+            )
 
 
 def read_csv(path: Path) -> list[Row]:
     """Errors: ReportError for a missing file, other columns or a cell that cannot be read, naming line and column."""
     if not path.is_file():
-        raise ReportError(f"{path.name}: no such file in {path.parent}; python -m bnn.report EXPERIMENT --export writes it")
+        raise ReportError(
+            f"{path.name}: no such file in {path.parent}; python -m bnn.report EXPERIMENT --export writes it"
+        )
     with path.open(newline="", encoding="utf-8") as file:
         head, *lines = list(csv.reader(file)) or [[]]
     if head != list(TYPES):
         odd = ", ".join(sorted(set(head) ^ set(TYPES))) or "their order"
-        raise ReportError(f"{path.name}: expected the columns of bnn.report.rows.Row, it differs in {odd}; export it anew")
+        raise ReportError(
+            f"{path.name}: expected the columns of bnn.report.rows.Row, it differs in {odd}; export it anew"
+        )
     return [_row(path.name, number, line) for number, line in enumerate(lines, 2)]
 
 
@@ -177,5 +210,7 @@ def _row(file: str, number: int, cells: Sequence[str]) -> Row:
         try:
             values[name] = _value(name, cell)
         except ValueError as error:
-            raise ReportError(f"{file}: row {number}, {name}: expected a number, got {cell!r}") from error
+            raise ReportError(
+                f"{file}: row {number}, {name}: expected a number, got {cell!r}"
+            ) from error
     return Row(**values)

@@ -8,7 +8,13 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from bnn.report.against import Reference, against, interval
-from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, Spread, configurations, varying
+from bnn.report.configurations import (
+    SHOWN_IF_VARYING,
+    Configuration,
+    Spread,
+    configurations,
+    varying,
+)
 from bnn.report.headline import ACCURACY, headline
 from bnn.report.labels import labels, place
 from bnn.report.reference import misnamed, reported
@@ -39,13 +45,22 @@ def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
         "placement": [row.placement for row in first],
         "law": [row.law for row in first],
         **varying(found),
-        "seeds": [f"{len(c.rows)} {PRELIMINARY}" if c.preliminary else str(len(c.rows)) for c in found],
-        metric.title: [number(c.spread(metric.field), metric.digits, metric.scale) for c in found],
-        mean: [number(c.spread(f"{metric.field}_mean"), metric.digits, metric.scale) for c in found],
-        f"threshold ({metric.unit})": [
-            number(c.spread(f"{metric.field}_threshold"), metric.digits, metric.scale) for c in found
+        "seeds": [
+            f"{len(c.rows)} {PRELIMINARY}" if c.preliminary else str(len(c.rows)) for c in found
         ],
-        **({"test loss (nats)": [number(c.spread("test_loss"), 4) for c in found]} if metric is ACCURACY else {}),
+        metric.title: [number(c.spread(metric.field), metric.digits, metric.scale) for c in found],
+        mean: [
+            number(c.spread(f"{metric.field}_mean"), metric.digits, metric.scale) for c in found
+        ],
+        f"threshold ({metric.unit})": [
+            number(c.spread(f"{metric.field}_threshold"), metric.digits, metric.scale)
+            for c in found
+        ],
+        **(
+            {"test loss (nats)": [number(c.spread("test_loss"), 4) for c in found]}
+            if metric is ACCURACY
+            else {}
+        ),
     }
     if len({row.passes for row in first}) > 1:
         made["s to train"] = [number(c.spread("seconds_train"), 0) for c in found]
@@ -85,15 +100,21 @@ def footnotes(rows: Iterable[Row]) -> list[str]:
     if any(c.preliminary for c in found):
         notes.append(f"{PRELIMINARY} Preliminary: one seed, hence no spread.")
     if any(map(reported, first)):
-        notes.append("Reported: the sources' single unseeded runs, under their own protocol (bnn/report/reference.py).")
+        notes.append(
+            "Reported: the sources' single unseeded runs, under their own protocol (bnn/report/reference.py)."
+        )
     if any(misnamed(row) and reported(row) for row in first):
         notes.append(
             f"{MISNAMED} The sources' rows of this name. Their code never uses log q and sends nothing below the unit: "
             "these are numbers of the control `frozen`, and none is known for REINFORCE itself."
         )
-    if exploring := [row.estimator for row in first if row.neuron == "deterministic" and row.explores == "yes"]:
+    if exploring := [
+        row.estimator for row in first if row.neuron == "deterministic" and row.explores == "yes"
+    ]:
         names = _listed(sorted(exploring))
-        notes.append(f"Deterministic with {names}: bits are sampled from the noise law in training, thresholded at test.")
+        notes.append(
+            f"Deterministic with {names}: bits are sampled from the noise law in training, thresholded at test."
+        )
     return notes
 
 
@@ -104,16 +125,30 @@ def _listed(values: Iterable[object], separator: str = ", ") -> str:
 def said(rows: Sequence[Row]) -> list[str]:
     """Paragraphs: data set, protocol, what the numbers mean, hardware, versions, commits and seconds."""
     found, classified = configurations(rows), headline(rows) is ACCURACY
-    same = {head: _listed(getattr(row, field) for row in rows) for field, head in SHOWN_IF_VARYING.items()}
-    protocol = [f"{head} {value}" for head, value in same.items() if head not in varying(found) and head != "M"]
-    machines = [f"{row.hardware}, {row.threads} thread{'' if row.threads == 1 else 's'} a run" for row in rows]
-    dirty = " (+: with uncommitted changes)" if any(row.commit.endswith("+") for row in rows) else ""
+    same = {
+        head: _listed(getattr(row, field) for row in rows)
+        for field, head in SHOWN_IF_VARYING.items()
+    }
+    protocol = [
+        f"{head} {value}"
+        for head, value in same.items()
+        if head not in varying(found) and head != "M"
+    ]
+    machines = [
+        f"{row.hardware}, {row.threads} thread{'' if row.threads == 1 else 's'} a run"
+        for row in rows
+    ]
+    dirty = (
+        " (+: with uncommitted changes)" if any(row.commit.endswith("+") for row in rows) else ""
+    )
     paragraphs = [
         f"Data set `{rows[0].dataset}`; {', '.join(protocol)}.",
         f"{'Test accuracy and loss are those' if classified else 'The test loss is that'} of the net's own rule at the "
         "epoch of best validation loss: stochastic units sampled once, deterministic ones thresholded; `mean of` averages "
         f"{'class probabilities' if classified else 'predictions'} over draws, `threshold` thresholds stochastic units.",
-        "± is the sample standard deviation over seeds." if any(not c.preliminary for c in found) else "",
+        "± is the sample standard deviation over seeds."
+        if any(not c.preliminary for c in found)
+        else "",
         *footnotes(rows),
         f"{len(rows)} run{'' if len(rows) == 1 else 's'}, {sum(row.seconds_total for row in rows):,.0f} s in total, on "
         f"{_listed(machines, '; ')}; {_listed((row.versions for row in rows), '; ')}; commit "
@@ -135,7 +170,10 @@ def caption(rows: Sequence[Row]) -> str:
 def section(rows: Sequence[Row], picture: str, reference: Reference | None = None) -> str:
     """A section of the README, with the picture at the address `picture`, and the differences to a reference."""
     rows = [inert(row) for row in rows]
-    parts = [f"![{headline(rows).drawn.partition(' (')[0]} by configuration]({picture})", table(rows)]
+    parts = [
+        f"![{headline(rows).drawn.partition(' (')[0]} by configuration]({picture})",
+        table(rows),
+    ]
     if reference is not None:
         parts.append(against(rows, reference))
     return "\n\n".join([*parts, f"{caption(rows)}\n"])
@@ -163,7 +201,8 @@ def runs(rows: Sequence[Row]) -> str:
     """A Markdown list: the configurations in the order of the table, each with its seeds and their run ids."""
     found = configurations(rows)
     return "\n".join(
-        f"{number}. {place(c)}, {label}: " + ", ".join(f"seed {row.seed} `{row.run_id}`" for row in c.rows)
+        f"{number}. {place(c)}, {label}: "
+        + ", ".join(f"seed {row.seed} `{row.run_id}`" for row in c.rows)
         for number, (c, label) in enumerate(zip(found, labels(found), strict=True), 1)
     )
 
@@ -175,5 +214,9 @@ def inert(row: Row) -> Row:
         line = " ".join(value.split()).replace("<", "&lt;").replace("`", "'")
         return re.sub(r"\]([(\[])", r"]\\\1", line)
 
-    texts = {key: text(value) for key, value in vars(row).items() if isinstance(value, str) and key != "command"}
+    texts = {
+        key: text(value)
+        for key, value in vars(row).items()
+        if isinstance(value, str) and key != "command"
+    }
     return dataclasses.replace(row, **texts)  # type: ignore[arg-type]

@@ -124,7 +124,9 @@ class Task(nn.Module, ABC):
         """Prediction that an exported model returns, from the network's output; the output itself unless overridden."""
         return output
 
-    def step(self, train: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+    def step(
+        self, train: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
+    ) -> Tensor:
         """One training step; `train` unless overridden.
 
         Args:
@@ -140,18 +142,26 @@ class Task(nn.Module, ABC):
         """Optimizers of the task's own, which checkpoints keep; none unless overridden."""
         return {}
 
-    def evaluate(self, model: nn.Module, split: Split, reading: SiteHandler, draws: int = 1) -> Scores:
+    def evaluate(
+        self, model: nn.Module, split: Split, reading: SiteHandler, draws: int = 1
+    ) -> Scores:
         """Metrics of `model` in evaluation mode under a reading of its random units, over `draws` of them."""
         total: dict[str, Tensor] = {}
         chain = draws == 1 or binary_layers(model, self.inputs(split.images[:2])).chain
         with evaluating(model), torch.no_grad():
-            for images, labels in zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True):
+            for images, labels in zip(
+                split.images.split(BATCH), split.labels.split(BATCH), strict=True
+            ):
                 inputs, targets = self.batch(images, labels)
-                for name, values in self.score(outputs(model, inputs, reading, draws, chain), targets).items():
+                for name, values in self.score(
+                    outputs(model, inputs, reading, draws, chain), targets
+                ).items():
                     total[name] = total.get(name, 0) + values.double().sum()
         return {name: float(value) / len(split.labels) for name, value in total.items()}
 
-    def evaluations(self, model: nn.Module, split: Split, draws: int, seed: int) -> dict[str, Scores]:
+    def evaluations(
+        self, model: nn.Module, split: Split, draws: int, seed: int
+    ) -> dict[str, Scores]:
         """Metrics under every reading that applies, by the reading's name.
 
         `own` is the neurons' own rule, drawn once. Networks with random units have two more: `mean` of `draws` draws, and

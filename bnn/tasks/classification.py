@@ -13,7 +13,9 @@ from bnn.nn.sites import Latents
 from bnn.tasks.base import Metric, Task
 
 
-def cross_entropy(output: Float[Tensor, "n classes"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+def cross_entropy(
+    output: Float[Tensor, "n classes"], targets: Int[Tensor, "n"]
+) -> Float[Tensor, "n"]:
     """Negative log-likelihood in nats.
 
     Args:
@@ -38,7 +40,9 @@ class Classification(Task):
 
     def output_size(self, data: DatasetSpec) -> int:
         if data.classes is None:
-            raise ConfigError(f"task=classification with data={data.name}: expected class labels, got real-valued targets")
+            raise ConfigError(
+                f"task=classification with data={data.name}: expected class labels, got real-valued targets"
+            )
         return data.classes
 
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:

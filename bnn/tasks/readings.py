@@ -26,7 +26,9 @@ def seeded_noise(seed: int, device: torch.device) -> Noise:
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, inputs: Tensor, reading: SiteHandler, draws: int = 1, chain: bool = True) -> Tensor:
+def outputs(
+    model: nn.Module, inputs: Tensor, reading: SiteHandler, draws: int = 1, chain: bool = True
+) -> Tensor:
     """Outputs of `model` under several draws of its random units.
 
     Args:
@@ -51,7 +53,9 @@ def _branched(reading: SiteHandler, draws: int) -> SiteHandler:
     def handle(layer: Site | RandomUnits) -> Tensor:
         nonlocal first
         if first and draws > 1:
-            layer = dataclasses.replace(layer, preactivation=torch.cat([layer.preactivation] * draws))
+            layer = dataclasses.replace(
+                layer, preactivation=torch.cat([layer.preactivation] * draws)
+            )
         first = False
         return reading(layer)
 

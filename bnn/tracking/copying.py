@@ -51,10 +51,19 @@ def _delivered(box: Path) -> tuple[bool, str]:
         count = len(outbox)
         outbox.deliver()
         if outbox:
-            missing = "; set MLFLOW_TRACKING_URI to the same address with its password" if ":***@" in shown else ""
-            return False, f"run {run_id}: {len(outbox)} records still wait in {home}; {shown} does not take them{missing}"
+            missing = (
+                "; set MLFLOW_TRACKING_URI to the same address with its password"
+                if ":***@" in shown
+                else ""
+            )
+            return (
+                False,
+                f"run {run_id}: {len(outbox)} records still wait in {home}; {shown} does not take them{missing}",
+            )
         run = client.get_run(run_id)
-        if run.info.status == "RUNNING" and home_of(run.data.tags) == home.absolute():  # its process ended without a word
+        if (
+            run.info.status == "RUNNING" and home_of(run.data.tags) == home.absolute()
+        ):  # its process ended without a word
             client.set_tag(run_id, "bnn.reason", "interrupted; resume=true goes on with it")
             client.set_terminated(run_id, "KILLED")
     return True, f"run {run_id}: {count} records delivered to {shown}"
@@ -68,11 +77,15 @@ def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterato
     """
     source, target = tracking_uri(source), tracking_uri(target)
     if source.startswith(SQLITE) and not Path(source.removeprefix(SQLITE)).is_file():
-        raise TrackingError(f"{source}: no such file; go to the folder that holds mlflow.db, or give --uri")
+        raise TrackingError(
+            f"{source}: no such file; go to the folder that holds mlflow.db, or give --uri"
+        )
     if source.startswith(SQLITE):
         file = Path(source.removeprefix(SQLITE))
         if not os.access(file.parent, os.W_OK):
-            raise TrackingError(f"{file.parent}: expected a folder to write in, where a copy keeps its lock")
+            raise TrackingError(
+                f"{file.parent}: expected a folder to write in, where a copy keeps its lock"
+            )
         with locked(file.with_name(f"{file.name}.sync")):
             yield from _copy(source, target, experiments)
     else:
@@ -85,18 +98,26 @@ def _copy(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]
 
     try:
         client = MlflowClient(source)
-        there = {each.name: each for each in client.search_experiments(ViewType.ACTIVE_ONLY) if each.name != "Default"}
+        there = {
+            each.name: each
+            for each in client.search_experiments(ViewType.ACTIVE_ONLY)
+            if each.name != "Default"
+        }
         for name in experiments:
             if name not in there:
                 raise TrackingError(
                     f"experiment {name!r} does not exist; those that do: {', '.join(sorted(there)) or 'none'}"
                 )
         for name in experiments or sorted(there):
-            yield from _experiment(client, Store(source, name, there[name].experiment_id), open_store(target, name))
+            yield from _experiment(
+                client, Store(source, name, there[name].experiment_id), open_store(target, name)
+            )
     except BnnError:
         raise
     except unreachable() as error:
-        raise TrackingError(f"the copy was cut off ({line(error)}); the same command goes on with it") from error
+        raise TrackingError(
+            f"the copy was cut off ({line(error)}); the same command goes on with it"
+        ) from error
 
 
 def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[str]:
@@ -105,9 +126,13 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
     other = MlflowClient(target.uri)
     theirs = {run.info.run_id: run for run in all_runs(other, target, "")}
     copies = {run.data.tags[ORIGIN]: run for run in theirs.values() if ORIGIN in run.data.tags}
-    found = sorted(all_runs(client, source, ""), key=lambda run: (PARENT in run.data.tags, run.info.start_time))
+    found = sorted(
+        all_runs(client, source, ""), key=lambda run: (PARENT in run.data.tags, run.info.start_time)
+    )
     if any(run.info.run_id in theirs for run in found):
-        raise TrackingError(f"--to: expected another store than the one that is copied, got {without_password(target.uri)}")
+        raise TrackingError(
+            f"--to: expected another store than the one that is copied, got {without_password(target.uri)}"
+        )
     running = {run.info.run_id for run in found if run.info.status == "RUNNING"}
     fresh: set[str] = set()
     for run in found:  # parents first, so that their copies are known
@@ -119,7 +144,9 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
         elif run_id not in copies or copies[run_id].data.tags.get(COPIED) != ended:
             tags = _tags(run, copies)
             if run_id not in copies:
-                copies[run_id] = other.create_run(target.experiment_id, run.info.start_time, tags, run.info.run_name)
+                copies[run_id] = other.create_run(
+                    target.experiment_id, run.info.start_time, tags, run.info.run_name
+                )
             made = copies[run_id].info.run_id
             _fill(client, run, other, copies[run_id], tags | {COPIED: ended})
             fresh.add(made)
@@ -145,7 +172,9 @@ def _tags(run: Run, copies: dict[str, Run]) -> dict[str, str]:
     return tags
 
 
-def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: dict[str, str]) -> None:
+def _fill(
+    client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: dict[str, str]
+) -> None:
     """Everything but the beginning; what is there already stays as it is. The tags come last: the copy is whole then."""
     from mlflow.entities import Param
 
@@ -157,14 +186,26 @@ def _fill(client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: 
     for start in range(0, len(points), AT_ONCE):
         other.log_batch(new, metrics=points[start : start + AT_ONCE])
     there = other.get_run(new)
-    if run.inputs and run.inputs.dataset_inputs and not (there.inputs and there.inputs.dataset_inputs):
+    if (
+        run.inputs
+        and run.inputs.dataset_inputs
+        and not (there.inputs and there.inputs.dataset_inputs)
+    ):
         other.log_inputs(new, run.inputs.dataset_inputs)
     with tempfile.TemporaryDirectory() as scratch:
         for item in client.list_artifacts(old):
-            if item.path != MODEL and Path(item.path).name == item.path:  # a name of this level: nothing leaves the folder
+            if (
+                item.path != MODEL and Path(item.path).name == item.path
+            ):  # a name of this level: nothing leaves the folder
                 path = client.download_artifacts(old, item.path, scratch)
-                (other.log_artifacts if item.is_dir else other.log_artifact)(new, path, item.path if item.is_dir else None)
-    if run.outputs and run.outputs.model_outputs and not (there.outputs and there.outputs.model_outputs):
+                (other.log_artifacts if item.is_dir else other.log_artifact)(
+                    new, path, item.path if item.is_dir else None
+                )
+    if (
+        run.outputs
+        and run.outputs.model_outputs
+        and not (there.outputs and there.outputs.model_outputs)
+    ):
         _models(client, run.outputs.model_outputs, other, made)
     other.set_terminated(new, run.info.status, run.info.end_time)
     for key, value in tags.items():
@@ -176,7 +217,9 @@ def _models(client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, m
     from mlflow.artifacts import download_artifacts
     from mlflow.entities import LoggedModelOutput
 
-    mlflow.set_tracking_uri(client.tracking_uri)  # a model's address is looked up there, whatever is asked for
+    mlflow.set_tracking_uri(
+        client.tracking_uri
+    )  # a model's address is looked up there, whatever is asked for
     new, experiment = made.info.run_id, made.info.experiment_id
     for cut_off in other.search_logged_models([experiment], f"source_run_id = '{new}'"):
         other.delete_logged_model(cut_off.model_id)

@@ -35,13 +35,19 @@ def outcome(run: Run) -> dict[str, Any]:
     """What the table of a sweep shows of a finished run."""
     metrics = run.data.metrics
     return {
-        "test": {key.removeprefix("test/"): value for key, value in metrics.items() if key.startswith("test/")},
+        "test": {
+            key.removeprefix("test/"): value
+            for key, value in metrics.items()
+            if key.startswith("test/")
+        },
         "seconds": metrics["seconds/total"],
         "run_id": run.info.run_id,
     }
 
 
-def finished(store: Store, result: str | None = None, parent: str | None = None) -> dict[str, dict[str, Any]]:
+def finished(
+    store: Store, result: str | None = None, parent: str | None = None
+) -> dict[str, dict[str, Any]]:
     """The outcomes of the finished runs of the experiment by what determines a result (bnn.facts.result): all, those of one
     result, or those of a parent."""
     from mlflow import MlflowClient
@@ -71,8 +77,13 @@ def of_another_source(store: Store, results: Mapping[str, str]) -> str | None:
     commits: dict[str, int] = {}
     for run in all_runs(MlflowClient(store.uri), store, kind("run")):
         tags = run.data.tags
-        if tags.get("bnn.digest") in results and tags.get("bnn.result") != results[tags["bnn.digest"]]:
-            commits[tags.get("bnn.commit", "unknown")] = commits.get(tags.get("bnn.commit", "unknown"), 0) + 1
+        if (
+            tags.get("bnn.digest") in results
+            and tags.get("bnn.result") != results[tags["bnn.digest"]]
+        ):
+            commits[tags.get("bnn.commit", "unknown")] = (
+                commits.get(tags.get("bnn.commit", "unknown"), 0) + 1
+            )
     if not commits:
         return None
     return (
@@ -86,7 +97,9 @@ def all_runs(client: MlflowClient, store: Store, search: str) -> Iterator[Run]:
     token = None
     while True:
         order = ["attributes.start_time DESC"]
-        page = client.search_runs([store.experiment_id], search, max_results=1000, order_by=order, page_token=token)
+        page = client.search_runs(
+            [store.experiment_id], search, max_results=1000, order_by=order, page_token=token
+        )
         yield from page
         if not (token := page.token):
             return
@@ -109,17 +122,23 @@ def settle(store: Store, result: str) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    for run in all_runs(client, store, f"tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"):
+    for run in all_runs(
+        client, store, f"tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"
+    ):
         home = home_of(run.data.tags)
         if home is not None and (home / FOLDER).is_dir():
             with alive(home):
                 outbox = Outbox(client, run.info.run_id, home)
                 outbox.deliver()
                 if outbox:
-                    raise TrackingError(f"the store does not take what waits for run {run.info.run_id} in {home}")
+                    raise TrackingError(
+                        f"the store does not take what waits for run {run.info.run_id} in {home}"
+                    )
 
 
-def interrupted(store: Store, result: str, folder: Path, study: str | None = None) -> Interrupted | None:
+def interrupted(
+    store: Store, result: str, folder: Path, study: str | None = None
+) -> Interrupted | None:
     """The newest run of this result that did not finish and left a checkpoint: here, or in the store, and then it is brought
     to `folder`. A run that is said to be running is taken for lost where its folder is here and no process holds it.
 
@@ -130,9 +149,15 @@ def interrupted(store: Store, result: str, folder: Path, study: str | None = Non
 
     client = MlflowClient(store.uri)
     what = kind("run" if study is None else "trial")
-    for run in all_runs(client, store, f"{what} and tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'"):
+    for run in all_runs(
+        client,
+        store,
+        f"{what} and tags.`bnn.result` = '{result}' and attributes.status != 'FINISHED'",
+    ):
         tags, run_id = run.data.tags, run.info.run_id
-        if ORIGIN in tags or (study is not None and (tags.get("study") != study or "bnn.pruned" in tags)):
+        if ORIGIN in tags or (
+            study is not None and (tags.get("study") != study or "bnn.pruned" in tags)
+        ):
             continue
         home, threads = home_of(tags), tags.get("bnn.threads", "")
         if home is not None:
@@ -173,8 +198,12 @@ def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | Non
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    search = f"{kind('trial')} and tags.`bnn.result` = '{result}' and attributes.status = 'FINISHED'"
-    of_study = (run for run in all_runs(client, store, search) if run.data.tags.get("study") == study)
+    search = (
+        f"{kind('trial')} and tags.`bnn.result` = '{result}' and attributes.status = 'FINISHED'"
+    )
+    of_study = (
+        run for run in all_runs(client, store, search) if run.data.tags.get("study") == study
+    )
     run = next((run for run in of_study if run.data.metrics.keys() >= set(FINAL_TRIAL)), None)
     if run is None:
         return None
@@ -184,7 +213,9 @@ def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | Non
             epochs.setdefault(point.step, {})[key] = point.value
     metrics = run.data.metrics
     history = [epochs[epoch] for epoch in sorted(epochs)]
-    return FinishedTrial(run.info.run_id, history, int(metrics["best_epoch"]), metrics["seconds/train"])
+    return FinishedTrial(
+        run.info.run_id, history, int(metrics["best_epoch"]), metrics["seconds/train"]
+    )
 
 
 def _fetched(client: MlflowClient, run_id: str, folder: Path) -> bool:
@@ -193,6 +224,8 @@ def _fetched(client: MlflowClient, run_id: str, folder: Path) -> bool:
     if not any(item.path == name for item in client.list_artifacts(run_id, "checkpoint")):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # on the same file system, so that it can be moved
+    with tempfile.TemporaryDirectory(
+        dir=folder
+    ) as scratch:  # on the same file system, so that it can be moved
         os.replace(client.download_artifacts(run_id, name, scratch), folder / checkpoint.LAST)
     return True

@@ -23,14 +23,20 @@ def alive(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     except OSError as error:
-        raise TrackingError(f"{folder}: expected a folder to write in, got: {error.strerror}") from error
+        raise TrackingError(
+            f"{folder}: expected a folder to write in, got: {error.strerror}"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise TrackingError(f"another process is at work in {folder}: wait for it, or end it first") from error
+            raise TrackingError(
+                f"another process is at work in {folder}: wait for it, or end it first"
+            ) from error
         except OSError as error:
-            raise TrackingError(f"{folder}: expected a file system with locks, got: {error.strerror}") from error
+            raise TrackingError(
+                f"{folder}: expected a file system with locks, got: {error.strerror}"
+            ) from error
         yield
 
 

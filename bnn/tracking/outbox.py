@@ -31,8 +31,12 @@ RETRY = 20.0
 def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
     from mlflow.entities import Metric
 
-    points = [Metric(key, value, values["at"], values["step"]) for key, value in values["metrics"].items()]
-    client.log_batch(run_id, metrics=points)  # the store keeps one of equal points, so a second delivery changes nothing
+    points = [
+        Metric(key, value, values["at"], values["step"]) for key, value in values["metrics"].items()
+    ]
+    client.log_batch(
+        run_id, metrics=points
+    )  # the store keeps one of equal points, so a second delivery changes nothing
 
 
 def _params(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
@@ -46,7 +50,9 @@ def _dataset(client: MlflowClient, run_id: str, values: Mapping[str, Any], paylo
 
     inputs = client.get_run(run_id).inputs
     if not (inputs and inputs.dataset_inputs):
-        client.log_inputs(run_id, [DatasetInput(Dataset(**values), [InputTag("mlflow.data.context", "training")])])
+        client.log_inputs(
+            run_id, [DatasetInput(Dataset(**values), [InputTag("mlflow.data.context", "training")])]
+        )
 
 
 def _tag(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
@@ -56,7 +62,9 @@ def _tag(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: 
 def _image(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
     from PIL import Image
 
-    client.log_image(run_id, Image.open(io.BytesIO(payload)), key=values["key"], step=values["step"])
+    client.log_image(
+        run_id, Image.open(io.BytesIO(payload)), key=values["key"], step=values["step"]
+    )
 
 
 def _file(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
@@ -76,7 +84,9 @@ def _remove(client: MlflowClient, run_id: str, values: Mapping[str, Any], payloa
     folder = values["path"].rpartition("/")[0]
     if any(item.path == values["path"] for item in client.list_artifacts(run_id, folder)):
         uri = client.get_run(run_id).info.artifact_uri
-        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts(values["path"])
+        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts(
+            values["path"]
+        )
 
 
 def _end(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
@@ -114,7 +124,13 @@ def unreachable() -> tuple[type[Exception], ...]:
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
-    kinds: tuple[type[Exception], ...] = (MlflowException, RequestException, SQLAlchemyError, OSError, BnnError)
+    kinds: tuple[type[Exception], ...] = (
+        MlflowException,
+        RequestException,
+        SQLAlchemyError,
+        OSError,
+        BnnError,
+    )
     try:
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError
@@ -164,7 +180,9 @@ class Outbox:
         self._client, self._run_id, self._folder = client, run_id, folder / name
         if (other := _owner(self._folder)) not in (None, run_id):
             self._folder.rename(folder / f"{FOLDER}-{other}")
-        self._waiting: list[dict[str, Any]] = [json.loads(text) for text in _whole_lines(self._folder / RECORDS)]
+        self._waiting: list[dict[str, Any]] = [
+            json.loads(text) for text in _whole_lines(self._folder / RECORDS)
+        ]
         self._tried = -RETRY
 
     def __len__(self) -> int:
@@ -208,12 +226,18 @@ class Outbox:
                     del self._waiting[:number]
                     warn(f"run {self._run_id}: {line(error)}")
                     return
-                warn(f"run {self._run_id}: the store refuses a record ({record['call']}: {line(error)}); it is left out")
+                warn(
+                    f"run {self._run_id}: the store refuses a record ({record['call']}: {line(error)}); it is left out"
+                )
         self._waiting.clear()
-        (self._folder / RECORDS).unlink(missing_ok=True)  # first: payloads without records are harmless
+        (self._folder / RECORDS).unlink(
+            missing_ok=True
+        )  # first: payloads without records are harmless
         shutil.rmtree(self._folder, ignore_errors=True)
         print(
-            f"the store has taken the {count} records of run {self._run_id} that waited for it", file=sys.stderr, flush=True
+            f"the store has taken the {count} records of run {self._run_id} that waited for it",
+            file=sys.stderr,
+            flush=True,
         )
 
     def close(self) -> None:

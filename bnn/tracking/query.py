@@ -43,7 +43,9 @@ def _reading(uri: str | None) -> Iterator[MlflowClient]:
     """A client of the store. Errors: TrackingError when it is missing or unreachable."""
     uri = tracking_uri(uri)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        raise TrackingError(f"{uri}: no such file; go to the folder that holds mlflow.db, or give --uri")
+        raise TrackingError(
+            f"{uri}: no such file; go to the folder that holds mlflow.db, or give --uri"
+        )
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -51,10 +53,14 @@ def _reading(uri: str | None) -> Iterator[MlflowClient]:
     try:
         yield MlflowClient(uri)
     except (MlflowException, SQLAlchemyError) as error:
-        raise TrackingError(f"{without_password(uri)} cannot be read: {str(error).splitlines()[0]}") from error
+        raise TrackingError(
+            f"{without_password(uri)} cannot be read: {str(error).splitlines()[0]}"
+        ) from error
 
 
-def finished_runs(uri: str | None, experiment: str, only: Collection[str] = ()) -> list[FinishedRun]:
+def finished_runs(
+    uri: str | None, experiment: str, only: Collection[str] = ()
+) -> list[FinishedRun]:
     """Every finished run of `experiment`, without the parents of sweeps; the same digest may come several times. Where
     `only` names runs, these alone.
 
@@ -66,14 +72,24 @@ def finished_runs(uri: str | None, experiment: str, only: Collection[str] = ()) 
     finished = [run for run in runs if run.info.status == FINISHED]
     if not finished:
         found = _counted(Counter(run.info.status.lower() for run in runs)) or "none at all"
-        raise TrackingError(f"{experiment}: expected a finished run, found {found}; wait for one, or look at its reason")
+        raise TrackingError(
+            f"{experiment}: expected a finished run, found {found}; wait for one, or look at its reason"
+        )
     status = {run.info.run_id: run.info.status for run in runs}
     for run_id in only:
         if status.get(run_id) != FINISHED:
-            found = f"it is {status[run_id].lower()}" if run_id in status else "there is none of this id"
-            raise TrackingError(f"--run {run_id!r}: expected a finished run of {experiment}, but {found}")
+            found = (
+                f"it is {status[run_id].lower()}"
+                if run_id in status
+                else "there is none of this id"
+            )
+            raise TrackingError(
+                f"--run {run_id!r}: expected a finished run of {experiment}, but {found}"
+            )
     return [
-        FinishedRun(run.info.run_id, run.info.end_time, run.data.params, run.data.tags, run.data.metrics)
+        FinishedRun(
+            run.info.run_id, run.info.end_time, run.data.params, run.data.tags, run.data.metrics
+        )
         for run in finished
         if not only or run.info.run_id in only
     ]
@@ -90,20 +106,31 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
 
 
-def histories(uri: str | None, runs: Iterable[FinishedRun], prefixes: tuple[str, ...]) -> dict[str, History]:
+def histories(
+    uri: str | None, runs: Iterable[FinishedRun], prefixes: tuple[str, ...]
+) -> dict[str, History]:
     """Of each run by its id, every metric that begins with one of `prefixes`, by epoch; of several values in one epoch the
     last stands. Errors: TrackingError when the store cannot be read."""
     with _reading(uri) as client:
         return {
-            run.run_id: {key: _history(client, run.run_id, key) for key in sorted(run.metrics) if key.startswith(prefixes)}
+            run.run_id: {
+                key: _history(client, run.run_id, key)
+                for key in sorted(run.metrics)
+                if key.startswith(prefixes)
+            }
             for run in runs
         }
 
 
 def _history(client: MlflowClient, run_id: str, key: str) -> dict[int, float]:
-    points = sorted(client.get_metric_history(run_id, key), key=lambda point: (point.step, point.timestamp))
+    points = sorted(
+        client.get_metric_history(run_id, key), key=lambda point: (point.step, point.timestamp)
+    )
     # a store keeps an infinite value as the largest number that it has
-    return {p.step: math.copysign(math.inf, p.value) if abs(p.value) >= sys.float_info.max else p.value for p in points}
+    return {
+        p.step: math.copysign(math.inf, p.value) if abs(p.value) >= sys.float_info.max else p.value
+        for p in points
+    }
 
 
 def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
@@ -115,7 +142,9 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
 
     with _reading(uri) as client:
         try:
-            if not any(item.path == path for item in client.list_artifacts(run_id, path.rpartition("/")[0])):
+            if not any(
+                item.path == path for item in client.list_artifacts(run_id, path.rpartition("/")[0])
+            ):
                 return None
             found = Path(client.download_artifacts(run_id, path, str(folder)))
         except unreachable() as error:
@@ -136,7 +165,9 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
 def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
     token = None
     while True:
-        page = client.search_runs([experiment_id], "tags.`bnn.kind` = 'run'", max_results=PAGE, page_token=token)
+        page = client.search_runs(
+            [experiment_id], "tags.`bnn.kind` = 'run'", max_results=PAGE, page_token=token
+        )
         yield from page
         token = page.token
         if not token:

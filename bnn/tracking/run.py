@@ -40,7 +40,9 @@ EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "tes
 def by_reading(scores: Mapping[str, Scores]) -> dict[str, float]:
     """Metrics of several readings under one name each: `accuracy` of the neurons' own rule, `accuracy_mean` of the mean."""
     return {
-        f"{name}{'' if how == 'own' else f'_{how}'}": value for how, score in scores.items() for name, value in score.items()
+        f"{name}{'' if how == 'own' else f'_{how}'}": value
+        for how, score in scores.items()
+        for name, value in score.items()
     }
 
 
@@ -70,7 +72,9 @@ class RunDescription:
 def described(plan: Plan) -> RunDescription:
     """Description of a run from a configuration."""
     title, dataset, tracking = plan.title, plan.data.title, plan.tracking
-    return RunDescription(title, dataset, plan.shown, _tags(plan), plan.recipe.task, tracking.heatmaps, tracking.model)
+    return RunDescription(
+        title, dataset, plan.shown, _tags(plan), plan.recipe.task, tracking.heatmaps, tracking.model
+    )
 
 
 class MlflowRun:
@@ -103,24 +107,38 @@ class MlflowRun:
         self._pictures: set[tuple[str, int]] = set()
         with self._timed("mlflow"):
             if continued is None:
-                tags = _place(folder, take(folder)) | dict(about.tags) | ({PARENT: parent} if parent else {})
+                tags = (
+                    _place(folder, take(folder))
+                    | dict(about.tags)
+                    | ({PARENT: parent} if parent else {})
+                )
                 tags |= {"bnn.kind": "trial", **trial} if trial else {}
                 name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
-                self.id = self._client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
+                self.id = self._client.create_run(
+                    store.experiment_id, tags=tags, run_name=name
+                ).info.run_id
             else:
                 self.id = continued
             self._outbox = Outbox(self._client, self.id, folder)
             if continued is not None:
-                self._take_up(_place(folder, take(folder)) | dict(trial or {}) | ({PARENT: parent} if parent else {}))
+                self._take_up(
+                    _place(folder, take(folder))
+                    | dict(trial or {})
+                    | ({PARENT: parent} if parent else {})
+                )
 
     def _take_up(self, tags: Mapping[str, str]) -> None:
         """Learn what the run has, once it has what an earlier process kept for it."""
         self._outbox.deliver()
         if self._outbox:
-            raise TrackingError(f"the store does not take what waits for run {self.id} in {self._folder}")
+            raise TrackingError(
+                f"the store does not take what waits for run {self.id} in {self._folder}"
+            )
         run = self._client.get_run(self.id)
         if run.info.status == "FINISHED":
-            raise TrackingError(f"run {self.id} was finished by another process a moment ago; the same command shows it")
+            raise TrackingError(
+                f"run {self.id} was finished by another process a moment ago; the same command shows it"
+            )
         self._client.update_run(self.id, status="RUNNING")
         for stale in {"bnn.reason", "mlflow.note.content"} & set(run.data.tags):
             self._client.delete_tag(self.id, stale)
@@ -128,7 +146,9 @@ class MlflowRun:
             self._client.set_tag(self.id, key, value)
         self._known = {*run.data.params, *run.data.metrics}
         if "val/loss" in self._known:  # every task has a loss
-            self._epochs = {point.step for point in self._client.get_metric_history(self.id, "val/loss")}
+            self._epochs = {
+                point.step for point in self._client.get_metric_history(self.id, "val/loss")
+            }
         self._pictures = pictures(self._client, self.id)
 
     @contextlib.contextmanager
@@ -147,11 +167,21 @@ class MlflowRun:
     def __enter__(self) -> MlflowRun:
         config = dict(self.about.config)
         if "seed" not in self._known:  # a run's parameters cannot change
-            self._send("params", params={key: str(value) for key, value in flat(config).items() if moves_result(key)})
+            self._send(
+                "params",
+                params={
+                    key: str(value) for key, value in flat(config).items() if moves_result(key)
+                },
+            )
             self._send("file", json.dumps(config, indent=2).encode(), path="config.json")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         status = "FINISHED"
         if isinstance(error, Pruned):
             status = "KILLED"
@@ -179,7 +209,9 @@ class MlflowRun:
         images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
         digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
         with self._timed("mlflow"):
-            described = from_numpy(images, targets=labels, name=data.spec.name, digest=digest)._to_mlflow_entity()
+            described = from_numpy(
+                images, targets=labels, name=data.spec.name, digest=digest
+            )._to_mlflow_entity()
         self._send("dataset", **dict(described))
 
     def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -218,15 +250,25 @@ class MlflowRun:
         final = {"best_epoch": float(fit.best_epoch)}
         final |= {f"test/{name}": value for name, value in by_reading(scores).items()}
         best = fit.history[fit.best_epoch - 1]
-        final |= {key.replace("val/", "val_best/"): value for key, value in best.items() if key.startswith("val/")}
+        final |= {
+            key.replace("val/", "val_best/"): value
+            for key, value in best.items()
+            if key.startswith("val/")
+        }
         self._metrics(final, len(fit.history))
         self._log_checkpoints(checkpoint.BEST)
         self._tag("mlflow.note.content", _note(self.about, fit, scores))
 
     def _durations(self, fit: FitResult) -> float:
         """Log them, and answer the seconds of the whole run. Only the training's are those of all its processes."""
-        seconds = {"train": fit.train_seconds, **self.seconds, "total": time.perf_counter() - self._started}
-        self._metrics({f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history))
+        seconds = {
+            "train": fit.train_seconds,
+            **self.seconds,
+            "total": time.perf_counter() - self._started,
+        }
+        self._metrics(
+            {f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history)
+        )
         return seconds["total"]
 
     def _log_checkpoints(self, *names: str) -> None:
@@ -237,7 +279,11 @@ class MlflowRun:
 
     def _metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Of an epoch all are new together; of the last ones those count that are not there yet."""
-        new = {key: float(value) for key, value in metrics.items() if step not in self._epochs or key not in self._known}
+        new = {
+            key: float(value)
+            for key, value in metrics.items()
+            if step not in self._epochs or key not in self._known
+        }
         if new:
             self._send("metrics", metrics=new, step=step, at=int(time.time() * 1000))
 
@@ -280,9 +326,16 @@ def _png(figure: Figure) -> bytes:
 def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -> str:
     metrics, best = about.task.metrics, fit.history[fit.best_epoch - 1]
     validation = {name: best[f"val/{name}"] for name in metrics}
-    named = [("validation", validation), *((EVALUATIONS.get(how, how), score) for how, score in scores.items())]
-    rows = [[name, *(metrics[key].format(values[key]) for key in metrics)] for name, values in named]
-    table = markdown(["evaluation", *(f"{name} ({metric.unit})" for name, metric in metrics.items())], rows)
+    named = [
+        ("validation", validation),
+        *((EVALUATIONS.get(how, how), score) for how, score in scores.items()),
+    ]
+    rows = [
+        [name, *(metrics[key].format(values[key]) for key in metrics)] for name, values in named
+    ]
+    table = markdown(
+        ["evaluation", *(f"{name} ({metric.unit})" for name, metric in metrics.items())], rows
+    )
     return (
         f"{about.title} on {about.dataset}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
         f"{table}\n\n`{facts.command()}`"

@@ -47,8 +47,14 @@ class Store:
         local = not self.uri.startswith("http")
         server = "http://127.0.0.1:5000" if local else self.uri.rstrip("/")
         page = f"{server}/#/experiments/{self.experiment_id}/runs"
-        kind = "workflowType=machine_learning"  # else the page of an experiment begins with its traces
-        shown = f"?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}" if sweep else f"/{run_id}/model-metrics?{kind}"
+        kind = (
+            "workflowType=machine_learning"  # else the page of an experiment begins with its traces
+        )
+        shown = (
+            f"?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}"
+            if sweep
+            else f"/{run_id}/model-metrics?{kind}"
+        )
         here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
         start = (
             ""
@@ -67,10 +73,14 @@ def tracking_uri(uri: str | None) -> str:
     if uri.startswith(SQLITE):
         path = str(Path(uri.removeprefix(SQLITE)).absolute())
         if found := next((sign for sign in "%?#" if sign in path), None):
-            raise TrackingError(f"tracking.uri: expected a path without {found!r}, which an address cannot hold, got {path}")
+            raise TrackingError(
+                f"tracking.uri: expected a path without {found!r}, which an address cannot hold, got {path}"
+            )
         return f"{SQLITE}{path}"
     if "://" not in uri:
-        raise TrackingError(f"tracking.uri: expected sqlite:///FILE, http://… or a database address, got {uri!r}")
+        raise TrackingError(
+            f"tracking.uri: expected sqlite:///FILE, http://… or a database address, got {uri!r}"
+        )
     return uri
 
 
@@ -154,20 +164,30 @@ def open_store(uri: str | None, experiment: str) -> Store:
             client = MlflowClient(uri)
             found = client.get_experiment_by_name(experiment)
             if found is not None and found.lifecycle_stage == "deleted":
-                raise TrackingError(f"tracking.experiment: {experiment!r} was deleted; restore it or choose another name")
+                raise TrackingError(
+                    f"tracking.experiment: {experiment!r} was deleted; restore it or choose another name"
+                )
             if found is not None:
                 return Store(uri, experiment, found.experiment_id)
             artifacts = str(local.parent / "mlartifacts") if local is not None else None
             try:
-                return Store(uri, experiment, client.create_experiment(experiment, artifact_location=artifacts))
+                return Store(
+                    uri,
+                    experiment,
+                    client.create_experiment(experiment, artifact_location=artifacts),
+                )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                return open_store(uri, experiment)  # another process of the team was a moment faster
+                return open_store(
+                    uri, experiment
+                )  # another process of the team was a moment faster
     except MlflowException as error:
         if "out-of-date database schema" in str(error):
             raise TrackingError(
                 f"tracking.uri: {without_password(uri)} was made by another version of MLflow: copy it to be safe, then run "
                 f"mlflow db upgrade {without_password(uri)}"
             ) from error
-        raise TrackingError(f"tracking.uri: {without_password(uri)} cannot be used: {str(error).splitlines()[0]}") from error
+        raise TrackingError(
+            f"tracking.uri: {without_password(uri)} cannot be used: {str(error).splitlines()[0]}"
+        ) from error

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def open_parent(
-    store: Store, title: str, cells: int, folder: Path | None = None, result: str = "", resume: bool = False
+    store: Store,
+    title: str,
+    cells: int,
+    folder: Path | None = None,
+    result: str = "",
+    resume: bool = False,
 ) -> str:
     """A running parent; answers its run id. folder: the sweep's, in which it is at work (bnn.tracking.home.alive); result:
     what determines the results of all its cells; resume: go on with the newest parent of the same, if there is one at which
@@ -29,7 +34,11 @@ def open_parent(
 
     client = MlflowClient(store.uri)
     place = {"bnn.folder": str(folder.absolute()), "bnn.home": take(folder)} if folder else {}
-    for earlier in all_runs(client, store, f"{kind('sweep')} and tags.`bnn.result` = '{result}'") if resume else ():
+    for earlier in (
+        all_runs(client, store, f"{kind('sweep')} and tags.`bnn.result` = '{result}'")
+        if resume
+        else ()
+    ):
         if earlier.info.status != "RUNNING" or _is_left(earlier.data.tags):
             client.update_run(earlier.info.run_id, status="RUNNING")
             for key, value in place.items():
@@ -57,7 +66,9 @@ def _is_left(tags: Mapping[str, str]) -> bool:
         return False
 
 
-def close_parent(store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]) -> None:
+def close_parent(
+    store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]
+) -> None:
     """End the parent with the table of its jobs as its description and as an artifact. status: FINISHED, FAILED, KILLED."""
     from mlflow import MlflowClient
 
@@ -66,12 +77,16 @@ def close_parent(store: Store, parent: str, table: str, status: str, rows: Seque
     client.set_terminated(parent, status)
 
 
-def _describe(client: MlflowClient, parent: str, table: str, rows: Sequence[dict[str, str]]) -> None:
+def _describe(
+    client: MlflowClient, parent: str, table: str, rows: Sequence[dict[str, str]]
+) -> None:
     client.set_tag(parent, "mlflow.note.content", f"{table}\n\n`{facts.command()}`")
     client.log_text(parent, table, "table.md")
     if not rows:
         return
-    if any(item.path == "table.json" for item in client.list_artifacts(parent)):  # log_table would append to it
+    if any(
+        item.path == "table.json" for item in client.list_artifacts(parent)
+    ):  # log_table would append to it
         data = [[str(row.get(key)) for key in rows[0]] for row in rows]
         client.log_dict(parent, {"columns": list(rows[0]), "data": data}, "table.json")
     else:
@@ -118,11 +133,15 @@ def remove_checkpoints(store: Store, run_id: str, why: str) -> bool:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     client = MlflowClient(store.uri)
-    with spared(f"that run {run_id} gives back its checkpoints"):  # it may be another store's, deleted, or others' to change
+    with spared(
+        f"that run {run_id} gives back its checkpoints"
+    ):  # it may be another store's, deleted, or others' to change
         run = client.get_run(run_id)
         if run.info.lifecycle_stage != "active" or not client.list_artifacts(run_id, "checkpoint"):
             return False
-        get_artifact_repository(run.info.artifact_uri, tracking_uri=store.uri).delete_artifacts("checkpoint")
+        get_artifact_repository(run.info.artifact_uri, tracking_uri=store.uri).delete_artifacts(
+            "checkpoint"
+        )
         client.set_tag(run_id, "bnn.checkpoint", f"removed: {why}")
         if home := home_of(run.data.tags):
             for name in (checkpoint.BEST, checkpoint.LAST):
@@ -144,4 +163,6 @@ def describe_study(
     client = MlflowClient(store.uri)
     _describe(client, parent, description, rows)
     for name, picture in pictures:
-        client.log_figure(parent, picture, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight", "dpi": 110})
+        client.log_figure(
+            parent, picture, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight", "dpi": 110}
+        )

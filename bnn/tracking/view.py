@@ -41,7 +41,14 @@ RUNS = 10
 """Of how many runs, the best, the pictures decide which step is shown; the page too draws ten of them first."""
 
 
-def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = False, also: Sequence[str] = ()) -> None:
+def save_view(
+    store: Store,
+    parent: str,
+    title: str,
+    by: str,
+    ascending: bool = False,
+    also: Sequence[str] = (),
+) -> None:
     """Save the view of the runs below `parent`, sorted by the metric `by`, with the experiment, under the parent's id.
 
     also: ids of runs that belong to it, and may lie below an earlier parent.
@@ -66,7 +73,11 @@ def save_view(store: Store, parent: str, title: str, by: str, ascending: bool = 
         "compareRunSections": sections,
         "compareRunCharts": charts,
         "isAccordionReordered": True,
-        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
     }
     now = int(time.time() * 1000)
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
@@ -88,15 +99,28 @@ def save_copied_view(store: Store, parent: Run) -> None:
         save_view(store, parent.info.run_id, parent.info.run_name, by, direction == "ASC")
 
 
-def _charts(metrics: Sequence[str], images: Iterable[str], shown: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _charts(
+    metrics: Sequence[str], images: Iterable[str], shown: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The sections of which there is anything, and their charts; pictures begin with the step `shown`."""
     sections, charts = [], []
     for title, (kind, prefix) in SECTIONS.items():
         found = [key for key in (images if kind == "IMAGE" else metrics) if key.startswith(prefix)]
         if found:
-            size = {"columns": 1, "cardHeight": 560} if kind == "IMAGE" else {"columns": 2, "cardHeight": 320}
+            size = (
+                {"columns": 1, "cardHeight": 560}
+                if kind == "IMAGE"
+                else {"columns": 2, "cardHeight": 320}
+            )
             sections.append(
-                {"uuid": prefix, "name": title, "display": True, "isReordered": True, "isGenerated": False} | size
+                {
+                    "uuid": prefix,
+                    "name": title,
+                    "display": True,
+                    "isReordered": True,
+                    "isGenerated": False,
+                }
+                | size
             )
         for key in found:
             chart = {"uuid": key, "type": kind, "metricSectionId": prefix, "displayName": key}

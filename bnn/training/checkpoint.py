@@ -30,7 +30,10 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: torch's own, for a write that fell short
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: torch's own, for a write that fell short
         part.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise CheckpointError(

@@ -51,7 +51,9 @@ class Untracked:
 class Reporting:
     """A Tracker that passes everything on, and calls `report` after each epoch; what that raises ends the training."""
 
-    def __init__(self, tracker: Tracker, report: Callable[[int, Mapping[str, float]], None]) -> None:
+    def __init__(
+        self, tracker: Tracker, report: Callable[[int, Mapping[str, float]], None]
+    ) -> None:
         self.pictures = tracker.pictures
         self._tracker, self._report = tracker, report
 
@@ -83,12 +85,19 @@ class _Best:
     task: Task
     content: dict[str, Any] = field(default_factory=dict)
 
-    def offer(self, epoch: int, metrics: Mapping[str, float], model: nn.Module, estimator: Estimator) -> None:
+    def offer(
+        self, epoch: int, metrics: Mapping[str, float], model: nn.Module, estimator: Estimator
+    ) -> None:
         value = metrics[f"val/{self.task.selection}"]
         sign = 1 if self.task.metrics[self.task.selection].direction == "minimize" else -1
-        if math.isfinite(value) and sign * value < sign * self.content.get("value", sign * math.inf):
+        if math.isfinite(value) and sign * value < sign * self.content.get(
+            "value", sign * math.inf
+        ):
             parts = {"model": model, "estimator": estimator, "task": self.task}
-            copies = {k: {key: one.clone() for key, one in part.state_dict().items()} for k, part in parts.items()}
+            copies = {
+                k: {key: one.clone() for key, one in part.state_dict().items()}
+                for k, part in parts.items()
+            }
             self.keep({"epoch": epoch, "value": value, **copies})
 
     def keep(self, content: dict[str, Any]) -> None:
@@ -136,13 +145,21 @@ def fit(
             (folder / name).unlink(missing_ok=True)  # another run's, where a folder is used again
     if tracker.pictures and not history:
         set_slope(model, recipe.schedule(0, epochs))
-        tracker.picture(0, snapshot(model, shown, seed, task.inputs(shown)))  # what training begins with
+        tracker.picture(
+            0, snapshot(model, shown, seed, task.inputs(shown))
+        )  # what training begins with
     with Progress(recipe.settings.progress, title, epochs, state.steps, len(history)) as progress:
         for epoch in range(len(history) + 1, epochs + 1):
             slope = recipe.schedule(epoch - 1, epochs)
             set_slope(model, slope)
-            metrics = state.epoch(progress) | {"schedule/slope": slope} | _measure(model, task, data, seed)
-            metrics |= {f"estimator/{name}": value for name, value in recipe.estimator.metrics().items()}
+            metrics = (
+                state.epoch(progress)
+                | {"schedule/slope": slope}
+                | _measure(model, task, data, seed)
+            )
+            metrics |= {
+                f"estimator/{name}": value for name, value in recipe.estimator.metrics().items()
+            }
             if probe is not None:
                 metrics |= probe(epoch)
             history.append(metrics)

@@ -42,7 +42,11 @@ def cosine(step: int, steps: int, warmup: float) -> float:
 def one_cycle(step: int, steps: int, warmup: float) -> float:
     """Half a cosine up from 1/25 during the warm-up, then half a cosine down to 1/250,000 (Smith & Topin 2018)."""
     rising = warmup * steps
-    low, progress = (1 / 25, 1 - step / rising) if step < rising else (4e-6, (step - rising) / max(1.0, steps - rising))
+    low, progress = (
+        (1 / 25, 1 - step / rising)
+        if step < rising
+        else (4e-6, (step - rising) / max(1.0, steps - rising))
+    )
     return low + (1 - low) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -50,7 +54,9 @@ NETWORK, ESTIMATOR, TASK = "network", "estimator", "task"
 """Parameter groups: the network's weights, what the estimator learns, and the networks of the task."""
 
 
-def parameter_groups(model: nn.Module, estimator: nn.Module, task: Task) -> dict[str, list[nn.Parameter]]:
+def parameter_groups(
+    model: nn.Module, estimator: nn.Module, task: Task
+) -> dict[str, list[nn.Parameter]]:
     """Parameters by the name of their group, those without any left out.
 
     A module of the network puts its own parameters into another group by an attribute `parameter_group`; a parameter that
@@ -73,7 +79,10 @@ def parameter_groups(model: nn.Module, estimator: nn.Module, task: Task) -> dict
         groups.setdefault(owner[id(parameter)], []).append(parameter)
     groups[ESTIMATOR] = list(estimator.parameters())
     taken = {
-        id(one) for optimizer in task.optimizers().values() for group in optimizer.param_groups for one in group["params"]
+        id(one)
+        for optimizer in task.optimizers().values()
+        for group in optimizer.param_groups
+        for one in group["params"]
     }
     groups[TASK] = [one for one in task.parameters() if id(one) not in taken]
     return {name: own for name, own in groups.items() if own}
@@ -89,7 +98,9 @@ class Optimization:
     groups: Mapping[str, Mapping[str, float]]
     """Settings of parameter groups that differ from the network's: `lr`, `weight_decay`."""
 
-    def start(self, groups: Mapping[str, Sequence[nn.Parameter]], steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    def start(
+        self, groups: Mapping[str, Sequence[nn.Parameter]], steps: int
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimizer of parameter groups, and its learning rate over a number of steps.
 
         Args:
@@ -105,13 +116,20 @@ class Optimization:
                 f"+optimizer.groups.{min(unknown)}={{}} for those of the network"
             )
         optimizer = self.optimizer(
-            [{"params": list(own), "name": name, **self.groups.get(name, {})} for name, own in groups.items()]
+            [
+                {"params": list(own), "name": name, **self.groups.get(name, {})}
+                for name, own in groups.items()
+            ]
         )
-        return optimizer, LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
+        return optimizer, LambdaLR(
+            optimizer, lambda step: self.lr_schedule(step, steps, self.warmup)
+        )
 
 
 OPTIMIZERS: Registry[Optimization] = Registry("optimizer.name")
-GROUPS: dict[str, Any] = {name: dict.fromkeys(("lr", "weight_decay")) for name in ("estimator", "task")}
+GROUPS: dict[str, Any] = {
+    name: dict.fromkeys(("lr", "weight_decay")) for name in ("estimator", "task")
+}
 """Default of `groups`: null stands for the network's setting."""
 
 
@@ -122,27 +140,42 @@ def _group_settings(groups: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Settings by group, those that are null left out."""
     for name, settings in groups.items():
         if not isinstance(settings, Mapping) or set(settings) - set(GROUP_KEYS):
-            raise ConfigError(f"optimizer.groups.{name}: expected a mapping with {' and '.join(GROUP_KEYS)}, got {settings}")
+            raise ConfigError(
+                f"optimizer.groups.{name}: expected a mapping with {' and '.join(GROUP_KEYS)}, got {settings}"
+            )
         for key, value in settings.items():
             if value is not None and not (isinstance(value, int | float) and value >= 0):
                 raise ConfigError(
                     f"optimizer.groups.{name}.{key}: expected a number >= 0, or null for the network's; got {value}"
                 )
-    return {name: {k: float(v) for k, v in own.items() if v is not None} for name, own in groups.items()}
+    return {
+        name: {k: float(v) for k, v in own.items() if v is not None} for name, own in groups.items()
+    }
 
 
 def _optimization(
-    kind: Any, lr: float, lr_schedule: str, warmup: float, groups: Mapping[str, Any], **options: float
+    kind: Any,
+    lr: float,
+    lr_schedule: str,
+    warmup: float,
+    groups: Mapping[str, Any],
+    **options: float,
 ) -> Optimization:
     if not lr > 0:
         raise ConfigError(f"optimizer.lr: expected a positive number, got {lr}")
     if not 0 <= warmup < 1:
-        raise ConfigError(f"optimizer.warmup: expected a share of the steps in [0, 1), got {warmup}")
+        raise ConfigError(
+            f"optimizer.warmup: expected a share of the steps in [0, 1), got {warmup}"
+        )
     if not options["weight_decay"] >= 0:
-        raise ConfigError(f"optimizer.weight_decay: expected a number >= 0, got {options['weight_decay']}")
+        raise ConfigError(
+            f"optimizer.weight_decay: expected a number >= 0, got {options['weight_decay']}"
+        )
     # fused: one kernel for all parameters; the same update
     made = partial(kind, lr=lr, fused=True, **options)
-    return Optimization(made, LR_SCHEDULES[lr_schedule], warmup, _group_settings({**GROUPS, **groups}))
+    return Optimization(
+        made, LR_SCHEDULES[lr_schedule], warmup, _group_settings({**GROUPS, **groups})
+    )
 
 
 @OPTIMIZERS.add("sgd")
@@ -158,7 +191,15 @@ def sgd(
     """Stochastic gradient descent with heavy-ball momentum."""
     if not 0 <= momentum < 1:
         raise ConfigError(f"optimizer.momentum: expected a number in [0, 1), got {momentum}")
-    return _optimization(torch.optim.SGD, lr, lr_schedule, warmup, groups, momentum=momentum, weight_decay=weight_decay)
+    return _optimization(
+        torch.optim.SGD,
+        lr,
+        lr_schedule,
+        warmup,
+        groups,
+        momentum=momentum,
+        weight_decay=weight_decay,
+    )
 
 
 @OPTIMIZERS.add("adam")
@@ -171,7 +212,9 @@ def adam(
     groups: dict[str, Any] = GROUPS,
 ) -> Optimization:
     """Adam (Kingma & Ba 2015)."""
-    return _optimization(torch.optim.Adam, lr, lr_schedule, warmup, groups, weight_decay=weight_decay)
+    return _optimization(
+        torch.optim.Adam, lr, lr_schedule, warmup, groups, weight_decay=weight_decay
+    )
 
 
 @OPTIMIZERS.add("adamw")
@@ -184,7 +227,9 @@ def adamw(
     groups: dict[str, Any] = GROUPS,
 ) -> Optimization:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
-    return _optimization(torch.optim.AdamW, lr, lr_schedule, warmup, groups, weight_decay=weight_decay)
+    return _optimization(
+        torch.optim.AdamW, lr, lr_schedule, warmup, groups, weight_decay=weight_decay
+    )
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:
@@ -193,5 +238,8 @@ def gradient_norms(model: nn.Module) -> dict[str, float]:
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             layer = name.rpartition(".")[0] or name
-            squares[layer] = squares.get(layer, torch.zeros((), device=parameter.device)) + parameter.grad.square().sum()
+            squares[layer] = (
+                squares.get(layer, torch.zeros((), device=parameter.device))
+                + parameter.grad.square().sum()
+            )
     return {layer: float(square.sqrt()) for layer, square in squares.items()}

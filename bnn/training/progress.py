@@ -34,11 +34,23 @@ class Progress:
     def __enter__(self) -> Progress:
         if self.mode == "bar":
             total, behind = self.epochs * self.steps, self.done * self.steps
-            self._bar = tqdm(total=total, initial=behind, desc=self.title, leave=False, unit="step", mininterval=0.5)
+            self._bar = tqdm(
+                total=total,
+                initial=behind,
+                desc=self.title,
+                leave=False,
+                unit="step",
+                mininterval=0.5,
+            )
             self._bar.set_postfix_str(f"epoch {min(self.done + 1, self.epochs)}/{self.epochs}")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -53,6 +65,11 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(f"epoch {min(epoch + 1, self.epochs)}/{self.epochs}, {value}")
         elif self.mode == "lines":
-            left = (time.perf_counter() - self._started) / (epoch - self.done) * (self.epochs - epoch)
+            left = (
+                (time.perf_counter() - self._started) / (epoch - self.done) * (self.epochs - epoch)
+            )
             loss = f"train loss {metrics['train/loss']:.4f}"
-            print(f"  {self.title}  epoch {epoch}/{self.epochs}  {loss}  {value}  ETA {clock(left)}", flush=True)
+            print(
+                f"  {self.title}  epoch {epoch}/{self.epochs}  {loss}  {value}  ETA {clock(left)}",
+                flush=True,
+            )

@@ -45,7 +45,9 @@ def linear(*, start: float = 1.0, step: float = 0.04, cap: float = 5.0) -> Sched
     """
     _positive(start=start, cap=cap)
     if step < 0 or cap < start:
-        raise ConfigError(f"anneal: expected step >= 0 and cap >= start, got step={step}, start={start}, cap={cap}")
+        raise ConfigError(
+            f"anneal: expected step >= 0 and cap >= start, got step={step}, start={start}, cap={cap}"
+        )
     return lambda epoch, epochs: min(cap, start + step * epoch)
 
 

@@ -27,12 +27,21 @@ class TrainerSettings:
             if getattr(self, key) < 1:
                 raise ConfigError(f"trainer.{key}: expected at least 1, got {getattr(self, key)}")
         if self.batch_size < 2:
-            raise ConfigError(f"trainer.batch_size: expected at least 2 (batch norm needs two), got {self.batch_size}")
+            raise ConfigError(
+                f"trainer.batch_size: expected at least 2 (batch norm needs two), got {self.batch_size}"
+            )
         if not 0 < self.validation_fraction < 1:
-            raise ConfigError(f"trainer.validation_fraction: expected a share in (0, 1), got {self.validation_fraction}")
-        for key, valid in (("precision", ("float32", "bf16")), ("progress", ("auto", "bar", "lines", "none"))):
+            raise ConfigError(
+                f"trainer.validation_fraction: expected a share in (0, 1), got {self.validation_fraction}"
+            )
+        for key, valid in (
+            ("precision", ("float32", "bf16")),
+            ("progress", ("auto", "bar", "lines", "none")),
+        ):
             if getattr(self, key) not in valid:
-                raise ConfigError(f"trainer.{key}: expected one of {', '.join(valid)}; got {getattr(self, key)!r}")
+                raise ConfigError(
+                    f"trainer.{key}: expected one of {', '.join(valid)}; got {getattr(self, key)!r}"
+                )
 
 
 @dataclass(frozen=True)

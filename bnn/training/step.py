@@ -40,7 +40,9 @@ def steps_per_epoch(samples: int, size: int) -> int:
     return samples // size + (samples % size > 1)
 
 
-def train_step(forward: ForwardClosure, estimator: Estimator, optimizer: torch.optim.Optimizer, precision: str) -> Tensor:
+def train_step(
+    forward: ForwardClosure, estimator: Estimator, optimizer: torch.optim.Optimizer, precision: str
+) -> Tensor:
     """One optimizer step on one batch.
 
     Returns:
@@ -54,7 +56,9 @@ def train_step(forward: ForwardClosure, estimator: Estimator, optimizer: torch.o
     return loss.detach()
 
 
-def init_estimator(estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int) -> tuple[int, ...]:
+def init_estimator(
+    estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int
+) -> tuple[int, ...]:
     """`estimator.init`, with what it learns initialised from the seed.
 
     Returns:
@@ -117,7 +121,9 @@ class TrainState:
             for key, part in self._parts().items():
                 part.load_state_dict(state[key])
         except (KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the checkpoint is of another training: {str(error).partition(chr(10))[0]}") from error
+            raise CheckpointError(
+                f"the checkpoint is of another training: {str(error).partition(chr(10))[0]}"
+            ) from error
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -144,20 +150,28 @@ class TrainState:
 
         def train(inputs: Tensor, targets: Tensor) -> Tensor:
             layers = self.estimator.layers
-            forward = ForwardClosure(self.model, inputs, targets, self.task.loss, self.noise, layers=layers)
-            loss = train_step(forward, self.estimator, self.optimizer, self.recipe.settings.precision)
+            forward = ForwardClosure(
+                self.model, inputs, targets, self.task.loss, self.noise, layers=layers
+            )
+            loss = train_step(
+                forward, self.estimator, self.optimizer, self.recipe.settings.precision
+            )
             assert forward.output is not None
             for name, values in self.task.statistics(forward.output, targets).items():
                 sums[name] = sums.get(name, 0) + values.sum()
             return loss
 
-        for step, (images, labels) in enumerate(batches(self.split, self.recipe.settings.batch_size, self.order), 1):
+        for step, (images, labels) in enumerate(
+            batches(self.split, self.recipe.settings.batch_size, self.order), 1
+        ):
             total += self.task.step(train, *self.task.batch(images, labels)) * len(labels)
             seen += len(labels)
             self.learning_rate.step()
             progress.step()
             if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
-                raise DivergedError(f"the training loss became {float(total)} by step {step}: lower optimizer.lr")
+                raise DivergedError(
+                    f"the training loss became {float(total)} by step {step}: lower optimizer.lr"
+                )
         self.seconds += time.perf_counter() - start
         measured = {f"train/{name}": float(value) / seen for name, value in sums.items()}
         return {"train/loss": float(total) / seen, **measured, "schedule/lr": rate}

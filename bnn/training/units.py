@@ -52,11 +52,15 @@ class Activation(NamedTuple):
     output: Tensor
 
 
-def activations(model: nn.Module, images: Tensor, reading: SiteHandler) -> tuple[dict[str, Activation], Tensor]:
+def activations(
+    model: nn.Module, images: Tensor, reading: SiteHandler
+) -> tuple[dict[str, Activation], Tensor]:
     """One pass in evaluation mode: each activation layer by module name, in the order in which they ran, and the scores."""
     seen: dict[str, Activation] = {}
     hooks = [
-        module.register_forward_hook(lambda m, i, o, name=name: seen.__setitem__(name, Activation(m.preactivation(i[0]), o)))
+        module.register_forward_hook(
+            lambda m, i, o, name=name: seen.__setitem__(name, Activation(m.preactivation(i[0]), o))
+        )
         for name, module in model.named_modules()
         if isinstance(module, Neuron)
     ]
@@ -78,14 +82,19 @@ def snapshot(model: nn.Module, images: Tensor, seed: int, inputs: Tensor | None 
         seed: of the draws.
         inputs: inputs of the network that belong to the images; None: the images themselves.
     """
-    reading, inputs = sampled(seeded_noise(seed, images.device)), images if inputs is None else inputs
+    reading, inputs = (
+        sampled(seeded_noise(seed, images.device)),
+        images if inputs is None else inputs,
+    )
     passes = [activations(model, inputs, reading)[0] for _ in range(PICTURE_DRAWS)]
     layers = []
     for name, (a, _) in passes[-1].items():
         neuron = model.get_submodule(name)
         assert isinstance(neuron, Neuron)
         mean = torch.stack([p[name].output.float() for p in passes]).mean(0)
-        layers.append(LayerView(name, isinstance(neuron, Binary), mean.cpu(), neuron.law.cdf(a).float().cpu()))
+        layers.append(
+            LayerView(name, isinstance(neuron, Binary), mean.cpu(), neuron.law.cdf(a).float().cpu())
+        )
     return Snapshot(images.cpu(), tuple(layers))
 
 

@@ -14,7 +14,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m bnn.tuning", description="The studies of a storage, and what came of them."
     )
-    made.add_argument("studies", nargs="*", metavar="STUDY", help="names of studies (default: list them)")
+    made.add_argument(
+        "studies", nargs="*", metavar="STUDY", help="names of studies (default: list them)"
+    )
     made.add_argument("--storage", help="where they lie (default: optuna.journal in this folder)")
     made.add_argument("--trials", action="store_true", help="also a table of every study's trials")
     return made
@@ -34,11 +36,15 @@ def page(studies: Sequence[str], storage: str | None, trials: bool) -> str:
         return "\n".join(names) or "no studies"
     for name in studies:
         if name not in names:
-            raise StudyError(f"study {name!r} does not exist; those that do: {', '.join(map(repr, names)) or 'none'}")
+            raise StudyError(
+                f"study {name!r} does not exist; those that do: {', '.join(map(repr, names)) or 'none'}"
+            )
     opened = [optuna.load_study(study_name=name, storage=found) for name in studies]
     parts = [comparison(opened)]
     if trials:
-        parts += [f"#### {s.study_name}\n\n{table(rows(s, metrics_of(s.user_attrs)))}" for s in opened]
+        parts += [
+            f"#### {s.study_name}\n\n{table(rows(s, metrics_of(s.user_attrs)))}" for s in opened
+        ]
     return "\n\n".join(parts)
 
 

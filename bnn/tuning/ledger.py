@@ -79,7 +79,12 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._end.set()
         self._thread.join()
 
@@ -128,7 +133,12 @@ def give_up(study: Study, number: int, why: str, *, tried: bool = True) -> bool:
         waiting = study._storage.create_new_trial(study._study_id, template_trial=again)
         ended = fail(study, number, why, **{LOST: True})
         if not ended:
-            fail(study, study._storage.get_trial_number_from_id(waiting), "not needed", **{SURPLUS: True})
+            fail(
+                study,
+                study._storage.get_trial_number_from_id(waiting),
+                "not needed",
+                **{SURPLUS: True},
+            )
     return ended
 
 
@@ -138,7 +148,9 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -160,7 +172,11 @@ class Ledger:
 
     def failures(self) -> list[FrozenTrial]:
         """Trials that failed by themselves: not those that were lost, nor those that were one too many."""
-        return [t for t in self.trials(TrialState.FAIL) if LOST not in t.user_attrs and SURPLUS not in t.user_attrs]
+        return [
+            t
+            for t in self.trials(TrialState.FAIL)
+            if LOST not in t.user_attrs and SURPLUS not in t.user_attrs
+        ]
 
     def is_lost(self, trial: FrozenTrial) -> bool:
         signs = trial.user_attrs
@@ -173,7 +189,11 @@ class Ledger:
     def reap(self) -> list[int]:
         """Give up the lost trials; answers their numbers."""
         lost = [trial.number for trial in self.trials(TrialState.RUNNING) if self.is_lost(trial)]
-        return [number for number in lost if give_up(self.study, number, "its process ended without a word")]
+        return [
+            number
+            for number in lost
+            if give_up(self.study, number, "its process ended without a word")
+        ]
 
     def claim(self) -> Trial | None:
         """A trial to run, or None when every place is taken. One that was lost comes first.

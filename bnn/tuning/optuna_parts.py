@@ -48,7 +48,9 @@ def _built(kinds: Mapping[str, Any], key: str, node: Mapping[str, Any], **ours: 
         raise ConfigError(f"{key}.name: expected one of {', '.join(kinds)}; got {name!r}")
     parameters = [p for p in inspect.signature(kinds[name]).parameters if p not in ours]
     if unknown := sorted(set(options) - set(parameters)):
-        raise ConfigError(f"{key}.{unknown[0]}: {name} has no such parameter (it has {', '.join(parameters) or 'none'})")
+        raise ConfigError(
+            f"{key}.{unknown[0]}: {name} has no such parameter (it has {', '.join(parameters) or 'none'})"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -66,7 +68,9 @@ def sampler(node: Mapping[str, Any]) -> BaseSampler:
     """The sampler of a `hydra.sweeper.sampler` node. Errors: ConfigError for a name or a parameter that it does not have."""
     seed = node.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ConfigError(f"hydra.sweeper.sampler.seed: expected an integer of at least 0, got {seed!r}")
+        raise ConfigError(
+            f"hydra.sweeper.sampler.seed: expected an integer of at least 0, got {seed!r}"
+        )
     return SeededByTrial(node)
 
 
@@ -79,7 +83,9 @@ class SeededByTrial(BaseSampler):
 
     def _begin(self, number: int) -> None:
         seed = int(self._node["seed"])
-        if self._node["name"] != "qmc":  # a sequence that all trials share must not change under them
+        if (
+            self._node["name"] != "qmc"
+        ):  # a sequence that all trials share must not change under them
             seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         options = {key: value for key, value in self._node.items() if key != "seed"}
         self._sampler: BaseSampler = _built(SAMPLERS, "hydra.sweeper.sampler", options, seed=seed)
@@ -87,19 +93,29 @@ class SeededByTrial(BaseSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         earlier = study.get_trials(deepcopy=False)[: trial.number]
         # one that was lost is tried again under another number: what follows draws as if it had not been lost
-        self._begin(trial.number - sum(LOST in t.user_attrs or SURPLUS in t.user_attrs for t in earlier))
+        self._begin(
+            trial.number - sum(LOST in t.user_attrs or SURPLUS in t.user_attrs for t in earlier)
+        )
         self._sampler.before_trial(study, trial)
 
-    def after_trial(self, study: Study, trial: FrozenTrial, state: Any, values: Sequence[float] | None) -> None:
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: Any, values: Sequence[float] | None
+    ) -> None:
         self._sampler.after_trial(study, trial, state, values)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         return self._sampler.infer_relative_search_space(study, trial)
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         return self._sampler.sample_relative(study, trial, search_space)
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
         return self._sampler.sample_independent(study, trial, name, distribution)
 
 
@@ -121,13 +137,23 @@ class SeedView:
         self._storage = _PrefixedAttributes(study, self._prefix)
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        trials = (self.trial(trial) for trial in self._study.get_trials(deepcopy=False, states=states))
+        trials = (
+            self.trial(trial) for trial in self._study.get_trials(deepcopy=False, states=states)
+        )
         # one that was pruned before its j-th seed, or failed, has nothing to compare with
         return [trial for trial in trials if trial.intermediate_values]
 
     def trial(self, trial: FrozenTrial) -> FrozenTrial:
-        values = {s - self._shift: v for s, v in trial.intermediate_values.items() if self._first < s <= self._last}
-        attributes = {k.removeprefix(self._prefix): v for k, v in trial.system_attrs.items() if k.startswith(self._prefix)}
+        values = {
+            s - self._shift: v
+            for s, v in trial.intermediate_values.items()
+            if self._first < s <= self._last
+        }
+        attributes = {
+            k.removeprefix(self._prefix): v
+            for k, v in trial.system_attrs.items()
+            if k.startswith(self._prefix)
+        }
         return FrozenTrial(
             number=trial.number,
             state=trial.state,
@@ -154,7 +180,11 @@ class _PrefixedAttributes:
         self._storage.set_trial_system_attr(trial_id, f"{self._prefix}{key}", value)
 
 
-def should_prune(judge: BasePruner, study: Study, trial_id: int, seed_index: int, stride: int) -> bool:
+def should_prune(
+    judge: BasePruner, study: Study, trial_id: int, seed_index: int, stride: int
+) -> bool:
     """Whether `judge` would stop the trial at its latest epoch of the j-th seed."""
-    view = SeedView(study, seed_index, stride, first=int(isinstance(judge, SuccessiveHalvingPruner)))
+    view = SeedView(
+        study, seed_index, stride, first=int(isinstance(judge, SuccessiveHalvingPruner))
+    )
     return judge.prune(view, view.trial(study._storage.get_trial(trial_id)))  # type: ignore[arg-type]

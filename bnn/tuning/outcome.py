@@ -54,7 +54,8 @@ def outdone(study: Study, keep: int) -> list[FrozenTrial]:
     """The complete trials that are not among the best `keep` by the first objective, nor the best at all (see `best`)."""
     sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
     ranked = sorted(
-        study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=lambda trial: sign * trial.values[0]
+        study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)),
+        key=lambda trial: sign * trial.values[0],
     )
     front = {trial.number for trial in best(study)}
     return [trial for trial in ranked[keep:] if trial.number not in front]
@@ -67,7 +68,13 @@ def verdict(trial: FrozenTrial, metrics: Sequence[str]) -> str:
     if trial.state == TrialState.PRUNED:
         return str(trial.user_attrs.get(STOPPED, "pruned"))
     if trial.state == TrialState.FAIL:
-        kind = "lost" if LOST in trial.user_attrs else "not needed" if SURPLUS in trial.user_attrs else "failed"
+        kind = (
+            "lost"
+            if LOST in trial.user_attrs
+            else "not needed"
+            if SURPLUS in trial.user_attrs
+            else "failed"
+        )
         return f"{kind}: {trial.user_attrs.get(REASON, 'no reason given')}"
     return trial.state.name.lower()
 
@@ -102,7 +109,12 @@ def rows(study: Study, metrics: Sequence[str]) -> list[dict[str, str]]:
     sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
     order = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.FAIL: 2}
     ended = [t for t in study.get_trials(deepcopy=False) if t.state in order]
-    ended.sort(key=lambda t: (order[t.state], sign * t.values[0] if t.state == TrialState.COMPLETE else t.number))
+    ended.sort(
+        key=lambda t: (
+            order[t.state],
+            sign * t.values[0] if t.state == TrialState.COMPLETE else t.number,
+        )
+    )
     keys = list(dict.fromkeys(key for trial in ended for key in trial.params))
     return [_row(trial, keys, metrics) for trial in ended]
 
@@ -115,11 +127,18 @@ def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dic
         row[metric] = f"{trial.values[index]:.5g}" if complete else BLANK
         if trial.user_attrs.get(VALUES) and spread.get(metric) is not None:
             row[metric] += f" ± {spread[metric]:.2g}"
-    return row | {"seconds": f"{seconds(trial):.0f}", "end": "complete" if complete else verdict(trial, metrics)}
+    return row | {
+        "seconds": f"{seconds(trial):.0f}",
+        "end": "complete" if complete else verdict(trial, metrics),
+    }
 
 
 def table(found: Sequence[Mapping[str, str]]) -> str:
-    return markdown(list(found[0]), [list(row.values()) for row in found]) if found else "no trial has ended"
+    return (
+        markdown(list(found[0]), [list(row.values()) for row in found])
+        if found
+        else "no trial has ended"
+    )
 
 
 def comparison(studies: Sequence[Study]) -> str:
@@ -131,14 +150,20 @@ def comparison(studies: Sequence[Study]) -> str:
         trials = study.get_trials(deepcopy=False)
         counts = [str(sum(t.state == state for t in trials)) for state in ENDS]
         leaders = best(study) if len(metrics) == 1 else []
-        leader = [shown_values(leaders[0], metrics), shown_params(leaders[0])] if leaders else [BLANK, BLANK]
+        leader = (
+            [shown_values(leaders[0], metrics), shown_params(leaders[0])]
+            if leaders
+            else [BLANK, BLANK]
+        )
         rows.append([study.study_name, *counts, f"{sum(map(seconds, trials)):,.0f}", *leader])
     heads = ["study", "complete", "pruned", "failed", "seconds of trials", "best", "with"]
     parts = [markdown(heads, rows)]
     if len(studies) == 2:
         first, second = (sum(map(seconds, study.get_trials(deepcopy=False))) for study in studies)
         if first > 0:
-            parts.append(f"The second took {100 * (1 - second / first):.0f} % fewer seconds than the first.")
+            parts.append(
+                f"The second took {100 * (1 - second / first):.0f} % fewer seconds than the first."
+            )
     return "\n\n".join([*parts, *dict.fromkeys(_facts(study) for study in studies)])
 
 
@@ -172,11 +197,17 @@ def pictures(study: Study, metrics: Sequence[str]) -> Iterator[tuple[str, Figure
         return
     makers: dict[str, Any]
     if len(metrics) > 1:
-        makers = {"pareto_front": partial(plots.plot_pareto_front, study, target_names=list(metrics))}
-    else:
-        shared = [key for key in complete[0].params if all(key in trial.params for trial in complete)]
         makers = {
-            "optimization_history": partial(plots.plot_optimization_history, study, target_name=metrics[0]),
+            "pareto_front": partial(plots.plot_pareto_front, study, target_names=list(metrics))
+        }
+    else:
+        shared = [
+            key for key in complete[0].params if all(key in trial.params for trial in complete)
+        ]
+        makers = {
+            "optimization_history": partial(
+                plots.plot_optimization_history, study, target_name=metrics[0]
+            ),
             "slice": partial(plots.plot_slice, study, target_name=metrics[0]),
         }
         if shared:  # a line across all axes needs a trial that has them all
@@ -184,7 +215,9 @@ def pictures(study: Study, metrics: Sequence[str]) -> Iterator[tuple[str, Figure
                 plots.plot_parallel_coordinate, study, params=shared, target_name=metrics[0]
             )
         if any(len({str(trial.params[key]) for trial in complete}) > 1 for key in shared):
-            makers["param_importances"] = partial(plots.plot_param_importances, study, target_name=metrics[0])
+            makers["param_importances"] = partial(
+                plots.plot_param_importances, study, target_name=metrics[0]
+            )
     for name, make in makers.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

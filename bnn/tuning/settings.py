@@ -22,7 +22,9 @@ def objectives(directions: Mapping[str, str]) -> dict[str, str]:
     Args:
         directions: `minimize` or `maximize` by metric of the task.
     """
-    found = {f"val/{name}": direction for name, direction in sorted(directions.items(), reverse=True)}
+    found = {
+        f"val/{name}": direction for name, direction in sorted(directions.items(), reverse=True)
+    }
     return {**found, SECONDS: "minimize"}
 
 
@@ -56,28 +58,50 @@ class StudySettings:
     """Directions of the objectives that the task offers (`objectives`); None until the task is known."""
 
     def __post_init__(self) -> None:
-        for key, least in (("n_trials", 1), ("seeds", 1), ("max_failures", 0), ("keep_checkpoints", 1), ("n_jobs", 1)):
+        for key, least in (
+            ("n_trials", 1),
+            ("seeds", 1),
+            ("max_failures", 0),
+            ("keep_checkpoints", 1),
+            ("n_jobs", 1),
+        ):
             value = getattr(self, key)
             if key == "n_jobs" and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"hydra.sweeper.{key}: expected an integer of at least {least}, got {value!r}")
-        if not (isinstance(self.stale_after, int | float) and self.stale_after > 0 and math.isfinite(self.stale_after)):
-            raise ConfigError(f"hydra.sweeper.stale_after: expected a positive number of seconds, got {self.stale_after!r}")
+                raise ConfigError(
+                    f"hydra.sweeper.{key}: expected an integer of at least {least}, got {value!r}"
+                )
+        if not (
+            isinstance(self.stale_after, int | float)
+            and self.stale_after > 0
+            and math.isfinite(self.stale_after)
+        ):
+            raise ConfigError(
+                f"hydra.sweeper.stale_after: expected a positive number of seconds, got {self.stale_after!r}"
+            )
         for key in ("study_name", "storage"):
             if not isinstance(getattr(self, key), str | None):
-                raise ConfigError(f"hydra.sweeper.{key}: expected text or null, got {getattr(self, key)!r}")
+                raise ConfigError(
+                    f"hydra.sweeper.{key}: expected text or null, got {getattr(self, key)!r}"
+                )
         for key in ("sampler", "pruner"):
             if not isinstance(getattr(self, key), Mapping):
-                raise ConfigError(f"hydra/sweeper/{key}: expected a choice of this group, got {getattr(self, key)!r}")
+                raise ConfigError(
+                    f"hydra/sweeper/{key}: expected a choice of this group, got {getattr(self, key)!r}"
+                )
         self._check_objectives()
 
     def _check_objectives(self) -> None:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
-            raise ConfigError(f"hydra.sweeper.metric: expected metrics, each once, got {self.metric!r}")
+            raise ConfigError(
+                f"hydra.sweeper.metric: expected metrics, each once, got {self.metric!r}"
+            )
         if self.objectives is not None:
             self._check_metrics(self.objectives)
-        if self.pruner.get("name") != "none" and (len(self.metrics) > 1 or self.metrics[0] == SECONDS):
+        if self.pruner.get("name") != "none" and (
+            len(self.metrics) > 1 or self.metrics[0] == SECONDS
+        ):
             raise ConfigError(
                 f"hydra/sweeper/pruner: {', '.join(self.metrics)} gives no order by which to stop a trial after an epoch; "
                 "write hydra/sweeper/pruner=none"
@@ -90,7 +114,9 @@ class StudySettings:
                     f"hydra.sweeper.metric: {metric} would select on the test set; expected one of {', '.join(there)}"
                 )
             if metric not in there:
-                raise ConfigError(f"hydra.sweeper.metric: expected one of {', '.join(there)}; got {metric!r}")
+                raise ConfigError(
+                    f"hydra.sweeper.metric: expected one of {', '.join(there)}; got {metric!r}"
+                )
         own = [there[metric] for metric in self.metrics]
         if self.directions != own:
             raise ConfigError(
@@ -116,7 +142,11 @@ IDENTITY, FACTS = "identity", "facts"
 
 def metrics_of(attributes: Mapping[str, Any]) -> list[str]:
     """The objectives of a study, from its attributes."""
-    return list(json.loads(attributes[IDENTITY])["metric"].split(", ")) if IDENTITY in attributes else ["value"]
+    return (
+        list(json.loads(attributes[IDENTITY])["metric"].split(", "))
+        if IDENTITY in attributes
+        else ["value"]
+    )
 
 
 TRIAL = "BNN_TRIAL"

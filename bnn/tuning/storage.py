@@ -42,7 +42,11 @@ def storage_address(given: str | None, tracking_uri: str) -> str:
     database's.
     """
     if given is None:
-        beside = Path(tracking_uri.removeprefix("sqlite:///")).parent if tracking_uri.startswith("sqlite:///") else Path()
+        beside = (
+            Path(tracking_uri.removeprefix("sqlite:///")).parent
+            if tracking_uri.startswith("sqlite:///")
+            else Path()
+        )
         given = str(beside / JOURNAL)
     if given.startswith("sqlite:///"):
         return f"sqlite:///{Path(given.removeprefix('sqlite:///')).absolute()}"
@@ -70,7 +74,9 @@ def existing(address: str) -> BaseStorage:
     """The storage at an address, which is not made if it is missing. Errors: StudyError where it is."""
     file = address.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).is_file():
-        raise StudyError(f"{file}: no such file; go to the folder that holds {JOURNAL}, or give --storage")
+        raise StudyError(
+            f"{file}: no such file; go to the folder that holds {JOURNAL}, or give --storage"
+        )
     return open_storage(address)
 
 
@@ -83,7 +89,9 @@ def open_storage(address: str) -> BaseStorage:
         try:
             return JournalStorage(JournalFileBackend(address))
         except (OSError, ValueError, KeyError) as error:
-            raise StudyError(f"hydra.sweeper.storage: {address} is not a journal of Optuna's: {error}") from error
+            raise StudyError(
+                f"hydra.sweeper.storage: {address} is not a journal of Optuna's: {error}"
+            ) from error
     return _database(address)
 
 
@@ -91,10 +99,21 @@ def _database(address: str) -> BaseStorage:
     from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
     sqlite = address.startswith("sqlite")
-    options: dict[str, Any] = {"pool_pre_ping": True} | ({"connect_args": {"timeout": 60}} if sqlite else {})
+    options: dict[str, Any] = {"pool_pre_ping": True} | (
+        {"connect_args": {"timeout": 60}} if sqlite else {}
+    )
     try:
-        storage = _patiently(lambda: RDBStorage(address, engine_kwargs=options), (DBAPIError, StorageInternalError))
-    except (ArgumentError, SQLAlchemyError, StorageInternalError, ImportError, ValueError, RuntimeError) as error:
+        storage = _patiently(
+            lambda: RDBStorage(address, engine_kwargs=options), (DBAPIError, StorageInternalError)
+        )
+    except (
+        ArgumentError,
+        SQLAlchemyError,
+        StorageInternalError,
+        ImportError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         raise StudyError(
             f"hydra.sweeper.storage: {without_password(address)} cannot be used: {str(error).splitlines()[0]}"
         ) from error
@@ -109,7 +128,9 @@ def _one_writer_at_a_time(storage: RDBStorage) -> None:
 
     @event.listens_for(storage.engine, "connect")
     def connected(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # Python's own, which begins a transaction at the first write
+        connection.isolation_level = (
+            None  # Python's own, which begins a transaction at the first write
+        )
 
     @event.listens_for(storage.engine, "begin")
     def begin(connection: Any) -> None:
@@ -132,7 +153,9 @@ def open_study(
     """
     ways = [StudyDirection[direction.upper()] for direction in directions]
     try:
-        study = optuna.create_study(study_name=name, storage=storage, directions=ways, sampler=sampler)
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=ways, sampler=sampler
+        )
         study.set_user_attr(TOKEN, f"{time.time()} {uuid.uuid4()}")
         study.set_user_attr(IDENTITY, json.dumps(identity))
         return study, True
@@ -141,8 +164,12 @@ def open_study(
     there = attribute(study, IDENTITY)
     if there is None:
         if study.directions != ways or study.get_trials(deepcopy=False):
-            raise StudyError(f"study {name!r} was not made by this program: write hydra.sweeper.study_name=NAME for another")
-        study.set_user_attr(IDENTITY, json.dumps(identity))  # whoever made it was ended before it could say what it is
+            raise StudyError(
+                f"study {name!r} was not made by this program: write hydra.sweeper.study_name=NAME for another"
+            )
+        study.set_user_attr(
+            IDENTITY, json.dumps(identity)
+        )  # whoever made it was ended before it could say what it is
     elif json.loads(there) != identity:
         raise StudyError(_differences(name, json.loads(there), identity))
     return study, False
@@ -178,7 +205,10 @@ def is_young(study: Study) -> bool:
 def is_there(study: Study, token: str) -> bool:
     """Whether the study of this token has not been deleted meanwhile."""
     try:
-        return token_of(optuna.load_study(study_name=study.study_name, storage=study._storage)) == token
+        return (
+            token_of(optuna.load_study(study_name=study.study_name, storage=study._storage))
+            == token
+        )
     except KeyError:
         return False
 
@@ -198,7 +228,9 @@ def _differences(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) 
                   for part in identity if part != "space"
                   for key, value in (identity[part] if part == "config" else {part: identity[part]}).items()
                   if _get(there, part, key) != _get(asked, part, key)}  # fmt: skip
-        return "\n".join(shown + [f"    {key.removeprefix('config.')}={value}" for key, value in others.items()])
+        return "\n".join(
+            shown + [f"    {key.removeprefix('config.')}={value}" for key, value in others.items()]
+        )
 
     return (
         f"study {name!r} is there already, and it is of something else. Write fresh=true to start over, or "

@@ -43,7 +43,9 @@ Train = Callable[[Plan, Path, str, Report], Trained]
 """(plan, folder, title, report) -> what one seed came to. `report` is called after each epoch and may raise Pruned."""
 
 
-def run_trial(config: DictConfig, folder: Path, assignment: Assignment, train: Train) -> dict[str, Any]:
+def run_trial(
+    config: DictConfig, folder: Path, assignment: Assignment, train: Train
+) -> dict[str, Any]:
     """Train every seed of a trial and tell the study how it ended: complete with the means, pruned, failed with the reason.
 
     An interruption gives the trial back to whoever asks next, and goes on upwards.
@@ -64,18 +66,29 @@ def run_trial(config: DictConfig, folder: Path, assignment: Assignment, train: T
             raise
         except Exception as error:
             words = str(error).partition("\n")[0]
-            ledger.fail(study, number, words if isinstance(error, ArithmeticError) else f"{type(error).__name__}: {words}")
+            ledger.fail(
+                study,
+                number,
+                words if isinstance(error, ArithmeticError) else f"{type(error).__name__}: {words}",
+            )
             state = "FAIL"
         else:
-            by_seed = {metric: [each.values[metric] for each in trained] for metric in assignment.metrics}
-            spread = {m: statistics.stdev(values) if len(values) > 1 else None for m, values in by_seed.items()}
+            by_seed = {
+                metric: [each.values[metric] for each in trained] for metric in assignment.metrics
+            }
+            spread = {
+                m: statistics.stdev(values) if len(values) > 1 else None
+                for m, values in by_seed.items()
+            }
             _attributes(study, number, {VALUES: by_seed, SPREAD: spread})
             means = [statistics.fmean(values) for values in by_seed.values()]
             state = _tell(study, number, TrialState.COMPLETE, means)
     return {"trial": number, "state": state}
 
 
-def _seeds(config: DictConfig, folder: Path, assignment: Assignment, study: Study, train: Train) -> list[Trained]:
+def _seeds(
+    config: DictConfig, folder: Path, assignment: Assignment, study: Study, train: Train
+) -> list[Trained]:
     judge, trial_id = pruner(assignment.pruner), ledger.id_of(study, assignment.number)
     trained: list[Trained] = []
     for index, seed in enumerate(assignment.seeds):
@@ -86,7 +99,11 @@ def _seeds(config: DictConfig, folder: Path, assignment: Assignment, study: Stud
         last = checked.recipe.settings.epochs if index == len(assignment.seeds) - 1 else None
 
         def report(
-            epoch: int, metrics: Mapping[str, float], index: int = index, seed: int = seed, last: int | None = last
+            epoch: int,
+            metrics: Mapping[str, float],
+            index: int = index,
+            seed: int = seed,
+            last: int | None = last,
         ) -> None:
             if study._storage.get_trial(trial_id).state != TrialState.RUNNING:
                 raise Pruned("another process has ended this trial")
@@ -94,8 +111,12 @@ def _seeds(config: DictConfig, folder: Path, assignment: Assignment, study: Stud
                 return
             value = metrics[assignment.metrics[0]]
             if not math.isfinite(value):
-                raise DivergedError(f"{assignment.metrics[0]} became {value} after epoch {epoch}: lower optimizer.lr")
-            study._storage.set_trial_intermediate_value(trial_id, index * assignment.stride + epoch, value)
+                raise DivergedError(
+                    f"{assignment.metrics[0]} became {value} after epoch {epoch}: lower optimizer.lr"
+                )
+            study._storage.set_trial_intermediate_value(
+                trial_id, index * assignment.stride + epoch, value
+            )
             if epoch != last and should_prune(judge, study, trial_id, index, assignment.stride):
                 raise Pruned(f"pruned after epoch {epoch} of seed {seed}")
 

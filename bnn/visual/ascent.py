@@ -65,7 +65,9 @@ def maximised(
     return Ascent(layer, tuple(channels), pixels.cpu(), values.cpu())
 
 
-def _ascend(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> tuple[Tensor, Tensor]:
+def _ascend(
+    objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float
+) -> tuple[Tensor, Tensor]:
     """Where ascent on one value a picture leads from `start`, and the values [steps + 1, pictures] on the way."""
     pixels = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=rate, maximize=True)
@@ -87,6 +89,8 @@ def _of_channels(a: Tensor, channels: Sequence[int], place: tuple[int, int] | No
     if not all(0 <= channel < count for channel in channels):
         raise ConfigError(f"channels: expected numbers in [0, {count - 1}], got {list(channels)}")
     if place is not None and not (0 <= place[0] < h and 0 <= place[1] < w):
-        raise ConfigError(f"place: expected a row in [0, {h - 1}] and a column in [0, {w - 1}], got {place}")
+        raise ConfigError(
+            f"place: expected a row in [0, {h - 1}] and a column in [0, {w - 1}], got {place}"
+        )
     own = a[torch.arange(len(channels)), list(channels)]
     return own.mean((1, 2)) if place is None else own[:, place[0], place[1]]

@@ -62,17 +62,27 @@ def receptive_fields(model: nn.Module, layer: str, shape: tuple[int, int, int]) 
     generator = torch.Generator().manual_seed(0)
     wiring = _wiring(model, generator)
     with torch.no_grad():
-        channels, h, w = excitation(wiring, layer, torch.zeros(1, *shape, dtype=torch.float64), threshold).shape[1:]
+        channels, h, w = excitation(
+            wiring, layer, torch.zeros(1, *shape, dtype=torch.float64), threshold
+        ).shape[1:]
     reached = torch.zeros(h * w, *shape[1:], dtype=torch.bool)
     for _ in range(max(IMAGES, math.ceil(LOOKS / channels))):
-        images = torch.randn(h * w, *shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        images = torch.randn(
+            h * w, *shape, generator=generator, dtype=torch.float64, requires_grad=True
+        )
         # image i is asked about place i alone, so that one backward pass serves all places
         each = excitation(wiring, layer, images, threshold).sum(1).flatten(1).diagonal()
         (gradient,) = torch.autograd.grad(each.sum() + 0 * images.sum(), images)
         reached |= gradient.ne(0).any(1)
     if not reached.any(2).any(1).all():
-        raise ConfigError(f"layer: expected units that depend on the image, and no pixel moves those of {layer}")
-    return Fields(torch.stack([*_ends(reached.any(2)), *_ends(reached.any(1))], 1)[:, [0, 2, 1, 3]].view(h, w, 4))
+        raise ConfigError(
+            f"layer: expected units that depend on the image, and no pixel moves those of {layer}"
+        )
+    return Fields(
+        torch.stack([*_ends(reached.any(2)), *_ends(reached.any(1))], 1)[:, [0, 2, 1, 3]].view(
+            h, w, 4
+        )
+    )
 
 
 def _wiring(model: nn.Module, generator: torch.Generator) -> nn.Module:

@@ -33,14 +33,19 @@ def _rows(pictures: Tensor, columns: int) -> Tensor:
 def _folded(pictures: Tensor) -> Tensor:
     """A mosaic as near to a square as whole rows allow."""
     k = len(pictures)
-    return _rows(pictures, next(columns for columns in range(math.ceil(math.sqrt(k)), k + 1) if k % columns == 0))
+    return _rows(
+        pictures,
+        next(columns for columns in range(math.ceil(math.sqrt(k)), k + 1) if k % columns == 0),
+    )
 
 
 def _panels(columns: int, rows: int, picture: Tensor) -> tuple[Figure, list[list[Axes]]]:
     """Panels that fit the shape of `picture`."""
     height, width = picture.shape
     panel = (WIDTH - MARGIN) / columns
-    figure = Figure(figsize=(WIDTH, 0.7 + rows * (panel * height / width + 0.1)), layout="constrained")
+    figure = Figure(
+        figsize=(WIDTH, 0.7 + rows * (panel * height / width + 0.1)), layout="constrained"
+    )
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.set(w_pad=0.1)  # type: ignore[call-arg]
@@ -83,7 +88,9 @@ def activation_maps(images: Tensor, maps: Mapping[str, Tensor]) -> Figure:
         _draw(axes[0], image.mean(0), "gray", (float(images.min()), float(images.max())))
         for axis, (name, layer) in zip(axes[1:], maps.items(), strict=True):
             own, columns = layer[row], math.ceil(math.sqrt(len(layer[row])))
-            drawn = _draw(axis, channel_mean(own) if own.dim() == 1 else _rows(own, columns), "viridis", scale)
+            drawn = _draw(
+                axis, channel_mean(own) if own.dim() == 1 else _rows(own, columns), "viridis", scale
+            )
             axis.set_title(name if row == 0 else "", fontsize=11)
     grid[0][0].set_title("input", fontsize=11)
     figure.colorbar(drawn, ax=[axis for axes in grid for axis in axes], label="activation")
@@ -96,15 +103,24 @@ def patches(found: Mapping[str, Patches], channels: int) -> Figure:
     inside = torch.cat([one.pixels.flatten() for one in found.values()])
     inside = inside[~inside.isnan()]
     scale = float(inside.min()), float(inside.max())
-    rows = {name: torch.cat([one.pixels, one.mean[:, None]], 1)[:channels].mean(2) for name, one in found.items()}
+    rows = {
+        name: torch.cat([one.pixels, one.mean[:, None]], 1)[:channels].mean(2)
+        for name, one in found.items()
+    }
     pictures = {name: _rows(one.flatten(0, 1), one.shape[1]) for name, one in rows.items()}
     figure, (axes,) = _panels(len(found), 1, next(iter(pictures.values())))
     for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
         drawn = _draw(axis, picture, "gray", scale)
         axis.set_title(name, fontsize=11)
         count, columns, height, width = rows[name].shape
-        axis.set_yticks([(height + 1) * row + (height - 1) / 2 for row in range(count)], [str(row) for row in range(count)])
-        axis.set_xticks([(width + 1) * column + (width - 1) / 2 for column in (0, columns - 1)], ["highest", "mean"])
+        axis.set_yticks(
+            [(height + 1) * row + (height - 1) / 2 for row in range(count)],
+            [str(row) for row in range(count)],
+        )
+        axis.set_xticks(
+            [(width + 1) * column + (width - 1) / 2 for column in (0, columns - 1)],
+            ["highest", "mean"],
+        )
         axis.tick_params(length=0)
     axes[0].set_ylabel(f"channel of {next(iter(found.values())).layer}")
     figure.colorbar(drawn, ax=axes, label="pixel (normalised)")
@@ -133,9 +149,20 @@ def separability(found: Mapping[str, Mapping[str, Separability]]) -> Figure:
     for axis, classifier in zip(axes, ("centroid", "neighbour"), strict=True):
         for number, (name, layers) in enumerate(found.items()):
             values = [getattr(one, classifier) for one in layers.values()]
-            errors = [100 * one.error(value) for one, value in zip(layers.values(), values, strict=True)]
-            places = [place + 0.06 * (number - (len(found) - 1) / 2) for place in range(len(layers))]
-            axis.errorbar(places, [100 * value for value in values], errors, label=name, capsize=2, **style(number))
+            errors = [
+                100 * one.error(value) for one, value in zip(layers.values(), values, strict=True)
+            ]
+            places = [
+                place + 0.06 * (number - (len(found) - 1) / 2) for place in range(len(layers))
+            ]
+            axis.errorbar(
+                places,
+                [100 * value for value in values],
+                errors,
+                label=name,
+                capsize=2,
+                **style(number),
+            )
         tidy(axis, "layer", "").set_title(f"nearest {classifier}", fontsize=11)
         axis.set_xticks(range(len(layers)), list(layers))
     axes[0].set_ylabel("validation accuracy (%)")
@@ -171,7 +198,9 @@ def prediction(pixels: Tensor, bits: Mapping[str, Tensor], p: Tensor) -> Figure:
     image.set_title("input", fontsize=11)
     for axis, (name, values) in zip(layers, bits.items(), strict=True):
         _draw(axis, channel_mean(values) if values.dim() == 1 else _folded(values), "gray", (0, 1))
-        axis.set_title(f"bits of {name}, {100 * float(values.float().mean()):.0f} % fire", fontsize=11)
+        axis.set_title(
+            f"bits of {name}, {100 * float(values.float().mean()):.0f} % fire", fontsize=11
+        )
     shown = int(p.argmax())
     bars.barh(range(len(p)), 100 * p, color=[COLOURS[number == shown] for number in range(len(p))])
     tidy(bars, "probability (%)", "class").set_yticks(range(len(p)))

@@ -21,7 +21,11 @@ def through(reading: SiteHandler) -> SiteHandler:
 
     def handle(layer: Site | RandomUnits) -> Tensor:
         activations = reading(layer)
-        return replace_gradient(activations, density(layer)) if isinstance(layer, Site) else activations
+        return (
+            replace_gradient(activations, density(layer))
+            if isinstance(layer, Site)
+            else activations
+        )
 
     return handle
 
@@ -32,7 +36,9 @@ def placed(values: Tensor) -> Tensor:
     Errors: ConfigError for another number of axes.
     """
     if values.dim() not in (2, 4):
-        raise ConfigError(f"layer: expected units as [n, units] or [n, channels, h, w], got {tuple(values.shape)}")
+        raise ConfigError(
+            f"layer: expected units as [n, units] or [n, channels, h, w], got {tuple(values.shape)}"
+        )
     return values if values.dim() == 4 else values[:, :, None, None]
 
 
@@ -57,7 +63,10 @@ def responses(model: nn.Module, images: Tensor, *, draws: int, seed: int) -> dic
         total: dict[str, Tensor] = {PIXELS: batch}
         for _ in range(draws):
             met, scores = activations(model, batch, reading)
-            for name, output in [*((name, one.output) for name, one in met.items()), (SCORES, scores)]:
+            for name, output in [
+                *((name, one.output) for name, one in met.items()),
+                (SCORES, scores),
+            ]:
                 total[name] = total.get(name, 0) + output / draws
         parts.append(total)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -82,6 +91,8 @@ def first_weights(model: nn.Module, images: Tensor) -> Tensor:
         for hook in hooks:
             hook.remove()
     if not met:
-        raise ConfigError("model: expected a convolution or a linear layer that the images pass, found none")
+        raise ConfigError(
+            "model: expected a convolution or a linear layer that the images pass, found none"
+        )
     weight = met[0].get_parameter("weight").detach()
     return weight if weight.dim() == 4 else weight.view(-1, *images.shape[1:])

@@ -63,7 +63,11 @@ def table(nets: Mapping[str, Net]) -> str:
     ways = list(dict.fromkeys(way for net in nets.values() for way in net.scores))
     rows = []
     for name, net in nets.items():
-        accuracies = [f"{100 * net.scores[way]['accuracy']:.2f}" if way in net.scores else "–" for way in ways]
-        rows.append([name, net.title, net.data.spec.title, str(len(net.data.train.labels)), *accuracies])
+        accuracies = [
+            f"{100 * net.scores[way]['accuracy']:.2f}" if way in net.scores else "–" for way in ways
+        ]
+        rows.append(
+            [name, net.title, net.data.spec.title, str(len(net.data.train.labels)), *accuracies]
+        )
     head = ["network", "run", "data", "images", *(f"val accuracy, {way} (%)" for way in ways)]
     return markdown(head, rows)

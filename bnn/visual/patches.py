@@ -35,14 +35,18 @@ class Patches:
         return self.pixels.nanmean(1)
 
 
-def most_exciting(model: nn.Module, layer: str, images: Tensor, *, count: int, draws: int, seed: int) -> Patches:
+def most_exciting(
+    model: nn.Module, layer: str, images: Tensor, *, count: int, draws: int, seed: int
+) -> Patches:
     """The `count` patches of `images` [n, c, h, w] that excite each channel of `layer` most, at most one an image: where its
     pre-activation, averaged over `draws` of the bits below, is highest.
 
     Errors: ConfigError for a layer that the network lacks, or for more patches than images.
     """
     if not 1 <= count <= len(images):
-        raise ConfigError(f"count: expected 1 to {len(images)} patches, one an image at most; got {count}")
+        raise ConfigError(
+            f"count: expected 1 to {len(images)} patches, one an image at most; got {count}"
+        )
     fields = receptive_fields(model, layer, (images.shape[1], images.shape[2], images.shape[3]))
     mean = _mean_excitation(model, layer, images, draws, seed)
     highest, where = mean.flatten(2).max(2)
@@ -72,6 +76,8 @@ def cut(images: Tensor, fields: Fields, which: Tensor, places: Tensor) -> Tensor
     corners = fields.corners[places[..., 0], places[..., 1]] + torch.tensor(fields.size)
     patches = [
         padded[image, :, top : top + rows, left : left + columns]
-        for image, (top, left) in zip(which.flatten().tolist(), corners.view(-1, 2).tolist(), strict=True)
+        for image, (top, left) in zip(
+            which.flatten().tolist(), corners.view(-1, 2).tolist(), strict=True
+        )
     ]
     return torch.stack(patches).view(*which.shape, -1, rows, columns)

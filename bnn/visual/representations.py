@@ -49,6 +49,10 @@ def separated(values: Tensor, labels: Tensor, fitted: int) -> Separability:
     x, y = values.flatten(1).cpu().numpy(), labels.cpu().numpy()
     classifiers = (NearestCentroid(), KNeighborsClassifier(n_neighbors=1))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of spreads that are 0, which only a shrinking of centroids would use
-        scores = [one.fit(x[:fitted], y[:fitted]).score(x[fitted:], y[fitted:]) for one in classifiers]
+        warnings.simplefilter(
+            "ignore"
+        )  # of spreads that are 0, which only a shrinking of centroids would use
+        scores = [
+            one.fit(x[:fitted], y[:fitted]).score(x[fitted:], y[fitted:]) for one in classifiers
+        ]
     return Separability(float(scores[0]), float(scores[1]), len(y) - fitted)

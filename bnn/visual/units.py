@@ -39,7 +39,10 @@ def unit(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> Unit:
     Errors: ConfigError for an estimator without a pathwise derivative, or a neuron that fires no bits.
     """
     config = compose(overrides)
-    estimator, neuron = Estimator.registry.build(config.estimator), Neuron.registry.build(config.neuron)
+    estimator, neuron = (
+        Estimator.registry.build(config.estimator),
+        Neuron.registry.build(config.neuron),
+    )
     if not isinstance(estimator, OnePass) or not neuron.binary:
         raise ConfigError(
             "expected a binary neuron and an estimator that differentiates its bits (st, reinmax, st_gumbel, concrete), got "
@@ -47,7 +50,12 @@ def unit(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> Unit:
         )
     set_slope(neuron, slope)
     noise = generator_noise(torch.Generator().manual_seed(seed))
-    x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64).expand(draws, -1).clone().requires_grad_()
+    x = (
+        torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
+        .expand(draws, -1)
+        .clone()
+        .requires_grad_()
+    )
     with handling(estimator.handler(noise)):
         bits = neuron(x)
     (derivative,) = torch.autograd.grad(bits.sum(), x)
@@ -56,7 +64,9 @@ def unit(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> Unit:
     return Unit(inputs, p, bits[0], bits.mean(0), derivative.mean(0))
 
 
-def annealed(*overrides: str, epochs: int, shown: Sequence[int], draws: int, seed: int) -> dict[str, Unit]:
+def annealed(
+    *overrides: str, epochs: int, shown: Sequence[int], draws: int, seed: int
+) -> dict[str, Unit]:
     """The unit along the slope schedule of `anneal=…`, in the epochs `shown` (counted from 1) of so many."""
     schedule = SCHEDULES.build(compose(overrides).anneal)
     slopes = {epoch: schedule(epoch - 1, epochs) for epoch in shown}

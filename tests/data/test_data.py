@@ -41,7 +41,9 @@ NOTICED = 20.0
 IMAGES = "train-images-idx3-ubyte.gz"
 
 
-def node(root: object, fallback: str | None = "digits", limit: int | None = None) -> dict[str, object]:
+def node(
+    root: object, fallback: str | None = "digits", limit: int | None = None
+) -> dict[str, object]:
     return {"name": "mnist", "root": str(root), "offline_fallback": fallback, "limit": limit}
 
 
@@ -50,7 +52,9 @@ def digits(limit: int | None = None) -> dict[str, object]:
 
 
 def listing(root: Path) -> set[tuple[str, int, int]]:
-    return {(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*")}
+    return {
+        (str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in root.rglob("*")
+    }
 
 
 def closed_mirror() -> str:
@@ -114,7 +118,9 @@ def serve(published: Path, monkeypatch: pytest.MonkeyPatch):
 
     def start(*others: str, **manners: float) -> str:
         handler = type("Mannered", (Mirror,), manners)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(published / "MNIST" / "raw")))
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(handler, directory=str(published / "MNIST" / "raw"))
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         address = f"http://127.0.0.1:{server.server_address[1]}/"
@@ -152,11 +158,16 @@ def test_every_data_set_has_a_yaml_with_the_keys_it_takes() -> None:
     assert set(yamls) == set(DATASETS)
     for name in DATASETS:
         assert yamls[name].name == name
-        assert set(yamls[name]) == {"name", *(field.name for field in fields(DATASETS.schema(name)))}
+        assert set(yamls[name]) == {
+            "name",
+            *(field.name for field in fields(DATASETS.schema(name))),
+        }
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
-def test_the_yaml_reads_its_root_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_yaml_reads_its_root_from_the_environment(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read = OmegaConf.load(folder("conf") / "data" / f"{name}.yaml")
     monkeypatch.setenv("BNN_DATA_ROOT", "/somewhere/else")
     assert read.root == "/somewhere/else"
@@ -164,7 +175,9 @@ def test_the_yaml_reads_its_root_from_the_environment(name: str, monkeypatch: py
     assert read.root == "~/.cache/bnn"
 
 
-def test_a_tilde_in_root_is_the_home_folder(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_in_root_is_the_home_folder(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(published.parent))
     assert resolve(node("~/published", fallback=None)) == "mnist"
 
@@ -181,14 +194,18 @@ def test_digits_facts_are_those_of_its_training_part() -> None:
     images = torch.cat([data.train.images, data.validation.images]).double() * spec.std + spec.mean
     assert (len(images), len(data.test.labels)) == (spec.train_size, spec.test_size) == (1500, 297)
     assert images.shape[1:] == spec.shape
-    assert images.min().item() == pytest.approx(0, abs=1e-6) and images.max().item() == pytest.approx(1, abs=1e-6)
+    assert images.min().item() == pytest.approx(
+        0, abs=1e-6
+    ) and images.max().item() == pytest.approx(1, abs=1e-6)
     assert images.mean().item() == pytest.approx(spec.mean, abs=5e-5)
     assert images.std(correction=0).item() == pytest.approx(spec.std, abs=5e-5)
 
 
 def test_digits_test_part_is_stratified_and_the_same_for_every_seed() -> None:
     one, other = load(digits(), 0, 0.1), load(digits(), 1, 0.2)
-    assert torch.equal(one.test.images, other.test.images) and torch.equal(one.test.labels, other.test.labels)
+    assert torch.equal(one.test.images, other.test.images) and torch.equal(
+        one.test.labels, other.test.labels
+    )
     assert torch.bincount(one.test.labels, minlength=10).sub(29.7).abs().max() <= 1
 
 
@@ -226,7 +243,9 @@ def test_loading_draws_nothing_from_the_global_generator(published: Path) -> Non
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_limit_keeps_the_first_training_examples_and_nothing_else_changes(published: Path) -> None:
+def test_a_limit_keeps_the_first_training_examples_and_nothing_else_changes(
+    published: Path,
+) -> None:
     whole, limited = load(node(published), 0, 0.1), load(node(published, limit=7), 0, 0.1)
     assert torch.equal(limited.train.images, whole.train.images[:7])
     assert torch.equal(limited.train.labels, whole.train.labels[:7])
@@ -240,11 +259,15 @@ def test_pixels_are_those_of_torchvisions_own_transforms(published: Path, tmp_pa
     for archive in (tmp_path / "unpacked" / "MNIST" / "raw").glob("*.gz"):
         archive.with_suffix("").write_bytes(gzip.decompress(archive.read_bytes()))
     transforms = torchvision.transforms
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )
     reference = torchvision.datasets.MNIST(tmp_path / "unpacked", train=False, transform=transform)
     test = load(node(published), 0, 0.1).test
     assert test.images.dtype == torch.float32 and test.labels.dtype == torch.int64
-    torch.testing.assert_close(test.images, torch.stack([image for image, _ in reference]), rtol=0, atol=0)
+    torch.testing.assert_close(
+        test.images, torch.stack([image for image, _ in reference]), rtol=0, atol=0
+    )
     assert test.labels.tolist() == [label for _, label in reference]
 
 
@@ -268,7 +291,18 @@ def test_mnist_has_its_published_sizes_and_label_counts(real: Dataset) -> None:
     assert real.validation.images.shape == (6_000, 1, 28, 28)
     assert real.test.images.shape == (10_000, 1, 28, 28)
     labels = torch.cat([real.train.labels, real.validation.labels])
-    assert torch.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert real.test.labels[:8].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
 
 
@@ -293,7 +327,9 @@ def test_loading_mnist_leaves_its_folder_as_it_was(real_root: Path) -> None:
 # Files on disk
 
 
-@pytest.mark.parametrize("damage", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c[:-1] + b"\xff"])
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c[:-1] + b"\xff"]
+)
 def test_a_damaged_archive_is_an_error_and_never_a_fallback(published: Path, damage) -> None:
     path = published / "MNIST" / "raw" / IMAGES
     content = path.read_bytes()
@@ -301,7 +337,12 @@ def test_a_damaged_archive_is_an_error_and_never_a_fallback(published: Path, dam
     for attempt in (lambda: resolve(node(published)), lambda: load(node(published), 0, 0.1)):
         with pytest.raises(DataError) as caught:
             attempt()
-        for part in (str(path), hashlib.md5(content).hexdigest(), hashlib.md5(path.read_bytes()).hexdigest(), "Delete"):
+        for part in (
+            str(path),
+            hashlib.md5(content).hexdigest(),
+            hashlib.md5(path.read_bytes()).hexdigest(),
+            "Delete",
+        ):
             assert part in str(caught.value)
 
 
@@ -314,8 +355,12 @@ def test_unpacked_files_do_not_count(published: Path) -> None:
         load(node(published), 0, 0.1)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("operator torchvision::nms does not exist"), ImportError("no module")])
-def test_a_torchvision_that_does_not_import_is_said_and_no_fallback(published: Path, error, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "error", [RuntimeError("operator torchvision::nms does not exist"), ImportError("no module")]
+)
+def test_a_torchvision_that_does_not_import_is_said_and_no_fallback(
+    published: Path, error, monkeypatch
+) -> None:
     import_ = builtins.__import__
 
     def broken(name: str, *args: object, **kwargs: object) -> object:
@@ -324,7 +369,9 @@ def test_a_torchvision_that_does_not_import_is_said_and_no_fallback(published: P
         return import_(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", broken)
-    with pytest.raises(DataError, match=r"torchvision cannot be imported.*same package index.*data=digits") as caught:
+    with pytest.raises(
+        DataError, match=r"torchvision cannot be imported.*same package index.*data=digits"
+    ) as caught:
         resolve(node(published))
     assert str(error) in str(caught.value)
     assert resolve(digits()) == "digits"
@@ -334,22 +381,35 @@ def test_a_torchvision_that_does_not_import_is_said_and_no_fallback(published: P
 # Downloads
 
 
-def test_without_a_network_the_fallback_is_used_and_nothing_is_written(published: Path, tmp_path: Path) -> None:
+def test_without_a_network_the_fallback_is_used_and_nothing_is_written(
+    published: Path, tmp_path: Path
+) -> None:
     start = time.monotonic()
     assert resolve(node(tmp_path / "empty")) == "digits"
     assert time.monotonic() - start < NOTICED
     assert not (tmp_path / "empty").exists()
 
 
-def test_without_a_network_and_a_fallback_the_error_says_what_to_do(published: Path, tmp_path: Path) -> None:
+def test_without_a_network_and_a_fallback_the_error_says_what_to_do(
+    published: Path, tmp_path: Path
+) -> None:
     with pytest.raises(DataError) as caught:
         resolve(node(tmp_path / "empty", fallback=None))
     looked_in = str(tmp_path / "empty" / "MNIST" / "raw")
-    for part in (looked_in, IMAGES, "data.root", "BNN_DATA_ROOT", "data=digits", torchvision.datasets.MNIST.mirrors[0]):
+    for part in (
+        looked_in,
+        IMAGES,
+        "data.root",
+        "BNN_DATA_ROOT",
+        "data=digits",
+        torchvision.datasets.MNIST.mirrors[0],
+    ):
         assert part in str(caught.value)
 
 
-def test_what_is_at_hand_is_told_without_a_network(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_at_hand_is_told_without_a_network(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a download was tried")
 
@@ -370,7 +430,9 @@ def test_after_a_fallback_the_renamed_node_loads(published: Path, tmp_path: Path
     assert (data.spec.name, len(data.train.labels)) == ("digits", 50)
 
 
-def test_a_mirror_that_never_answers_is_given_up_in_time(published: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_mirror_that_never_answers_is_given_up_in_time(
+    published: Path, tmp_path: Path, monkeypatch
+) -> None:
     with socket.socket() as one, socket.socket() as other:
         for server in (one, other):
             server.bind(("127.0.0.1", 0))
@@ -382,7 +444,9 @@ def test_a_mirror_that_never_answers_is_given_up_in_time(published: Path, tmp_pa
         assert time.monotonic() - start < NOTICED
 
 
-def test_a_name_that_is_never_looked_up_is_given_up_in_time(published: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_name_that_is_never_looked_up_is_given_up_in_time(
+    published: Path, tmp_path: Path, monkeypatch
+) -> None:
     answered = threading.Event()
 
     def hang(*args: object, **kwargs: object) -> None:
@@ -422,13 +486,17 @@ def test_a_slow_download_that_moves_is_not_given_up(serve, tmp_path: Path, monke
     assert time.monotonic() - start > 2 * download_module.SILENCE_SECONDS
 
 
-def test_a_download_leaves_the_verified_archives_and_nothing_else(serve, published: Path, tmp_path: Path) -> None:
+def test_a_download_leaves_the_verified_archives_and_nothing_else(
+    serve, published: Path, tmp_path: Path
+) -> None:
     serve()
     root = tmp_path / "new"
     assert resolve(node(root, fallback=None)) == "mnist"
     files = {p.name: p.read_bytes() for p in (root / "MNIST" / "raw").iterdir()}
     assert files == {p.name: p.read_bytes() for p in (published / "MNIST" / "raw").iterdir()}
-    assert torch.equal(load(node(root), 0, 0.1).train.images, load(node(published), 0, 0.1).train.images)
+    assert torch.equal(
+        load(node(root), 0, 0.1).train.images, load(node(published), 0, 0.1).train.images
+    )
 
 
 def test_only_what_is_missing_is_downloaded(serve, published: Path, tmp_path: Path) -> None:
@@ -442,7 +510,9 @@ def test_only_what_is_missing_is_downloaded(serve, published: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("declared", [0.5, 1.0], ids=["shorter file", "connection cut"])
-def test_a_truncated_download_is_an_error_and_leaves_nothing(serve, published, tmp_path: Path, declared: float) -> None:
+def test_a_truncated_download_is_an_error_and_leaves_nothing(
+    serve, published, tmp_path: Path, declared: float
+) -> None:
     address = serve(share=0.5, declared=declared)
     content = (published / "MNIST" / "raw" / IMAGES).read_bytes()
     found = hashlib.md5(content[: len(content) // 2]).hexdigest()
@@ -472,14 +542,18 @@ def test_a_mirror_without_the_files_is_unreachable(serve, published: Path, tmp_p
         resolve(node(tmp_path / "new", fallback=None))
 
 
-def test_a_root_that_cannot_be_written_is_an_error_and_never_a_fallback(serve, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_written_is_an_error_and_never_a_fallback(
+    serve, tmp_path: Path
+) -> None:
     serve()
     (tmp_path / "occupied").write_text("a file, where a folder should be")
     with pytest.raises(DataError, match=r"data\.root"):
         resolve(node(tmp_path / "occupied"))
 
 
-def test_a_write_that_breaks_off_leaves_no_archive(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_breaks_off_leaves_no_archive(
+    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     serve()
     write = Path.write_bytes
 
@@ -509,14 +583,18 @@ def test_downloads_in_lockstep_each_move_their_own_file(serve, tmp_path: Path, m
     assert len(set(moved)) == 2 * 4
 
 
-def test_two_processes_that_download_at_once_both_succeed(serve, published: Path, tmp_path: Path) -> None:
+def test_two_processes_that_download_at_once_both_succeed(
+    serve, published: Path, tmp_path: Path
+) -> None:
     address = serve(pieces=2, pause=0.2)
     script = (
         "import json, sys; from torchvision.datasets import MNIST; from bnn.data import resolve\n"
         "asked, MNIST.mirrors, MNIST.resources = json.loads(sys.argv[1])\n"
         "sys.stdin.readline(); print(resolve(asked))"
     )
-    arguments = json.dumps([node(tmp_path / "new", fallback=None), [address], torchvision.datasets.MNIST.resources])
+    arguments = json.dumps(
+        [node(tmp_path / "new", fallback=None), [address], torchvision.datasets.MNIST.resources]
+    )
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, arguments],
@@ -543,7 +621,10 @@ def test_two_processes_that_download_at_once_both_succeed(serve, published: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "cifar"}, r"data\.name: expected one of digits, fashion_mnist, folder, kmnist, mnist; got 'cifar'"),
+        (
+            {"name": "cifar"},
+            r"data\.name: expected one of digits, fashion_mnist, folder, kmnist, mnist; got 'cifar'",
+        ),
         ({"offline_fallback": "cifar"}, r"data\.offline_fallback: expected one of"),
         ({"offline_fallback": "kmnist"}, r"data\.offline_fallback: expected null or one of digits"),
         ({"limit": 0}, r"data\.limit: expected at least 1"),
@@ -552,7 +633,9 @@ def test_two_processes_that_download_at_once_both_succeed(serve, published: Path
         ({"rooot": "x"}, r"data\.rooot.*keys here: root, offline_fallback, limit"),
     ],
 )
-def test_a_node_that_cannot_be_read_is_refused_by_its_key(published: Path, change: dict, message: str) -> None:
+def test_a_node_that_cannot_be_read_is_refused_by_its_key(
+    published: Path, change: dict, message: str
+) -> None:
     for attempt in (resolve, lambda n: load(n, 0, 0.1)):
         with pytest.raises(ConfigError, match=message):
             attempt({**node(published), **change})
@@ -564,6 +647,8 @@ def test_digits_takes_no_key_that_it_would_ignore() -> None:
 
 
 def test_importing_the_room_imports_no_torch() -> None:
-    script = "import sys, bnn.data; sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
+    script = (
+        "import sys, bnn.data; sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
+    )
     env = {**os.environ, "PYTHONPATH": str(Path(bnn.__file__).parents[1])}
     assert subprocess.run([sys.executable, "-c", script], env=env).returncode == 0

@@ -21,9 +21,16 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_table_has_the_keys_of_the_folder_and_their_defaults() -> None:
-    told = {key: default.strip("`") for key, default in re.findall(r"^\| `data\.(\w+)` \| (\S+) \|", PAGE, re.MULTILINE)}
+    told = {
+        key: default.strip("`")
+        for key, default in re.findall(r"^\| `data\.(\w+)` \| (\S+) \|", PAGE, re.MULTILINE)
+    }
     given = OmegaConf.to_container(OmegaConf.load(folder("conf") / "data" / "folder.yaml"))
-    plain = {key: "null" if value is None else str(value) for key, value in given.items() if key != "name"}
+    plain = {
+        key: "null" if value is None else str(value)
+        for key, value in given.items()
+        if key != "name"
+    }
     assert told == plain | {"root": "none"}
 
 

@@ -62,7 +62,9 @@ def test_pixels_and_labels_are_torchvisions(tmp_path: Path, channels: int) -> No
     data = load(node(root, channels=channels), 0, 0.2)
     mode = {1: "L", 3: "RGB"}[channels]
     reference = ImageFolder(str(root / "test"))
-    arrays = [np.asarray(image.convert(mode)).reshape(SIDE, SIDE, channels) for image, _ in reference]
+    arrays = [
+        np.asarray(image.convert(mode)).reshape(SIDE, SIDE, channels) for image, _ in reference
+    ]
     assert data.test.labels.tolist() == [label for _, label in reference]
     theirs = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
     assert torch.equal(pixels(data.test.images, root, channels=channels), theirs.long())
@@ -103,7 +105,9 @@ def test_a_size_is_reached_by_resizing_and_its_absence_takes_the_first_images(
     root = filled(tmp_path)
     saved(root / "owl" / "00.png", np.full((20, 30), 200, np.uint8))
     assert load(node(root, size=4), 0, 0.2).train.images.shape[1:] == (1, 4, 4)
-    with pytest.raises(DataError, match=r"data\.size: .*owl/00\.png has 30×20 pixels.*8×8.*data\.size=N"):
+    with pytest.raises(
+        DataError, match=r"data\.size: .*owl/00\.png has 30×20 pixels.*8×8.*data\.size=N"
+    ):
         load(node(root), 0, 0.2)
 
 
@@ -114,16 +118,24 @@ def test_a_limit_keeps_training_examples_and_leaves_the_facts(tmp_path: Path) ->
     assert limited.spec == whole.spec and torch.equal(limited.test.images, whole.test.images)
 
 
-def test_a_folder_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, reads = filled(tmp_path), []
     produce = type(spec_source(root)).produce
-    monkeypatch.setattr(type(spec_source(root)), "produce", lambda self: reads.append(1) or produce(self))
+    monkeypatch.setattr(
+        type(spec_source(root)), "produce", lambda self: reads.append(1) or produce(self)
+    )
     before = spec_of(node(root))
     load(node(root), 0, 0.2), load(node(root), 1, 0.3), resolve(node(root))
     assert len(reads) == 1
     saved(root / "cat" / "10.png", np.zeros((SIDE, SIDE), np.uint8))
     after = spec_of(node(root))
-    assert len(reads) == 2 and after.train_size == before.train_size + 1 and after.content != before.content
+    assert (
+        len(reads) == 2
+        and after.train_size == before.train_size + 1
+        and after.content != before.content
+    )
 
 
 def spec_source(root: Path) -> Measured:
@@ -255,7 +267,9 @@ def test_keys_left_out_and_keys_given_their_defaults_are_one_configuration(tmp_p
     assert planned(root).digest == full.digest and planned(root).config == full.config
 
 
-def test_a_network_trains_on_a_folder_and_predicts_without_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_network_trains_on_a_folder_and_predicts_without_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     root = filled(tmp_path / "images", images=30, colours=True)
     words = [
         "data=folder",
@@ -268,13 +282,17 @@ def test_a_network_trains_on_a_folder_and_predicts_without_it(tmp_path: Path, ca
     assert done.returncode == 0, done.stderr
     (run,) = runs(tmp_path, "run", "bnn/folder")
     assert run.data.metrics["test/accuracy"] > 0.5
-    assert not [key for key in run.data.params if "facts" in key or "content" in key or "root" in key]
+    assert not [
+        key for key in run.data.params if "facts" in key or "content" in key or "root" in key
+    ]
     example = tmp_path / "example.png"
     (root / "owl" / "00.png").rename(example)
     root.rename(tmp_path / "gone")
     (best,) = tmp_path.glob("outputs/**/best.pt")
     model, about = load_checkpoint(best)
-    assert about["data_facts"]["shape"] == [3, SIDE, SIDE] and about["data_facts"]["class_names"] == list(CLASSES)
+    assert about["data_facts"]["shape"] == [3, SIDE, SIDE] and about["data_facts"][
+        "class_names"
+    ] == list(CLASSES)
     assert model(torch.zeros(2, 3, SIDE, SIDE)).shape == (2, 3)
     capsys.readouterr()
     assert predict([str(best), str(example), "--picture", str(tmp_path / "bits.png")]) == 0
@@ -288,5 +306,9 @@ def test_a_missing_folder_ends_a_command_in_one_line(tmp_path: Path) -> None:
     for words in (["data=folder"], ["data=folder", f"data.root={tmp_path / 'none'}"]):
         for more in ([], ["-m", "seed=0,1"]):
             done = run_here(tmp_path, *more, *words)
-            assert done.returncode == 1 and done.stderr.startswith("error: data.root: ") and done.stderr.count("\n") == 1
+            assert (
+                done.returncode == 1
+                and done.stderr.startswith("error: data.root: ")
+                and done.stderr.count("\n") == 1
+            )
     assert not list(tmp_path.rglob("mlflow.db"))

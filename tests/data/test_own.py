@@ -87,7 +87,9 @@ def test_the_parameters_are_the_keys_and_the_facts_are_measured(calls: list[int]
         40,
     )
     pixels = images.double() / 255
-    assert spec.mean == pytest.approx(pixels.mean().item()) and spec.std == pytest.approx(pixels.std(correction=0).item())
+    assert spec.mean == pytest.approx(pixels.mean().item()) and spec.std == pytest.approx(
+        pixels.std(correction=0).item()
+    )
     assert spec_of({"name": "stripes"}).shape == (1, 8, 8), "defaults stand for what is left out"
     for node, said in (
         ({"width": 3}, r"data\.width.*side, seed, limit"),
@@ -107,7 +109,9 @@ def test_a_function_is_called_once_for_its_arguments(calls: list[int]) -> None:
 
 def test_a_limit_is_taken_without_being_declared(calls: list[int]) -> None:
     whole, limited = (load({"name": "stripes", "limit": limit}, 0, 0.25) for limit in (None, 7))
-    assert len(whole.train.labels) == 90 and torch.equal(limited.train.images, whole.train.images[:7])
+    assert len(whole.train.labels) == 90 and torch.equal(
+        limited.train.images, whole.train.images[:7]
+    )
     with pytest.raises(ConfigError, match=r"data\.limit"):
         load({"name": "stripes", "limit": 0}, 0, 0.25)
 
@@ -150,7 +154,11 @@ def test_targets_that_are_numbers_load_but_do_not_train_as_classes(register) -> 
     part = (torch.rand(10, 4, 4), torch.rand(10, 2))
     register(lambda: (part, part))
     data = load({"name": "own"}, 0, 0.2)
-    assert data.spec.classes is None and data.train.labels.dtype == torch.float32 and data.test.labels.shape == (10, 2)
+    assert (
+        data.spec.classes is None
+        and data.train.labels.dtype == torch.float32
+        and data.test.labels.shape == (10, 2)
+    )
     with pytest.raises(ConfigError, match="data=own: expected class labels"):
         plan(changed(compose(QUICK), data={"name": "own"}))
 
@@ -177,11 +185,15 @@ PART = (torch.zeros(4, 5, 5).add_(torch.arange(5) / 5), torch.arange(4))
         (((PART[0] * 0, PART[1]), PART), ["every pixel is 0"]),
     ],
 )
-def test_what_does_not_fit_together_is_one_line(register, returned: object, words: list[str]) -> None:
+def test_what_does_not_fit_together_is_one_line(
+    register, returned: object, words: list[str]
+) -> None:
     register(lambda: returned)
     with pytest.raises(DataError) as refused:
         spec_of({"name": "own"})
-    assert all(word in str(refused.value) for word in ["data=own", *words]) and "\n" not in str(refused.value)
+    assert all(word in str(refused.value) for word in ["data=own", *words]) and "\n" not in str(
+        refused.value
+    )
 
 
 def positional(side: int) -> None: ...
@@ -194,7 +206,9 @@ class NoSource: ...
 
 
 @pytest.mark.parametrize("made", [positional, untyped, reserved, anything, NoSource])
-def test_what_no_configuration_could_give_is_refused_when_it_is_registered(register, made: object) -> None:
+def test_what_no_configuration_could_give_is_refused_when_it_is_registered(
+    register, made: object
+) -> None:
     with pytest.raises(ConfigError, match="data set own"):
         register(made)
     assert "own" not in DATASETS
@@ -219,7 +233,9 @@ def test_a_class_describes_itself_by_its_configuration(register) -> None:
     assert spec_of({"name": "own", "width": 6}).shape == (1, 1, 6)
     data = load({"name": "own"}, 0, 0.2)
     assert data.spec.name == resolve({"name": "own"}) == "own" and data.spec.title == "Ramps"
-    torch.testing.assert_close(data.test.images[0, 0, 0], (torch.arange(40.0, 44) / 255 - 0.5) / 0.25)
+    torch.testing.assert_close(
+        data.test.images[0, 0, 0], (torch.arange(40.0, 44) / 255 - 0.5) / 0.25
+    )
 
 
 # Checkpoints
@@ -300,7 +316,9 @@ def test_validation_that_is_given_is_the_validation_split() -> None:
 
 def test_pixels_are_left_alone_where_they_are_not_to_be_normalised() -> None:
     images, targets = torch.rand(20, 3, 4, 5), torch.arange(20) % 4
-    made = from_tensors(train=(images, targets), test=(images, targets), normalise=False, name="own")
+    made = from_tensors(
+        train=(images, targets), test=(images, targets), normalise=False, name="own"
+    )
     assert torch.equal(made.test.images, images) and made.test.labels.dtype == torch.int64
     assert (made.spec.mean, made.spec.std, made.spec.white, made.spec.classes) == (0, 1, 1, 4)
     whole = (images * 255).to(torch.uint8)
@@ -327,7 +345,9 @@ def test_names_of_classes_count_them() -> None:
 
 def test_a_network_trains_on_tensors() -> None:
     made = plan(compose(QUICK))  # 8×8 images, as here
-    history = fit(made.model, made.recipe, from_tensors(train=bars(300, 8, 0), test=bars(40, 8, 1))).history
+    history = fit(
+        made.model, made.recipe, from_tensors(train=bars(300, 8, 0), test=bars(40, 8, 1))
+    ).history
     assert history[-1]["val/accuracy"] > 0.9
 
 
@@ -338,11 +358,15 @@ def test_pillow_arrays_and_tensors_are_read_alike() -> None:
     plain = FakeData(12, (3, 5, 4), 3, random_offset=0)
     tensors = FakeData(12, (3, 5, 4), 3, transform=ToTensor())
     arrays = FakeData(12, (3, 5, 4), 3, transform=np.asarray)
-    one, other, third = (from_torchvision(one, one, validation_fraction=0.25) for one in (plain, tensors, arrays))
+    one, other, third = (
+        from_torchvision(one, one, validation_fraction=0.25) for one in (plain, tensors, arrays)
+    )
     assert one.spec.shape == (3, 5, 4) and one.spec.name == "FakeData"
     for part in ("train", "validation", "test"):
         assert torch.equal(getattr(one, part).images, getattr(third, part).images)
-        torch.testing.assert_close(getattr(one, part).images, getattr(other, part).images, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            getattr(one, part).images, getattr(other, part).images, rtol=0, atol=1e-5
+        )
         assert torch.equal(getattr(one, part).labels, getattr(other, part).labels)
     raw = (one.test.images * one.spec.std + one.spec.mean).mul(255).round().to(torch.uint8)
     assert np.array_equal(raw[7].permute(1, 2, 0).numpy(), np.asarray(plain[7][0]))
@@ -351,8 +375,14 @@ def test_pillow_arrays_and_tensors_are_read_alike() -> None:
 def test_a_torch_data_set_with_names_and_a_validation_set() -> None:
     whole = TensorDataset(*bars(30, 8, 0))
     whole.classes = ["-", "|"]
-    made = from_torchvision(whole, whole, validation_set=TensorDataset(*bars(10, 8, 1)), name="bars", normalise=False)
-    assert made.spec.name == "bars" and made.spec.class_names == ("-", "|") and len(made.validation.labels) == 10
+    made = from_torchvision(
+        whole, whole, validation_set=TensorDataset(*bars(10, 8, 1)), name="bars", normalise=False
+    )
+    assert (
+        made.spec.name == "bars"
+        and made.spec.class_names == ("-", "|")
+        and len(made.validation.labels) == 10
+    )
     assert torch.equal(made.train.images[:, 0], bars(30, 8, 0)[0] / 255)
 
 

@@ -48,12 +48,17 @@ def test_another_size_or_mode_is_one_line(tmp_path: Path, spec, size, mode, word
 @pytest.mark.parametrize("read", [read_image, read_drawing])
 def test_what_is_no_image_is_one_line(tmp_path: Path, read) -> None:
     (tmp_path / "text.png").write_text("words")
-    for path, words in ((tmp_path / "text.png", "Pillow reads"), (tmp_path / "none.png", "No such file")):
+    for path, words in (
+        (tmp_path / "text.png", "Pillow reads"),
+        (tmp_path / "none.png", "No such file"),
+    ):
         with pytest.raises(DataError, match=words):
             read(path, MNIST)
 
 
-def drawing(ink: str = "black", ground: str = "white", size: tuple[int, int] = (400, 300)) -> Image.Image:
+def drawing(
+    ink: str = "black", ground: str = "white", size: tuple[int, int] = (400, 300)
+) -> Image.Image:
     """A tall, lopsided 7 away from the middle."""
     image = Image.new("RGB", size, ground)
     ImageDraw.Draw(image).line([(220, 60), (300, 60), (250, 220)], fill=ink, width=14)
@@ -64,15 +69,26 @@ def like_mnist(read: np.ndarray) -> bool:
     """Bright on dark, 20 pixels long, its centre of mass in the middle."""
     rows, columns = np.nonzero(read[0] > 0.15)
     extent = max(np.ptp(rows), np.ptp(columns)) + 1
-    middle = [float((read[0].sum(1 - axis) * (np.arange(28) + 0.5)).sum() / read.sum()) for axis in (0, 1)]
-    return read[0, 0].max() == 0 and 19 <= extent <= 21 and max(abs(place - 14) for place in middle) <= 0.75
+    middle = [
+        float((read[0].sum(1 - axis) * (np.arange(28) + 0.5)).sum() / read.sum()) for axis in (0, 1)
+    ]
+    return (
+        read[0, 0].max() == 0
+        and 19 <= extent <= 21
+        and max(abs(place - 14) for place in middle) <= 0.75
+    )
 
 
-@pytest.mark.parametrize("ink, ground", [("black", "white"), ("white", "black"), ("#203080", "#f0e8d0"), ("red", "white")])
+@pytest.mark.parametrize(
+    "ink, ground",
+    [("black", "white"), ("white", "black"), ("#203080", "#f0e8d0"), ("red", "white")],
+)
 def test_a_drawing_is_brought_to_the_form_of_mnist(tmp_path: Path, ink: str, ground: str) -> None:
     drawing(ink, ground).save(tmp_path / "seven.png")
     read = read_drawing(tmp_path / "seven.png", MNIST)
-    assert read.shape == (1, 28, 28) and read.min() >= 0 and 0.9 < read.max() <= 1 and like_mnist(read)
+    assert (
+        read.shape == (1, 28, 28) and read.min() >= 0 and 0.9 < read.max() <= 1 and like_mnist(read)
+    )
     plain = np.asarray(drawing(ink, ground).convert("L").resize((28, 28)), np.float32)[None] / 255
     assert not like_mnist(plain), "which resizing alone would not do"
 
@@ -81,7 +97,10 @@ def test_a_drawing_of_a_drawing_is_itself(tmp_path: Path) -> None:
     drawing().save(tmp_path / "seven.png")
     once = read_drawing(tmp_path / "seven.png", MNIST)
     large = np.kron(255 * (1 - once[0]), np.ones((9, 9)))
-    again = read_drawing(saved(tmp_path, np.pad(large, ((40, 10), (5, 90)), constant_values=255).astype(np.uint8)), MNIST)
+    again = read_drawing(
+        saved(tmp_path, np.pad(large, ((40, 10), (5, 90)), constant_values=255).astype(np.uint8)),
+        MNIST,
+    )
     assert np.corrcoef(once.ravel(), again.ravel())[0, 1] > 0.97
 
 
@@ -97,14 +116,21 @@ def test_transparent_paper_is_white(tmp_path: Path) -> None:
 def test_sixteen_bits_and_a_camera_held_upright_are_read_alike(tmp_path: Path) -> None:
     drawing().save(tmp_path / "seven.png")
     plain = read_drawing(tmp_path / "seven.png", MNIST)
-    Image.fromarray(np.asarray(drawing().convert("L")).astype(np.uint16) * 200).save(tmp_path / "wide.png")
+    Image.fromarray(np.asarray(drawing().convert("L")).astype(np.uint16) * 200).save(
+        tmp_path / "wide.png"
+    )
     turned = Image.Exif()
     turned[0x0112] = 6  # to be turned a quarter to the right
     drawing().rotate(90, expand=True).save(tmp_path / "lying.jpg", exif=turned, quality=95)
     for name in ("wide.png", "lying.jpg"):
-        assert np.corrcoef(plain.ravel(), read_drawing(tmp_path / name, MNIST).ravel())[0, 1] > 0.98, name
+        assert (
+            np.corrcoef(plain.ravel(), read_drawing(tmp_path / name, MNIST).ravel())[0, 1] > 0.98
+        ), name
     drawing().rotate(90, expand=True).save(tmp_path / "control.jpg", quality=95)
-    assert np.corrcoef(plain.ravel(), read_drawing(tmp_path / "control.jpg", MNIST).ravel())[0, 1] < 0.9
+    assert (
+        np.corrcoef(plain.ravel(), read_drawing(tmp_path / "control.jpg", MNIST).ravel())[0, 1]
+        < 0.9
+    )
 
 
 def test_blank_paper_and_signs_that_are_none_are_refused(tmp_path: Path) -> None:

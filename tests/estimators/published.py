@@ -50,7 +50,9 @@ class Net:
 
     def uniform(self, layer: int, generator: Generator, *shape: int) -> Tensor:
         """Uniform numbers for the units of a layer, [*shape, units]."""
-        return torch.rand(*shape, len(self.layers[layer][1]), generator=generator, dtype=torch.float64)
+        return torch.rand(
+            *shape, len(self.layers[layer][1]), generator=generator, dtype=torch.float64
+        )
 
     def uniforms(self, generator: Generator, *shape: int) -> list[Tensor]:
         """Uniform numbers for every layer."""
@@ -95,10 +97,14 @@ def leave_one_out(net: Net, draws: int, generator: Generator, *, samples: int = 
     loss = net.loss_of(values[-1])
     credit = (loss - loss.mean(0)) * samples / (samples - 1)
     steps = enumerate(itertools.pairwise(values))
-    return [_weights(credit[..., None] * (b - net.probs(k, below)), below) for k, (below, b) in steps]
+    return [
+        _weights(credit[..., None] * (b - net.probs(k, below)), below) for k, (below, b) in steps
+    ]
 
 
-def nested_leave_one_out(net: Net, draws: int, generator: Generator, *, samples: int = 2, nested: int = 2) -> Gradients:
+def nested_leave_one_out(
+    net: Net, draws: int, generator: Generator, *, samples: int = 2, nested: int = 2
+) -> Gradients:
     """Leave-one-out at every layer among K draws of the first and M of each further one, given the same bits below.
 
     The leave-one-out estimator of Kool et al. 2019 for each conditional distribution, the loss of a draw being the mean over
@@ -110,7 +116,9 @@ def nested_leave_one_out(net: Net, draws: int, generator: Generator, *, samples:
     for k in layers:
         drawn = loss.flatten(0, len(layers) - 2 - k).mean(0) if k < len(layers) - 1 else loss
         credit = (drawn - drawn.mean(0)) * len(drawn) / (len(drawn) - 1)
-        found.append(_weights(credit[..., None] * (values[k + 1] - net.probs(k, values[k])), values[k]))
+        found.append(
+            _weights(credit[..., None] * (values[k + 1] - net.probs(k, values[k])), values[k])
+        )
     return found
 
 
@@ -133,7 +141,14 @@ def moments_of_loss(net: Net, draws: int, generator: Generator) -> tuple[float, 
     return float(loss.mean()), float(loss.std())
 
 
-def muprop(net: Net, draws: int, generator: Generator, *, learned: Sequence[float], conditional: bool = False) -> Gradients:
+def muprop(
+    net: Net,
+    draws: int,
+    generator: Generator,
+    *,
+    learned: Sequence[float],
+    conditional: bool = False,
+) -> Gradients:
     """MuProp, (f(b) - f(m) - f'(m)(b - m) - c) ∇ log q(b) + f'(m) ∇p, m a mean-field pass (Gu et al. 2016).
 
     Args:
@@ -144,17 +159,26 @@ def muprop(net: Net, draws: int, generator: Generator, *, learned: Sequence[floa
     found = []
     for k, (residual, slope) in enumerate(_residuals(net, values, conditional)):
         p = net.probs(k, values[k])
-        found.append(_weights((residual - learned[k])[:, None] * (values[k + 1] - p) + slope * p * (1 - p), values[k]))
+        found.append(
+            _weights(
+                (residual - learned[k])[:, None] * (values[k + 1] - p) + slope * p * (1 - p),
+                values[k],
+            )
+        )
     return found
 
 
-def mean_residuals(net: Net, draws: int, generator: Generator, *, conditional: bool = False) -> list[float]:
+def mean_residuals(
+    net: Net, draws: int, generator: Generator, *, conditional: bool = False
+) -> list[float]:
     """Mean of what is left of f(b) - f(m) for each layer."""
     values = net.sample(net.uniforms(generator, draws))
     return [float(residual.mean()) for residual, _ in _residuals(net, values, conditional)]
 
 
-def _residuals(net: Net, values: Sequence[Tensor], conditional: bool) -> list[tuple[Tensor, Tensor]]:
+def _residuals(
+    net: Net, values: Sequence[Tensor], conditional: bool
+) -> list[tuple[Tensor, Tensor]]:
     """Residual [draws] and f'(m) [units] of each layer."""
     means = [net.x[None]]
     for layer in range(len(net.layers)):
@@ -189,7 +213,11 @@ def disarm(net: Net, draws: int, generator: Generator) -> Gradients:
         b, other = values[k + 1], (1 - u[k] < net.probs(k, below)).double()
         difference = net.continued(k, b, u) - net.continued(k, other, u)
         signs = (b != other) * (1 - 2 * other)
-        found.append(_weights(difference[:, None] / 2 * signs * torch.sigmoid(net.logits(k, below).abs()), below))
+        found.append(
+            _weights(
+                difference[:, None] / 2 * signs * torch.sigmoid(net.logits(k, below).abs()), below
+            )
+        )
     return found
 
 
@@ -227,8 +255,13 @@ def local_expectation(net: Net, draws: int, generator: Generator) -> Gradients:
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
     for k, below in enumerate(values[:-1]):
-        p, chosen = net.probs(k, below), torch.eye(values[k + 1].shape[1], dtype=torch.bool)[:, None]
-        one, zero = (net.continued(k, torch.where(chosen, value, values[k + 1]), u) for value in (1.0, 0.0))
+        p, chosen = (
+            net.probs(k, below),
+            torch.eye(values[k + 1].shape[1], dtype=torch.bool)[:, None],
+        )
+        one, zero = (
+            net.continued(k, torch.where(chosen, value, values[k + 1]), u) for value in (1.0, 0.0)
+        )
         found.append(_weights(p * (1 - p) * (one - zero).T, below))
     return found
 
@@ -236,7 +269,9 @@ def local_expectation(net: Net, draws: int, generator: Generator) -> Gradients:
 Weights = Sequence[tuple[float, float]]
 
 
-def rebar(net: Net, draws: int, generator: Generator, *, learned: Weights, tau: float = 0.5) -> Gradients:
+def rebar(
+    net: Net, draws: int, generator: Generator, *, learned: Weights, tau: float = 0.5
+) -> Gradients:
     """REBAR, (f(b) - η c(z̃) - a) (b - p) + η (d c(z) / dℓ - d c(z̃) / dℓ), z̃ ~ p(z | b) (Tucker et al. 2017).
 
     For a layer of several, c is the loss with this layer and all beyond it relaxed, those beyond by the uniform numbers that
@@ -259,12 +294,16 @@ def best_weights(net: Net, draws: int, generator: Generator, *, tau: float = 0.5
     found = []
     for plain, control, score, _ in _rebar_terms(net, draws, generator, tau):
         regressors = torch.stack([control.flatten(), score.flatten()], 1)
-        eta, baseline = torch.linalg.lstsq(regressors, plain.flatten()[:, None]).solution.flatten().tolist()
+        eta, baseline = (
+            torch.linalg.lstsq(regressors, plain.flatten()[:, None]).solution.flatten().tolist()
+        )
         found.append((eta, baseline))
     return found
 
 
-def _rebar_terms(net: Net, draws: int, generator: Generator, tau: float) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def _rebar_terms(
+    net: Net, draws: int, generator: Generator, tau: float
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """f (b - p), the control variate, b - p, and the values below, for each layer."""
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
@@ -280,7 +319,9 @@ def _rebar_terms(net: Net, draws: int, generator: Generator, tau: float) -> list
         (slope,) = torch.autograd.grad(c.sum(), logits, retain_graph=True)
         (slope_again,) = torch.autograd.grad(c_again.sum(), logits)
         score = b - p.detach()
-        found.append((loss * score, c_again.detach()[:, None] * score - slope + slope_again, score, below))
+        found.append(
+            (loss * score, c_again.detach()[:, None] * score - slope + slope_again, score, below)
+        )
     return found
 
 
@@ -319,7 +360,9 @@ def concrete(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) ->
     return _backward(net, values, lambda k, p, y: y * (1 - y) / tau)
 
 
-def _backward(net: Net, values: Sequence[Tensor], derivative: Callable[[int, Tensor, Tensor], Tensor]) -> Gradients:
+def _backward(
+    net: Net, values: Sequence[Tensor], derivative: Callable[[int, Tensor, Tensor], Tensor]
+) -> Gradients:
     """Backpropagation through the bits, with a derivative of (layer, p, b) by ℓ in place of the step's."""
     top = values[-1].clone().requires_grad_()
     (slope,) = torch.autograd.grad(net.loss_of(top).sum(), top)

@@ -63,10 +63,18 @@ CONTRACTS = {
     "enumeration": [{}],
 }
 """A configuration to test for every registered estimator: the third place that a new one touches."""
-CASES = [pytest.param({"name": n, **c}, id=f"{n}-{i}") for n, cases in CONTRACTS.items() for i, c in enumerate(cases)]
+CASES = [
+    pytest.param({"name": n, **c}, id=f"{n}-{i}")
+    for n, cases in CONTRACTS.items()
+    for i, c in enumerate(cases)
+]
 CONTINUOUS = {"st_gumbel", "concrete", "arms", "rebar", "relax"}
 """Those whose estimate is no function of finitely many outcomes: sampled, with standard errors."""
-UNBIASED = [c for c in CASES if Estimator.registry[c.values[0]["name"]].unbiased and c.values[0]["name"] != "none"]
+UNBIASED = [
+    c
+    for c in CASES
+    if Estimator.registry[c.values[0]["name"]].unbiased and c.values[0]["name"] != "none"
+]
 EXACTLY = [c for c in UNBIASED if c.values[0]["name"] not in CONTINUOUS]
 SAMPLED = [c for c in UNBIASED if c.values[0]["name"] in CONTINUOUS]
 BIASED = [c for c in CASES if not Estimator.registry[c.values[0]["name"]].unbiased]
@@ -90,7 +98,11 @@ class Forced:
         ends = []
         for number in range(len(p)):
             cuts = p[number : number + 1] if self.cuts is None else self.cuts[self.at + number]
-            ends.append(torch.cat([torch.zeros(1), cuts, torch.ones(1)])[self.parts[self.at + number] :][:2].double())
+            ends.append(
+                torch.cat([torch.zeros(1), cuts, torch.ones(1)])[self.parts[self.at + number] :][
+                    :2
+                ].double()
+            )
         self.at += len(p)
         low, high = torch.stack(ends).T
         self.mass *= float((high - low).prod())
@@ -130,7 +142,9 @@ def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1
     assert len(parts) == count
     for taken in itertools.product(*map(range, parts)):
         noise = Forced(taken, cuts)
-        estimate = gradient(model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise))
+        estimate = gradient(
+            model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise)
+        )
         mass += noise.mass
         total = [t + noise.mass * g for t, g in zip(total, estimate, strict=True)]
     assert mass == pytest.approx(1, abs=1e-12)
@@ -154,13 +168,17 @@ def numbers_asked_for(model: Toy, estimator: Estimator, forward: ForwardClosure)
 REPEATS, AT_ONCE = 200, 500
 
 
-def sampled(model: Toy, estimator: Estimator, loss=tangled, repeats: int = REPEATS) -> tuple[list[Tensor], list[Tensor]]:
+def sampled(
+    model: Toy, estimator: Estimator, loss=tangled, repeats: int = REPEATS
+) -> tuple[list[Tensor], list[Tensor]]:
     """Mean and standard error of each gradient over `repeats` batches of AT_ONCE copies of one sample."""
     inputs, targets = (one.repeat(AT_ONCE, *[1] * (one.dim() - 1)) for one in batch(1))
     generator = torch.Generator().manual_seed(1)
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
     estimates = [
-        gradient(model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise))
+        gradient(
+            model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise)
+        )
         for _ in range(repeats)
     ]
     stacked = [torch.stack(of_one) for of_one in zip(*estimates, strict=True)]
@@ -176,7 +194,9 @@ def deviation(model: Toy, estimator: Estimator, loss=tangled, repeats: int = REP
 
 
 def exact(model: Toy, loss=tangled, samples: int = 1) -> list[Tensor]:
-    return gradient(model, bound(Enumeration(), model), ForwardClosure(model, *batch(samples), loss))
+    return gradient(
+        model, bound(Enumeration(), model), ForwardClosure(model, *batch(samples), loss)
+    )
 
 
 def bound(estimator: Estimator, model: Toy) -> Estimator:
@@ -217,12 +237,16 @@ def test_unbiased_claim_holds_exactly(config: dict, widths: tuple[int, ...]) -> 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)
 @pytest.mark.parametrize("config", SAMPLED)
-def test_unbiased_claim_holds_within_the_standard_error(config: dict, widths: tuple[int, ...]) -> None:
+def test_unbiased_claim_holds_within_the_standard_error(
+    config: dict, widths: tuple[int, ...]
+) -> None:
     model = Toy(widths)
     assert deviation(model, warmed(Estimator.registry.build(config), model)) < 4.5
 
 
-@pytest.mark.parametrize("law", [name for name, law in NoiseLaw.registry.items() if law.full_support])
+@pytest.mark.parametrize(
+    "law", [name for name, law in NoiseLaw.registry.items() if law.full_support]
+)
 def test_score_is_unbiased_under_every_law_with_full_support(law: str) -> None:
     model = Toy((3,), law)
     estimator = Estimator.registry.build({"name": "reinforce", "baseline": "none"})
@@ -250,12 +274,16 @@ def test_a_neighbours_credit_is_caught() -> None:
     class Neighbours(Reinforce):
         def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
             base = forward(Site.sample)
-            score = (base.loss.detach().roll(1, 1) * base.sites[0].log_prob(base.bits[0]).sum(2)).mean()
+            score = (
+                base.loss.detach().roll(1, 1) * base.sites[0].log_prob(base.bits[0]).sum(2)
+            ).mean()
             return base.loss.mean() + (score - score.detach())
 
     model, mutant = Toy((2,)), Neighbours(baseline=Baseline.registry.build("none"))
     assert distance(expectation(model, mutant, samples=2), exact(model, samples=2)) > 1e-3
-    assert distance(expectation(model, mutant), exact(model)) < 1e-12, "a batch of one does not see it"
+    assert distance(expectation(model, mutant), exact(model)) < 1e-12, (
+        "a batch of one does not see it"
+    )
 
 
 class SeesItself(Baseline):
@@ -305,13 +333,17 @@ def test_mutants_are_caught(mutant: Estimator) -> None:
 def test_density_proxy_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
     for law in NoiseLaw.registry:
         model = Toy((2,), law)
-        with torch.no_grad():  # each score is one bit, so that their product is multilinear and not additive
+        with (
+            torch.no_grad()
+        ):  # each score is one bit, so that their product is multilinear and not additive
             model.readout.weight.copy_(torch.eye(2))
         estimator = Estimator.registry.build({"name": "st", "proxy": "density"})
         for one in (expectation(model, estimator, product), exact(model, product)):
             assert max(float(g.abs().max()) for g in one) > 1e-3
         # of the layer below: the read-out itself has the derivative of a product by its own weights
-        assert distance(expectation(model, estimator, product)[:2], exact(model, product)[:2]) < 1e-12, law
+        assert (
+            distance(expectation(model, estimator, product)[:2], exact(model, product)[:2]) < 1e-12
+        ), law
 
 
 def quadratic(scores: Tensor, targets: Tensor) -> Tensor:
@@ -320,15 +352,24 @@ def quadratic(scores: Tensor, targets: Tensor) -> Tensor:
     return s**2 - 0.7 * s * t + 1.3 * t**2 * targets + s
 
 
-@pytest.mark.parametrize("law", [name for name, law in NoiseLaw.registry.items() if law.full_support])
+@pytest.mark.parametrize(
+    "law", [name for name, law in NoiseLaw.registry.items() if law.full_support]
+)
 def test_reinmax_is_exact_for_one_layer_under_a_quadratic_loss(law: str) -> None:
     model = Toy((3,), law)
     true = exact(model, quadratic)[:2]  # of the layer below
     assert max(float(g.abs().max()) for g in true) > 1e-3
-    found = {tau: expectation(model, Estimator.registry.build({"name": "reinmax", "tau": tau}), quadratic) for tau in (1, 2)}
+    found = {
+        tau: expectation(
+            model, Estimator.registry.build({"name": "reinmax", "tau": tau}), quadratic
+        )
+        for tau in (1, 2)
+    }
     assert distance(found[1][:2], true) < 1e-12
     assert distance(found[2][:2], true) > 1e-3, "the control: at another temperature it is not"
-    straight = expectation(model, Estimator.registry.build({"name": "st", "proxy": "density"}), quadratic)
+    straight = expectation(
+        model, Estimator.registry.build({"name": "st", "proxy": "density"}), quadratic
+    )
     assert distance(straight[:2], true) > 1e-3, "and plain straight-through is not"
 
 
@@ -337,10 +378,17 @@ def test_reinmax_weighs_by_half_the_distance_of_bit_and_probability() -> None:
     a = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
     estimator = Estimator.registry.build({"name": "reinmax", "tau": 1.0})
     for u in (0.0, 1.0):
-        site = Site(a, NoiseLaw.registry.build("logistic"), Site.sample, noise=lambda like, u=u: torch.full_like(like, u))
+        site = Site(
+            a,
+            NoiseLaw.registry.build("logistic"),
+            Site.sample,
+            noise=lambda like, u=u: torch.full_like(like, u),
+        )
         bits = estimator.sample(site)  # type: ignore[attr-defined]
         (found,) = torch.autograd.grad(bits.sum(), a)
-        torch.testing.assert_close(found, 2 * (bits - site.probs).abs().detach() / 2, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(
+            found, 2 * (bits - site.probs).abs().detach() / 2, rtol=1e-12, atol=1e-14
+        )
 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)
@@ -369,7 +417,9 @@ def test_pseudo_derivatives_send_back_their_derivative_times_that_of_the_loss() 
         torch.testing.assert_close(found, slope_of_f * derivative, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("config", [c for c in CASES if c.values[0]["name"] not in ("none", "concrete")])
+@pytest.mark.parametrize(
+    "config", [c for c in CASES if c.values[0]["name"] not in ("none", "concrete")]
+)
 def test_value_is_an_estimate_of_the_expected_loss(config: dict) -> None:
     """But of `concrete`, which trains another net; the value comes of true samples alone, or is the expectation itself."""
     model = Toy((2, 2))
@@ -378,13 +428,19 @@ def test_value_is_an_estimate_of_the_expected_loss(config: dict) -> None:
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
     with torch.no_grad():
         loss = ForwardClosure(model, inputs, targets, tangled, noise)(Site.sample).loss
-    value = float(build(config, model).surrogate_loss(ForwardClosure(model, inputs, targets, tangled, noise)).detach())
+    value = float(
+        build(config, model)
+        .surrogate_loss(ForwardClosure(model, inputs, targets, tangled, noise))
+        .detach()
+    )
     assert abs(value - float(loss.mean())) < 4.5 * 2**0.5 * float(loss.std()) / 20_000**0.5
 
 
 @pytest.mark.parametrize("widths", NETS, ids=str)
 @pytest.mark.parametrize("config", [c for c in CASES if c.values[0]["name"] != "none"])
-def test_evaluations_are_the_losses_that_a_step_computes(config: dict, widths: tuple[int, ...]) -> None:
+def test_evaluations_are_the_losses_that_a_step_computes(
+    config: dict, widths: tuple[int, ...]
+) -> None:
     if not applies(config, widths):
         pytest.skip("nothing to nest")
     model = Toy(widths)
@@ -401,7 +457,9 @@ def test_evaluations_are_the_losses_that_a_step_computes(config: dict, widths: t
     assert sum(computed) == estimator.evaluations(widths)
 
 
-def spread(baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), layer: int = 0) -> float:
+def spread(
+    baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), layer: int = 0
+) -> float:
     """Total variance of a layer's weight gradient, averaged over `runs` steps, from 400 repetitions of a fixed seed."""
     model, generator = Toy(widths), torch.Generator().manual_seed(0)
     estimator = Estimator.registry.build({"name": "reinforce", "baseline": baseline})
@@ -409,11 +467,16 @@ def spread(baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), laye
 
     def estimate() -> Tensor:
         forward = ForwardClosure(
-            model, *batch(1), lambda s, t: tangled(s, t) + 5, lambda u: torch.empty_like(u).uniform_(generator=generator)
+            model,
+            *batch(1),
+            lambda s, t: tangled(s, t) + 5,
+            lambda u: torch.empty_like(u).uniform_(generator=generator),
         )
         return gradient(model, estimator, forward)[2 * layer]
 
-    return float(torch.stack([sum(estimate() for _ in range(runs)) / runs for _ in range(400)]).var(0).sum())  # type: ignore
+    return float(
+        torch.stack([sum(estimate() for _ in range(runs)) / runs for _ in range(400)]).var(0).sum()
+    )  # type: ignore
 
 
 def test_leave_one_out_reduces_the_variance_of_plain_reinforce_at_equal_passes() -> None:
@@ -422,7 +485,10 @@ def test_leave_one_out_reduces_the_variance_of_plain_reinforce_at_equal_passes()
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_nesting_reduces_the_variance_of_leave_one_out_in_every_layer(layer: int) -> None:
-    plain, nested = {"name": "leave_one_out", "samples": 4}, {"name": "nested_leave_one_out", "samples": 4, "nested": 4}
+    plain, nested = (
+        {"name": "leave_one_out", "samples": 4},
+        {"name": "nested_leave_one_out", "samples": 4, "nested": 4},
+    )
     assert spread(nested, 1, (3, 3), layer) < spread(plain, 1, (3, 3), layer) * (0.9, 0.5)[layer]
 
 
@@ -520,7 +586,9 @@ class MeansOfUntrue(REBAR):
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         site = layer.drawn.sites[layer.site.index]
-        return super().gradient(dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2])))
+        return super().gradient(
+            dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2]))
+        )
 
 
 class OneResidual(MuProp):
@@ -528,7 +596,10 @@ class OneResidual(MuProp):
 
     def residuals(self, difference, slopes, bits, mean_field, sites):
         at_mean = [m.detach() for m in mean_field]
-        moved = [(slope * (b - m)).flatten(2).sum(2) for slope, b, m in zip(slopes, bits, at_mean, strict=True)]
+        moved = [
+            (slope * (b - m)).flatten(2).sum(2)
+            for slope, b, m in zip(slopes, bits, at_mean, strict=True)
+        ]
         return [difference - sum(moved)] * len(moved)
 
 
@@ -552,7 +623,9 @@ class SeesTheLoss(NVIL):
             loss = forward(Site.sample).loss[0]
         torch.set_rng_state(state)
         again = iter(drawn)
-        self.moments.copy_(torch.stack([torch.ones_like(loss.mean()), loss.mean(), loss.square().mean()]))
+        self.moments.copy_(
+            torch.stack([torch.ones_like(loss.mean()), loss.mean(), loss.square().mean()])
+        )
         forward.noise = lambda like: next(again)
         return super().surrogate_loss(forward)
 
@@ -600,7 +673,9 @@ def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, keys", [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3})], ids=["rebar", "relax"]
+    "name, keys",
+    [("rebar", {"decay": 0.5}), ("relax", {"decay": 0.5, "hidden": 3})],
+    ids=["rebar", "relax"],
 )
 @pytest.mark.parametrize("first", [0.0, 0.99, 1 - 2**-24])
 def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, first: float) -> None:
@@ -642,7 +717,9 @@ def test_a_control_variate_knows_its_derivative() -> None:
     torch.nn.init.normal_(control.last.weight)
     y = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
     value, slope = control(y)
-    torch.testing.assert_close(torch.autograd.grad(value.sum(), y)[0], slope, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        torch.autograd.grad(value.sum(), y)[0], slope, rtol=1e-12, atol=1e-14
+    )
 
 
 def test_the_conditional_noise_knows_its_derivative() -> None:
@@ -660,10 +737,14 @@ def test_the_conditional_noise_knows_its_derivative() -> None:
     tied = torch.where(bits > 0, 1 - u / p, (1 - u) / (1 - p)).detach()
     torch.testing.assert_close(again(tied), z, rtol=1e-9, atol=1e-9)
     (expected,) = torch.autograd.grad(again(tied).sum(), logits)
-    torch.testing.assert_close(conditional_derivative(p.detach(), bits, u), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        conditional_derivative(p.detach(), bits, u), expected, rtol=1e-9, atol=1e-12
+    )
     cuts = torch.linspace(-3, 4, 15, dtype=torch.float64)
     shares = (again(v).detach()[:, None] < cuts).double().mean(0)
-    torch.testing.assert_close(shares, torch.sigmoid(cuts - 0.8), rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
+    torch.testing.assert_close(
+        shares, torch.sigmoid(cuts - 0.8), rtol=0, atol=4.5 * 0.5 / 200_000**0.5
+    )
 
 
 def test_disarm_is_arm_averaged_over_its_noise_given_the_pair() -> None:
@@ -690,7 +771,9 @@ def test_arms_of_two_draws_is_disarm() -> None:
     u = torch.rand(7, 5, dtype=torch.float64)
     bits, loss = torch.stack([u < p, u > 1 - p]).double(), torch.rand(2, 7, dtype=torch.float64)
     drawn = LayerSamples(site, bits, loss[..., None], u, None, None)  # type: ignore[arg-type]
-    torch.testing.assert_close(ARMS(samples=2).gradient(drawn), DisARM().gradient(drawn), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        ARMS(samples=2).gradient(drawn), DisARM().gradient(drawn), rtol=1e-10, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("samples", [2, 3, 5])
@@ -713,7 +796,11 @@ def variances(config: dict, widths: tuple[int, ...] = (3, 3)) -> Tensor:
     model = Toy(widths)
     estimator = warmed(Estimator.registry.build(config), model)
     errors = sampled(model, estimator, repeats=100)[1]
-    return torch.stack([errors[2 * layer].square().sum() for layer in range(len(widths))]) * 100 * AT_ONCE
+    return (
+        torch.stack([errors[2 * layer].square().sum() for layer in range(len(widths))])
+        * 100
+        * AT_ONCE
+    )
 
 
 def test_orders_of_variance() -> None:
@@ -748,7 +835,11 @@ def test_local_expectation_needs_a_linear_readout(squashed: bool) -> None:
             return torch.tanh(super().forward(x)) if squashed else super().forward(x)
 
     model, estimator = Squashed((2, 2)), Estimator.registry.build("local_expectation")
-    refused = pytest.raises(ConfigError, match="linear read-out") if squashed else contextlib.nullcontext()
+    refused = (
+        pytest.raises(ConfigError, match="linear read-out")
+        if squashed
+        else contextlib.nullcontext()
+    )
     with refused:
         estimator.init(model, batch(2)[0])
 
@@ -771,7 +862,11 @@ def test_enumeration_says_what_it_can_hold(widths: tuple[int, ...], words: str) 
 def test_every_estimator_and_baseline_has_its_three_places() -> None:
     conf = folder("conf") / "estimator"
     assert set(CONTRACTS) == set(Estimator.registry) == {path.stem for path in conf.glob("*.yaml")}
-    assert set(BASELINES) == set(Baseline.registry) == {path.stem for path in (conf / "baseline").glob("*.yaml")}
+    assert (
+        set(BASELINES)
+        == set(Baseline.registry)
+        == {path.stem for path in (conf / "baseline").glob("*.yaml")}
+    )
 
 
 def test_oracle_agrees_with_finite_differences() -> None:
@@ -788,4 +883,6 @@ def test_oracle_agrees_with_finite_differences() -> None:
                     flat[i] += step
                     values.append(float(oracle.surrogate_loss(forward)))
                 flat[i] += 1e-6
-                assert float(found.view(-1)[i]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-8)
+                assert float(found.view(-1)[i]) == pytest.approx(
+                    (values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-8
+                )

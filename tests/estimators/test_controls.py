@@ -47,8 +47,12 @@ def true(model: Toy, loss, step: float = 0.01) -> float:
 
 
 @pytest.mark.parametrize("loss", [linear, product])
-@pytest.mark.parametrize("neuron, unbiased", [(Real, True), (NoisyRectifier, True), (StochasticSmooth, False)])
-def test_backpropagation_claims_no_bias_where_it_has_none(neuron: type[Neuron], unbiased: bool, loss) -> None:
+@pytest.mark.parametrize(
+    "neuron, unbiased", [(Real, True), (NoisyRectifier, True), (StochasticSmooth, False)]
+)
+def test_backpropagation_claims_no_bias_where_it_has_none(
+    neuron: type[Neuron], unbiased: bool, loss
+) -> None:
     model = Toy((1,), neuron=neuron)
     estimator = Backpropagation().init(model, batch(2)[0])
     assert estimator.unbiased is unbiased
@@ -83,7 +87,9 @@ class Mixed(nn.Module):
 
 
 @pytest.mark.parametrize("neuron, unbiased", [(NoisyRectifier, True), (StochasticSmooth, False)])
-def test_a_score_function_estimator_claims_what_holds_below_its_bits(neuron: type[Neuron], unbiased: bool) -> None:
+def test_a_score_function_estimator_claims_what_holds_below_its_bits(
+    neuron: type[Neuron], unbiased: bool
+) -> None:
     """Its gradient below the bits goes through their probability, and so through the unit below."""
     model = Mixed(neuron).double()
     estimator = Reinforce(baseline="none").init(model, batch(2)[0])
@@ -93,7 +99,11 @@ def test_a_score_function_estimator_claims_what_holds_below_its_bits(neuron: typ
     def passes(draws: int = 400_000) -> ForwardClosure:
         inputs, targets = (one.expand(draws, *one.shape[1:]) for one in batch(1))
         return ForwardClosure(
-            model, inputs, targets, product, lambda like: torch.rand(like.shape, generator=generator).to(like)
+            model,
+            inputs,
+            targets,
+            product,
+            lambda like: torch.rand(like.shape, generator=generator).to(like),
         )
 
     model.zero_grad()

@@ -37,7 +37,9 @@ def chain(*above: nn.Module, width: int = 4) -> nn.Sequential:
 
 
 @pytest.mark.parametrize(
-    "above", [nn.Hardtanh(), nn.ReLU(), nn.Tanh(), NoisyRectifier(), nn.BatchNorm1d(2)], ids=lambda one: type(one).__name__
+    "above",
+    [nn.Hardtanh(), nn.ReLU(), nn.Tanh(), NoisyRectifier(), nn.BatchNorm1d(2)],
+    ids=lambda one: type(one).__name__,
 )
 def test_a_readout_that_is_not_linear_is_told_far_from_the_bits_too(above: nn.Module) -> None:
     net = bnn.nn.convert_batch_norms(chain(above))
@@ -58,7 +60,9 @@ def test_credits_are_not_rounded_under_autocast() -> None:
 
 
 @pytest.mark.parametrize("estimator", [REBAR(), RELAX()], ids=["rebar", "relax"])
-def test_relaxations_are_not_differentiated_through_units_that_draw_by_their_own_probability(estimator) -> None:
+def test_relaxations_are_not_differentiated_through_units_that_draw_by_their_own_probability(
+    estimator,
+) -> None:
     with pytest.raises(ConfigError, match=r"3: StochasticSmooth draws by its own probability"):
         estimator.init(chain(StochasticSmooth()), X)
     estimator(chain(NoisyRectifier()), X, Y).backward()
@@ -99,7 +103,9 @@ def test_a_score_of_another_axis_than_the_batch_is_refused() -> None:
         Reinforce(baseline="none")(TimeFirst(), X, Y)
 
 
-def test_groups_of_the_estimator_and_the_task_are_not_for_layers_and_tied_parameters_count_once() -> None:
+def test_groups_of_the_estimator_and_the_task_are_not_for_layers_and_tied_parameters_count_once() -> (
+    None
+):
     net = chain()
     net[0].parameter_group = "estimator"
     with pytest.raises(ConfigError, match=r"0\.parameter_group: 'estimator'"):
@@ -132,26 +138,39 @@ def test_a_state_is_loaded_after_init_and_never_wiped_in_silence(baseline: str) 
     again.load_state_dict(state)
     noise = lambda like: torch.full_like(like, 0.3)  # noqa: E731
     assert torch.equal(*(one(net, X, Y, noise=noise).detach() for one in (trained, again)))
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in trained.state_dict().items())
+    assert all(
+        torch.equal(value, again.state_dict()[key]) for key, value in trained.state_dict().items()
+    )
 
 
 def test_averages_of_an_earlier_network_do_not_stay() -> None:
     estimator = Reinforce(baseline="min_variance")
-    estimator.init(nn.Sequential(nn.Linear(3, 4), bnn.Stochastic(), nn.Linear(4, 4), bnn.Stochastic(), nn.Linear(4, 2)), X)
+    estimator.init(
+        nn.Sequential(
+            nn.Linear(3, 4), bnn.Stochastic(), nn.Linear(4, 4), bnn.Stochastic(), nn.Linear(4, 2)
+        ),
+        X,
+    )
     deep = set(estimator.state_dict())
     estimator.init(chain(), X)
     assert set(estimator.state_dict()) < deep
 
 
 def test_nvil_takes_integer_inputs() -> None:
-    net = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 4), bnn.Stochastic(), nn.Linear(4, 2))
+    net = nn.Sequential(
+        nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 4), bnn.Stochastic(), nn.Linear(4, 2)
+    )
     words = torch.tensor([[0, 1], [2, 3], [4, 0], [1, 2]])
     NVIL().init(net, words)(net, words, torch.tensor([0, 1, 0, 1])).backward()
     assert net[0].weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("estimator", [MuProp(), REBAR(), DisARM()], ids=["muprop", "rebar", "disarm"])
-def test_networks_below_which_nothing_learns_or_whose_bits_lead_nowhere_are_served(estimator) -> None:
+@pytest.mark.parametrize(
+    "estimator", [MuProp(), REBAR(), DisARM()], ids=["muprop", "rebar", "disarm"]
+)
+def test_networks_below_which_nothing_learns_or_whose_bits_lead_nowhere_are_served(
+    estimator,
+) -> None:
     class Unused(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -170,7 +189,9 @@ def test_networks_below_which_nothing_learns_or_whose_bits_lead_nowhere_are_serv
 
 
 def test_min_variance_takes_a_loss_of_another_precision() -> None:
-    Reinforce(baseline="min_variance")(chain(), X, Y, lambda o, t: F.cross_entropy(o, t, reduction="none").double())
+    Reinforce(baseline="min_variance")(
+        chain(), X, Y, lambda o, t: F.cross_entropy(o, t, reduction="none").double()
+    )
 
 
 def test_local_expectation_takes_outputs_of_any_shape() -> None:
@@ -194,7 +215,9 @@ def test_a_loss_gets_the_latents_as_a_module_or_by_their_name() -> None:
         assert ForwardClosure(chain(), X, Y, loss)(Site.sample, branching(2)).loss.shape == (2, 6)
 
 
-@pytest.mark.parametrize("module", [nn.RReLU(), nn.LSTM(4, 4, dropout=0.5, num_layers=2)], ids=["rrelu", "lstm"])
+@pytest.mark.parametrize(
+    "module", [nn.RReLU(), nn.LSTM(4, 4, dropout=0.5, num_layers=2)], ids=["rrelu", "lstm"]
+)
 def test_modules_that_drop_beside_a_path_around_a_layer_are_refused(module: nn.Module) -> None:
     net = network("residual").float()
     net.noisy = module
@@ -219,7 +242,10 @@ def test_a_copy_of_an_estimator_holds_no_network() -> None:
     "words, said",
     [
         ({"task": "classification"}, "task: expected an object of bnn.tasks"),
-        ({"estimator": StraightThrough}, "estimator: expected an object such as bnn.estimators.ReinMax"),
+        (
+            {"estimator": StraightThrough},
+            "estimator: expected an object such as bnn.estimators.ReinMax",
+        ),
         ({"tracker": "mlflow"}, "tracker: expected bnn.MLflow"),
         ({"optimizer": torch.optim.Adam}, "optimizer: expected one of adam, adamw, sgd"),
         ({"anneal": None}, "anneal: expected one of"),

@@ -43,7 +43,11 @@ def test_networks_that_are_refused_are_those_that_cannot_be_served(config: dict)
 
 
 FAST = [case for case in ESTIMATORS if case.id.endswith("-0") or case.id.startswith("reinforce")]
-SLOW = [pytest.param(*case.values, id=case.id, marks=pytest.mark.slow) for case in ESTIMATORS if case not in FAST]
+SLOW = [
+    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow)
+    for case in ESTIMATORS
+    if case not in FAST
+]
 
 
 @pytest.mark.parametrize("config", FAST + SLOW)
@@ -67,7 +71,9 @@ def test_the_joint_enumeration_has_the_derivative_of_its_own_value(name: str) ->
                 flat[i] += step
                 values.append(float(exact_loss(model, *data, tangled_with_latents).detach()))
             flat[i] += 1e-6
-            assert float(slope.view(-1)[i]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-8)
+            assert float(slope.view(-1)[i]) == pytest.approx(
+                (values[0] - values[1]) / 2e-6, rel=1e-5, abs=1e-8
+            )
 
 
 def test_joint_enumeration_agrees_with_enumeration_layer_by_layer() -> None:
@@ -81,7 +87,10 @@ def test_joint_enumeration_agrees_with_enumeration_layer_by_layer() -> None:
 
 def test_joint_enumeration_says_what_it_can_hold() -> None:
     with pytest.raises(ConfigError, match="at most 14"):
-        exact_loss(nn.Sequential(nn.Linear(3, 15), network("one layer")[1], nn.Linear(15, 2)).double(), *batch())
+        exact_loss(
+            nn.Sequential(nn.Linear(3, 15), network("one layer")[1], nn.Linear(15, 2)).double(),
+            *batch(),
+        )
 
 
 def test_enumeration_layer_by_layer_refuses_a_loss_of_lower_bits() -> None:

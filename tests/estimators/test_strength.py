@@ -26,7 +26,14 @@ from toys import Toy, batch, tangled
 
 from bnn.estimators import Baseline, Estimator
 from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples, LocalExpectation
-from bnn.estimators.relaxed import REBAR, RELAX, TAU_BOUNDS, TAU_EVERY, TAU_RATE, StraightThroughGumbel
+from bnn.estimators.relaxed import (
+    REBAR,
+    RELAX,
+    TAU_BOUNDS,
+    TAU_EVERY,
+    TAU_RATE,
+    StraightThroughGumbel,
+)
 from bnn.estimators.score_function import MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
@@ -71,10 +78,14 @@ def _rebar(tau: float) -> dict[str, Callable]:
 
 CASES = {
     "leave_one_out": Case(
-        {"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": 4}}, published.leave_one_out
+        {"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": 4}},
+        published.leave_one_out,
     ),
     "nested_leave_one_out": Case(
-        {"name": "reinforce", "baseline": {"name": "nested_leave_one_out", "samples": 2, "nested": 2}},
+        {
+            "name": "reinforce",
+            "baseline": {"name": "nested_leave_one_out", "samples": 2, "nested": 2},
+        },
         published.nested_leave_one_out,
         nets=NETS[1:],
     ),
@@ -84,7 +95,9 @@ CASES = {
         functools.partial(published.muprop, conditional=True),
         functools.partial(published.mean_residuals, conditional=True),
     ),
-    "muprop as published": Case({"name": "muprop", "conditional": False}, published.muprop, published.mean_residuals),
+    "muprop as published": Case(
+        {"name": "muprop", "conditional": False}, published.muprop, published.mean_residuals
+    ),
     "local_expectation": Case({"name": "local_expectation"}, published.local_expectation),
     "arm": Case({"name": "arm"}, published.arm),
     "disarm": Case({"name": "disarm"}, published.disarm),
@@ -98,7 +111,11 @@ CASES = {
     "concrete": Case({"name": "concrete", "tau": 0.5}, published.concrete, unbiased=False),
 }
 """Estimators by name; one whose weights, baseline or r_φ are learned is measured after it has been."""
-PAIRS = [pytest.param(name, widths, id=f"{name}-{len(widths)}") for name, case in CASES.items() for widths in case.nets]
+PAIRS = [
+    pytest.param(name, widths, id=f"{name}-{len(widths)}")
+    for name, case in CASES.items()
+    for widths in case.nets
+]
 
 
 WITHOUT = {"none", "frozen", "enumeration"}
@@ -106,7 +123,9 @@ WITHOUT = {"none", "frozen", "enumeration"}
 
 
 def test_every_estimator_is_held_to_a_published_formula() -> None:
-    assert {str(case.config["name"]) for case in CASES.values()} | WITHOUT == set(Estimator.registry)
+    assert {str(case.config["name"]) for case in CASES.values()} | WITHOUT == set(
+        Estimator.registry
+    )
 
 
 class Spread(NamedTuple):
@@ -132,7 +151,9 @@ def spread(gradients: Gradients) -> list[Spread]:
 
 def net_of(model: Toy) -> Net:
     (x,), (target,) = batch(1)
-    *layers, readout = ((one.weight.detach(), one.bias.detach()) for one in (*model.layers, model.readout))
+    *layers, readout = (
+        (one.weight.detach(), one.bias.detach()) for one in (*model.layers, model.readout)
+    )
     return Net(layers, readout, x, target, tangled)
 
 
@@ -176,8 +197,12 @@ def estimates(estimator: Estimator, model: Toy, draws: int = DRAWS) -> Gradients
     found = []
     for passes in seen:
         passes = [(below, output) for below, output in passes if output.requires_grad]
-        slopes = torch.autograd.grad(surrogate, [output for _, output in passes], retain_graph=True, allow_unused=True)
-        total = torch.zeros(draws, passes[0][1].shape[1], passes[0][0].shape[1], dtype=torch.float64)
+        slopes = torch.autograd.grad(
+            surrogate, [output for _, output in passes], retain_graph=True, allow_unused=True
+        )
+        total = torch.zeros(
+            draws, passes[0][1].shape[1], passes[0][0].shape[1], dtype=torch.float64
+        )
         for (below, _), slope in zip(passes, slopes, strict=True):
             if slope is not None:  # replica by replica
                 by_sample = (one.unflatten(0, (-1, draws)) for one in (slope, below))
@@ -204,7 +229,10 @@ def compare(estimator: Estimator, name: str, widths: tuple[int, ...]) -> list[Co
     model = Toy(widths)
     ours = spread(estimates(warmed(estimator, model), model))
     pairs = zip(ours, published_spread(name, widths), strict=True)
-    return [Comparison(one.variance / other.variance, math.hypot(one.relative, other.relative)) for one, other in pairs]
+    return [
+        Comparison(one.variance / other.variance, math.hypot(one.relative, other.relative))
+        for one, other in pairs
+    ]
 
 
 def said(comparisons: Sequence[Comparison]) -> str:
@@ -215,7 +243,9 @@ def said(comparisons: Sequence[Comparison]) -> str:
 def test_variance_is_that_of_the_published_formula(name: str, widths: tuple[int, ...]) -> None:
     found = compare(Estimator.registry.build(CASES[name].config), name, widths)
     words = f"{name} on {widths}, variance over the published one: {said(found)}"
-    assert all(one.error * STANDARD_ERRORS < math.log(VISIBLE) for one in found), f"too few draws; {words}"
+    assert all(one.error * STANDARD_ERRORS < math.log(VISIBLE) for one in found), (
+        f"too few draws; {words}"
+    )
     least = -math.inf if CASES[name].at_most else -STANDARD_ERRORS
     assert all(least < one.deviation < STANDARD_ERRORS for one in found), words
 
@@ -229,12 +259,19 @@ def test_published_formula_has_the_mean_it_claims(name: str, widths: tuple[int, 
     if case.unbiased:
         true = gradient(model, exact_loss(model, *batch(1), tangled))[: 2 * len(widths) : 2]
         if name == "nvil":
-            scale = max(1.0, published.moments_of_loss(net_of(model), LEARNING, torch.Generator().manual_seed(12))[1])
+            scale = max(
+                1.0,
+                published.moments_of_loss(
+                    net_of(model), LEARNING, torch.Generator().manual_seed(12)
+                )[1],
+            )
         errors = [one.error for one in theirs]
     else:
         ours = spread(estimates(warmed(Estimator.registry.build(case.config), model), model))
         true = [one.mean for one in ours]
-        errors = [torch.hypot(one.error, other.error) for one, other in zip(theirs, ours, strict=True)]
+        errors = [
+            torch.hypot(one.error, other.error) for one, other in zip(theirs, ours, strict=True)
+        ]
     for one, mean, error in zip(theirs, true, errors, strict=True):
         assert float(((one.mean * scale - mean) / (error * scale)).abs().max()) < STANDARD_ERRORS
 
@@ -269,7 +306,9 @@ class MeanOfTheDrawsAbove(DisARM):
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         site = layer.drawn.sites[layer.site.index]
-        return super().gradient(dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2])))
+        return super().gradient(
+            dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2]))
+        )
 
 
 class FlipsWithNoiseOfTheirOwn(LocalExpectation):
@@ -326,7 +365,9 @@ class NoBaseline(REBAR):
 
 
 def _leave_one_out(samples: int) -> Estimator:
-    return Estimator.registry.build({"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": samples}})
+    return Estimator.registry.build(
+        {"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": samples}}
+    )
 
 
 def _nested(draws: int) -> Estimator:
@@ -417,7 +458,9 @@ def test_learned_temperatures_are_near_the_best_fixed_ones(widths: tuple[int, ..
     model = Toy(widths)
 
     def variance(estimator: REBAR, steps: int) -> Tensor:
-        return torch.tensor(sum(one.variance for one in spread(estimates(warmed(estimator, model, steps), model))))
+        return torch.tensor(
+            sum(one.variance for one in spread(estimates(warmed(estimator, model, steps), model)))
+        )
 
     learned = variance(REBAR(), 60 * TAU_EVERY)
     fixed = torch.stack([variance(REBAR(tau=tau), 100) for tau in TEMPERATURES])
@@ -433,7 +476,10 @@ def test_learned_temperatures_keep_their_bounds_and_are_metrics() -> None:
         estimator.log_tau.fill_(math.log(end))
         for _ in range(2 * TAU_EVERY):
             estimator(model, *copies_of_one(100), tangled, noise=seeded(3))
-        assert ((estimator.temperatures >= 0.999 * TAU_BOUNDS[0]) & (estimator.temperatures <= 1.001 * TAU_BOUNDS[1])).all()
+        assert (
+            (estimator.temperatures >= 0.999 * TAU_BOUNDS[0])
+            & (estimator.temperatures <= 1.001 * TAU_BOUNDS[1])
+        ).all()
 
 
 def test_a_fit_of_the_temperatures_sends_nothing_to_the_network() -> None:

@@ -12,7 +12,13 @@ from bnn.nn.noise import NoiseLaw
 class Toy(nn.Module):
     """Linear - neuron, once per width, then a linear read-out of 2 scores."""
 
-    def __init__(self, widths: tuple[int, ...], law: str = "logistic", neuron: type = Stochastic, seed: int = 0) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        law: str = "logistic",
+        neuron: type = Stochastic,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         torch.manual_seed(seed)
         sizes = (3, *widths)

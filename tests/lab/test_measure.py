@@ -61,7 +61,11 @@ def case(kind: str, reference: int, repeats: int, draws: int, tail: str) -> dict
 
     def vectors(count: int) -> torch.Tensor:
         found = normal(count, d) * variances.sqrt()
-        chi = normal(count, 5).square().sum(1, keepdim=True) if tail == "t" else torch.full((count, 1), 3.0)
+        chi = (
+            normal(count, 5).square().sum(1, keepdim=True)
+            if tail == "t"
+            else torch.full((count, 1), 3.0)
+        )
         return mean + found * (3 / chi).sqrt()
 
     many = vectors(40_000)
@@ -97,7 +101,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(kind: str, reference: in
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, tail", [("50 0 uneven", "gauss"), ("50 0.5 uneven", "gauss"), ("2 0.5", "t"),
                                         ("50 0", "t"), ("50 0.5", "t")])  # fmt: skip
-def test_intervals_cover_at_least_so_often_with_heavy_tails_and_uneven_noise(kind: str, tail: str) -> None:
+def test_intervals_cover_at_least_so_often_with_heavy_tails_and_uneven_noise(
+    kind: str, tail: str
+) -> None:
     """Nine in ten, less the noise of 600 repetitions; wider than they need be where one number has half of the noise."""
     for key, (covered, over, under) in case(kind, 1, 600, 100, tail).items():
         assert covered > 0.885, (key, covered, over, under)
@@ -118,7 +124,9 @@ def test_known_bias_and_variance_lie_in_their_intervals() -> None:
 def _pair(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     true = torch.ones(20, dtype=torch.float64) / math.sqrt(20)
-    return true + torch.randn(60, 20, generator=generator, dtype=torch.float64) / math.sqrt(20), true[None]
+    return true + torch.randn(60, 20, generator=generator, dtype=torch.float64) / math.sqrt(
+        20
+    ), true[None]
 
 
 def test_the_length_of_a_mean_that_drowns_is_told_as_such() -> None:
@@ -128,7 +136,12 @@ def test_the_length_of_a_mean_that_drowns_is_told_as_such() -> None:
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
         true = torch.ones(200, dtype=torch.float64) / math.sqrt(200)
-        found.append(accuracy(true + 10 * torch.randn(100, 200, generator=generator, dtype=torch.float64), true[None]))
+        found.append(
+            accuracy(
+                true + 10 * torch.randn(100, 200, generator=generator, dtype=torch.float64),
+                true[None],
+            )
+        )
     assert 5 < sum(one.scale.value == 0 for one in found) < 35
     assert sum(one.scale.low == 0 and one.scale.high > 1 for one in found) >= 34
     assert sum(one.aligned.low < -0.5 and one.aligned.high == 1 for one in found) >= 20
@@ -137,7 +150,9 @@ def test_the_length_of_a_mean_that_drowns_is_told_as_such() -> None:
 
 def test_a_truth_that_is_not_told_from_0_gives_no_intervals() -> None:
     draws = torch.randn(50, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    groups = torch.tensor([[1.0], [-0.9], [0.9], [-0.7]], dtype=torch.float64).expand(4, 5) * 0.1 + 0.08
+    groups = (
+        torch.tensor([[1.0], [-0.9], [0.9], [-0.7]], dtype=torch.float64).expand(4, 5) * 0.1 + 0.08
+    )
     found = accuracy(draws, groups)
     assert math.isnan(found.bias.value) or (math.isinf(found.bias.high) and str(found.bias) == "–")
 
@@ -187,7 +202,9 @@ def test_the_oracle_has_no_error_and_the_unbiased_none_beyond_theirs() -> None:
     oracle = measure(here, here.warmed(built("enumeration"), 0), exact, 3)
     assert oracle.error(BELOW, 1) < 1e-12 and oracle.layers[BELOW].cosine.value == pytest.approx(1)
     for config in (LEAVE_ONE_OUT, {"name": "arms", "samples": 4}):
-        unbiased = measure(here, here.warmed(Estimator.registry.build(config), 5), exact, 300).layers[BELOW]
+        unbiased = measure(
+            here, here.warmed(Estimator.registry.build(config), 5), exact, 300
+        ).layers[BELOW]
         assert abs(unbiased.bias.value) < unbiased.bias.high - unbiased.bias.low, config
     biased = measure(here, here.warmed(built("st", proxy="identity"), 0), exact, 300).layers[BELOW]
     assert biased.bias.value > 3 * (biased.bias.high - biased.bias.low)
@@ -227,7 +244,11 @@ class Silent(nn.Module):
     def forward(self, x):
         always_zero = 0 * x
         rectified = torch.relu(self.dead(x))
-        return self.readout(self.neuron(self.low(x))) + self.beside(rectified) + self.unlit(always_zero)
+        return (
+            self.readout(self.neuron(self.low(x)))
+            + self.beside(rectified)
+            + self.unlit(always_zero)
+        )
 
 
 def test_what_is_below_depends_neither_on_the_draw_nor_on_dead_inputs() -> None:
@@ -238,7 +259,11 @@ def test_what_is_below_depends_neither_on_the_draw_nor_on_dead_inputs() -> None:
         torch.manual_seed(seed)
         here = Bench(Silent(), torch.randn(2, 2), torch.zeros(2, dtype=torch.int64), seed)
         assert here.below == ["low.weight", "low.bias"]
-        silent = [name for name, gradient in here.gradients(here.warmed(built("frozen"), 0)).items() if not gradient.any()]
+        silent = [
+            name
+            for name, gradient in here.gradients(here.warmed(built("frozen"), 0)).items()
+            if not gradient.any()
+        ]
         assert {"low.weight", "dead.weight", "unlit.weight"} <= set(silent)
         zeros.add("readout.weight" in silent)
     assert zeros == {True, False}
@@ -246,7 +271,10 @@ def test_what_is_below_depends_neither_on_the_draw_nor_on_dead_inputs() -> None:
 
 def test_a_network_whose_loss_no_gradient_reaches_lies_below_as_a_whole() -> None:
     model = nn.Sequential(nn.Linear(2, 3), Stochastic())
-    assert Bench(model, torch.randn(4, 2), torch.zeros(4, dtype=torch.int64)).below == ["0.weight", "0.bias"]
+    assert Bench(model, torch.randn(4, 2), torch.zeros(4, dtype=torch.int64)).below == [
+        "0.weight",
+        "0.bias",
+    ]
 
 
 @pytest.mark.parametrize("norm", ["batch", "running"])
@@ -265,7 +293,9 @@ def test_warming_fits_what_an_estimator_learns() -> None:
     here = bench()
     exact = truth(here, 2)
     cold, warm = (
-        measure(here, here.warmed(built("nvil", hidden=20, decay=0.9), steps), exact, 100).layers[BELOW]
+        measure(here, here.warmed(built("nvil", hidden=20, decay=0.9), steps), exact, 100).layers[
+            BELOW
+        ]
         for steps in (0, 200)
     )
     assert warm.variance.value < cold.variance.value / 2
@@ -286,7 +316,9 @@ def test_warming_sees_other_batches_than_the_one_that_is_measured() -> None:
     before = apart.inputs
     exact = truth(own, 2)
     heart, fair = (
-        measure(one, one.warmed(built("nvil", hidden=50, decay=0.9), 400), exact, 200).layers[BELOW].variance.value
+        measure(one, one.warmed(built("nvil", hidden=50, decay=0.9), 400), exact, 200)
+        .layers[BELOW]
+        .variance.value
         for one in (own, apart)
     )
     assert heart < 0.8 * fair
@@ -296,15 +328,31 @@ def test_warming_sees_other_batches_than_the_one_that_is_measured() -> None:
 def test_a_probe_does_not_change_the_training() -> None:
     histories = []
     for every in (0, 2):
-        checked = plan(compose([*TOY, "data.limit=200", "estimator=nvil", "trainer.epochs=2", "trainer.progress=none"]))
+        checked = plan(
+            compose(
+                [
+                    *TOY,
+                    "data.limit=200",
+                    "estimator=nvil",
+                    "trainer.epochs=2",
+                    "trainer.progress=none",
+                ]
+            )
+        )
         data = load(checked.config["data"], 0, 0.1)
         images, labels = data.validation.images[:8], data.validation.labels[:8]
         estimator, loss = checked.recipe.estimator, checked.recipe.task.loss
-        probe = Probe(checked.model, estimator, images, labels, loss, every, 4, 4) if every else None
+        probe = (
+            Probe(checked.model, estimator, images, labels, loss, every, 4, 4) if every else None
+        )
         histories.append(fit(checked.model, checked.recipe, data, probe=probe).history)
     plain, probed = histories
     added = {key for key in probed[1] if key.startswith("lab/")}
-    assert {f"lab/{layer}/{key}" for layer in (BELOW, "linear1") for key in ("bias2", "variance", "cosine")} <= added
+    assert {
+        f"lab/{layer}/{key}"
+        for layer in (BELOW, "linear1")
+        for key in ("bias2", "variance", "cosine")
+    } <= added
     assert not any(key.startswith("lab/") for key in probed[0]), "every second epoch"
     assert [{k: v for k, v in one.items() if k not in added} for one in probed] == list(plain)
 

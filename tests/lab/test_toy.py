@@ -17,7 +17,9 @@ from bnn.lab import toy
 from bnn.lab.toy import descend, estimates, main, one_unit, variance
 from bnn.tasks.readings import generator_noise
 
-CHOICES = [words for words in estimator_choices() if "estimator/baseline=nested_leave_one_out" not in words]
+CHOICES = [
+    words for words in estimator_choices() if "estimator/baseline=nested_leave_one_out" not in words
+]
 
 
 def ready(p: float, **config: object) -> tuple[Estimator, torch.nn.Module]:
@@ -32,10 +34,14 @@ def noise(seed: int = 0) -> object:
 
 @pytest.mark.parametrize("t", toy.TARGETS)
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
-def test_the_exact_gradient_is_that_of_enumeration_and_of_finite_differences(p: float, t: float) -> None:
+def test_the_exact_gradient_is_that_of_enumeration_and_of_finite_differences(
+    p: float, t: float
+) -> None:
     estimator, unit = ready(p, name="enumeration")
     found = estimates(estimator, unit, t, 1, 5, noise())
-    torch.testing.assert_close(found, torch.full((5,), toy.exact_gradient(p, t)), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        found, torch.full((5,), toy.exact_gradient(p, t)), rtol=1e-4, atol=1e-7
+    )
     theta = math.log(p / (1 - p))
     up, down = (toy.expected_loss(1 / (1 + math.exp(-(theta + e))), t) for e in (1e-5, -1e-5))
     assert (up - down) / 2e-5 == pytest.approx(toy.exact_gradient(p, t), rel=1e-5)
@@ -47,7 +53,9 @@ def test_the_variance_of_reinforce_is_its_closed_form(p: float, t: float, sample
     estimator, unit = ready(p, name="reinforce", baseline="none")
     value, error = variance(estimates(estimator, unit, t, samples, 20_000, noise()))
     assert abs(value - toy.reinforce_variance(p, t) / samples) < 4.5 * error + 1e-6
-    assert abs(value - 1.3 * toy.reinforce_variance(p, t) / samples) > 4.5 * error  # the test would see an error of 30 %
+    assert (
+        abs(value - 1.3 * toy.reinforce_variance(p, t) / samples) > 4.5 * error
+    )  # the test would see an error of 30 %
 
 
 def test_the_closed_form_is_the_sum_over_both_bits() -> None:
@@ -62,7 +70,12 @@ def test_the_closed_form_is_the_sum_over_both_bits() -> None:
 @pytest.mark.parametrize("words", CHOICES, ids=" ".join)
 def test_drawing_all_estimates_in_one_pass_is_drawing_them_one_by_one(words: list[str]) -> None:
     """Mean and variance of both, at the state after some steps: what the page takes for granted of every estimator."""
-    estimator, unit, t, rows = Estimator.registry.build(compose(words).estimator), one_unit(0.4), 0.3, torch.zeros(4, 1)
+    estimator, unit, t, rows = (
+        Estimator.registry.build(compose(words).estimator),
+        one_unit(0.4),
+        0.3,
+        torch.zeros(4, 1),
+    )
     estimator.init(unit, rows)
     for _ in range(5):
         estimator(unit, rows, rows, toy.loss_at(t), noise=noise())
@@ -71,7 +84,11 @@ def test_drawing_all_estimates_in_one_pass_is_drawing_them_one_by_one(words: lis
     for _ in range(150):
         state = copy.deepcopy(estimator)
         surrogate = state(unit, rows, rows, toy.loss_at(t), noise=source)
-        gradient = torch.autograd.grad(surrogate, unit.theta)[0] if surrogate.requires_grad else torch.zeros(1)
+        gradient = (
+            torch.autograd.grad(surrogate, unit.theta)[0]
+            if surrogate.requires_grad
+            else torch.zeros(1)
+        )
         one_by_one.append(gradient)
     apart = torch.cat(one_by_one)
     (left, left_error), (right, right_error) = variance(together), variance(apart)
@@ -100,13 +117,23 @@ def test_an_exact_gradient_arrives_without_noise_and_a_frozen_unit_stays() -> No
 
 def test_an_estimator_of_several_layers_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing to nest"):
-        descend(Estimator.registry.build({"name": "reinforce", "baseline": "nested_leave_one_out"}), 0.45, 1, 2)
+        descend(
+            Estimator.registry.build({"name": "reinforce", "baseline": "nested_leave_one_out"}),
+            0.45,
+            1,
+            2,
+        )
 
 
 @pytest.mark.parametrize("steps", [1, 5, 2000])
 def test_checkpoints_go_from_the_first_step_to_the_last(steps: int) -> None:
     found = toy.checkpoints(steps)
-    assert found[0] == 1 and found[-1] == steps and found == sorted(set(found)) and len(found) <= toy.CHECKPOINTS
+    assert (
+        found[0] == 1
+        and found[-1] == steps
+        and found == sorted(set(found))
+        and len(found) <= toy.CHECKPOINTS
+    )
 
 
 def test_the_published_setting_has_the_closed_form_of_reinforce_and_learns_in_relax() -> None:
@@ -127,7 +154,9 @@ def test_the_published_setting_is_unbiased(name: str) -> None:
     errors = values.std(1) / 200_000**0.5
     true = [toy.exact_gradient(float(p), 0.45) for p in torch.sigmoid(setting.theta.detach())]
     assert float(((values.mean(1) - torch.tensor(true)) / errors).abs().max()) < 4.5
-    assert float((0.5 * torch.tensor(true).abs() / errors).min()) > 4.5, "half of the gradient would be missed"
+    assert float((0.5 * torch.tensor(true).abs() / errors).min()) > 4.5, (
+        "half of the gradient would be missed"
+    )
 
 
 def test_relax_reaches_the_variance_of_the_published_setting() -> None:
@@ -135,7 +164,9 @@ def test_relax_reaches_the_variance_of_the_published_setting() -> None:
     steps, seeds = 300, 3
     theirs = toy.over_seeds(toy.Published("relax", 0.499, seeds).descend(steps))[0][-1][1].value
     built = [Estimator.registry.build({"name": "relax"}) for _ in range(seeds)]
-    ours = toy.over_seeds([descend(one, 0.499, 1, steps, seed) for seed, one in enumerate(built)])[0][-1][1].value
+    ours = toy.over_seeds([descend(one, 0.499, 1, steps, seed) for seed, one in enumerate(built)])[
+        0
+    ][-1][1].value
     assert math.log10(ours) < math.log10(theirs) + 0.5
 
 

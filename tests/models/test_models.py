@@ -41,12 +41,19 @@ def test_networks_take_every_shape(model: str, data: str) -> None:
     assert scores.shape == (3, 10)
 
 
-@pytest.mark.parametrize("placement, expected", [("none", 0), ("first", 1), ("last", 1), ("both", 2)])
+@pytest.mark.parametrize(
+    "placement, expected", [("none", 0), ("first", 1), ("last", 1), ("both", 2)]
+)
 def test_placement_decides_which_activations_fire(placement: str, expected: int) -> None:
     checked = plan(compose([f"placement={placement}"]))
     sites = sites_of(checked.model, torch.zeros(2, 1, 28, 28))
     assert len(sites) == expected
-    shapes = {"first": [(16, 14, 14)], "last": [(32, 7, 7)], "both": [(16, 14, 14), (32, 7, 7)], "none": []}
+    shapes = {
+        "first": [(16, 14, 14)],
+        "last": [(32, 7, 7)],
+        "both": [(16, 14, 14), (32, 7, 7)],
+        "none": [],
+    }
     assert [tuple(site.preactivation.shape[1:]) for site in sites] == shapes[placement]
 
 
@@ -56,13 +63,18 @@ def test_replicas_are_normalised_apart() -> None:
     images, labels = torch.randn(8, 1, 28, 28), torch.arange(8)
     bits = (torch.rand(2, 8, 16, 14, 14) < torch.tensor([0.2, 0.8]).view(2, 1, 1, 1, 1)).float()
     together = ForwardClosure(model, images, labels, cross_entropy)(lambda site: bits, branching(2))
-    apart = [ForwardClosure(model, images, labels, cross_entropy)(lambda site, k=k: bits[k : k + 1]).loss for k in range(2)]
+    apart = [
+        ForwardClosure(model, images, labels, cross_entropy)(lambda site, k=k: bits[k : k + 1]).loss
+        for k in range(2)
+    ]
     torch.testing.assert_close(together.loss, torch.cat(apart))
     plain = nn.BatchNorm2d(32)
     plain.load_state_dict(model.norm2.state_dict())
     model.norm2 = plain
     mixed = ForwardClosure(model, images, labels, cross_entropy)(lambda site: bits, branching(2))
-    assert (mixed.loss - together.loss).abs().max() > 1e-2, "the control: torch's own batch norm mixes the replicas"
+    assert (mixed.loss - together.loss).abs().max() > 1e-2, (
+        "the control: torch's own batch norm mixes the replicas"
+    )
     with pytest.raises(ConfigError, match="norm2"):
         refuse_torch_batch_norms(model)
 

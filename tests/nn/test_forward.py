@@ -57,21 +57,27 @@ class Residual(nn.Module):
 
 def test_layers_below_the_first_binary_one_are_computed_once() -> None:
     model = Counting()
-    drawn = ForwardClosure(model, torch.randn(5, 3), ZEROS, cross_entropy)(Site.sample, branching(4))
+    drawn = ForwardClosure(model, torch.randn(5, 3), ZEROS, cross_entropy)(
+        Site.sample, branching(4)
+    )
     assert (model.below, model.above) == (5, 20)
     assert drawn.loss.shape == (4, 5)
     assert drawn.sites[0].preactivation.shape == drawn.bits[0].shape == (4, 5, 3)
 
 
 def test_replicas_are_drawn_independently() -> None:
-    closure = ForwardClosure(Counting(), torch.zeros(64, 8), torch.zeros(64, dtype=torch.int64), cross_entropy)
+    closure = ForwardClosure(
+        Counting(), torch.zeros(64, 8), torch.zeros(64, dtype=torch.int64), cross_entropy
+    )
     first, second = closure(Site.sample, branching(2)).bits[0]
     assert 0.4 < float((first == second).float().mean()) < 0.6
 
 
 def test_a_later_branch_shares_the_layers_below_it() -> None:
     model = Two()
-    drawn = ForwardClosure(model, torch.zeros(5, 3), ZEROS, cross_entropy)(Site.sample, branching(2, 3))
+    drawn = ForwardClosure(model, torch.zeros(5, 3), ZEROS, cross_entropy)(
+        Site.sample, branching(2, 3)
+    )
     assert (model.lower.below, model.lower.above, model.upper.above) == (5, 10, 30)
     assert drawn.loss.shape == (6, 5) and [len(bits) for bits in drawn.bits] == [2, 6]
     below = drawn.sites[1].preactivation
@@ -80,7 +86,9 @@ def test_a_later_branch_shares_the_layers_below_it() -> None:
 
 
 @pytest.mark.parametrize("counts", [(3,), (2, 3), (1, 4)])
-def test_a_path_around_a_layer_repeats_the_batch_and_replays_the_bits_below(counts: tuple[int, ...]) -> None:
+def test_a_path_around_a_layer_repeats_the_batch_and_replays_the_bits_below(
+    counts: tuple[int, ...],
+) -> None:
     """Every replica is one forward pass of the network with that replica's bits."""
     model, inputs = Residual(), torch.randn(5, 3)
     assert not binary_layers(model, inputs).chain
@@ -105,8 +113,14 @@ def test_a_chain_and_its_repetition_from_the_input_agree() -> None:
     for layers in (chain, repeated):
         generator = torch.Generator().manual_seed(0)
         noise = lambda like, g=generator: torch.empty_like(like).uniform_(generator=g)  # noqa: E731
-        found.append(ForwardClosure(model, inputs, ZEROS, cross_entropy, noise, layers=layers)(Site.sample, tree))
-    assert all(torch.equal(one, other) for one, other in zip(found[0].bits, found[1].bits, strict=True))
+        found.append(
+            ForwardClosure(model, inputs, ZEROS, cross_entropy, noise, layers=layers)(
+                Site.sample, tree
+            )
+        )
+    assert all(
+        torch.equal(one, other) for one, other in zip(found[0].bits, found[1].bits, strict=True)
+    )
     torch.testing.assert_close(found[0].loss, found[1].loss)
     assert model.lower.below == 5 * 6
 
@@ -152,7 +166,9 @@ class NoisyPath(nn.Module):
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )  # fmt: skip
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_chain_is_told_from_a_network_with_a_path_around_a_layer(model: nn.Module, chain: bool, rows: int) -> None:
+def test_a_chain_is_told_from_a_network_with_a_path_around_a_layer(
+    model: nn.Module, chain: bool, rows: int
+) -> None:
     assert binary_layers(model, torch.randn(rows, 3)).chain == chain
     assert binary_layers(model, torch.zeros(rows, 3)).chain == chain
 
@@ -176,7 +192,9 @@ def test_layers_met_in_another_order_are_refused_where_replicas_branch_by_it() -
     model.left, model.right = model.right, model.left
     swapped = type(layers)(("right", "left", "top"), layers.units, layers.chain, layers.sites)
     closure = ForwardClosure(model, inputs, ZEROS[:2], cross_entropy, layers=swapped)
-    assert [site.index for site in closure(Site.sample).sites] == [1, 0, 2], "one pass knows a layer by its name"
+    assert [site.index for site in closure(Site.sample).sites] == [1, 0, 2], (
+        "one pass knows a layer by its name"
+    )
     with pytest.raises(ValueError, match="the same layers in every pass"):
         closure(Site.sample, branching(2))
 
@@ -188,7 +206,9 @@ def test_replicas_keep_channels_last() -> None:
     assert named.shape == (2, 3, 4, 3, 3) and again.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(again[:3], flat[3:]) and torch.equal(again[6:], flat[:3])
     assert flatten(join([named, named])).is_contiguous(memory_format=torch.channels_last)
-    assert not torch.cat([named, named]).flatten(0, 1).is_contiguous(memory_format=torch.channels_last), "the control"
+    assert (
+        not torch.cat([named, named]).flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    ), "the control"
 
 
 def test_losses_receive_sites_and_bits_at_the_replicas_of_the_top() -> None:
@@ -206,12 +226,16 @@ def test_losses_receive_sites_and_bits_at_the_replicas_of_the_top() -> None:
         assert torch.equal(latents[0].bits.view(6, 5, 3), drawn.bits[0][lineage])
         assert torch.equal(latents[1].bits, flatten(drawn.bits[1]))
         torch.testing.assert_close(
-            drawn.loss, drawn.bits[0][lineage].sum(2) + drawn.sites[1].probs.sum(2)[ancestors(branching(2, 3), 1)]
+            drawn.loss,
+            drawn.bits[0][lineage].sum(2)
+            + drawn.sites[1].probs.sum(2)[ancestors(branching(2, 3), 1)],
         )
 
 
 def test_a_reduced_loss_is_refused() -> None:
-    closure = ForwardClosure(Counting(), torch.zeros(5, 3), ZEROS, lambda s, t: cross_entropy(s, t).mean())
+    closure = ForwardClosure(
+        Counting(), torch.zeros(5, 3), ZEROS, lambda s, t: cross_entropy(s, t).mean()
+    )
     with pytest.raises(ValueError, match="one value per sample"):
         closure(Site.sample)
 
@@ -256,7 +280,9 @@ def test_random_units_share_their_noise_where_replicas_share_their_ancestors() -
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(self.noisy(x))
 
-    drawn = ForwardClosure(Noisy(), torch.ones(5, 3), ZEROS, cross_entropy)(Site.sample, branching(2, 3))
+    drawn = ForwardClosure(Noisy(), torch.ones(5, 3), ZEROS, cross_entropy)(
+        Site.sample, branching(2, 3)
+    )
     below = drawn.sites[0].preactivation
     assert torch.equal(below[0], below[1])
     above = split(drawn.output, 6) - drawn.bits[1] - drawn.bits[0][ancestors(branching(2, 3), 0)]

@@ -33,7 +33,9 @@ def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
 
 
 def test_a_plain_loop_in_training_mode_raises() -> None:
-    with pytest.raises(NoEstimatorError, match=r"no estimator in force.*estimator\(net, inputs, targets\)"):
+    with pytest.raises(
+        NoEstimatorError, match=r"no estimator in force.*estimator\(net, inputs, targets\)"
+    ):
         F.cross_entropy(network()(X), Y)
 
 
@@ -85,7 +87,10 @@ def test_recomputation_by_activation_checkpointing_raises(reentrant: bool) -> No
     loss = StraightThrough()(model, X.clone(), Y)
     with pytest.raises(NoEstimatorError, match="activation checkpointing"):
         loss.backward()
-    with pytest.raises(NoEstimatorError, match="activation checkpointing"), StraightThrough().in_force():
+    with (
+        pytest.raises(NoEstimatorError, match="activation checkpointing"),
+        StraightThrough().in_force(),
+    ):
         F.cross_entropy(model(X.clone()), Y).backward()
 
 
@@ -135,7 +140,9 @@ def test_an_exception_in_the_middle_leaves_no_handler_behind() -> None:
 
 
 @pytest.mark.parametrize("estimator", [StraightThrough(), Reinforce()], ids=["one pass", "several"])
-def test_a_pass_that_meets_no_binary_layer_of_a_network_that_has_some_raises(estimator: Estimator) -> None:
+def test_a_pass_that_meets_no_binary_layer_of_a_network_that_has_some_raises(
+    estimator: Estimator,
+) -> None:
     class Sometimes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,11 +164,17 @@ def test_in_force_is_the_same_estimate_around_ones_own_forward_pass() -> None:
         with estimator.in_force(seeded()):
             mine = F.cross_entropy(model(X), Y)
         theirs = estimator(model, X, Y, noise=seeded())
-        assert all(torch.equal(a, b) for a, b in zip(gradients(model, mine), gradients(model, theirs), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(gradients(model, mine), gradients(model, theirs), strict=True)
+        )
 
 
 def test_in_force_around_no_binary_layer_raises() -> None:
-    with pytest.raises(NoEstimatorError, match="no binary layer was met"), StraightThrough().in_force():
+    with (
+        pytest.raises(NoEstimatorError, match="no binary layer was met"),
+        StraightThrough().in_force(),
+    ):
         nn.Linear(5, 3)(X)
 
 

@@ -7,7 +7,15 @@ import torch
 
 from bnn.estimators.pseudo_derivatives import replace_gradient
 from bnn.nn.handlers import apply, sampled, threshold
-from bnn.nn.neurons import Deterministic, Neuron, NoisyRectifier, Real, Stochastic, StochasticSmooth, set_slope
+from bnn.nn.neurons import (
+    Deterministic,
+    Neuron,
+    NoisyRectifier,
+    Real,
+    Stochastic,
+    StochasticSmooth,
+    set_slope,
+)
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Site
 from bnn.paths import folder
@@ -46,7 +54,11 @@ def test_deterministic_units_do_not_see_the_slope_in_the_forward_pass() -> None:
 def test_slope_sharpens_stochastic_units() -> None:
     neuron = Stochastic(law=LAW)
     set_slope(neuron, 3.0)
-    apply(neuron, X, lambda site: torch.testing.assert_close(site.probs, torch.sigmoid(6 * X)) or site.fire())
+    apply(
+        neuron,
+        X,
+        lambda site: torch.testing.assert_close(site.probs, torch.sigmoid(6 * X)) or site.fire(),
+    )
 
 
 @pytest.mark.parametrize("rescale, factor", [(False, 3.0), (True, 1.0)])
@@ -73,12 +85,16 @@ def test_real_neuron_is_the_mean_of_the_law() -> None:
 
 def test_probabilities_are_wide_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        wide = lambda site: site.fire() if site.preactivation.dtype == torch.float32 else pytest.fail("narrow")  # noqa: E731
+        wide = lambda site: (
+            site.fire() if site.preactivation.dtype == torch.float32 else pytest.fail("narrow")
+        )  # noqa: E731
         apply(Stochastic(law=LAW), X.bfloat16(), wide)
 
 
 def test_every_neuron_has_its_yaml() -> None:
-    assert set(Neuron.registry) == {path.stem for path in (folder("conf") / "neuron").glob("*.yaml")}
+    assert set(Neuron.registry) == {
+        path.stem for path in (folder("conf") / "neuron").glob("*.yaml")
+    }
 
 
 def test_the_score_has_the_gradient_of_log_prob() -> None:
@@ -110,7 +126,9 @@ U = torch.linspace(0.003, 0.997, 41, dtype=torch.float64)
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 def test_quantiles_invert_the_law(law: NoiseLaw) -> None:
     torch.testing.assert_close(law.cdf(law.quantile(U)), U, rtol=1e-12, atol=1e-14)
-    assert torch.isfinite(law.quantile(torch.tensor([0.0, 1.0]))).all(), "what rand can return has a finite quantile"
+    assert torch.isfinite(law.quantile(torch.tensor([0.0, 1.0]))).all(), (
+        "what rand can return has a finite quantile"
+    )
 
 
 def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -120,15 +138,24 @@ def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
-def test_stochastic_times_smooth_has_the_mean_of_the_law_and_the_gradient_of_its_root(law: NoiseLaw) -> None:
+def test_stochastic_times_smooth_has_the_mean_of_the_law_and_the_gradient_of_its_root(
+    law: NoiseLaw,
+) -> None:
     """Bengio, Léonard & Courville 2013: h = b √p, b ~ Bernoulli(√p)."""
-    x = torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64).expand(200_000, 3).clone().requires_grad_()
+    x = (
+        torch.tensor([-0.7, 0.1, 0.6], dtype=torch.float64)
+        .expand(200_000, 3)
+        .clone()
+        .requires_grad_()
+    )
     h = noisy(StochasticSmooth(law=law), x)
     p = law.cdf(x.detach())
     torch.testing.assert_close(h.detach().mean(0), p[0], rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
     (found,) = torch.autograd.grad(h.sum(), x)
     fired = h.detach() > 0
-    torch.testing.assert_close(found, fired * law.density(x.detach()) / (2 * p.sqrt()), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        found, fired * law.density(x.detach()) / (2 * p.sqrt()), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_noisy_rectifier_adds_or_multiplies_and_rectifies() -> None:
@@ -147,7 +174,9 @@ def test_noisy_rectifier_adds_or_multiplies_and_rectifies() -> None:
 
 @pytest.mark.parametrize("neuron", [StochasticSmooth, NoisyRectifier])
 def test_without_noise_random_units_repeat_themselves(neuron: type[Neuron]) -> None:
-    unit = Neuron.registry.build({"name": "noisy_rectifier", "law": "logistic", "noise": "additive"})
+    unit = Neuron.registry.build(
+        {"name": "noisy_rectifier", "law": "logistic", "noise": "additive"}
+    )
     if neuron is StochasticSmooth:
         unit = StochasticSmooth(law=NoiseLaw.registry.build("logistic"))
     quiet = [apply(unit, X, threshold) for _ in range(2)]

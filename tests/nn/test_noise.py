@@ -9,7 +9,9 @@ from torch.autograd import gradcheck
 from bnn.nn.noise import NoiseLaw
 
 LAWS = sorted(NoiseLaw.registry)
-A = torch.tensor([-7.3, -1.9, -1.01, -0.99, -0.3, 0.0, 0.2, 0.7, 1.3, 2.1, 5.5], dtype=torch.float64)
+A = torch.tensor(
+    [-7.3, -1.9, -1.01, -0.99, -0.3, 0.0, 0.2, 0.7, 1.3, 2.1, 5.5], dtype=torch.float64
+)
 
 
 @pytest.mark.parametrize("name", LAWS)

@@ -26,7 +26,9 @@ def _row(accuracy: float = 0.98, *, seed: int = 0, **changed: Any) -> Row:
     }  # fmt: skip
     facts |= changed
     name = f"{facts['neuron']}-{facts['estimator_title']}-{facts['placement']}-{facts['settings']}-{seed}"
-    return Row(seed=seed, test_accuracy=accuracy, **{"run_id": f"run {name}", "digest": name, **facts})
+    return Row(
+        seed=seed, test_accuracy=accuracy, **{"run_id": f"run {name}", "digest": name, **facts}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +43,19 @@ def rows() -> list[Row]:
                   "frozen": ("frozen", "uniform")}  # fmt: skip
     real = {"neuron": "real", "estimator": "none", "estimator_title": "none", "placement": "none"}
     cells = [real] + [
-        {"neuron": neuron, "estimator": estimator, "estimator_title": title, "placement": placement, "law": law}
+        {
+            "neuron": neuron,
+            "estimator": estimator,
+            "estimator_title": title,
+            "placement": placement,
+            "law": law,
+        }
         for placement in ("both", "last", "first")
         for estimator, (title, law) in estimators.items()
         for neuron in ("deterministic", "stochastic")
     ]
-    return [_row(0.9 + 0.004 * i + 0.001 * seed, seed=seed, **cell) for i, cell in enumerate(cells) for seed in (1, 0)]
+    return [
+        _row(0.9 + 0.004 * i + 0.001 * seed, seed=seed, **cell)
+        for i, cell in enumerate(cells)
+        for seed in (1, 0)
+    ]

@@ -6,7 +6,15 @@ import math
 
 import pytest
 
-from bnn.report.against import Interval, Reference, against, default_reference, differences, interval, verdict
+from bnn.report.against import (
+    Interval,
+    Reference,
+    against,
+    default_reference,
+    differences,
+    interval,
+    verdict,
+)
 from bnn.report.rows import ReportError, Row
 
 FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}
@@ -16,7 +24,11 @@ def test_the_interval_is_students() -> None:
     """n = 4: t = 3.182446 (tables), s = 1.290994."""
     found = interval([1.0, 2.0, 3.0, 4.0])
     assert found is not None and found.mean == 2.5
-    assert found.high - 2.5 == pytest.approx(3.182446 * 1.290994 / 2, rel=1e-6) == pytest.approx(2.5 - found.low)
+    assert (
+        found.high - 2.5
+        == pytest.approx(3.182446 * 1.290994 / 2, rel=1e-6)
+        == pytest.approx(2.5 - found.low)
+    )
     assert interval([1.0]) is None
 
 
@@ -34,7 +46,9 @@ def test_the_interval_is_students() -> None:
         (-0.1, 0.1, 0.0, "undecided"),
     ],
 )
-def test_a_verdict_follows_from_interval_and_margin(low: float, high: float, margin: float, word: str) -> None:
+def test_a_verdict_follows_from_interval_and_margin(
+    low: float, high: float, margin: float, word: str
+) -> None:
     assert verdict(Interval((low + high) / 2, low, high), margin) == word
 
 
@@ -48,7 +62,12 @@ def test_pairing_takes_out_what_seeds_have_in_common(row) -> None:
 
 
 def test_only_common_seeds_are_compared(row) -> None:
-    rows = [row(0.9, seed=0, **FROZEN), row(0.9, seed=1, **FROZEN), row(0.93, seed=1), row(0.99, seed=2)]
+    rows = [
+        row(0.9, seed=0, **FROZEN),
+        row(0.9, seed=1, **FROZEN),
+        row(0.93, seed=1),
+        row(0.99, seed=2),
+    ]
     assert "too few seeds" in against(rows, Reference.parse("estimator=frozen", 0))
     rows.append(row(0.95, seed=0))
     assert "+4.00 [" in against(rows, Reference.parse("estimator=frozen", 0))
@@ -80,7 +99,10 @@ def test_a_margin_is_not_negative() -> None:
 def test_a_reference_that_is_not_there_or_not_one_is_refused(row) -> None:
     with pytest.raises(ReportError, match=r"estimator=none.*st"):
         against([row(seed=0), row(seed=1)], Reference.parse("estimator=none", 0))
-    two = [row(seed=0), row(seed=0, settings="data.limit=5; neuron.rescale_gradient=False; optimizer.momentum=0.9")]
+    two = [
+        row(seed=0),
+        row(seed=0, settings="data.limit=5; neuron.rescale_gradient=False; optimizer.momentum=0.9"),
+    ]
     with pytest.raises(ReportError, match="several"):
         against(two, Reference.parse("estimator=st", 0))
 
@@ -88,7 +110,11 @@ def test_a_reference_that_is_not_there_or_not_one_is_refused(row) -> None:
 def test_a_setting_can_name_the_reference(row) -> None:
     """Where a field does not tell configurations apart: a constant slope of 1 and of 4 are both anneal=none."""
     slopes = {"1.0": 0.97, "4.0": 0.98}
-    rows = [row(a + seed / 1000, seed=seed, settings=f"anneal.slope={s}") for s, a in slopes.items() for seed in (1, 2, 3)]
+    rows = [
+        row(a + seed / 1000, seed=seed, settings=f"anneal.slope={s}")
+        for s, a in slopes.items()
+        for seed in (1, 2, 3)
+    ]
     with pytest.raises(ReportError, match="several configurations"):
         against(rows, Reference.parse("anneal=none", 0.1))
     table = against(rows, Reference.parse("anneal.slope=1.0", 0.1))
@@ -99,12 +125,18 @@ def test_a_setting_can_name_the_reference(row) -> None:
 
 def test_straight_through_is_the_reference_where_there_is_one(rows: list[Row], row) -> None:
     assert default_reference(rows, 0.1) == Reference("estimator", "st", 0.1)
-    two = [row(seed=s, estimator_title=title) for title in ("st density", "st identity") for s in (0, 1)]
+    two = [
+        row(seed=s, estimator_title=title)
+        for title in ("st density", "st identity")
+        for s in (0, 1)
+    ]
     assert default_reference(two, 0) == Reference("estimator_title", "st density", 0)
     assert "+0.00" in against(two, Reference.parse("estimator_title=st density", 0))
 
 
-def test_there_is_no_default_reference_without_another_to_compare_or_without_a_single_one(row) -> None:
+def test_there_is_no_default_reference_without_another_to_compare_or_without_a_single_one(
+    row,
+) -> None:
     alone = [row(seed=0), row(seed=1)]
     slopes = [row(seed=s, settings=f"anneal.slope={k}") for k in (1, 4) for s in (0, 1)]
     others = [row(seed=s, **FROZEN) for s in (0, 1)]
@@ -114,7 +146,14 @@ def test_there_is_no_default_reference_without_another_to_compare_or_without_a_s
 
 
 def test_a_difference_names_the_runs_at_common_seeds_alone(row) -> None:
-    rows = [row(0.9, seed=0, **FROZEN), row(0.9, seed=1, **FROZEN), row(0.93, seed=1), row(0.99, seed=2)]
-    frozen, st = sorted(differences(rows, Reference("estimator", "frozen", 0)), key=lambda one: not one.is_reference)
+    rows = [
+        row(0.9, seed=0, **FROZEN),
+        row(0.9, seed=1, **FROZEN),
+        row(0.93, seed=1),
+        row(0.99, seed=2),
+    ]
+    frozen, st = sorted(
+        differences(rows, Reference("estimator", "frozen", 0)), key=lambda one: not one.is_reference
+    )
     assert [(a.seed, b.seed) for a, b in st.pairs()] == [(1, 1)]
     assert st.base == frozen.configuration and st.interval is None and frozen.is_reference

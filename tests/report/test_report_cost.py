@@ -17,7 +17,9 @@ from bnn.report.sections import cost
 PASSES, SECONDS = COSTS
 
 
-def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(row: Callable[..., Row]) -> None:
+def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
+    row: Callable[..., Row],
+) -> None:
     rows = [row(0.9, seed=1, passes=4, epochs=3, seconds_train=10, seconds_total=99),
             row(0.96, seed=2, passes=4, epochs=3, seconds_train=30, seconds_total=99)]  # fmt: skip
     found = configurations(rows)
@@ -26,25 +28,43 @@ def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(r
     assert (error.mean, error.low, error.high) == pytest.approx((7, 4, 10))
 
 
-def test_a_point_is_drawn_at_the_means_with_bars_to_the_lowest_and_the_highest_seed(row: Callable[..., Row]) -> None:
-    found = configurations([row(0.9, seed=1, seconds_train=10), row(0.96, seed=2, seconds_train=30)])
+def test_a_point_is_drawn_at_the_means_with_bars_to_the_lowest_and_the_highest_seed(
+    row: Callable[..., Row],
+) -> None:
+    found = configurations(
+        [row(0.9, seed=1, seconds_train=10), row(0.96, seed=2, seconds_train=30)]
+    )
     [bars] = figure(found, "stochastic", SECONDS).axes[0].containers
     assert [float(v[0]) for v in bars.lines[0].get_data()] == pytest.approx([20, 7])
-    ends = {tuple(map(float, end)) for drawn in bars.lines[2] for end in drawn.get_segments()[0].round(9)}
+    ends = {
+        tuple(map(float, end))
+        for drawn in bars.lines[2]
+        for end in drawn.get_segments()[0].round(9)
+    }
     assert ends == {(10, 7), (30, 7), (20, 4), (20, 10)}
 
 
-def test_a_neuron_has_its_own_figure_with_the_real_valued_beside_it_on_the_axes_of_all(rows: list[Row]) -> None:
+def test_a_neuron_has_its_own_figure_with_the_real_valued_beside_it_on_the_axes_of_all(
+    rows: list[Row],
+) -> None:
     found = configurations(rows)
-    made = {neuron: figure(found, neuron, SECONDS).axes[0] for neuron in ("stochastic", "deterministic")}
-    assert [len(axis.containers) for axis in made.values()] == [10, 10]  # 9 cells each and the real-valued network
+    made = {
+        neuron: figure(found, neuron, SECONDS).axes[0] for neuron in ("stochastic", "deterministic")
+    }
+    assert [len(axis.containers) for axis in made.values()] == [
+        10,
+        10,
+    ]  # 9 cells each and the real-valued network
     assert len({(axis.get_xlim(), axis.get_ylim()) for axis in made.values()}) == 1
 
 
 def test_colour_tells_the_estimator_and_the_marker_the_placement(rows: list[Row]) -> None:
     found = configurations(rows)
     look = looks(found)
-    for key, of in (("color", lambda c: c.first.estimator), ("marker", lambda c: c.first.placement)):
+    for key, of in (
+        ("color", lambda c: c.first.estimator),
+        ("marker", lambda c: c.first.placement),
+    ):
         pairs = {(of(c), look[c][key]) for c in found}
         assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
     assert to_hex(str(look[found[0]]["color"])) == "#444444"
@@ -55,7 +75,9 @@ def test_more_estimators_than_colours_still_look_different(row: Callable[..., Ro
     assert len({(one["color"], one["fillstyle"]) for one in looks(found).values()}) == 18
 
 
-def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(rows: list[Row], row: Callable[..., Row]) -> None:
+def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(
+    rows: list[Row], row: Callable[..., Row]
+) -> None:
     same = configurations([row(seed=s, placement=p) for p in ("first", "both") for s in (0, 1)])
     more = configurations([replace(r, passes=4 if r.estimator == "reinforce" else 1) for r in rows])
     assert cost(same).body.count("<img") == 1 and "the same number of passes" in cost(same).body
@@ -81,16 +103,30 @@ def test_a_short_name_has_no_more_than_tells_configurations_apart(row: Callable[
     assert short(found) == ["geometric", "linear", "anneal none"]
     assert labels(found)[0] == "st density, geometric, sgd lr 0.1 cosine"
     steeper = row(seed=1, anneal="none", optimizer="sgd lr 0.3 cosine", settings="anneal.slope=5.0")
-    assert short(configurations([*arms, steeper]))[2:] == ["anneal none, slope 1.0", "anneal none, slope 5.0"]
-    assert labels(configurations([*arms, steeper]))[3] == "st density, anneal none, sgd lr 0.3 cosine, slope 5.0"
+    assert short(configurations([*arms, steeper]))[2:] == [
+        "anneal none, slope 1.0",
+        "anneal none, slope 5.0",
+    ]
+    assert (
+        labels(configurations([*arms, steeper]))[3]
+        == "st density, anneal none, sgd lr 0.3 cosine, slope 5.0"
+    )
 
 
-def test_a_short_name_tells_configurations_of_one_place_apart(rows: list[Row], row: Callable[..., Row]) -> None:
-    laws = [row(optimizer=o, law=law) for o in ("sgd lr 1", "adam lr 1") for law in ("logistic", "uniform")]
+def test_a_short_name_tells_configurations_of_one_place_apart(
+    rows: list[Row], row: Callable[..., Row]
+) -> None:
+    laws = [
+        row(optimizer=o, law=law)
+        for o in ("sgd lr 1", "adam lr 1")
+        for law in ("logistic", "uniform")
+    ]
     some_more = [*rows, row(seed=1, settings="data.limit=5")]
     for some in (rows, some_more, laws, [row(seed=1)], [row(epochs=e) for e in (1, 2)]):
         found = configurations(some)
-        assert len({(place(c), name) for c, name in zip(found, short(found), strict=True)}) == len(found)
+        assert len({(place(c), name) for c, name in zip(found, short(found), strict=True)}) == len(
+            found
+        )
         assert all(short(found))
 
 
@@ -100,7 +136,9 @@ def test_what_a_figure_takes_is_text_in_one_line_and_no_formula() -> None:
 
 
 @pytest.mark.parametrize("accuracy", [0.9804, 0.9823, 0.1009, 0.1028, 1.0])
-def test_seeds_of_one_accuracy_have_bars_of_no_length(row: Callable[..., Row], accuracy: float) -> None:
+def test_seeds_of_one_accuracy_have_bars_of_no_length(
+    row: Callable[..., Row], accuracy: float
+) -> None:
     """Whose mean, as a sum over a count, can round past them all."""
     found = configurations([row(accuracy, seed=seed) for seed in (1, 2, 3)])
     for name in COSTS:

@@ -33,7 +33,11 @@ LAB = ["lab.every=1", "lab.draws=2"]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store of three runs: two seeds of one configuration, measured by the lab, and a real-valued one."""
     folder = tmp_path_factory.mktemp("trained")
-    for words in (["placement=last", "seed=1", *LAB], ["placement=last", "seed=2", *LAB], ["placement=none", "seed=1"]):
+    for words in (
+        ["placement=last", "seed=1", *LAB],
+        ["placement=last", "seed=2", *LAB],
+        ["placement=none", "seed=1"],
+    ):
         made = plan(compose([*SMALL, f"tracking.uri=sqlite:///{folder}/mlflow.db", *words]))
         execute(made, folder / "-".join(words[:2]), None, "title")
     return folder
@@ -50,7 +54,10 @@ def elsewhere(trained: Path, tmp_path: Path) -> tuple[str, Path]:
     shutil.copytree(trained / "mlartifacts", tmp_path / "mlartifacts")
     shutil.copy(trained / "mlflow.db", tmp_path / "mlflow.db")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
-        database.execute("update runs set artifact_uri = replace(artifact_uri, ?, ?)", (str(trained), str(tmp_path)))
+        database.execute(
+            "update runs set artifact_uri = replace(artifact_uri, ?, ?)",
+            (str(trained), str(tmp_path)),
+        )
     return f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "mlartifacts"
 
 
@@ -65,12 +72,19 @@ def test_one_command_leaves_a_page_markdown_and_a_figure_and_writes_nothing_into
     before = hashlib.sha256((trained / "mlflow.db").read_bytes()).digest()
     text = page(uri, tmp_path)
     assert hashlib.sha256((trained / "mlflow.db").read_bytes()).digest() == before
-    assert {path.name for path in tmp_path.iterdir()} == {f"small_digits.{ending}" for ending in ("html", "md", "png")}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"small_digits.{ending}" for ending in ("html", "md", "png")
+    }
     printed = capsys.readouterr()
     markdown = (tmp_path / "small_digits.md").read_text()
     for run in finished_runs(uri, NAME):
         assert run.run_id in text and f"`{run.run_id}`" in markdown
-    assert "Layer act1" in text and "data:image/png" in text and "no losses" not in text and "not measured" not in text
+    assert (
+        "Layer act1" in text
+        and "data:image/png" in text
+        and "no losses" not in text
+        and "not measured" not in text
+    )
     assert "[the page](small_digits.html)" in markdown and printed.out.strip() == markdown.strip()
     assert "heatmaps of 2 configurations" in printed.err
 
@@ -80,19 +94,26 @@ def test_metrics_are_read_back_epoch_by_epoch(uri: str) -> None:
     found = histories(uri, runs, ("val/", "lab/"))
     for run in runs:
         history = found[run.run_id]
-        assert sorted(history["val/loss"]) == [1, 2] and not any(key.startswith("train/") for key in history)
+        assert sorted(history["val/loss"]) == [1, 2] and not any(
+            key.startswith("train/") for key in history
+        )
         assert history["val/loss"][int(run.metrics["best_epoch"])] == run.metrics["val_best/loss"]
         assert history["val/loss"][2] == run.metrics["val/loss"]
     assert sum("lab/below/cosine" in history for history in found.values()) == 2
 
 
-def test_an_infinite_value_comes_back_as_such_and_of_two_in_one_epoch_the_last(elsewhere: tuple[str, Path]) -> None:
+def test_an_infinite_value_comes_back_as_such_and_of_two_in_one_epoch_the_last(
+    elsewhere: tuple[str, Path],
+) -> None:
     client = MlflowClient(elsewhere[0])
     run = finished_runs(elsewhere[0], NAME)[0]
     for value, at in ((float("-inf"), 1), (2.0, 20), (1.0, 10)):
         client.log_metric(run.run_id, "val/odd", value, timestamp=at, step=1 if value < 0 else 2)
     again = next(r for r in finished_runs(elsewhere[0], NAME) if r.run_id == run.run_id)
-    assert histories(elsewhere[0], [again], ("val/odd",))[run.run_id]["val/odd"] == {1: float("-inf"), 2: 2.0}
+    assert histories(elsewhere[0], [again], ("val/odd",))[run.run_id]["val/odd"] == {
+        1: float("-inf"),
+        2: 2.0,
+    }
 
 
 def test_a_removed_and_a_broken_checkpoint_are_said_and_the_rest_is_drawn(
@@ -108,10 +129,16 @@ def test_a_removed_and_a_broken_checkpoint_are_said_and_the_rest_is_drawn(
     assert [row.run_id for row in found.rows.values()] == [binary.run_id]
     (artifacts / binary.run_id / "artifacts" / CHECKPOINT).write_bytes(b"no checkpoint")
     text = page(uri, tmp_path / "out")
-    assert f"Run {binary.run_id}: " in text and "no checkpoint that can be read" in text and "data:image/png" not in text
+    assert (
+        f"Run {binary.run_id}: " in text
+        and "no checkpoint that can be read" in text
+        and "data:image/png" not in text
+    )
 
 
-def test_without_the_data_set_there_are_no_heatmaps_and_a_sentence(uri: str, tmp_path: Path, monkeypatch) -> None:
+def test_without_the_data_set_there_are_no_heatmaps_and_a_sentence(
+    uri: str, tmp_path: Path, monkeypatch
+) -> None:
     def away(dataset: str, read: dict) -> None:
         raise DataError(f"{dataset} is away")
 
@@ -122,7 +149,9 @@ def test_without_the_data_set_there_are_no_heatmaps_and_a_sentence(uri: str, tmp
 
 def test_a_picture_is_of_a_seed_that_all_have_or_of_the_lowest_of_each(row) -> None:
     def seeds(first: tuple[int, ...], both: tuple[int, ...]) -> list[int]:
-        rows = [row(seed=s, placement=p) for p, some in (("first", first), ("both", both)) for s in some]
+        rows = [
+            row(seed=s, placement=p) for p, some in (("first", first), ("both", both)) for s in some
+        ]
         return [r.seed for r in chosen(configurations(rows)).values()]
 
     assert seeds((1, 3, 5), (3, 4, 5)) == [3, 3] and seeds((2, 1), (4, 3)) == [1, 3]
@@ -144,17 +173,25 @@ def test_a_run_that_is_not_there_or_not_finished_is_one_line(
     for asked, said in (("0" * 32, "there is none of this id"), (running, "it is running")):
         assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out"), "--run", asked]) == 1
         printed = capsys.readouterr()
-        assert printed.err == f"error: --run '{asked}': expected a finished run of {NAME}, but {said}\n" and not printed.out
+        assert (
+            printed.err
+            == f"error: --run '{asked}': expected a finished run of {NAME}, but {said}\n"
+            and not printed.out
+        )
     assert unfinished(uri, NAME) == "1 running" and not (tmp_path / "out").exists()
     assert "Left out: 1 running." in page(uri, tmp_path / "out")
 
 
-def test_a_run_that_a_newer_one_replaces_is_said_to_be_left_out(elsewhere: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_run_that_a_newer_one_replaces_is_said_to_be_left_out(
+    elsewhere: tuple[str, Path], tmp_path: Path
+) -> None:
     uri, _ = elsewhere
     client = MlflowClient(uri)
     a, b = (run.run_id for run in finished_runs(uri, NAME) if run.tags["neuron"] != "real")
     client.set_tag(a, "bnn.digest", client.get_run(b).data.tags["bnn.digest"])
-    assert "Left out: 1 that a newer run of the same result replaces." in page(uri, tmp_path / "out")
+    assert "Left out: 1 that a newer run of the same result replaces." in page(
+        uri, tmp_path / "out"
+    )
 
 
 def test_a_checkpoint_comes_into_the_folder_that_it_was_to_come_to_or_not_at_all(
@@ -172,7 +209,9 @@ def test_a_checkpoint_comes_into_the_folder_that_it_was_to_come_to_or_not_at_all
             fetch(uri, run.run_id, CHECKPOINT, tmp_path / "inside")
 
 
-def test_markup_in_a_runs_tags_is_text_in_the_page(elsewhere: tuple[str, Path], tmp_path: Path) -> None:
+def test_markup_in_a_runs_tags_is_text_in_the_page(
+    elsewhere: tuple[str, Path], tmp_path: Path
+) -> None:
     uri, _ = elsewhere
     client = MlflowClient(uri)
     for run in finished_runs(uri, NAME):
@@ -194,10 +233,17 @@ def test_text_where_a_number_should_be_is_one_line(
     assert error.count("\n") == 1 and run.run_id in error and "'many'" in error
 
 
-def test_the_page_looks_for_images_where_the_runs_read_theirs(uri: str, tmp_path: Path, monkeypatch) -> None:
+def test_the_page_looks_for_images_where_the_runs_read_theirs(
+    uri: str, tmp_path: Path, monkeypatch
+) -> None:
     asked = []
-    monkeypatch.setattr(pictures_module, "images_of", lambda dataset, read: asked.append((dataset, read)) or 1 / 0)
-    monkeypatch.setattr("bnn.report.experiment.fetch", lambda *_: _written(tmp_path, {"data": {"root": "/elsewhere"}}))
+    monkeypatch.setattr(
+        pictures_module, "images_of", lambda dataset, read: asked.append((dataset, read)) or 1 / 0
+    )
+    monkeypatch.setattr(
+        "bnn.report.experiment.fetch",
+        lambda *_: _written(tmp_path, {"data": {"root": "/elsewhere"}}),
+    )
     with pytest.raises(ZeroDivisionError):
         page(uri, tmp_path / "out")
     assert asked == [("digits", {"root": "/elsewhere"})]
@@ -208,7 +254,9 @@ def _written(folder: Path, config: dict) -> Path:
     return folder / "config.json"
 
 
-def test_a_folder_that_cannot_be_made_and_a_margin_that_is_none_are_one_line(uri: str, tmp_path: Path, capsys) -> None:
+def test_a_folder_that_cannot_be_made_and_a_margin_that_is_none_are_one_line(
+    uri: str, tmp_path: Path, capsys
+) -> None:
     (tmp_path / "file").write_text("")
     for words, what in (
         (["--out", str(tmp_path / "file")], "--out"),

@@ -10,9 +10,7 @@ from bnn.report import readme
 from bnn.report.__main__ import main
 from bnn.report.rows import ReportError, Row, write_csv
 
-TEXT = (
-    "# Title\n\nBefore: 98.79.\n<!-- results:seed_table_mnist -->\nstale words\n<!-- /results:seed_table_mnist -->\nAfter.\n"
-)
+TEXT = "# Title\n\nBefore: 98.79.\n<!-- results:seed_table_mnist -->\nstale words\n<!-- /results:seed_table_mnist -->\nAfter.\n"
 
 
 @pytest.fixture
@@ -43,7 +41,9 @@ def test_a_printed_page_is_shown_as_it_is_below_the_readmes_headings(tree: Path)
     assert readme.outdated(tree) == ["printed"]
     assert main(["--readme"]) == 0 and readme.outdated(tree) == []
     made = "### A\n\n#### B\n\n| c # d |\n"
-    assert (tree / "README.md").read_text() == f"<!-- results:printed -->\n{made}<!-- /results:printed -->\n"
+    assert (
+        tree / "README.md"
+    ).read_text() == f"<!-- results:printed -->\n{made}<!-- /results:printed -->\n"
 
 
 def test_the_check_changes_nothing_and_fails_until_the_readme_is_made(tree: Path) -> None:
@@ -53,21 +53,28 @@ def test_the_check_changes_nothing_and_fails_until_the_readme_is_made(tree: Path
     assert main(["--readme", "--check"]) == 0
 
 
-def test_the_check_fails_after_a_digit_is_altered_by_hand(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_fails_after_a_digit_is_altered_by_hand(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["--readme"])
     path = tree / "README.md"
     good = path.read_text()
     assert good.count("98.65") == 1
     path.write_text(good.replace("98.65", "98.66"))
     assert main(["--readme", "--check"]) == 1
-    assert "out of date: seed_table_mnist; run python -m bnn.report --readme" in capsys.readouterr().err
+    assert (
+        "out of date: seed_table_mnist; run python -m bnn.report --readme"
+        in capsys.readouterr().err
+    )
     path.write_text(good.replace("Before: 98.79", "Before: 11.11"))
     assert main(["--readme", "--check"]) == 0
 
 
 def test_the_check_fails_when_a_result_or_its_picture_changes(tree: Path, rows: list[Row]) -> None:
     main(["--readme"])
-    table, picture = (tree / readme.RESULTS / f"seed_table_mnist{suffix}" for suffix in (".csv", ".png"))
+    table, picture = (
+        tree / readme.RESULTS / f"seed_table_mnist{suffix}" for suffix in (".csv", ".png")
+    )
     drawn = picture.read_bytes()
     picture.unlink()
     assert readme.outdated(tree) == ["seed_table_mnist"]
@@ -78,7 +85,9 @@ def test_the_check_fails_when_a_result_or_its_picture_changes(tree: Path, rows: 
     assert readme.outdated(tree) == ["seed_table_mnist"]
 
 
-def test_a_section_without_its_file_is_an_error(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_section_without_its_file_is_an_error(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tree / readme.RESULTS / "seed_table_mnist.csv").unlink()
     for arguments in (["--readme"], ["--readme", "--check"]):
         assert main(arguments) == 1
@@ -105,7 +114,9 @@ def test_a_readme_without_marks_and_none_at_all_are_up_to_date(tmp_path: Path) -
     assert readme.outdated(tmp_path) == []
 
 
-def test_outside_a_source_tree_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_source_tree_the_reason_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(readme, "folder", lambda name: tmp_path / name)
     assert main(["--readme"]) == 1
     with pytest.raises(ReportError, match="lie in the source tree"):
@@ -114,5 +125,7 @@ def test_outside_a_source_tree_the_reason_is_said(tmp_path: Path, monkeypatch: p
 
 def test_the_readme_of_this_repository_agrees_with_its_results() -> None:
     root = readme.source_tree()
-    assert (root / "README.md").read_text(encoding="utf-8").count("<!-- results:") >= 2, "the README shows generated results"
+    assert (root / "README.md").read_text(encoding="utf-8").count("<!-- results:") >= 2, (
+        "the README shows generated results"
+    )
     assert readme.outdated(root) == []

@@ -44,7 +44,9 @@ def test_a_cell_that_is_no_number_is_named(tmp_path: Path, row: Callable[..., Ro
         read_csv(path)
 
 
-def test_a_short_row_and_a_missing_file_are_refused(tmp_path: Path, row: Callable[..., Row]) -> None:
+def test_a_short_row_and_a_missing_file_are_refused(
+    tmp_path: Path, row: Callable[..., Row]
+) -> None:
     write_csv(tmp_path / "x.csv", [row()])
     with (tmp_path / "x.csv").open("a") as file:
         file.write("mnist,0.98\n")
@@ -55,7 +57,5 @@ def test_a_short_row_and_a_missing_file_are_refused(tmp_path: Path, row: Callabl
 
 
 def test_a_command_keeps_everything_but_places() -> None:
-    command = (
-        "python -m bnn.train -m seed=0,1 'tracking.uri=sqlite:////some where/m.db' ++data.root=/x 'placement.layers=[0, 1]'"
-    )
+    command = "python -m bnn.train -m seed=0,1 'tracking.uri=sqlite:////some where/m.db' ++data.root=/x 'placement.layers=[0, 1]'"
     assert portable(command) == "python -m bnn.train -m seed=0,1 'placement.layers=[0, 1]'"

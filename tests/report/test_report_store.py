@@ -40,7 +40,11 @@ def add(client: MlflowClient, experiment: str, plain: Mapping[str, Any], ended: 
     metrics = {"test/loss": LOSS, "test/accuracy": accuracy, "val_best/loss": 1 / 3, "val_best/accuracy": 0.97,
                "best_epoch": 7.0, "seconds/train": 10.125, "seconds/total": 12.5, "train/loss": 0.01}  # fmt: skip
     if stochastic:
-        metrics |= {f"test/{what}_{how}": 0.25 for what in ("loss", "accuracy") for how in ("mean", "threshold")}
+        metrics |= {
+            f"test/{what}_{how}": 0.25
+            for what in ("loss", "accuracy")
+            for how in ("mean", "threshold")
+        }
     metrics.pop(without, None)
     run_id: str = client.create_run(experiment, tags=tags, start_time=ended - 5).info.run_id
     client.log_batch(
@@ -74,7 +78,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
         "deleted": add(client, study, config("seed=5"), 4000),
     }
     client.delete_run(ids["deleted"])
-    ids["parent"] = client.create_run(study, tags={"bnn.kind": "sweep", "bnn.digest": "none"}).info.run_id
+    ids["parent"] = client.create_run(
+        study, tags={"bnn.kind": "sweep", "bnn.digest": "none"}
+    ).info.run_id
     client.set_terminated(ids["parent"], "FINISHED")
     ids["foreign"] = client.create_run(study, tags={"dataset": "mnist"}).info.run_id
     client.set_terminated(ids["foreign"], "FINISHED")
@@ -91,7 +97,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_runs_unfinished_deleted_of_others_and_parents_are_left_out(store: tuple[str, dict[str, str]]) -> None:
+def test_runs_unfinished_deleted_of_others_and_parents_are_left_out(
+    store: tuple[str, dict[str, str]],
+) -> None:
     uri, ids = store
     found = {run.run_id for run in finished_runs(uri, EXPERIMENT)}
     assert found == {ids[name] for name in ("newest", "older", "seed 1", "real")}
@@ -113,20 +121,46 @@ def test_export_keeps_every_value_of_a_run(
     rows = {row.run_id: row for row in read_csv(tree / "sweeps/results/study_mnist.csv")}
     assert list(rows.values()) == rows_of(finished_runs(uri, EXPERIMENT), EXPERIMENT)
     st, real = rows[ids["newest"]], rows[ids["real"]]
-    assert (st.experiment, st.dataset, st.model, st.neuron, st.law) == (EXPERIMENT, "mnist", "cnn", "stochastic", "logistic")
-    assert (st.estimator, st.estimator_title, st.placement, st.anneal) == ("st", "st density", "both", "none")
+    assert (st.experiment, st.dataset, st.model, st.neuron, st.law) == (
+        EXPERIMENT,
+        "mnist",
+        "cnn",
+        "stochastic",
+        "logistic",
+    )
+    assert (st.estimator, st.estimator_title, st.placement, st.anneal) == (
+        "st",
+        "st density",
+        "both",
+        "none",
+    )
     assert (st.seed, st.epochs, st.precision, st.norm) == (0, 10, "float32", "batch")
     assert (st.optimizer, st.evaluation_samples, st.best_epoch) == ("sgd lr 0.05 cosine", 8, 7)
-    assert (st.test_loss, st.test_accuracy, st.val_loss, st.val_accuracy) == (LOSS, 0.99, 1 / 3, 0.97)
+    assert (st.test_loss, st.test_accuracy, st.val_loss, st.val_accuracy) == (
+        LOSS,
+        0.99,
+        1 / 3,
+        0.97,
+    )
     assert (st.test_loss_mean, st.test_accuracy_threshold) == (0.25, 0.25)
-    assert (st.seconds_train, st.seconds_total, st.threads, st.commit) == (10.125, 12.5, 1, "abc123")
+    assert (st.seconds_train, st.seconds_total, st.threads, st.commit) == (
+        10.125,
+        12.5,
+        1,
+        "abc123",
+    )
     assert st.digest == digest(config("estimator=st", "seed=0"))
     assert st.command == "python -m bnn.train -m seed=0,1"
     assert "optimizer.momentum=0.9" in st.settings.split("; ")
     assert not {"seed", "tracking.uri", "data.root", "estimator.proxy"} & {
         s.partition("=")[0] for s in st.settings.split("; ")
     }
-    assert (real.neuron, real.estimator, real.test_loss_mean, real.test_accuracy_threshold) == ("real", "none", None, None)
+    assert (real.neuron, real.estimator, real.test_loss_mean, real.test_accuracy_threshold) == (
+        "real",
+        "none",
+        None,
+        None,
+    )
     printed = capsys.readouterr().out
     assert "98.00 ± 1.41" in printed
     assert (tree / "out/study_mnist.md").read_text() == printed.removesuffix("\n")
@@ -139,7 +173,11 @@ def test_what_cannot_be_reported_is_one_line_and_exit_code_one(
     uri, ids = store
     (tmp_path / "text.db").write_text("no database")
     for experiment, where, said in (
-        ("unknown", uri, "does not exist; those that do: Default, broken/mnist, empty/mnist, pending/mnist, study/mnist"),
+        (
+            "unknown",
+            uri,
+            "does not exist; those that do: Default, broken/mnist, empty/mnist, pending/mnist, study/mnist",
+        ),
         ("pending/mnist", uri, "expected a finished run, found 1 failed, 1 running"),
         ("empty/mnist", uri, "expected a finished run, found none at all"),
         ("broken/mnist", uri, f"the finished run {ids['broken']} lacks 'test/loss'"),
@@ -158,7 +196,13 @@ def test_what_cannot_be_reported_is_one_line_and_exit_code_one(
 def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(tmp_path: Path) -> None:
     quiet = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     quiet["PYTHONPATH"] = str(Path(readme.__file__).resolve().parents[2])
-    done = subprocess.run([sys.executable, "-m", "bnn.report", "x"], cwd=tmp_path, env=quiet, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "bnn.report", "x"],
+        cwd=tmp_path,
+        env=quiet,
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: sqlite:///")
     assert done.stderr.count("\n") == 1
@@ -166,7 +210,10 @@ def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(tmp_path
 
 
 def test_the_store_comes_from_the_environment_when_none_is_named(
-    store: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    store: tuple[str, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store[0])
     assert main([EXPERIMENT, "--out", str(tmp_path)]) == 0

@@ -17,13 +17,17 @@ from bnn.report.table import caption, section, table
 
 def cells(rows: list[Row]) -> list[dict[str, str]]:
     """The table, read back: a dictionary a row, by the column's head."""
-    head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table(rows).splitlines()]
+    head, _, *lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table(rows).splitlines()
+    ]
     return [dict(zip(head, line, strict=True)) for line in lines]
 
 
 def test_mean_and_sample_deviation_are_those_computed_by_hand(row: Callable[..., Row]) -> None:
     accuracies, losses = (0.981, 0.983, 0.985, 0.987), (0.01, 0.02, 0.03, 0.06)
-    rows = [row(a, seed=s, test_loss=x) for s, (a, x) in enumerate(zip(accuracies, losses, strict=True))]
+    rows = [
+        row(a, seed=s, test_loss=x) for s, (a, x) in enumerate(zip(accuracies, losses, strict=True))
+    ]
     # sums of squares 2e-5 and 1.4e-3, divided by 3: sd 0.2582 points (0.2236 if divided by 4) and 0.02160 nats
     [only] = cells(rows)
     assert only["test accuracy (%)"] == "98.40 ± 0.26"
@@ -44,7 +48,9 @@ def test_one_seed_prints_no_spread_and_is_preliminary(row: Callable[..., Row]) -
 
 
 def test_a_net_without_stochastic_units_has_one_evaluation(row: Callable[..., Row]) -> None:
-    nothing = dict.fromkeys(("test_loss_mean", "test_accuracy_mean", "test_loss_threshold", "test_accuracy_threshold"))
+    nothing = dict.fromkeys(
+        ("test_loss_mean", "test_accuracy_mean", "test_loss_threshold", "test_accuracy_threshold")
+    )
     [only] = cells([row(0.98, neuron="deterministic", **nothing)])
     assert (only["mean of 8 (%)"], only["threshold (%)"]) == ("–", "–")
 
@@ -61,7 +67,9 @@ def test_rows_come_real_then_stochastic_then_deterministic(rows: list[Row]) -> N
 
 
 def test_different_data_sets_are_refused(row: Callable[..., Row]) -> None:
-    with pytest.raises(ReportError, match="one data set, so that its rows compare; got digits, mnist"):
+    with pytest.raises(
+        ReportError, match="one data set, so that its rows compare; got digits, mnist"
+    ):
         table([row(seed=0), row(seed=1, dataset="digits")])
     with pytest.raises(ReportError, match="got no rows"):
         table([])
@@ -96,7 +104,9 @@ def test_a_setting_that_goes_with_the_placement_needs_no_column(row: Callable[..
     assert "placement.layers" not in cells([first, both])[0]
 
 
-def test_reported_numbers_stand_beside_frozen_and_are_marked_beside_reinforce(rows: list[Row]) -> None:
+def test_reported_numbers_stand_beside_frozen_and_are_marked_beside_reinforce(
+    rows: list[Row],
+) -> None:
     found = {(c["neuron"], c["estimator"].split()[0], c["placement"]): c for c in cells(rows)}
     assert len(REPORTED) == 13
     assert found["real", "none", "none"]["reported (%)"] == "98.79"
@@ -108,14 +118,22 @@ def test_reported_numbers_stand_beside_frozen_and_are_marked_beside_reinforce(ro
 
 
 def test_reported_numbers_stand_beside_runs_of_their_own_protocol_only(rows: list[Row]) -> None:
-    for change in ({"dataset": "fashion_mnist"}, {"model": "mlp"}, {"epochs": 2}, {"optimizer": "sgd lr 0.05 cosine"}):
+    for change in (
+        {"dataset": "fashion_mnist"},
+        {"model": "mlp"},
+        {"epochs": 2},
+        {"optimizer": "sgd lr 0.05 cosine"},
+    ):
         others = [replace(row, **change) for row in rows]
         assert "reported (%)" not in cells(others)[0]
         assert "‡" not in section(others, "x.png")
 
 
 def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> None:
-    rows = [row(seed=0), row(seed=1, commit="def456+", command="python -m bnn.train seed=1", seconds_total=1000.25)]
+    rows = [
+        row(seed=0),
+        row(seed=1, commit="def456+", command="python -m bnn.train seed=1", seconds_total=1000.25),
+    ]
     text = caption(rows)
     for fact in ("`mnist`", "epochs 10", "sgd lr 0.1 constant", "float32", "2 runs, 1,101 s in total", "1 thread a run",
                  "AMD EPYC, 2 cores", "torch 2.15.0", "abc123, def456+ (+: with uncommitted changes)"):  # fmt: skip
@@ -128,14 +146,21 @@ def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> No
 
 def test_the_figure_shows_every_seed_at_its_error(rows: list[Row]) -> None:
     axis = figure(rows).axes[0]
-    dots = [float(x) for drawn in axis.collections if drawn.get_sizes()[0] == 14 for x in drawn.get_offsets()[:, 0]]
+    dots = [
+        float(x)
+        for drawn in axis.collections
+        if drawn.get_sizes()[0] == 14
+        for x in drawn.get_offsets()[:, 0]
+    ]
     assert sorted(dots) == pytest.approx(sorted(100 * (1 - row.test_accuracy) for row in rows))
     assert axis.get_xscale() == "log"
 
 
 def test_the_figure_puts_reported_numbers_on_their_own_rows_once(rows: list[Row]) -> None:
     axis = figure(rows).axes[0]
-    diamonds = [float(drawn.get_offsets()[0, 0]) for drawn in axis.collections if drawn.get_sizes()[0] == 48]
+    diamonds = [
+        float(drawn.get_offsets()[0, 0]) for drawn in axis.collections if drawn.get_sizes()[0] == 48
+    ]
     assert sorted(diamonds) == pytest.approx(sorted(100 - r.accuracy for r in REPORTED.values()))
 
 

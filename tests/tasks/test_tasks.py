@@ -54,31 +54,59 @@ class Reconstruction(Task):
         nll = F.binary_cross_entropy_with_logits(outputs.double(), targets.double(), reduction="none").sum(2)
         return {"loss": -torch.logsumexp(-nll, 0) + torch.log(torch.tensor(float(len(outputs))))}
 '''
-WORDS = ["plugins=[toy_task]", "task=reconstruction", "model=mlp", "model.hidden=24", *QUICK, "data.limit=192"]
+WORDS = [
+    "plugins=[toy_task]",
+    "task=reconstruction",
+    "model=mlp",
+    "model.hidden=24",
+    *QUICK,
+    "data.limit=192",
+]
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("reconstruction")
     (folder / "toy_task.py").write_text(PLUGIN)
-    result = bnn_train(folder, "-m", *WORDS, "trainer.epochs=2", "estimator=st,disarm", "seed=1,2", "tracking.model=true")
+    result = bnn_train(
+        folder,
+        "-m",
+        *WORDS,
+        "trainer.epochs=2",
+        "estimator=st,disarm",
+        "seed=1,2",
+        "tracking.model=true",
+    )
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
 
 
-def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(swept: tuple[Path, str]) -> None:
+def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
+    swept: tuple[Path, str],
+) -> None:
     folder, out = swept
     assert "accuracy" not in out and "mean of M (nats)" in out
     found = runs(folder, "run")
     assert len(found) == 4
     for run in found:
         metrics = run.data.metrics
-        assert {"test/loss", "test/loss_mean", "test/loss_threshold", "val_best/loss", "train/loss"} <= set(metrics)
+        assert {
+            "test/loss",
+            "test/loss_mean",
+            "test/loss_threshold",
+            "val_best/loss",
+            "train/loss",
+        } <= set(metrics)
         assert not any("accuracy" in key for key in metrics)
-        assert metrics["test/loss_mean"] < metrics["test/loss"], "log-mean-exp of eight draws is below one"
+        assert metrics["test/loss_mean"] < metrics["test/loss"], (
+            "log-mean-exp of eight draws is below one"
+        )
         assert run.data.params["task.price"] == "0.01"
         head = run.data.tags["mlflow.note.content"].split("\n")[2]
-        assert [cell.strip() for cell in head.strip("|").split("|")] == ["evaluation", "loss (nats)"]
+        assert [cell.strip() for cell in head.strip("|").split("|")] == [
+            "evaluation",
+            "loss (nats)",
+        ]
 
 
 def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) -> None:
@@ -89,7 +117,9 @@ def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) ->
 
     folder, _ = swept
     words = [sys.executable, "-m", "bnn.report", "bnn/digits"]
-    result = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240)
+    result = subprocess.run(
+        words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stderr
     assert "test loss (nats)" in result.stdout and "accuracy" not in result.stdout
     page = (folder / "outputs/bnn_digits.html").read_text()
@@ -99,7 +129,14 @@ def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) ->
 def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[Path, str]) -> None:
     folder, _ = swept
     again = bnn_train(
-        folder, "-m", *WORDS, "trainer.epochs=2", "estimator=st,disarm", "seed=1,2", "tracking.model=true", "resume=true"
+        folder,
+        "-m",
+        *WORDS,
+        "trainer.epochs=2",
+        "estimator=st,disarm",
+        "seed=1,2",
+        "tracking.model=true",
+        "resume=true",
     )
     assert again.returncode == 0 and "4 of them finished before" in again.stdout, again.stderr
 
@@ -109,7 +146,9 @@ def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None
     words = ["-m", *WORDS, "study=learning_rate", "hydra.sweeper.n_trials=1", "estimator=st"]
     refused = bnn_train(folder, *words, "hydra.sweeper.metric=val/accuracy")
     assert refused.returncode != 0
-    assert refused.stderr.strip().endswith("expected one of val/loss, seconds/train; got 'val/accuracy'")
+    assert refused.stderr.strip().endswith(
+        "expected one of val/loss, seconds/train; got 'val/accuracy'"
+    )
     assert bnn_train(folder, *words).returncode == 0
 
 
@@ -121,9 +160,20 @@ def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path,
 
     folder, _ = swept
     few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]
-    words = [sys.executable, "-m", "bnn.lab", *few, "--estimator", "estimator=st", "--estimator", "estimator=disarm"]
+    words = [
+        sys.executable,
+        "-m",
+        "bnn.lab",
+        *few,
+        "--estimator",
+        "estimator=st",
+        "--estimator",
+        "estimator=disarm",
+    ]
     asked = [*WORDS, "model.norm=none", "trainer.progress=none"]
-    result = subprocess.run([*words, *asked], cwd=folder, env=environment(), capture_output=True, text=True, timeout=240)
+    result = subprocess.run(
+        [*words, *asked], cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stderr
     assert "| disarm " in result.stdout and "| st density " in result.stdout
 
@@ -141,7 +191,9 @@ def test_estimators_that_evaluate_fractional_bits_are_refused_where_the_loss_is_
 
 def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:
     result = bnn_train(tmp_path, "task=nothing", *QUICK)
-    assert result.returncode != 0 and "task=nothing: expected one of classification" in result.stderr
+    assert (
+        result.returncode != 0 and "task=nothing: expected one of classification" in result.stderr
+    )
 
 
 class Critic(Task):
@@ -180,8 +232,20 @@ class Critic(Task):
         return loss
 
 
-def trained(folder: Path | None = None, *, epochs: int = 2, resume: bool = False, stop: int | None = None) -> Critic:
-    made = plan(compose(["device=cpu", "data=digits", "trainer.progress=none", f"trainer.epochs={epochs}", "model=mlp"]))
+def trained(
+    folder: Path | None = None, *, epochs: int = 2, resume: bool = False, stop: int | None = None
+) -> Critic:
+    made = plan(
+        compose(
+            [
+                "device=cpu",
+                "data=digits",
+                "trainer.progress=none",
+                f"trainer.epochs={epochs}",
+                "model=mlp",
+            ]
+        )
+    )
     task = Critic()
     recipe = dataclasses.replace(made.recipe, task=task)
 
@@ -196,16 +260,22 @@ def trained(folder: Path | None = None, *, epochs: int = 2, resume: bool = False
 
     data = load(made.config["data"], 0, 0.1)
     try:
-        result: FitResult | None = fit(made.model, recipe, data, folder=folder, resume=resume, tracker=Stops())
+        result: FitResult | None = fit(
+            made.model, recipe, data, folder=folder, resume=resume, tracker=Stops()
+        )
     except KeyboardInterrupt:
         result = None
     task.result = result
     return task
 
 
-def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_with_it(tmp_path: Path) -> None:
+def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_with_it(
+    tmp_path: Path,
+) -> None:
     whole = trained(tmp_path / "whole", epochs=3)
-    assert whole.steps == 3 * 22 and float(whole.scale.detach()) != 1, "its other parameters are the run's optimizer's"
+    assert whole.steps == 3 * 22 and float(whole.scale.detach()) != 1, (
+        "its other parameters are the run's optimizer's"
+    )
     trained(tmp_path / "pieces", epochs=3, stop=2)
     rest = trained(tmp_path / "pieces", epochs=3, resume=True)
     assert rest.steps == 2 * 22
@@ -213,13 +283,24 @@ def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_wit
     for name, value in whole.state_dict().items():
         assert torch.equal(value, rest.state_dict()[name]), name
     state, other = whole.own.state_dict()["state"], rest.own.state_dict()["state"]
-    assert all(torch.equal(state[k][m], other[k][m]) for k in state for m in ("exp_avg", "exp_avg_sq"))
+    assert all(
+        torch.equal(state[k][m], other[k][m]) for k in state for m in ("exp_avg", "exp_avg_sq")
+    )
 
 
 def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
     """Its learned scale belongs to that epoch's weights: the validation loss comes out again."""
     made = plan(
-        compose(["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=4", "model=mlp", "optimizer.lr=0.5"])
+        compose(
+            [
+                "device=cpu",
+                "data=digits",
+                "trainer.progress=none",
+                "trainer.epochs=4",
+                "model=mlp",
+                "optimizer.lr=0.5",
+            ]
+        )
     )
     data = load(made.config["data"], 0, 0.1)
 
@@ -231,7 +312,9 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
     result = fit(made.model, dataclasses.replace(made.recipe, task=task), data)
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch < 4, "the control: the last epoch is another"
-    assert task.evaluations(made.model, data.validation, 1, made.recipe.seed)["own"]["loss"] == min(losses)
+    assert task.evaluations(made.model, data.validation, 1, made.recipe.seed)["own"]["loss"] == min(
+        losses
+    )
 
 
 class Grouped(nn.Module):
@@ -247,11 +330,18 @@ class Grouped(nn.Module):
 def test_parameters_go_into_the_groups_of_network_estimator_task_and_layers() -> None:
     shared = nn.Linear(2, 2)
     model = nn.Sequential(shared, Stochastic(), Grouped(), shared)
-    estimator = Estimator.registry.build("nvil").init(nn.Sequential(nn.Linear(2, 2), Stochastic()), torch.zeros(2, 2))
+    estimator = Estimator.registry.build("nvil").init(
+        nn.Sequential(nn.Linear(2, 2), Stochastic()), torch.zeros(2, 2)
+    )
     task = Critic()
     task.init(load({"name": "digits"}, 0, 0.1).spec)
     groups = parameter_groups(model, estimator, task)
-    assert {name: len(own) for name, own in groups.items()} == {"network": 2, "latent": 1, "estimator": 4, "task": 1}
+    assert {name: len(own) for name, own in groups.items()} == {
+        "network": 2,
+        "latent": 1,
+        "estimator": 4,
+        "task": 1,
+    }
     assert groups["task"][0] is task.scale, "the critic's are its own optimizer's"
     assert set(parameter_groups(shared, nn.Identity(), Classification())) == {"network"}
 
@@ -264,21 +354,35 @@ def test_groups_have_learning_rates_and_decays_of_their_own(optimizer: str) -> N
         "optimizer.groups.estimator.lr=0.001",
         "optimizer.lr_schedule=constant",
     ]
-    made = plan(compose(["data=digits", *words, "+optimizer.groups.latent={lr: 0.02, weight_decay: 0.5}"]))
-    groups = {name: [nn.Parameter(torch.ones(2))] for name in ("network", "estimator", "task", "latent")}
+    made = plan(
+        compose(["data=digits", *words, "+optimizer.groups.latent={lr: 0.02, weight_decay: 0.5}"])
+    )
+    groups = {
+        name: [nn.Parameter(torch.ones(2))] for name in ("network", "estimator", "task", "latent")
+    }
     found, _ = made.recipe.optimization.start(groups, 100)
     by_name = {group["name"]: group for group in found.param_groups}
     decay = by_name["network"]["weight_decay"]
     rates = {name: group["initial_lr"] for name, group in by_name.items()}
     assert rates == {"network": 0.1, "estimator": 0.001, "task": 0.1, "latent": 0.02}
-    assert [by_name[name]["weight_decay"] for name in ("estimator", "task", "latent")] == [decay, decay, 0.5]
+    assert [by_name[name]["weight_decay"] for name in ("estimator", "task", "latent")] == [
+        decay,
+        decay,
+        0.5,
+    ]
 
 
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("optimizer.groups.estimator.lr=-1", "optimizer.groups.estimator.lr: expected a number >= 0"),
-        ("+optimizer.groups.estimator.rate=1", "optimizer.groups.estimator: expected a mapping with lr and weight_decay"),
+        (
+            "optimizer.groups.estimator.lr=-1",
+            "optimizer.groups.estimator.lr: expected a number >= 0",
+        ),
+        (
+            "+optimizer.groups.estimator.rate=1",
+            "optimizer.groups.estimator: expected a mapping with lr and weight_decay",
+        ),
         ("+optimizer.groups.latent=1", "optimizer.groups.latent: expected a mapping"),
     ],
 )
@@ -297,7 +401,21 @@ def test_best_epoch_is_that_of_the_selection_metric_in_its_direction() -> None:
     class ByAccuracy(Classification):
         selection = "accuracy"
 
-    made = plan(compose(["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=4", "optimizer.lr=0.4"]))
-    result = fit(made.model, dataclasses.replace(made.recipe, task=ByAccuracy()), load(made.config["data"], 0, 0.1))
+    made = plan(
+        compose(
+            [
+                "device=cpu",
+                "data=digits",
+                "trainer.progress=none",
+                "trainer.epochs=4",
+                "optimizer.lr=0.4",
+            ]
+        )
+    )
+    result = fit(
+        made.model,
+        dataclasses.replace(made.recipe, task=ByAccuracy()),
+        load(made.config["data"], 0, 0.1),
+    )
     values = [epoch["val/accuracy"] for epoch in result.history]
     assert result.best_epoch == values.index(max(values)) + 1

@@ -27,7 +27,12 @@ CHOICES = {"estimator": "st,reinforce", "placement": "first,both"}
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A small sweep with heatmaps, and the address that it printed."""
     folder = tmp_path_factory.mktemp("sweep")
-    words = [*QUICK, "trainer.epochs=2", "tracking.heatmaps=true", *(f"{key}={value}" for key, value in CHOICES.items())]
+    words = [
+        *QUICK,
+        "trainer.epochs=2",
+        "tracking.heatmaps=true",
+        *(f"{key}={value}" for key, value in CHOICES.items()),
+    ]
     result = run_here(folder, "-m", *words)
     assert result.returncode == 0, result.stderr
     (link,) = re.findall(r"http\S+viewStateShareKey\S+", result.stdout)
@@ -43,7 +48,13 @@ def browser() -> Iterator:
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    quiet = ("disable-background-networking", "disable-component-update", "disable-sync", "disable-quic", "no-first-run")
+    quiet = (
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-quic",
+        "no-first-run",
+    )
     for word in ("headless", "no-sandbox", "disable-gpu", "window-size=1500,4200", *quiet):
         options.add_argument(f"--{word}")
     made = webdriver.Chrome(options=options, service=Service(driver))
@@ -62,7 +73,9 @@ class Page:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "ui", "--port", str(self.port), "--workers", "1"],
             cwd=folder,
-            env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true"),
+            env=environment(
+                MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true"
+            ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -115,14 +128,26 @@ SECTIONS = ("test", "validation", "training", "heatmaps", "units")
 def lacks(page: Page, children: int = 4, layers: int = 2) -> list[str]:
     """What a person would look for after a sweep, and does not find."""
     text = page.text()
-    places = [found.start() if (found := re.search(rf"^{title}\s\(\d+\)$", text, re.M)) else -1 for title in SECTIONS]
+    places = [
+        found.start() if (found := re.search(rf"^{title}\s\(\d+\)$", text, re.M)) else -1
+        for title in SECTIONS
+    ]
     found = {
-        **{f"the section {title}": place >= 0 for title, place in zip(SECTIONS, places, strict=True)},
+        **{
+            f"the section {title}": place >= 0
+            for title, place in zip(SECTIONS, places, strict=True)
+        },
         "the sections in their order": places == sorted(places),
-        **{f"runs of {name}": f"stochastic · {name} · both · s0" in text for name in CHOICES["estimator"].split(",")},
+        **{
+            f"runs of {name}": f"stochastic · {name} · both · s0" in text
+            for name in CHOICES["estimator"].split(",")
+        },
         "the children": f"{children} matching runs" in text,
         "pictures of what the layers make of images": page.pictures() >= layers * children,
-        "a slider over their epochs": len(page.browser.find_elements("css selector", "[role=slider]")) == layers,
+        "a slider over their epochs": len(
+            page.browser.find_elements("css selector", "[role=slider]")
+        )
+        == layers,
     }
     return [what for what, there in found.items() if not there]
 
@@ -141,7 +166,15 @@ def test_a_sweep_is_understood_as_its_page_opens(page: Page, swept: tuple[Path, 
     for what in ("4 runs on scikit-learn digits", "accuracy (%)", "stochastic · st · first · s0"):
         assert page.shows(lambda what=what: what in page.text(), 30), what
     page.open(f"{start}/{runs(swept[0], 'run')[0].info.run_id}{kind}")
-    for what in ("best epoch", "evaluation", "sweep: ", "estimator", "placement", "neuron", "digits"):
+    for what in (
+        "best epoch",
+        "evaluation",
+        "sweep: ",
+        "estimator",
+        "placement",
+        "neuron",
+        "digits",
+    ):
         assert page.shows(lambda what=what: what in page.text(), 30), what
 
 
@@ -155,7 +188,10 @@ def test_without_nesting_it_is_not(page: Page, swept: tuple[Path, str]) -> None:
 
 
 def test_without_heatmaps_it_is_not(page: Page, swept: tuple[Path, str]) -> None:
-    taken = [folder.rename(folder.with_name("taken")) for folder in (swept[0] / "mlartifacts").rglob("images")]
+    taken = [
+        folder.rename(folder.with_name("taken"))
+        for folder in (swept[0] / "mlartifacts").rglob("images")
+    ]
     assert taken and missing(page, swept[1], 15)[0] == "pictures of what the layers make of images"
     for folder in taken:
         folder.rename(folder.with_name("images"))

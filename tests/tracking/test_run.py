@@ -19,7 +19,13 @@ from bnn.job import Summary, execute
 from bnn.tasks import Classification
 from bnn.tracking.store import open_store, tracking_uri
 
-QUICK = ["device=cpu", "data=digits", "trainer.epochs=2", "trainer.progress=none", "trainer.evaluation_samples=2"]
+QUICK = [
+    "device=cpu",
+    "data=digits",
+    "trainer.epochs=2",
+    "trainer.progress=none",
+    "trainer.evaluation_samples=2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +51,31 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
     summary, client, _ = tracked
     parameters = client.get_run(summary.run_id).data.params
     config = json.loads(Path(client.download_artifacts(summary.run_id, "config.json")).read_text())
-    watching = ("tracking.", "lab.", "trainer.progress", "data.root", "data.offline_fallback", "resume", "fresh", "dry_run")
+    watching = (
+        "tracking.",
+        "lab.",
+        "trainer.progress",
+        "data.root",
+        "data.offline_fallback",
+        "resume",
+        "fresh",
+        "dry_run",
+    )
     leaves = {key: str(value) for key, value in flat(config).items()}
-    assert parameters == {key: value for key, value in leaves.items() if not key.startswith(watching)}
+    assert parameters == {
+        key: value for key, value in leaves.items() if not key.startswith(watching)
+    }
     assert parameters["anneal.end"] == "3.0" and leaves["tracking.heatmaps"]
 
 
 @pytest.mark.parametrize("neuron", ["stochastic_smooth", "noisy_rectifier"])
 def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    made = plan(compose([*QUICK, f"tracking.uri={uri}", f"neuron={neuron}", "estimator=none", "anneal=linear"]))
+    made = plan(
+        compose(
+            [*QUICK, f"tracking.uri={uri}", f"neuron={neuron}", "estimator=none", "anneal=linear"]
+        )
+    )
     summary = execute(made, tmp_path / "out", None, "title")
     run = MlflowClient(uri).get_run(summary.run_id)
     assert run.info.status == "FINISHED" and run.outputs.model_outputs
@@ -74,8 +95,17 @@ def test_curves_have_one_point_an_epoch(tracked, metric: str) -> None:
 def test_the_final_metrics_are_those_of_the_summary(tracked) -> None:
     summary, client, _ = tracked
     metrics = client.get_run(summary.run_id).data.metrics
-    assert metrics["test/accuracy"] == summary.test["accuracy"] and metrics["test/loss"] == summary.test["loss"]
-    assert {"test/accuracy_mean", "test/accuracy_threshold", "val_best/loss", "best_epoch", "seconds/mlflow"} <= set(metrics)
+    assert (
+        metrics["test/accuracy"] == summary.test["accuracy"]
+        and metrics["test/loss"] == summary.test["loss"]
+    )
+    assert {
+        "test/accuracy_mean",
+        "test/accuracy_threshold",
+        "val_best/loss",
+        "best_epoch",
+        "seconds/mlflow",
+    } <= set(metrics)
     assert [p.value for p in client.get_metric_history(summary.run_id, "schedule/slope")] == [1, 3]
 
 
@@ -84,7 +114,9 @@ def test_every_layer_has_a_heatmap_every_epoch(tracked) -> None:
     names = [item.path for item in client.list_artifacts(summary.run_id, "images")]
     for layer in ("act1", "act2"):
         for epoch in (1, 2):
-            assert any(f"{layer}+step+{epoch}+" in name and name.endswith(".png") for name in names), (layer, epoch, names)
+            assert any(
+                f"{layer}+step+{epoch}+" in name and name.endswith(".png") for name in names
+            ), (layer, epoch, names)
     assert {i.path for i in client.list_artifacts(summary.run_id, "figures")} == {
         "figures/curves.png",
         "figures/unit_health.png",
@@ -95,7 +127,9 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
     import mlflow
 
     summary, client, _ = tracked
-    _, config = load_checkpoint(Path(client.download_artifacts(summary.run_id, "checkpoint/best.pt")))
+    _, config = load_checkpoint(
+        Path(client.download_artifacts(summary.run_id, "checkpoint/best.pt"))
+    )
     assert config["data"]["name"] == "digits"
     mlflow.set_tracking_uri(client.tracking_uri)
     try:
@@ -107,7 +141,9 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
     torch.testing.assert_close(p.sum(1), torch.ones(7))
 
 
-def test_a_failed_run_says_why_and_keeps_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_says_why_and_keeps_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
     finite, calls = Classification.loss, iter(range(10_000))
@@ -153,12 +189,20 @@ def test_parallel_jobs_on_a_missing_database_share_one(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
         identifiers = list(pool.map(_open, [uri] * 4))
     assert len(set(identifiers)) == 1
-    assert MlflowClient(uri).get_experiment(identifiers[0]).artifact_location == str(tmp_path / "mlartifacts")
+    assert MlflowClient(uri).get_experiment(identifiers[0]).artifact_location == str(
+        tmp_path / "mlartifacts"
+    )
 
 
-def test_the_default_store_is_the_one_that_a_bare_mlflow_ui_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_store_is_the_one_that_a_bare_mlflow_ui_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert tracking_uri(None) == f"sqlite:///{tmp_path}/mlflow.db" == tracking_uri("sqlite:///mlflow.db")
+    assert (
+        tracking_uri(None)
+        == f"sqlite:///{tmp_path}/mlflow.db"
+        == tracking_uri("sqlite:///mlflow.db")
+    )
 
 
 def test_a_dead_server_is_one_clear_error() -> None:
@@ -166,7 +210,9 @@ def test_a_dead_server_is_one_clear_error() -> None:
         open_store("http://127.0.0.1:9", "x")
 
 
-def test_a_path_that_an_address_cannot_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_an_address_cannot_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "50%20off").mkdir()
     monkeypatch.chdir(tmp_path / "50%20off")
     with pytest.raises(TrackingError, match="'%'"):
@@ -189,5 +235,6 @@ def test_predictions_take_pixels_as_they_are(tracked) -> None:
     made.model.eval()
     scores = made.model((pixels - spec.mean) / spec.std)
     torch.testing.assert_close(
-        Predictor(made.model, spec.mean, spec.std, made.recipe.task)(pixels), torch.softmax(scores, 1)
+        Predictor(made.model, spec.mean, spec.std, made.recipe.task)(pixels),
+        torch.softmax(scores, 1),
     )

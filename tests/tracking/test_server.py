@@ -50,14 +50,18 @@ class Server:
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *words],
-            env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true"),
+            env=environment(
+                MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", MLFLOW_DISABLE_TELEMETRY="true"
+            ),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         deadline = time.monotonic() + 90
         while not outbox.answers(self.uri):
-            assert time.monotonic() < deadline and self.process.poll() is None, "the server did not start"
+            assert time.monotonic() < deadline and self.process.poll() is None, (
+                "the server did not start"
+            )
             time.sleep(0.2)
 
     def stop(self) -> None:
@@ -99,8 +103,15 @@ def everything(store: MlflowClient, run: Run) -> dict[str, object]:
     return {
         "status": run.info.status,
         "params": run.data.params,
-        "points": {key: [(p.step, p.value) for p in store.get_metric_history(run.info.run_id, key)] for key in held},
-        "files": {item.path for folder in folders for item in store.list_artifacts(run.info.run_id, folder)},
+        "points": {
+            key: [(p.step, p.value) for p in store.get_metric_history(run.info.run_id, key)]
+            for key in held
+        },
+        "files": {
+            item.path
+            for folder in folders
+            for item in store.list_artifacts(run.info.run_id, folder)
+        },
         "pictures": sorted(outbox.pictures(store, run.info.run_id)),
         "models": len(run.outputs.model_outputs),
         "inputs": [each.dataset.digest for each in run.inputs.dataset_inputs],
@@ -122,18 +133,24 @@ def at_epoch(number: int, then: Callable[[], None], monkeypatch: pytest.MonkeyPa
 def lone(folder: Path, store: str, seed: int) -> tuple[object, Run]:
     """What the run of this seed holds that is in `folder`'s own store; it is made there."""
     assert run_here(folder, *WHOLE, f"seed={seed}", "tracking.experiment=alone").returncode == 0
-    run = next(run for run in runs(folder, "run", "alone/digits") if run.data.params["seed"] == str(seed))
+    run = next(
+        run for run in runs(folder, "run", "alone/digits") if run.data.params["seed"] == str(seed)
+    )
     return everything(client(folder), run), run
 
 
-def test_a_server_that_goes_and_comes_back_misses_nothing(server: Server, local: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_server_that_goes_and_comes_back_misses_nothing(
+    server: Server, local: Path, tmp_path: Path, monkeypatch
+) -> None:
     expected = everything(client(local), runs(local, "run")[0])
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setattr(outbox, "RETRY", 0.0)
     with monkeypatch.context() as patched:
         at_epoch(2, server.stop, patched)
         at_epoch(4, server.start, patched)
-        result = run_here(tmp_path, *WHOLE, f"tracking.uri={server.uri}", "tracking.experiment=back")
+        result = run_here(
+            tmp_path, *WHOLE, f"tracking.uri={server.uri}", "tracking.experiment=back"
+        )
     assert result.returncode == 0, result.stderr
     assert "the training goes on" in result.stderr and "records of run" in result.stderr
     (run,) = server.runs(experiment="back/")
@@ -148,7 +165,9 @@ def test_what_a_dead_server_missed_is_delivered_later(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with monkeypatch.context() as patched:
         at_epoch(2, server.stop, patched)
-        result = run_here(tmp_path, *WHOLE, f"tracking.uri={server.uri}", "tracking.experiment=later")
+        result = run_here(
+            tmp_path, *WHOLE, f"tracking.uri={server.uri}", "tracking.experiment=later"
+        )
     assert result.returncode == 0 and "python -m bnn.sync delivers them" in result.stderr
     assert sync.main([str(tmp_path)]) == 1, "the server is still away"
     server.start()
@@ -161,7 +180,9 @@ def test_what_a_dead_server_missed_is_delivered_later(
     assert sync.main([str(tmp_path)]) == 0 and "nothing waits" in capsys.readouterr().out
 
 
-def test_a_finished_run_that_still_waits_is_not_trained_again(server: Server, tmp_path: Path, monkeypatch) -> None:
+def test_a_finished_run_that_still_waits_is_not_trained_again(
+    server: Server, tmp_path: Path, monkeypatch
+) -> None:
     words = [*SMALL, "seed=4", f"tracking.uri={server.uri}", "tracking.experiment=waits"]
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with monkeypatch.context() as patched:
@@ -174,7 +195,9 @@ def test_a_finished_run_that_still_waits_is_not_trained_again(server: Server, tm
     assert run.info.status == "FINISHED" and not list(tmp_path.rglob("outbox"))
 
 
-def test_one_record_that_is_refused_for_good_holds_up_nothing(server: Server, tmp_path: Path, capsys) -> None:
+def test_one_record_that_is_refused_for_good_holds_up_nothing(
+    server: Server, tmp_path: Path, capsys
+) -> None:
     store = MlflowClient(server.uri)
     run = store.create_run(store.create_experiment("refused"))
     box = outbox.Outbox(store, run.info.run_id, tmp_path / "run")
@@ -189,13 +212,17 @@ def test_one_record_that_is_refused_for_good_holds_up_nothing(server: Server, tm
     assert capsys.readouterr().err.count("refuses a record") == 2
 
 
-def test_a_delivery_that_was_cut_off_doubles_nothing(server: Server, tmp_path: Path, monkeypatch) -> None:
+def test_a_delivery_that_was_cut_off_doubles_nothing(
+    server: Server, tmp_path: Path, monkeypatch
+) -> None:
     """Everything is said twice: first in a delivery that fails at its last record, then once more from the first on."""
     expected, _ = lone(tmp_path, server.uri, 3)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with monkeypatch.context() as patched:
         at_epoch(1, server.stop, patched)
-        run_here(tmp_path, *WHOLE, "seed=3", f"tracking.uri={server.uri}", "tracking.experiment=twice")
+        run_here(
+            tmp_path, *WHOLE, "seed=3", f"tracking.uri={server.uri}", "tracking.experiment=twice"
+        )
     server.start()
 
     def fails(*_) -> None:
@@ -209,7 +236,9 @@ def test_a_delivery_that_was_cut_off_doubles_nothing(server: Server, tmp_path: P
     assert everything(MlflowClient(server.uri), run) == expected
 
 
-def test_a_laptops_runs_are_copied_once_under_their_parent(server: Server, local: Path, monkeypatch, capsys) -> None:
+def test_a_laptops_runs_are_copied_once_under_their_parent(
+    server: Server, local: Path, monkeypatch, capsys
+) -> None:
     words = [str(local), "--to", server.uri]
     with monkeypatch.context() as patched:  # a first attempt that is cut off in the second run
         ended, calls = MlflowClient.set_terminated, []
@@ -227,12 +256,21 @@ def test_a_laptops_runs_are_copied_once_under_their_parent(server: Server, local
     copies = [run for run in server.runs() if "bnn.origin" in run.data.tags]
     (parent,) = server.runs("sweep")
     assert {run.data.tags["mlflow.parentRunId"] for run in copies} == {parent.info.run_id}
-    assert parent.data.tags["mlflow.note.content"] == runs(local, "sweep")[0].data.tags["mlflow.note.content"]
-    assert SHARED + parent.info.run_id in MlflowClient(server.uri).get_experiment(parent.info.experiment_id).tags
+    assert (
+        parent.data.tags["mlflow.note.content"]
+        == runs(local, "sweep")[0].data.tags["mlflow.note.content"]
+    )
+    assert (
+        SHARED + parent.info.run_id
+        in MlflowClient(server.uri).get_experiment(parent.info.experiment_id).tags
+    )
     for original, copy in zip(runs(local, "run"), copies, strict=True):
         assert copy.data.tags["bnn.origin"] == original.info.run_id
         assert everything(MlflowClient(server.uri), copy) == everything(client(local), original)
-        assert (copy.info.start_time, copy.info.end_time) == (original.info.start_time, original.info.end_time)
+        assert (copy.info.start_time, copy.info.end_time) == (
+            original.info.start_time,
+            original.info.end_time,
+        )
 
 
 def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -> None:
@@ -243,16 +281,22 @@ def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -
     assert both == [0, 0] and len(server.runs(experiment="at_once/")) == 2
 
 
-def test_a_sweep_whose_last_job_is_still_said_to_run_is_copied_without_it(server: Server, tmp_path: Path, capsys) -> None:
+def test_a_sweep_whose_last_job_is_still_said_to_run_is_copied_without_it(
+    server: Server, tmp_path: Path, capsys
+) -> None:
     """A killed job that nobody has ended."""
     assert run_here(tmp_path, "-m", *SMALL, "tracking.experiment=half", "seed=0,1").returncode == 0
     done, lost = runs(tmp_path, "run", "half/digits")
     client(tmp_path).update_run(lost.info.run_id, status="RUNNING")
     assert sync.main([str(tmp_path), "--to", server.uri]) == 0, capsys.readouterr().err
-    assert [run.data.tags["bnn.origin"] for run in server.runs(experiment="half/")] == [done.info.run_id]
+    assert [run.data.tags["bnn.origin"] for run in server.runs(experiment="half/")] == [
+        done.info.run_id
+    ]
 
 
-def test_a_copy_follows_a_run_that_went_on(server: Server, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_copy_follows_a_run_that_went_on(
+    server: Server, tmp_path: Path, monkeypatch, capsys
+) -> None:
     words = [*SMALL, "tracking.experiment=follows"]
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
         at_epoch(3, lambda: signal.raise_signal(signal.SIGINT), patched)
@@ -266,7 +310,10 @@ def test_a_copy_follows_a_run_that_went_on(server: Server, tmp_path: Path, monke
     assert sync.main([str(tmp_path), "--to", server.uri]) == 0
     (original,) = runs(tmp_path, "run", "follows/digits")
     again = MlflowClient(server.uri).get_run(copied[0].info.run_id)
-    found, expected = everything(MlflowClient(server.uri), again), everything(client(tmp_path), original)
+    found, expected = (
+        everything(MlflowClient(server.uri), again),
+        everything(client(tmp_path), original),
+    )
     assert {**found, "files": 0} == {**expected, "files": 0} and found["files"] >= expected["files"]
 
 
@@ -278,7 +325,11 @@ def test_a_store_is_not_copied_into_itself(server: Server, capsys) -> None:
 def test_addresses_that_are_none_are_one_line(tmp_path: Path, capsys) -> None:
     for uri in ("http://localhost:abc", "http://ada:secret@localhost:5000"):
         refused = run_here(tmp_path, *SMALL, f"tracking.uri={uri}")
-        assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1 and "secret" not in refused.stderr
+        assert (
+            refused.returncode == 1
+            and len(refused.stderr.splitlines()) == 1
+            and "secret" not in refused.stderr
+        )
 
 
 def test_a_copied_model_predicts(server: Server, local: Path) -> None:
@@ -295,16 +346,24 @@ def test_a_copied_model_predicts(server: Server, local: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["refuses", "never answers"])
-def test_a_server_that_is_away_at_the_start_is_one_clear_line_soon(how: str, tmp_path: Path) -> None:
+def test_a_server_that_is_away_at_the_start_is_one_clear_line_soon(
+    how: str, tmp_path: Path
+) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         if how == "never answers":
             deaf.listen(5)
         started = time.monotonic()
-        result = run_here(tmp_path, *SMALL, f"tracking.uri=http://127.0.0.1:{deaf.getsockname()[1]}")
+        result = run_here(
+            tmp_path, *SMALL, f"tracking.uri=http://127.0.0.1:{deaf.getsockname()[1]}"
+        )
     assert time.monotonic() - started < 15
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
-    assert "does not answer" in result.stderr and "tracking.uri=null" in result.stderr and "bnn.sync" in result.stderr
+    assert (
+        "does not answer" in result.stderr
+        and "tracking.uri=null" in result.stderr
+        and "bnn.sync" in result.stderr
+    )
 
 
 def test_wrong_words_for_sync_are_refused(tmp_path: Path, capsys) -> None:
@@ -324,7 +383,10 @@ def write(uri: str, folder: Path) -> None:
     run = writer.create_run(store.experiment_id, tags={"bnn.kind": "run"}).info.run_id
     box = outbox.Outbox(writer, run, folder)
     for step in range(1, 13):
-        box.send("metrics", {"metrics": {"val/loss": step / 7, "val/accuracy": 0.5}, "step": step, "at": step})
+        box.send(
+            "metrics",
+            {"metrics": {"val/loss": step / 7, "val/accuracy": 0.5}, "step": step, "at": step},
+        )
     box.send("end", {"status": "FINISHED", "at": 1000})
     box.close()
     assert not len(box)
@@ -333,12 +395,16 @@ def write(uri: str, folder: Path) -> None:
 def test_eight_writers_share_a_local_file(tmp_path: Path) -> None:
     uri, apart = f"sqlite:///{tmp_path}/mlflow.db", multiprocessing.get_context("fork")
     open_store(uri, "bnn/digits")
-    writers = [apart.Process(target=write, args=(uri, tmp_path / str(number))) for number in range(8)]
+    writers = [
+        apart.Process(target=write, args=(uri, tmp_path / str(number))) for number in range(8)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join(120)
     assert [writer.exitcode for writer in writers] == [0] * 8
     for run in runs(tmp_path, "run"):
-        steps = [point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")]
+        steps = [
+            point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")
+        ]
         assert steps == list(range(1, 13)) and run.info.status == "FINISHED"

@@ -26,7 +26,9 @@ pytestmark = pytest.mark.slow
 def answer(port: int, pixels: torch.Tensor) -> list[list[float]] | None:
     """The served class probabilities; None while nothing answers."""
     content = json.dumps({"inputs": pixels.tolist()}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", content, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", content, {"Content-Type": "application/json"}
+    )
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
             return json.load(response)["predictions"]
@@ -35,7 +37,12 @@ def answer(port: int, pixels: torch.Tensor) -> list[list[float]] | None:
 
 
 def test_a_served_model_answers_as_the_network_does(tmp_path: Path) -> None:
-    words = ["neuron=deterministic", "optimizer=adam", "tracking.model=true", "trainer.progress=none"]
+    words = [
+        "neuron=deterministic",
+        "optimizer=adam",
+        "tracking.model=true",
+        "trainer.progress=none",
+    ]
     assert run_here(tmp_path, *QUICK, *words).returncode == 0
     (run,) = runs(tmp_path, "run")
     with socket.socket() as free:
@@ -58,6 +65,12 @@ def test_a_served_model_answers_as_the_network_does(tmp_path: Path) -> None:
         server.wait()
     (file,) = tmp_path.glob("outputs/**/best.pt")
     network, _ = load_checkpoint(file)
-    expected = torch.cat([predicted(network, (one[None] - 0.3053) / 0.3761, 1, 0)[0][None] for one in pixels])
-    torch.testing.assert_close(torch.tensor(served, dtype=torch.float64), expected, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(expected, predicted(network, pixels[:1], 1, 0)[0], atol=1e-3), "pixels are normalised inside"
+    expected = torch.cat(
+        [predicted(network, (one[None] - 0.3053) / 0.3761, 1, 0)[0][None] for one in pixels]
+    )
+    torch.testing.assert_close(
+        torch.tensor(served, dtype=torch.float64), expected, rtol=1e-4, atol=1e-5
+    )
+    assert not torch.allclose(expected, predicted(network, pixels[:1], 1, 0)[0], atol=1e-3), (
+        "pixels are normalised inside"
+    )

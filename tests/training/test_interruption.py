@@ -37,7 +37,15 @@ def training(words: list[str]) -> Plan:
 
 
 def go(made: Plan, folder: Path, tracker: Interrupted, resume: bool = False) -> FitResult:
-    return fit(made.model, made.recipe, read(made), folder=folder, about=dict(made.config), tracker=tracker, resume=resume)
+    return fit(
+        made.model,
+        made.recipe,
+        read(made),
+        folder=folder,
+        about=dict(made.config),
+        tracker=tracker,
+        resume=resume,
+    )
 
 
 def in_pieces(words: list[str], folder: Path, *ends: int) -> tuple[Plan, FitResult, list[int]]:
@@ -78,14 +86,18 @@ def test_an_interrupted_training_ends_as_one_that_was_not(words: list[str], tmp_
     assert found.history == expected.history and found.best_epoch == expected.best_epoch
     assert same(made.model.state_dict(), whole.model.state_dict())
     assert same(made.recipe.estimator.state_dict(), whole.recipe.estimator.state_dict())
-    assert heard == [1, 2, 3, 3, 4, 4], "the epoch that was interrupted comes again, and none that was kept"
+    assert heard == [1, 2, 3, 3, 4, 4], (
+        "the epoch that was interrupted comes again, and none that was kept"
+    )
 
 
 LEFT_OUT = ["model", "estimator", "optimizer", "learning_rate", "order", "bits"]
 
 
 @pytest.mark.parametrize("part", LEFT_OUT)
-def test_every_part_of_the_state_matters(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_part_of_the_state_matters(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The control: with one part begun anew, the end is another."""
     words = ["estimator=reinforce", "estimator/baseline=moving_average", "optimizer.lr=0.1"]
     expected = go(training(words), tmp_path / "whole", Interrupted())
@@ -129,11 +141,15 @@ def test_a_checkpoint_that_is_none_is_refused_in_one_line(damage: str, tmp_path:
         made = training(["estimator=st", "model=mlp"])
     with pytest.raises(CheckpointError) as refused:
         go(made, tmp_path, Interrupted(), resume=True)
-    assert "\n" not in str(refused.value) and ("last.pt" in str(refused.value) or "another training" in str(refused.value))
+    assert "\n" not in str(refused.value) and (
+        "last.pt" in str(refused.value) or "another training" in str(refused.value)
+    )
 
 
 @pytest.mark.parametrize("full", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_leaves_the_checkpoint_before(full: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_checkpoint_before(
+    full: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words, save = ["estimator=st"], torch.save
     expected = go(training(words), tmp_path / "whole", Interrupted())
 
@@ -149,4 +165,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(full: int, tmp_path: Path, mon
     assert len(checkpoint.load(tmp_path / "full" / checkpoint.LAST)["history"]) == 2
     assert not list((tmp_path / "full").glob("*.part"))
     monkeypatch.setattr(torch, "save", save)
-    assert go(training(words), tmp_path / "full", Interrupted(), resume=True).history == expected.history
+    assert (
+        go(training(words), tmp_path / "full", Interrupted(), resume=True).history
+        == expected.history
+    )

@@ -28,7 +28,9 @@ from bnn.training.units import PICTURE_DRAWS, fixed_images, snapshot, unit_healt
 def prepared(*overrides: str) -> tuple[Plan, Dataset]:
     words = ["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=2", *overrides]
     made = plan(compose(words))
-    return made, load(made.config["data"], made.recipe.seed, made.recipe.settings.validation_fraction)
+    return made, load(
+        made.config["data"], made.recipe.seed, made.recipe.settings.validation_fraction
+    )
 
 
 def trained(*overrides: str, folder: Path | None = None) -> tuple[Plan, Dataset, FitResult]:
@@ -38,7 +40,9 @@ def trained(*overrides: str, folder: Path | None = None) -> tuple[Plan, Dataset,
 
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])
 def test_the_same_seed_gives_the_same_metrics_to_the_last_bit(estimator: str) -> None:
-    first, second, other = (trained(f"estimator={estimator}", f"seed={seed}")[2].history for seed in (0, 0, 1))
+    first, second, other = (
+        trained(f"estimator={estimator}", f"seed={seed}")[2].history for seed in (0, 0, 1)
+    )
     assert first == second
     assert first != other
 
@@ -51,14 +55,24 @@ def test_training_learns_something() -> None:
 
 def test_an_epoch_sees_every_sample_once() -> None:
     _, data = prepared()
-    seen = torch.cat([images for images, _ in batches(data.train, 64, torch.Generator().manual_seed(0))])
-    assert torch.equal(seen.flatten(1).sum(1).sort().values, data.train.images.flatten(1).sum(1).sort().values)
-    assert steps_per_epoch(len(data.train.labels), 64) == sum(1 for _ in batches(data.train, 64, torch.Generator()))
-    assert steps_per_epoch(129, 64) == 2, "a last batch of one sample has no variance and is dropped"
+    seen = torch.cat(
+        [images for images, _ in batches(data.train, 64, torch.Generator().manual_seed(0))]
+    )
+    assert torch.equal(
+        seen.flatten(1).sum(1).sort().values, data.train.images.flatten(1).sum(1).sort().values
+    )
+    assert steps_per_epoch(len(data.train.labels), 64) == sum(
+        1 for _ in batches(data.train, 64, torch.Generator())
+    )
+    assert steps_per_epoch(129, 64) == 2, (
+        "a last batch of one sample has no variance and is dropped"
+    )
 
 
 def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
-    made, data, result = trained("trainer.epochs=4", "optimizer.lr=0.5", "optimizer.lr_schedule=constant", folder=tmp_path)
+    made, data, result = trained(
+        "trainer.epochs=4", "optimizer.lr=0.5", "optimizer.lr_schedule=constant", folder=tmp_path
+    )
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch == losses.index(min(losses)) + 1
     again = made.recipe.task.evaluate(
@@ -68,7 +82,9 @@ def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -> None:
-    made, data, result = trained("anneal=geometric", "anneal.rate=2", "trainer.epochs=3", folder=tmp_path)
+    made, data, result = trained(
+        "anneal=geometric", "anneal.rate=2", "trainer.epochs=3", folder=tmp_path
+    )
     model, config = load_checkpoint(tmp_path / "best.pt")
     slopes = {float(m.slope) for m in model.modules() if isinstance(m, Binary)}
     assert slopes == {2.0 ** (result.best_epoch - 1)}
@@ -109,21 +125,29 @@ def test_the_first_step_warms_up_and_the_last_one_rests() -> None:
     for schedule, last in (("cosine", 0.0), ("one_cycle", 4e-6), ("constant", 1.0)):
         made, _ = prepared(f"optimizer.lr_schedule={schedule}")
         curve = [made.recipe.optimization.lr_schedule(step, 1000, 0.1) for step in range(1001)]
-        assert curve[0] < 0.05 and max(curve) == pytest.approx(1) and curve.index(max(curve)) in (99, 100), schedule
+        assert (
+            curve[0] < 0.05
+            and max(curve) == pytest.approx(1)
+            and curve.index(max(curve)) in (99, 100)
+        ), schedule
         assert curve[1000] == pytest.approx(last, abs=1e-5), schedule
 
 
 def test_mean_of_m_averages_probabilities_not_scores() -> None:
     class Coin(nn.Module):
         def forward(self, x):
-            bit = sample(Site(torch.zeros(len(x), 1), NoiseLaw.registry.build("logistic"), Site.sample))
+            bit = sample(
+                Site(torch.zeros(len(x), 1), NoiseLaw.registry.build("logistic"), Site.sample)
+            )
             return torch.cat([20 * bit - 10, 10 - 20 * bit], 1)
 
     torch.manual_seed(0)
     task, targets = Classification(), torch.zeros(400, dtype=torch.int64)
     once = task.score(outputs(Coin(), torch.zeros(400, 1), sampled()), targets)["loss"].exp()
     assert set(once.round().tolist()) > {1}, "one draw is right or all wrong"
-    p = (-task.score(outputs(Coin(), torch.zeros(400, 1), sampled(), draws=64), targets)["loss"]).exp()
+    p = (
+        -task.score(outputs(Coin(), torch.zeros(400, 1), sampled(), draws=64), targets)["loss"]
+    ).exp()
     assert (p - 0.5).abs().max() < 0.3
 
 
@@ -187,7 +211,9 @@ class Researcher(nn.Module):
 
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])
 def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> None:
-    made, data = prepared(f"estimator={estimator}", "trainer.epochs=8", "optimizer=adam", "optimizer.lr=0.01")
+    made, data = prepared(
+        f"estimator={estimator}", "trainer.epochs=8", "optimizer=adam", "optimizer.lr=0.01"
+    )
     model = Researcher()
     before = model.hidden.weight.detach().clone()
     result = fit(model, made.recipe, data)
@@ -196,7 +222,10 @@ def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> N
 
 
 def test_bf16_trains_as_well_as_float32() -> None:
-    wide, narrow = (trained(f"trainer.precision={p}", "trainer.epochs=5")[2].history[-1] for p in ("float32", "bf16"))
+    wide, narrow = (
+        trained(f"trainer.precision={p}", "trainer.epochs=5")[2].history[-1]
+        for p in ("float32", "bf16")
+    )
     assert abs(wide["val/accuracy"] - narrow["val/accuracy"]) < 0.1
     assert wide["train/loss"] != narrow["train/loss"], "the control: bf16 does something"
 
@@ -206,11 +235,17 @@ def test_a_recipe_can_be_used_again(baseline: str) -> None:
     """What an estimator gathered on one network does not go into the training of the next."""
     words = ("estimator=reinforce", f"estimator/baseline={baseline}", "optimizer.lr=0.01")
     (first, data), (second, _) = prepared(*words), prepared(*words)
-    assert fit(first.model, first.recipe, data).history == fit(second.model, first.recipe, data).history
+    assert (
+        fit(first.model, first.recipe, data).history
+        == fit(second.model, first.recipe, data).history
+    )
 
 
 def test_streams_of_one_seed_are_apart() -> None:
-    draws = {purpose: torch.rand(100, generator=torch.Generator().manual_seed(stream(0, purpose))) for purpose in "abc"}
+    draws = {
+        purpose: torch.rand(100, generator=torch.Generator().manual_seed(stream(0, purpose)))
+        for purpose in "abc"
+    }
     assert abs(torch.corrcoef(torch.stack(list(draws.values())))[0, 1:]).max() < 0.4
     assert stream(0, "a") != stream(1, "a") and 0 <= stream(0, "a") < 2**63
 
@@ -226,8 +261,16 @@ def test_building_a_network_leaves_the_callers_stream_alone() -> None:
 def test_mnist_trains(mnist_root: Path) -> None:
     """One epoch on 6,000 real images: far above chance, for the estimator that is slowest to start too."""
     for estimator, least in (("st", 0.8), ("reinforce", 0.5)):
-        words = ["device=cpu", "trainer.epochs=1", "trainer.progress=none", "data.limit=6000", f"data.root={mnist_root}"]
-        made = plan(compose([*words, f"estimator={estimator}", "placement=last", "optimizer.warmup=0.2"]))
+        words = [
+            "device=cpu",
+            "trainer.epochs=1",
+            "trainer.progress=none",
+            "data.limit=6000",
+            f"data.root={mnist_root}",
+        ]
+        made = plan(
+            compose([*words, f"estimator={estimator}", "placement=last", "optimizer.warmup=0.2"])
+        )
         data = load(made.config["data"], 0, 0.1)
         assert len(data.train.labels) == 6000 and len(data.validation.labels) == 6000
         assert fit(made.model, made.recipe, data).history[-1]["val/accuracy"] > least

@@ -12,11 +12,16 @@ TABLE = [
     ({"name": "none", "slope": 1.0}, [1, 1, 1, 1, 1]),
     ({"name": "geometric", "start": 1.0, "rate": 1.1}, [1, 1.1, 1.21, 1.331, 1.4641]),
     ({"name": "linear", "start": 1.0, "step": 0.5, "cap": 2.0}, [1, 1.5, 2, 2, 2]),
-    ({"name": "cosine", "start": 1.0, "end": 3.0}, [1, 3 - 2 * (1 + 2**-0.5) / 2, 2, 3 - 2 * (1 - 2**-0.5) / 2, 3]),
+    (
+        {"name": "cosine", "start": 1.0, "end": 3.0},
+        [1, 3 - 2 * (1 + 2**-0.5) / 2, 2, 3 - 2 * (1 - 2**-0.5) / 2, 3],
+    ),
 ]
 
 
-@pytest.mark.parametrize("node, slopes", TABLE, ids=lambda v: v["name"] if isinstance(v, dict) else "")
+@pytest.mark.parametrize(
+    "node, slopes", TABLE, ids=lambda v: v["name"] if isinstance(v, dict) else ""
+)
 def test_slopes(node: dict, slopes: list[float]) -> None:
     schedule = SCHEDULES.build(node)
     assert [schedule(epoch, 5) for epoch in range(5)] == pytest.approx(slopes)
@@ -24,7 +29,9 @@ def test_slopes(node: dict, slopes: list[float]) -> None:
 
 def test_every_schedule_is_in_the_table_and_has_its_yaml() -> None:
     assert (
-        {row[0]["name"] for row in TABLE} == set(SCHEDULES) == {p.stem for p in (folder("conf") / "anneal").glob("*.yaml")}
+        {row[0]["name"] for row in TABLE}
+        == set(SCHEDULES)
+        == {p.stem for p in (folder("conf") / "anneal").glob("*.yaml")}
     )
 
 

@@ -23,8 +23,14 @@ SMALL = ("enumeration", "local_expectation")
 NESTED = ("nested_leave_one_out",)
 """It needs two binary layers."""
 ESTIMATORS = [
-    *([f"estimator={name}"] for name in sorted(set(Estimator.registry) - {"none", "frozen", "reinforce", *SMALL})),
-    *(["estimator=reinforce", f"estimator/baseline={name}"] for name in sorted(set(Baseline.registry) - {*NESTED})),
+    *(
+        [f"estimator={name}"]
+        for name in sorted(set(Estimator.registry) - {"none", "frozen", "reinforce", *SMALL})
+    ),
+    *(
+        ["estimator=reinforce", f"estimator/baseline={name}"]
+        for name in sorted(set(Baseline.registry) - {*NESTED})
+    ),
 ]
 PLACEMENTS = ("first", "last", "both")
 NEURONS = ("stochastic", "deterministic")
@@ -55,14 +61,20 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
         for name, p in model.named_parameters()
         if name.endswith("weight")
     }
-    below = ["conv1", "norm1"] if not isinstance(model.act2, Binary) else ["conv1", "norm1", "conv2", "norm2"]
+    below = (
+        ["conv1", "norm1"]
+        if not isinstance(model.act2, Binary)
+        else ["conv1", "norm1", "conv2", "norm2"]
+    )
     return moved, below
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda words: words[-1].partition("=")[2])
-def test_every_layer_receives_gradient_and_moves(neuron: str, estimator: list[str], placement: str) -> None:
+def test_every_layer_receives_gradient_and_moves(
+    neuron: str, estimator: list[str], placement: str
+) -> None:
     moved, _ = one_step(f"neuron={neuron}", f"placement={placement}", *estimator)
     assert set(moved) == {"conv1", "norm1", "conv2", "norm2", "linear"}
     for layer, (norm, change) in moved.items():
@@ -71,14 +83,18 @@ def test_every_layer_receives_gradient_and_moves(neuron: str, estimator: list[st
 
 
 @pytest.mark.parametrize("neuron, placement", itertools.product(NEURONS, PLACEMENTS))
-def test_frozen_sends_exactly_nothing_below_the_highest_binary_layer(neuron: str, placement: str) -> None:
+def test_frozen_sends_exactly_nothing_below_the_highest_binary_layer(
+    neuron: str, placement: str
+) -> None:
     moved, below = one_step(f"neuron={neuron}", f"placement={placement}", "estimator=frozen")
     for layer, (norm, change) in moved.items():
         assert (norm == 0 and change == 0) == (layer in below), layer
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_without_the_score_term_the_layers_below_stay(placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_score_term_the_layers_below_stay(
+    placement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The control of the first test: what it asserts of REINFORCE is false once log q is not used."""
     monkeypatch.setattr(Site, "score", lambda site, bits: torch.zeros_like(bits))
     moved, below = one_step(f"placement={placement}", "estimator=reinforce")

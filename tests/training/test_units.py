@@ -44,4 +44,6 @@ def test_a_pass_that_fails_leaves_no_hooks_behind() -> None:
     model = network().train()
     with pytest.raises(RuntimeError):
         activations(model, IMAGES[:, :, :3], sampled())
-    assert model.training and not any(module._forward_hooks for module in model.modules() if isinstance(module, Neuron))
+    assert model.training and not any(
+        module._forward_hooks for module in model.modules() if isinstance(module, Neuron)
+    )

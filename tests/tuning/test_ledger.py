@@ -15,10 +15,26 @@ from optuna.trial import TrialState
 
 from bnn.tuning import ledger as ledgers
 from bnn.tuning import storage as storages
-from bnn.tuning.ledger import HEARD, JOB, SWEEPER, Heartbeat, Ledger, fail, give_up, is_gone, process
+from bnn.tuning.ledger import (
+    HEARD,
+    JOB,
+    SWEEPER,
+    Heartbeat,
+    Ledger,
+    fail,
+    give_up,
+    is_gone,
+    process,
+)
 from bnn.tuning.storage import StudyError, forget_study, open_storage, open_study, storage_address
 
-IDENTITY = {"space": {"x": "interval(0.0, 1.0)"}, "metric": "val/loss", "direction": "minimize", "seeds": 1, "config": {}}
+IDENTITY = {
+    "space": {"x": "interval(0.0, 1.0)"},
+    "metric": "val/loss",
+    "direction": "minimize",
+    "seeds": 1,
+    "config": {},
+}
 
 
 JOURNAL = "optuna.journal"
@@ -34,7 +50,9 @@ def ledger(path: Path, n_trials: int = 3, stale_after: float = 60.0, file: str =
 
 
 def ended_process() -> list:
-    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    )
     who = [ledgers.machine(), child.pid, ledgers._started(child.pid)]
     assert not is_gone(who)
     child.kill()
@@ -52,18 +70,24 @@ def test_there_are_as_many_places_as_trials(tmp_path: Path) -> None:
     assert book.claim().number == 3, "a failed one does not"
 
 
-def test_of_two_that_ask_at_once_one_is_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_ask_at_once_one_is_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both see the last place free; the numbers decide."""
     one, two = ledger(tmp_path, 1), ledger(tmp_path, 1)
     asked = type(one.study).ask
-    monkeypatch.setattr(one.study, "ask", lambda: (two_claims.append(two.claim()), asked(one.study))[1])
+    monkeypatch.setattr(
+        one.study, "ask", lambda: (two_claims.append(two.claim()), asked(one.study))[1]
+    )
     two_claims: list = []
     assert one.claim() is None and two_claims[0].number == 0
     assert [t.state for t in one.study.trials] == [TrialState.RUNNING, TrialState.FAIL]
     assert one.failures() == [], "one too many is nobody's failure"
 
 
-def test_a_trial_whose_process_has_ended_is_tried_again_with_the_same_values(tmp_path: Path) -> None:
+def test_a_trial_whose_process_has_ended_is_tried_again_with_the_same_values(
+    tmp_path: Path,
+) -> None:
     book = ledger(tmp_path)
     trial = book.claim()
     value = trial.suggest_float("x", 0, 1)
@@ -150,7 +174,9 @@ def test_interruptions_are_not_held_against_a_trial(tmp_path: Path) -> None:
     assert book.failures() == [] and len(book.trials(TrialState.WAITING)) == 1
 
 
-def test_a_trial_that_ended_meanwhile_is_not_reported_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_ended_meanwhile_is_not_reported_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     book = ledger(tmp_path)
     trial = book.claim()
     trial.set_user_attr(SWEEPER, ended_process())
@@ -184,7 +210,9 @@ def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: 
         worker.start()
     for worker in workers:
         worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 3, "a trial that two of them had is told twice, which fails"
+    assert [worker.exitcode for worker in workers] == [0] * 3, (
+        "a trial that two of them had is told twice, which fails"
+    )
     book = ledger(tmp_path, 20, file=file)
     assert book.done() == 20 and not book.trials(TrialState.RUNNING, TrialState.WAITING)
     assert book.failures() == []
@@ -217,7 +245,9 @@ def test_a_study_with_a_living_trial_is_not_forgotten(tmp_path: Path) -> None:
     forget_study(book.study._storage, "s", 60)
 
 
-def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_of_another_program_is_not_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storages, "SETTLE_SECONDS", 0.1)
     storage = open_storage(str(tmp_path / JOURNAL))
     foreign = optuna.create_study(study_name="s", storage=storage)
@@ -225,10 +255,14 @@ def test_a_study_of_another_program_is_not_taken_over(tmp_path: Path, monkeypatc
     with pytest.raises(StudyError, match="not made by this program"):
         open_study(storage, "s", ["minimize"], IDENTITY)
     optuna.create_study(study_name="empty", storage=storage)
-    assert not open_study(storage, "empty", ["minimize"], IDENTITY)[1], "its maker was ended before it could say what it is"
+    assert not open_study(storage, "empty", ["minimize"], IDENTITY)[1], (
+        "its maker was ended before it could say what it is"
+    )
 
 
-def test_the_storage_lies_beside_the_tracking_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_storage_lies_beside_the_tracking_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage_address(None, "sqlite:////there/mlflow.db") == "/there/optuna.journal"
     assert storage_address(None, "http://server:5000") == str(tmp_path / "optuna.journal")

@@ -28,7 +28,9 @@ def study_with(*histories: list[list[float]], direction: str = "minimize") -> op
 def report(study: optuna.Study, trial: optuna.Trial, by_seed: list[list[float]]) -> None:
     for index, values in enumerate(by_seed):
         for epoch, value in enumerate(values, 1):
-            study._storage.set_trial_intermediate_value(trial._trial_id, index * EPOCHS + epoch, value)
+            study._storage.set_trial_intermediate_value(
+                trial._trial_id, index * EPOCHS + epoch, value
+            )
 
 
 EXTRA = {"qmc": {"scramble": True}}
@@ -71,7 +73,9 @@ def test_warm_up_is_the_number_of_epochs_of_each_seed_that_are_never_judged() ->
     study = study_with(*[[[3.0, 2.0], [3.0, 2.0]]] * 4)
     patient = {**MEDIAN, "n_warmup_steps": 1}
     assert not pruned(study, [[9.0]], patient) and pruned(study, [[9.0, 9.0]], patient)
-    assert not pruned(study, [[1.0, 1.0], [9.0]], patient) and pruned(study, [[1.0, 1.0], [9.0, 9.0]], patient)
+    assert not pruned(study, [[1.0, 1.0], [9.0]], patient) and pruned(
+        study, [[1.0, 1.0], [9.0, 9.0]], patient
+    )
 
 
 def test_trials_without_this_seed_are_no_measure() -> None:
@@ -81,13 +85,19 @@ def test_trials_without_this_seed_are_no_measure() -> None:
 
 
 def test_rungs_are_kept_apart_by_seed() -> None:
-    node = {"name": "successive_halving", "min_resource": 1, "reduction_factor": 2}  # first rung: after the first epoch
+    node = {
+        "name": "successive_halving",
+        "min_resource": 1,
+        "reduction_factor": 2,
+    }  # first rung: after the first epoch
     study = optuna.create_study(direction="minimize")
     judge = pruner(node)
     for value in (1.0, 2.0):
         trial = study.ask()
         for index in (0, 1):
-            study._storage.set_trial_intermediate_value(trial._trial_id, index * EPOCHS + 1, value + 10 * index)
+            study._storage.set_trial_intermediate_value(
+                trial._trial_id, index * EPOCHS + 1, value + 10 * index
+            )
             verdict = should_prune(judge, study, trial._trial_id, index, EPOCHS)
             assert verdict == (value == 2.0), (value, index)
 
@@ -108,7 +118,9 @@ def test_the_same_seed_gives_the_same_trials_also_after_a_break(name: str) -> No
 
     def interrupted() -> list[dict]:
         """One that is lost in the middle of its third trial, by one worker."""
-        study = optuna.create_study(sampler=sampler({"name": name, "seed": 3} | EXTRA.get(name, {})))
+        study = optuna.create_study(
+            sampler=sampler({"name": name, "seed": 3} | EXTRA.get(name, {}))
+        )
         book = Ledger(study, 8, 60)
         while (trial := book.claim()) is not None:
             x, kind = trial.suggest_float("x", 0, 1), trial.suggest_categorical("kind", ["a", "b"])
@@ -145,8 +157,16 @@ def test_another_seed_gives_other_trials(name: str) -> None:
     "make, node, words",
     [
         (pruner, {"name": "medium"}, ["hydra.sweeper.pruner.name", "median", "medium"]),
-        (pruner, {"name": "median", "startup": 3}, ["hydra.sweeper.pruner.startup", "n_startup_trials"]),
-        (pruner, {"name": "percentile", "percentile": 150}, ["hydra.sweeper.pruner", "percentile", "150"]),
+        (
+            pruner,
+            {"name": "median", "startup": 3},
+            ["hydra.sweeper.pruner.startup", "n_startup_trials"],
+        ),
+        (
+            pruner,
+            {"name": "percentile", "percentile": 150},
+            ["hydra.sweeper.pruner", "percentile", "150"],
+        ),
         (pruner, {"name": "median", "n_startup_trials": -1}, ["hydra.sweeper.pruner", "-1"]),
         (sampler, {"name": "tpe"}, ["hydra.sweeper.sampler.seed", "None"]),
         (sampler, {"name": "tpe", "seed": -1}, ["hydra.sweeper.sampler.seed", "-1"]),
@@ -168,10 +188,14 @@ def test_every_pruner_builds_without_parameters(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group, kinds, make", [("pruner", PRUNERS, pruner), ("sampler", SAMPLERS, sampler)], ids=["pruner", "sampler"]
+    "group, kinds, make",
+    [("pruner", PRUNERS, pruner), ("sampler", SAMPLERS, sampler)],
+    ids=["pruner", "sampler"],
 )
 def test_every_kind_has_its_file(group: str, kinds: dict, make) -> None:
-    files = {path.stem: path for path in (folder("conf") / "hydra" / "sweeper" / group).glob("*.yaml")}
+    files = {
+        path.stem: path for path in (folder("conf") / "hydra" / "sweeper" / group).glob("*.yaml")
+    }
     assert set(files) == set(kinds)
     for path in files.values():
         make(OmegaConf.to_container(OmegaConf.load(path)))

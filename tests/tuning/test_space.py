@@ -21,7 +21,11 @@ TABLE = [
     ("k=a,b", CategoricalDistribution(["a", "b"]), "choice(a, b)"),
     ("k=choice(a,b)", CategoricalDistribution(["a", "b"]), "choice(a, b)"),
     ("k=1,2,4", CategoricalDistribution(["1", "2", "4"]), "choice(1, 2, 4)"),
-    ("k=true,null,[0,-1]", CategoricalDistribution(["True", "null", "[0,-1]"]), "choice(True, null, [0,-1])"),
+    (
+        "k=true,null,[0,-1]",
+        CategoricalDistribution(["True", "null", "[0,-1]"]),
+        "choice(True, null, [0,-1])",
+    ),
     ("k='a b',c", CategoricalDistribution(["'a b'", "c"]), "choice('a b', c)"),
     ("k=choice(a,a,b)", CategoricalDistribution(["a", "b"]), "choice(a, b)"),
     ("k=range(1,10,2)", IntDistribution(1, 9, step=2), "range(1, 9, 2)"),
@@ -32,7 +36,11 @@ TABLE = [
     ("k=interval(0,1)", FloatDistribution(0.0, 1.0), "interval(0.0, 1.0)"),
     ("k=interval(-2.5,1)", FloatDistribution(-2.5, 1.0), "interval(-2.5, 1.0)"),
     ("k=int(interval(1,5))", IntDistribution(1, 5), "integers(1, 5)"),
-    ("k=tag(log,interval(0.001,1))", FloatDistribution(0.001, 1.0, log=True), "interval(0.001, 1.0) log"),
+    (
+        "k=tag(log,interval(0.001,1))",
+        FloatDistribution(0.001, 1.0, log=True),
+        "interval(0.001, 1.0) log",
+    ),
     ("k=tag(log,int(interval(1,64)))", IntDistribution(1, 64, log=True), "integers(1, 64) log"),
     ("group/sub=a,b", CategoricalDistribution(["a", "b"]), "choice(a, b)"),
     ("+k=a,b", CategoricalDistribution(["a", "b"]), "choice(a, b)"),
@@ -49,18 +57,37 @@ def test_an_override_is_a_distribution(override: str, distribution: object, text
 
 def test_a_range_holds_what_hydra_sweeps() -> None:
     """Hydra's own enumeration, against which the ends and the step are read."""
-    for text in ("range(1,10,2)", "range(10,1,-3)", "range(0,1,0.25)", "range(0.1,0.4,0.1)", "range(5,7)"):
+    for text in (
+        "range(1,10,2)",
+        "range(10,1,-3)",
+        "range(0,1,0.25)",
+        "range(0.1,0.4,0.1)",
+        "range(5,7)",
+    ):
         (override,) = OverridesParser.create().parse_overrides([f"k={text}"])
         values = sorted(float(value) for value in override.sweep_iterator())
         distribution = space(f"k={text}").searched["k"]
         count = round((distribution.high - distribution.low) / distribution.step) + 1
         ours = [distribution.low + i * distribution.step for i in range(count)]
-        assert all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip(values, ours, strict=True)), text
+        assert all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip(values, ours, strict=True)), (
+            text
+        )
 
 
 @pytest.mark.parametrize(
     "word",
-    ["k=1", "k=[1,2]", "k='a,b'", "k=null", "+k=1", "++k=1", "~k", "k={a:1}", "k=${other}", "k='tag(log,interval(1,2))'"],
+    [
+        "k=1",
+        "k=[1,2]",
+        "k='a,b'",
+        "k=null",
+        "+k=1",
+        "++k=1",
+        "~k",
+        "k={a:1}",
+        "k=${other}",
+        "k='tag(log,interval(1,2))'",
+    ],
 )
 def test_what_is_no_sweep_is_fixed_word_for_word(word: str) -> None:
     assert space(word).fixed == [word] and not space(word).searched
@@ -108,5 +135,10 @@ def test_a_suggested_value_lies_in_it_and_writes_back(override: str) -> None:
     assert trial.distributions == {key: distribution}
     (back,) = OverridesParser.create().parse_overrides([word(key, value)])
     assert not back.is_sweep_override()
-    read = [str(e) for e in OverridesParser.create().parse_overrides([f"k={value},x"])[0].sweep_string_iterator()]
+    read = [
+        str(e)
+        for e in OverridesParser.create()
+        .parse_overrides([f"k={value},x"])[0]
+        .sweep_string_iterator()
+    ]
     assert back.value() == value if not isinstance(value, str) else read[0] == value

@@ -44,7 +44,9 @@ class Linear(nn.Module):
 
 
 def of_linear(model: nn.Module) -> Ascent:
-    return maximised(model, "act", SPEC, channels=[1, 0], place=None, steps=40, rate=0.05, draws=1, seed=0)
+    return maximised(
+        model, "act", SPEC, channels=[1, 0], place=None, steps=40, rate=0.05, draws=1, seed=0
+    )
 
 
 def assert_optimal(ascent: Ascent, model: Linear) -> None:
@@ -52,9 +54,13 @@ def assert_optimal(ascent: Ascent, model: Linear) -> None:
     weight = model.linear.weight.detach()[[1, 0]]
     pixels = ascent.pixels.flatten(1)
     assert torch.equal(pixels[weight != 0], (weight > 0).double()[weight != 0])
-    assert (pixels[weight == 0] - GREY).abs().max() <= AMPLITUDE, "what moves nothing stays as it was"
+    assert (pixels[weight == 0] - GREY).abs().max() <= AMPLITUDE, (
+        "what moves nothing stays as it was"
+    )
     white, black = (1 - SPEC.mean) / SPEC.std, -SPEC.mean / SPEC.std
-    largest = (weight.clamp(min=0) * white + weight.clamp(max=0) * black).sum(1) + model.linear.bias.detach()[[1, 0]]
+    largest = (weight.clamp(min=0) * white + weight.clamp(max=0) * black).sum(
+        1
+    ) + model.linear.bias.detach()[[1, 0]]
     torch.testing.assert_close(ascent.values[-1], largest)
 
 
@@ -70,10 +76,22 @@ def test_the_optimum_of_a_linear_unit_is_reached() -> None:
 
 @pytest.mark.parametrize("neuron", NETS)
 @pytest.mark.parametrize("layer, channels", [("act1", 16), ("act2", 32), (SCORES, 10)])
-def test_every_channel_rises_whatever_the_bits_below(neuron: str, layer: str, channels: int) -> None:
+def test_every_channel_rises_whatever_the_bits_below(
+    neuron: str, layer: str, channels: int
+) -> None:
     """Over what it is on noise, each by its own image, and by another's less. Measured apart, on draws of its own."""
     model, generator = network(neuron), torch.Generator().manual_seed(1)
-    ascent = maximised(model, layer, SPEC, channels=range(channels), place=None, steps=40, rate=0.05, draws=8, seed=0)
+    ascent = maximised(
+        model,
+        layer,
+        SPEC,
+        channels=range(channels),
+        place=None,
+        steps=40,
+        rate=0.05,
+        draws=8,
+        seed=0,
+    )
     assert ascent.pixels.shape == (channels, 1, 8, 8) and ascent.values.shape == (41, channels)
     assert ascent.pixels.min() >= 0 and ascent.pixels.max() <= 1
     reading = sampled(generator_noise(generator))
@@ -81,16 +99,22 @@ def test_every_channel_rises_whatever_the_bits_below(neuron: str, layer: str, ch
     @torch.no_grad()
     def mean(pixels: Tensor) -> Tensor:
         images = ((pixels - SPEC.mean) / SPEC.std).split(channels)
-        return torch.stack([excitation(model, layer, one, reading) for one in images]).mean((0, 3, 4))
+        return torch.stack([excitation(model, layer, one, reading) for one in images]).mean(
+            (0, 3, 4)
+        )
 
-    noise = GREY + AMPLITUDE * (2 * torch.rand(100 * channels, *SPEC.shape, generator=generator, dtype=torch.float64) - 1)
+    noise = GREY + AMPLITUDE * (
+        2 * torch.rand(100 * channels, *SPEC.shape, generator=generator, dtype=torch.float64) - 1
+    )
     rise = mean(ascent.pixels.repeat(100, 1, 1, 1)) - mean(noise)
     own = rise.diagonal()
     assert (own > 0).all(), own
     assert float(own.mean()) > 2 * float(rise[~torch.eye(channels, dtype=torch.bool)].mean())
 
 
-def test_without_straight_through_nothing_above_bits_can_be_ascended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_straight_through_nothing_above_bits_can_be_ascended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(bnn.visual.ascent, "through", lambda reading: reading)
     words = {"channels": [0], "place": None, "steps": 1, "rate": 0.05, "draws": 1, "seed": 0}
     maximised(network(), "act1", SPEC, **words)
@@ -107,20 +131,42 @@ def test_a_single_unit_moves_its_receptive_field_alone() -> None:
     assert moved.any(1).any(0)[top:bottom, left:right].all()
     moved[:, :, top:bottom, left:right] = False
     assert not moved.any()
-    assert ascent.values[-1].mean() > maximised(model, "act1", SPEC, place=None, **words).values[-1].mean(), "than the mean"
+    assert (
+        ascent.values[-1].mean()
+        > maximised(model, "act1", SPEC, place=None, **words).values[-1].mean()
+    ), "than the mean"
 
 
 def test_a_seed_repeats_an_ascent_and_nothing_of_the_network_moves() -> None:
     model = network().train()
     before = copy.deepcopy(model.state_dict())
     words = {"channels": [5], "place": None, "steps": 5, "rate": 0.05, "draws": 2}
-    first, second, other = (maximised(model, "act2", SPEC, seed=seed, **words) for seed in (0, 0, 1))
+    first, second, other = (
+        maximised(model, "act2", SPEC, seed=seed, **words) for seed in (0, 0, 1)
+    )
     assert torch.equal(first.pixels, second.pixels) and not torch.equal(first.pixels, other.pixels)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()) and model.training
+    assert (
+        all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+        and model.training
+    )
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("channels, place, told", [([16], None, "numbers in .0, 15."), ([0], (4, 0), "a row in .0, 3.")])
-def test_a_channel_or_a_place_that_is_not_there_is_refused(channels: list[int], place: tuple | None, told: str) -> None:
+@pytest.mark.parametrize(
+    "channels, place, told", [([16], None, "numbers in .0, 15."), ([0], (4, 0), "a row in .0, 3.")]
+)
+def test_a_channel_or_a_place_that_is_not_there_is_refused(
+    channels: list[int], place: tuple | None, told: str
+) -> None:
     with pytest.raises(ConfigError, match=told):
-        maximised(network(), "act1", SPEC, channels=channels, place=place, steps=1, rate=0.05, draws=1, seed=0)
+        maximised(
+            network(),
+            "act1",
+            SPEC,
+            channels=channels,
+            place=place,
+            steps=1,
+            rate=0.05,
+            draws=1,
+            seed=0,
+        )

@@ -33,25 +33,34 @@ def theory(blocks: Sequence[tuple[str, int, int, int]], unit: int) -> range:
     return range(low, high + 1)
 
 
-def assert_theoretical(fields: Fields, blocks: Sequence[tuple[str, int, int, int]], image: int) -> None:
+def assert_theoretical(
+    fields: Fields, blocks: Sequence[tuple[str, int, int, int]], image: int
+) -> None:
     units = range(len(fields.boxes))
     spans = [theory(blocks, unit) for unit in units]
     inside = [[p for p in span if 0 <= p < image] for span in spans]
     for row in units:
         for column in units:
             top, left, bottom, right = fields.boxes[row, column].tolist()
-            assert list(range(top, bottom)) == inside[row] and list(range(left, right)) == inside[column], (row, column)
+            assert (
+                list(range(top, bottom)) == inside[row]
+                and list(range(left, right)) == inside[column]
+            ), (row, column)
 
 
 @pytest.mark.parametrize("neuron", ["neuron=stochastic", "neuron=deterministic", "placement=none"])
 @pytest.mark.parametrize("layer, depth, size", [("act1", 1, 6), ("act2", 2, 16)])
-def test_fields_of_the_reference_network_are_those_of_its_kernels(neuron: str, layer: str, depth: int, size: int) -> None:
+def test_fields_of_the_reference_network_are_those_of_its_kernels(
+    neuron: str, layer: str, depth: int, size: int
+) -> None:
     """Of every unit, in the middle and at the border."""
     fields = receptive_fields(network("data=mnist", neuron), layer, (1, 28, 28))
     assert_theoretical(fields, CNN * depth, 28)
     assert fields.size == (size, size)
     starts = [theory(CNN * depth, unit).start for unit in range(len(fields.boxes))]
-    assert fields.corners[:, 0, 0].tolist() == fields.corners[0, :, 1].tolist() == starts, "windows of one size, also there"
+    assert fields.corners[:, 0, 0].tolist() == fields.corners[0, :, 1].tolist() == starts, (
+        "windows of one size, also there"
+    )
     with pytest.raises(AssertionError):
         assert_theoretical(fields, [("conv", 3, 1, 1), ("pool", 2, 2, 0)] * depth, 28)
 
@@ -67,7 +76,10 @@ class Narrow(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lower, self.upper = nn.Conv2d(3, 1, 3, stride=2, padding=1), nn.Conv2d(1, 1, 3, dilation=2)
+        self.lower, self.upper = (
+            nn.Conv2d(3, 1, 3, stride=2, padding=1),
+            nn.Conv2d(1, 1, 3, dilation=2),
+        )
         self.pool = nn.MaxPool2d(3, stride=1)
         self.first, self.second = Deterministic(law=Logistic()), Real(law=Logistic())
 
@@ -100,7 +112,10 @@ def test_weights_that_are_zero_hide_no_pixel_and_nothing_of_the_network_moves() 
         model.conv1.weight.zero_()
     before = copy.deepcopy(model.state_dict())
     assert_theoretical(receptive_fields(model, "act1", (1, 8, 8)), CNN, 8)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()) and model.training
+    assert (
+        all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+        and model.training
+    )
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

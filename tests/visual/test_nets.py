@@ -39,12 +39,16 @@ def test_it_is_the_network_that_a_run_of_these_overrides_trains(alone: Path) -> 
     checked = plan(compose(["data=digits", "seed=3", *QUICK]))
     data = load(checked.config["data"], 3, checked.recipe.settings.validation_fraction)
     assert net.fit.history == fit(checked.model, checked.recipe, data).history
-    assert net.scores == checked.recipe.task.evaluations(checked.model, data.validation, 8, 3), "on validation images"
+    assert net.scores == checked.recipe.task.evaluations(checked.model, data.validation, 8, 3), (
+        "on validation images"
+    )
     assert net.scores != checked.recipe.task.evaluations(checked.model, data.test, 8, 3)
     assert not net.model.training and net.title == "stochastic · st · both · s3"
 
 
-def test_without_the_data_set_on_disk_the_fallback_is_used_and_nothing_is_downloaded_or_written(alone: Path) -> None:
+def test_without_the_data_set_on_disk_the_fallback_is_used_and_nothing_is_downloaded_or_written(
+    alone: Path,
+) -> None:
     net = trained("data=mnist", *QUICK)
     assert net.data.spec.name == "digits" and len(net.data.train.labels) == 200
     assert not list(alone.iterdir())
@@ -63,27 +67,47 @@ def test_what_cannot_run_is_refused_as_in_a_run() -> None:
 
 
 def test_each_asks_every_network_by_its_name(alone: Path) -> None:
-    nets = {name: trained("data=digits", *words, *QUICK) for name, words in (("a", ()), ("b", ("placement=none",)))}
+    nets = {
+        name: trained("data=digits", *words, *QUICK)
+        for name, words in (("a", ()), ("b", ("placement=none",)))
+    }
 
     def question(model: object, word: str, *, number: int) -> tuple[object, str, int]:
         return model, word, number
 
-    assert each(nets, question, "x", number=3) == {name: (net.model, "x", 3) for name, net in nets.items()}
+    assert each(nets, question, "x", number=3) == {
+        name: (net.model, "x", 3) for name, net in nets.items()
+    }
     lines = table(nets).splitlines()
     accuracy = {name: f"{100 * net.scores['own']['accuracy']:.2f}" for name, net in nets.items()}
-    assert "stochastic · st · both · s0" in lines[2] and accuracy["a"] in lines[2] and "–" not in lines[2]
-    assert "real · s0" in lines[3] and accuracy["b"] in lines[3] and lines[3].count("–") == 2, "a real net has no draws"
+    assert (
+        "stochastic · st · both · s0" in lines[2]
+        and accuracy["a"] in lines[2]
+        and "–" not in lines[2]
+    )
+    assert "real · s0" in lines[3] and accuracy["b"] in lines[3] and lines[3].count("–") == 2, (
+        "a real net has no draws"
+    )
 
 
 def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons() -> None:
     """So that their filters can be compared place by place."""
     words = ("placement=none", "neuron=deterministic", "neuron=stochastic")
-    first, *others = (plan(compose(["device=cpu", "data=digits", word])).model.conv1.weight for word in words)
+    first, *others = (
+        plan(compose(["device=cpu", "data=digits", word])).model.conv1.weight for word in words
+    )
     assert all(torch.equal(first, other) for other in others)
-    assert not torch.equal(first, plan(compose(["device=cpu", "data=digits", "seed=1"])).model.conv1.weight)
+    assert not torch.equal(
+        first, plan(compose(["device=cpu", "data=digits", "seed=1"])).model.conv1.weight
+    )
 
 
 def test_the_room_needs_no_tracking_and_no_tuning() -> None:
     code = "import sys, bnn.visual; print([m for m in ('mlflow', 'optuna') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
     assert Net.__module__ == "bnn.visual.nets"

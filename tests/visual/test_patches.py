@@ -19,7 +19,15 @@ from bnn.tasks.readings import seeded_noise
 from bnn.visual import Fields, Patches, most_exciting
 from bnn.visual.layers import excitation
 
-PLUS = torch.tensor([[-1, -1, 1, -1, -1], [-1, -1, 1, -1, -1], [1, 1, 1, 1, 1], [-1, -1, 1, -1, -1], [-1, -1, 1, -1, -1]])
+PLUS = torch.tensor(
+    [
+        [-1, -1, 1, -1, -1],
+        [-1, -1, 1, -1, -1],
+        [1, 1, 1, 1, 1],
+        [-1, -1, 1, -1, -1],
+        [-1, -1, 1, -1, -1],
+    ]
+)
 
 
 class Planted(nn.Module):
@@ -27,7 +35,11 @@ class Planted(nn.Module):
 
     def __init__(self, pattern: Tensor) -> None:
         super().__init__()
-        self.conv, self.pool, self.act = nn.Conv2d(1, 2, 5, padding=2), nn.MaxPool2d(2), Stochastic(law=Logistic())
+        self.conv, self.pool, self.act = (
+            nn.Conv2d(1, 2, 5, padding=2),
+            nn.MaxPool2d(2),
+            Stochastic(law=Logistic()),
+        )
         with torch.no_grad():
             self.conv.weight[0, 0] = pattern
 
@@ -37,7 +49,9 @@ class Planted(nn.Module):
 
 def images(*plants: tuple[int, int, int], count: int = 12) -> Tensor:
     """Faint noise of 16×16; in the image of each plant the pattern is centred at its row and column."""
-    drawn = 0.1 * torch.randn(count, 1, 16 + 4, 16 + 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = 0.1 * torch.randn(
+        count, 1, 16 + 4, 16 + 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     for image, row, column in plants:
         drawn[image, 0, row : row + 5, column : column + 5] = PLUS.double()
     return drawn[:, :, 2:-2, 2:-2]
@@ -52,7 +66,9 @@ def assert_planted(patches: Patches, pictures: Tensor, image: int, row: int, col
     assert int(patches.images[0, 0]) == image
     assert patches.places[0, 0].tolist() == [row // 2, column // 2]
     top, left = 2 * (row // 2) - 2, 2 * (column // 2) - 2
-    window = F.pad(pictures[image], (6,) * 4, value=math.nan)[:, top + 6 : top + 12, left + 6 : left + 12]
+    window = F.pad(pictures[image], (6,) * 4, value=math.nan)[
+        :, top + 6 : top + 12, left + 6 : left + 12
+    ]
     torch.testing.assert_close(patches.pixels[0, 0], window, rtol=0, atol=0, equal_nan=True)
 
 
@@ -62,7 +78,9 @@ def test_a_planted_pattern_is_found_precisely(row: int, column: int) -> None:
     assert_planted(found(pictures), pictures, 7, row, column)
 
 
-def test_the_lowest_instead_of_the_highest_and_a_shift_by_one_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lowest_instead_of_the_highest_and_a_shift_by_one_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Mutants of the search."""
     pictures = images((7, 7, 10))
     with pytest.raises(AssertionError):
@@ -91,7 +109,9 @@ def test_an_image_gives_one_patch_and_the_best_stands_first() -> None:
 def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
     """Every channel of the reference network's first layer, by its own modules and without the room's functions."""
     model = plan(compose(["device=cpu", "data=digits", "seed=3"])).model.double().eval()
-    pictures = torch.randn(30, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    pictures = torch.randn(
+        30, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     patches = most_exciting(model, "act1", pictures, count=4, draws=1, seed=0)
     with torch.no_grad():
         a = model.pool(model.norm1(model.conv1(pictures)))
@@ -100,20 +120,32 @@ def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
         assert patches.images[channel].tolist() == best
         for k, image in enumerate(best):
             row, column = patches.places[channel, k].tolist()
-            assert a[image, channel, row, column] == a[image, channel].max() == patches.values[channel, k]
+            assert (
+                a[image, channel, row, column]
+                == a[image, channel].max()
+                == patches.values[channel, k]
+            )
 
 
 def test_above_random_bits_the_excitation_is_a_mean_over_draws() -> None:
-    model = plan(compose(["device=cpu", "data=digits", "model=mlp", "model.hidden=6"])).model.double()
-    pictures = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    model = plan(
+        compose(["device=cpu", "data=digits", "model=mlp", "model.hidden=6"])
+    ).model.double()
+    pictures = torch.randn(
+        8, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     patches = most_exciting(model, "act2", pictures, count=8, draws=300, seed=0)
     reading = sampled(seeded_noise(1, torch.device("cpu")))
     with torch.no_grad():
-        others = torch.stack([excitation(model, "act2", pictures, reading)[:, :, 0, 0].T for _ in range(300)])
+        others = torch.stack(
+            [excitation(model, "act2", pictures, reading)[:, :, 0, 0].T for _ in range(300)]
+        )
     others = others.gather(2, patches.images.expand(300, -1, -1))
     error = others.std(0) * math.sqrt(2 / 300)
     z = (patches.values - others.mean(0)) / error
-    assert float(z.abs().max()) < 4.5 and float((others[0] - others.mean(0)).abs().max()) > 4.5 * float(error.max())
+    assert float(z.abs().max()) < 4.5 and float(
+        (others[0] - others.mean(0)).abs().max()
+    ) > 4.5 * float(error.max())
     assert patches.pixels.shape == (6, 8, 1, 8, 8), "units without a place look at the whole image"
 
 

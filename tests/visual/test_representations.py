@@ -20,7 +20,9 @@ def network(*overrides: str) -> nn.Module:
 
 
 def pictures(count: int) -> torch.Tensor:
-    return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(
+        count, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 def clusters(count: int, classes: int, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,8 +36,14 @@ def clusters(count: int, classes: int, spread: float) -> tuple[torch.Tensor, tor
 def test_planted_clusters_are_told_apart_and_shuffled_labels_are_not() -> None:
     values, labels = clusters(3000, 10, 0.3)
     found = separated(values, labels, 1000)
-    assert found.centroid == found.neighbour == 1.0 and found.images == 2000 and found.error(found.centroid) == 0
-    shuffled = separated(values, labels[torch.randperm(3000, generator=torch.Generator().manual_seed(2))], 1000)
+    assert (
+        found.centroid == found.neighbour == 1.0
+        and found.images == 2000
+        and found.error(found.centroid) == 0
+    )
+    shuffled = separated(
+        values, labels[torch.randperm(3000, generator=torch.Generator().manual_seed(2))], 1000
+    )
     for accuracy in (shuffled.centroid, shuffled.neighbour):
         # 5 standard errors, and 20 for neighbours: images of one cluster share theirs
         assert abs(accuracy - 0.1) < 0.035, accuracy
@@ -55,12 +63,18 @@ def test_what_is_measured_is_not_what_was_fitted() -> None:
     """Labels of the training part are learned, so that exchanging them turns every answer on the others wrong."""
     values, labels = clusters(400, 2, 0.1)
     exchanged = torch.cat([1 - labels[:200], labels[200:]])
-    assert separated(values, exchanged, 200).neighbour == separated(values, exchanged, 200).centroid == 0.0
+    assert (
+        separated(values, exchanged, 200).neighbour
+        == separated(values, exchanged, 200).centroid
+        == 0.0
+    )
 
 
 def test_accuracies_are_those_of_a_plain_search_over_each_layer() -> None:
     model, data = network("neuron=deterministic"), load({"name": "digits", "limit": None}, 0, 0.1)
-    training, validation = (Split(split.images.double(), split.labels) for split in (data.train, data.validation))
+    training, validation = (
+        Split(split.images.double(), split.labels) for split in (data.train, data.validation)
+    )
     found = separability(model, training, validation, limit=100, draws=1, seed=0)
     assert list(found) == [PIXELS, "act1", "act2", SCORES]
     with torch.no_grad():
@@ -72,10 +86,15 @@ def test_accuracies_are_those_of_a_plain_search_over_each_layer() -> None:
     # bits have ties: an answer is right if the reference's own nearest has the label, up to these
     tied = (distances == distances.min(1, keepdim=True).values).sum(1) > 1
     right = nearest == validation.labels[:100]
-    assert right[~tied].sum() <= 100 * found["act1"].neighbour <= right[~tied].sum() + tied.sum() and tied.sum() < 20
+    assert (
+        right[~tied].sum() <= 100 * found["act1"].neighbour <= right[~tied].sum() + tied.sum()
+        and tied.sum() < 20
+    )
     means = torch.stack([x[training.labels[:100] == c].mean(0) for c in range(10)])
     closest = (y[:, None] - means[None]).square().sum(2).argmin(1)
-    assert float((closest == validation.labels[:100]).double().mean()) == pytest.approx(found["act1"].centroid)
+    assert float((closest == validation.labels[:100]).double().mean()) == pytest.approx(
+        found["act1"].centroid
+    )
 
 
 def test_responses_are_what_the_modules_answer() -> None:
@@ -99,10 +118,14 @@ def test_the_mean_of_draws_comes_to_the_firing_probability() -> None:
 
 
 @pytest.mark.parametrize("model, shape", [("cnn", (16, 1, 5, 5)), ("mlp", (256, 1, 8, 8))])
-def test_first_weights_are_the_ones_that_meet_the_pixels(model: str, shape: tuple[int, ...]) -> None:
+def test_first_weights_are_the_ones_that_meet_the_pixels(
+    model: str, shape: tuple[int, ...]
+) -> None:
     net = network(f"model={model}")
     weights = first_weights(net, pictures(2))
-    assert weights.shape == shape and torch.equal(weights.flatten(), next(net.parameters()).flatten())
+    assert weights.shape == shape and torch.equal(
+        weights.flatten(), next(net.parameters()).flatten()
+    )
 
 
 class Weightless(nn.Module):

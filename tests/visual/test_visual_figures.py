@@ -25,7 +25,9 @@ def test_filters_share_a_scale_that_is_symmetric_about_zero() -> None:
     weights = {"a": torch.rand(4, 1, 5, 5), "b": torch.rand(4, 3, 5, 5) - 0.5}
     weights["a"][2, 0, 1, 1] = -3
     figure = figures.filters(weights)
-    assert scales(figure, range(2)) == {(-3, 3)} and [axis.get_title() for axis in figure.axes[:2]] == ["a", "b"]
+    assert scales(figure, range(2)) == {(-3, 3)} and [
+        axis.get_title() for axis in figure.axes[:2]
+    ] == ["a", "b"]
     assert float(drawn(figure, 0)[6 + 1, 1]) == -3, "the third of four stands below the first"
     torch.testing.assert_close(drawn(figure, 1)[:5, :5], weights["b"][0].mean(0))
 
@@ -63,12 +65,18 @@ def test_patches_stand_by_channel_and_end_with_their_mean() -> None:
     assert shown.shape == (2 * 3 - 1, 3 * 3 - 1)
     torch.testing.assert_close(shown[3:5, 3:5], pixels[1, 1])
     torch.testing.assert_close(shown[3:5, 6:8], pixels[1].mean(0))
-    assert shown[0, 3:5].isnan().all() and not shown[1, 3:5].isnan().any(), "beyond the image's edge nothing is drawn"
+    assert shown[0, 3:5].isnan().all() and not shown[1, 3:5].isnan().any(), (
+        "beyond the image's edge nothing is drawn"
+    )
     torch.testing.assert_close(shown[0, 6:8], pixels[0, 0, 0])
-    assert figure.axes[0].get_ylabel() == "channel of act1" and list(figure.axes[0].get_yticks()) == [0.5, 3.5]
+    assert figure.axes[0].get_ylabel() == "channel of act1" and list(
+        figure.axes[0].get_yticks()
+    ) == [0.5, 3.5]
 
 
-@pytest.mark.parametrize("layer, words", [("act2", "pre-activation of act2 -1.0 → 3.0"), (SCORES, "score -1.0 → 3.0")])
+@pytest.mark.parametrize(
+    "layer, words", [("act2", "pre-activation of act2 -1.0 → 3.0"), (SCORES, "score -1.0 → 3.0")]
+)
 def test_ascents_say_how_far_they_came(layer: str, words: str) -> None:
     pixels = torch.rand(4, 1, 6, 6)
     values = torch.tensor([[0.0, -2.0, -1.0, -1.0], [9, 9, 9, 9], [2.0, 4.0, 3.0, 3.0]])
@@ -80,22 +88,38 @@ def test_ascents_say_how_far_they_came(layer: str, words: str) -> None:
 def test_separability_has_a_line_a_network_with_errors_of_one_standard_error() -> None:
     layers = {"pixels": Separability(0.5, 0.9, 100), "act1": Separability(0.6, 1.0, 100)}
     figure = figures.separability({"a": layers, "b": layers})
-    for axis, values, title in zip(figure.axes, ([50, 60], [90, 100]), ("centroid", "neighbour"), strict=True):
+    for axis, values, title in zip(
+        figure.axes, ([50, 60], [90, 100]), ("centroid", "neighbour"), strict=True
+    ):
         assert axis.get_title() == f"nearest {title}" and len(axis.containers) == 2
         line, _, (bars,) = axis.containers[1]
         assert line.get_ydata().tolist() == pytest.approx(values)
         spans = [abs(end[1] - start[1]) / 2 for start, end in bars.get_segments()]
-        assert spans == pytest.approx([100 * math.sqrt(v / 100 * (1 - v / 100) / 100) for v in values])
+        assert spans == pytest.approx(
+            [100 * math.sqrt(v / 100 * (1 - v / 100) / 100) for v in values]
+        )
         assert [label.get_text() for label in axis.get_xticklabels()] == ["pixels", "act1"]
 
 
 def test_units_show_the_law_the_draws_and_the_derivative() -> None:
-    found = {name: unit(f"neuron={name}", slope=2.0, draws=20, seed=0) for name in ("stochastic", "deterministic")}
+    found = {
+        name: unit(f"neuron={name}", slope=2.0, draws=20, seed=0)
+        for name in ("stochastic", "deterministic")
+    }
     figure = figures.units(found)
-    for (name, one), upper, lower in zip(found.items(), figure.axes[:2], figure.axes[2:], strict=True):
+    for (name, one), upper, lower in zip(
+        found.items(), figure.axes[:2], figure.axes[2:], strict=True
+    ):
         bits, mean, p = (line.get_ydata() for line in upper.get_lines())
-        assert upper.get_title() == name and list(p) == one.p.tolist() and list(bits) == one.bits.tolist()
-        assert list(mean) == one.mean[::5].tolist() and list(lower.get_lines()[0].get_ydata()) == one.derivative.tolist()
+        assert (
+            upper.get_title() == name
+            and list(p) == one.p.tolist()
+            and list(bits) == one.bits.tolist()
+        )
+        assert (
+            list(mean) == one.mean[::5].tolist()
+            and list(lower.get_lines()[0].get_ydata()) == one.derivative.tolist()
+        )
 
 
 def test_a_prediction_shows_each_layers_bits_and_marks_the_class() -> None:
@@ -104,6 +128,6 @@ def test_a_prediction_shows_each_layers_bits_and_marks_the_class() -> None:
     assert [axis.get_title() for axis in figure.axes[1:3]][1] == "bits of act2, 100 % fire"
     torch.testing.assert_close(drawn(figure, 1)[4:, 4:].float(), bits["act1"][3])
     colours = [bar.get_facecolor() for bar in figure.axes[3].patches]
-    assert colours[0] == colours[2] != colours[1] and [bar.get_width() for bar in figure.axes[3].patches][
-        1
-    ] == pytest.approx(70)
+    assert colours[0] == colours[2] != colours[1] and [
+        bar.get_width() for bar in figure.axes[3].patches
+    ][1] == pytest.approx(70)

@@ -32,20 +32,37 @@ def test_it_fires_by_its_law_and_the_proxy_is_the_laws_derivative(law: str, slop
     one = unit(f"neuron.law={law}", slope=slope, draws=DRAWS, seed=0)
     assert from_law(one) < 4.5 and set(one.bits.tolist()) == {0.0, 1.0}
     assert from_slope(one, law, slope) < 1e-4
-    assert from_slope(one, law, 1.2 * slope) > 0.05, "a control: another slope has another derivative"
+    assert from_slope(one, law, 1.2 * slope) > 0.05, (
+        "a control: another slope has another derivative"
+    )
 
 
 def test_a_deterministic_unit_is_a_step_with_the_derivative_of_the_law() -> None:
-    one, random = (unit(f"neuron={name}", draws=DRAWS, seed=0) for name in ("deterministic", "stochastic"))
-    assert torch.equal(one.mean, (one.x > 0).double()) and torch.allclose(one.derivative, random.derivative)
+    one, random = (
+        unit(f"neuron={name}", draws=DRAWS, seed=0) for name in ("deterministic", "stochastic")
+    )
+    assert torch.equal(one.mean, (one.x > 0).double()) and torch.allclose(
+        one.derivative, random.derivative
+    )
 
 
 def test_the_identity_proxy_forgets_the_law() -> None:
-    assert torch.equal(unit("estimator.proxy=identity", draws=2, seed=0).derivative, torch.ones(201, dtype=torch.float64))
+    assert torch.equal(
+        unit("estimator.proxy=identity", draws=2, seed=0).derivative,
+        torch.ones(201, dtype=torch.float64),
+    )
 
 
 def test_annealing_follows_the_schedule() -> None:
-    found = annealed("anneal=geometric", "anneal.start=1", "anneal.rate=2", epochs=4, shown=(1, 2, 4), draws=2, seed=0)
+    found = annealed(
+        "anneal=geometric",
+        "anneal.start=1",
+        "anneal.rate=2",
+        epochs=4,
+        shown=(1, 2, 4),
+        draws=2,
+        seed=0,
+    )
     assert list(found) == ["epoch 1, slope 1", "epoch 2, slope 2", "epoch 4, slope 8"]
     for one, slope in zip(found.values(), (1, 2, 8), strict=True):
         torch.testing.assert_close(one.p, torch.sigmoid(2 * slope * one.x))

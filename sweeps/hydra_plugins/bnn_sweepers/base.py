@@ -62,7 +62,9 @@ class ProjectSweeper(BasicSweeper):
     def handed(self, uri: str, values: Mapping[str, str]) -> list[str]:
         """Overrides that give a job its environment, the way to its plug-ins and the tracking store."""
         environment = {**values, **plugins.handed()}
-        handed = [f"++hydra.job.env_set.{key}={quoted(value)}" for key, value in environment.items()]
+        handed = [
+            f"++hydra.job.env_set.{key}={quoted(value)}" for key, value in environment.items()
+        ]
         return [*handed, f"tracking.uri={quoted(uri)}"]  # a job may run in another directory
 
     def _folder(self) -> Path:

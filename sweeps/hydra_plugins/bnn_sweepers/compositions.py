@@ -24,7 +24,11 @@ def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: 
     """The value of `key`, or the first that its distribution has; `asked` learns that it was asked for."""
     asked.add(key)
     return (
-        values[key] if key in values else distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+        values[key]
+        if key in values
+        else distribution.choices[0]
+        if hasattr(distribution, "choices")
+        else distribution.low
     )
 
 
@@ -35,7 +39,9 @@ def _has(config: DictConfig, key: str) -> bool:
 class Compositions:
     """Composes overrides on top of the configuration of a sweep. `cell` composes and checks."""
 
-    def __init__(self, loader: ConfigLoader, config: DictConfig, cell: Callable[[list[str]], Cell]) -> None:
+    def __init__(
+        self, loader: ConfigLoader, config: DictConfig, cell: Callable[[list[str]], Cell]
+    ) -> None:
         self._loader, self._config, self.cell = loader, config, cell
 
     def is_group(self, key: str) -> bool:
@@ -56,13 +62,19 @@ class Compositions:
         words += [fixed for fixed in late if _has(config, key_of(fixed))]
         keys = [key for key in space.searched if not self.is_group(key)]
         return words + [
-            word(key, pick(key, space.searched[key])) for key in keys if key.startswith("+") or _has(config, key)
+            word(key, pick(key, space.searched[key]))
+            for key in keys
+            if key.startswith("+") or _has(config, key)
         ]
 
     def within_searched(self, space: SearchSpace) -> list[str]:
         """Fixed values of keys within a group that is searched: they exist under some of its choices only."""
         groups = tuple(f"{key.replace('/', '.')}." for key in space.searched if self.is_group(key))
-        return [fixed for fixed in space.fixed if not self.is_group(key_of(fixed)) and key_of(fixed).startswith(groups)]
+        return [
+            fixed
+            for fixed in space.fixed
+            if not self.is_group(key_of(fixed)) and key_of(fixed).startswith(groups)
+        ]
 
     def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
         """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
@@ -95,15 +107,25 @@ class Compositions:
         for key in (key for key in space.searched if key not in seen):
             if key in typed or not self._is_elsewhere(key, space, typed):
                 raise ConfigError(self._unknown(key, found))
-            print(f"note: {key} is not searched: what was chosen on the command line does not have it")
+            print(
+                f"note: {key} is not searched: what was chosen on the command line does not have it"
+            )
         if not seen:
-            raise ConfigError("study: nothing is left to search beside what was chosen on the command line")
-        return SearchSpace({key: d for key, d in space.searched.items() if key in seen}, space.fixed), found
+            raise ConfigError(
+                "study: nothing is left to search beside what was chosen on the command line"
+            )
+        return SearchSpace(
+            {key: d for key, d in space.searched.items() if key in seen}, space.fixed
+        ), found
 
     def _is_elsewhere(self, key: str, space: SearchSpace, typed: Sequence[str]) -> bool:
         """Whether `key` exists under another choice of a group that was chosen on the command line."""
         for group in filter(self.is_group, typed):
-            rest = [fixed for fixed in space.fixed if key_of(fixed) != group and not fixed.startswith(f"{group}.")]
+            rest = [
+                fixed
+                for fixed in space.fixed
+                if key_of(fixed) != group and not fixed.startswith(f"{group}.")
+            ]
             for choice in self._loader.get_group_options(group):
                 try:
                     config = self._compose([*rest, f"{group}={choice}"])
@@ -143,7 +165,9 @@ class Compositions:
         mine = flat(dict(cell.plan.config))
         words: list[str] = []
         composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
-        while more := self._other_choices(composed, cell, mine):  # a choice may bring groups of its own
+        while more := self._other_choices(
+            composed, cell, mine
+        ):  # a choice may bring groups of its own
             words += more
             composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
         asked = [key for group in GROUPS for key in sorted(OmegaConf.missing_keys(composed[group]))]
@@ -158,9 +182,13 @@ class Compositions:
                 words.append(override_word(key, value))
         first = int(cell.plan.general.seed)
         seeds = ",".join(str(first + index) for index in range(count))
-        return " ".join(["python -m bnn.train", *(["-m"] if "," in seeds else []), *words, f"seed={seeds}"])
+        return " ".join(
+            ["python -m bnn.train", *(["-m"] if "," in seeds else []), *words, f"seed={seeds}"]
+        )
 
-    def _other_choices(self, composed: DictConfig, cell: Cell, mine: Mapping[str, Any]) -> list[str]:
+    def _other_choices(
+        self, composed: DictConfig, cell: Cell, mine: Mapping[str, Any]
+    ) -> list[str]:
         """The choices of groups in which `composed` differs from `cell`, by the name that the configuration has: a recipe
         may write it there without choosing the file."""
         from bnn.config import GROUPS
@@ -169,7 +197,9 @@ class Compositions:
         for group, choice in composed.hydra.runtime.choices.items():
             name = mine.get(f"{group.replace('/', '.')}.name")
             options = self._loader.get_group_options(group)
-            wanted = name if name in options else cell.config.hydra.runtime.choices.get(group, choice)
+            wanted = (
+                name if name in options else cell.config.hydra.runtime.choices.get(group, choice)
+            )
             if group.partition("/")[0] in GROUPS and wanted != choice:
                 words.append(f"{group}={wanted}")
         return words

@@ -16,7 +16,9 @@ def described(study: Any, settings: Any, space: SearchSpace, compositions: Compo
     for trial in best(study):
         words = [*space.fixed, *(word(key, value) for key, value in trial.params.items())]
         command = compositions.command(compositions.cell(words), settings.seeds)
-        lines.append(f"best, trial {trial.number}, {shown_values(trial, settings.metrics)}:\n\n    {command}")
+        lines.append(
+            f"best, trial {trial.number}, {shown_values(trial, settings.metrics)}:\n\n    {command}"
+        )
     lines.append(table(found[:ROWS]))
     if len(found) > ROWS:
         lines.append(f"{len(found) - ROWS} more trials in table.json")

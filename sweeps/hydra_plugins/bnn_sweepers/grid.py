@@ -44,7 +44,9 @@ class GridSweeper(ProjectSweeper):
             cells.setdefault(cell.plan.digest, cell)
         names = sorted({cell.plan.data.name for cell in cells.values()})
         if len(names) > 1:
-            raise ConfigError(f"data: a sweep has one data set, so that its table compares; got {', '.join(names)}")
+            raise ConfigError(
+                f"data: a sweep has one data set, so that its table compares; got {', '.join(names)}"
+            )
         return list(cells.values())
 
     def _settle_data(self, cells: list[Cell]) -> tuple[list[Cell], str | None]:
@@ -77,18 +79,36 @@ class GridSweeper(ProjectSweeper):
         left = [number for number, key in enumerate(keys) if key not in outcomes]
         elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
         with alive(folder):
-            parent = open_parent(store, f"sweep: {title}", len(cells), folder, facts.result("".join(sorted(keys))), resume)
+            parent = open_parent(
+                store,
+                f"sweep: {title}",
+                len(cells),
+                folder,
+                facts.result("".join(sorted(keys))),
+                resume,
+            )
             missing = {cells[number].plan.digest: keys[number] for number in left}
             other = of_another_source(store, missing) if resume and missing else None
-            for line in [*warnings, *notices([cell.plan for cell in cells]), *filter(None, [other])]:
+            for line in [
+                *warnings,
+                *notices([cell.plan for cell in cells]),
+                *filter(None, [other]),
+            ]:
                 print(line)
             skipped = f", {len(cells) - len(left)} of them finished before" if resume else ""
-            print(f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}{skipped}", flush=True)
+            print(
+                f"{len(cells)} runs on {first.data.title}, experiment {store.experiment}{skipped}",
+                flush=True,
+            )
             results: list[JobReturn] = []
             status, started = "KILLED", time.perf_counter()
             try:
                 self._launch([cells[number] for number in left], store.uri, parent, results)
-                status = "FINISHED" if all(result.status == JobStatus.COMPLETED for result in results) else "FAILED"
+                status = (
+                    "FINISHED"
+                    if all(result.status == JobStatus.COMPLETED for result in results)
+                    else "FAILED"
+                )
             except Exception:
                 status = "FAILED"
                 raise
@@ -96,17 +116,34 @@ class GridSweeper(ProjectSweeper):
                 # a launcher that was interrupted answers nothing, but what had finished by then stands in the store
                 with spared("what finished before the end"):
                     outcomes |= finished(store, parent=parent)
-                outcomes |= {keys[number]: result._return_value for number, result in zip(left, results, strict=False)}
+                outcomes |= {
+                    keys[number]: result._return_value
+                    for number, result in zip(left, results, strict=False)
+                }
                 table, rows = result_table(cells, [outcomes.get(key) for key in keys])
-                print(f"\n{table}\n{len(left)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}")
-                print(f"look at it: {store.look_at(parent, sweep=True)}", *warnings, sep="\n", flush=True)
+                print(
+                    f"\n{table}\n{len(left)} runs in {time.perf_counter() - started:.0f} s, sweep run {parent}"
+                )
+                print(
+                    f"look at it: {store.look_at(parent, sweep=True)}",
+                    *warnings,
+                    sep="\n",
+                    flush=True,
+                )
                 about = f"{len(cells)} runs on {first.data.title}. Test figures are of the epoch of best validation loss."
                 with spared("the table of the sweep"):
                     close_parent(store, parent, f"{about}\n\n{table}", status, rows)
                 with spared("the view of the sweep"):
                     task = first.recipe.task
                     ascending = task.metrics[task.headline].direction == "minimize"
-                    save_view(store, parent, f"sweep: {title}", f"test/{task.headline}", ascending, elsewhere)
+                    save_view(
+                        store,
+                        parent,
+                        f"sweep: {title}",
+                        f"test/{task.headline}",
+                        ascending,
+                        elsewhere,
+                    )
         return results
 
     def _launch(self, cells: list[Cell], uri: str, parent: str, results: list[JobReturn]) -> None:
@@ -142,7 +179,9 @@ def metric_cells(task: Any, test: Mapping[str, float]) -> dict[str, str]:
     return cells
 
 
-def result_table(cells: Sequence[Cell], outcomes: Sequence[Any]) -> tuple[str, list[dict[str, str]]]:
+def result_table(
+    cells: Sequence[Cell], outcomes: Sequence[Any]
+) -> tuple[str, list[dict[str, str]]]:
     """The sweep's table as Markdown, and its rows. A job that failed shows its reason, one that never ran says so."""
     from bnn.config import differing_keys, estimator_title, flat
     from bnn.tables import markdown
@@ -151,10 +190,16 @@ def result_table(cells: Sequence[Cell], outcomes: Sequence[Any]) -> tuple[str, l
     keys = differing_keys([cell.plan.config for cell in cells])
     for cell, value in zip(cells, outcomes, strict=True):
         config = dict(cell.plan.config)
-        figures = metric_cells(cell.plan.recipe.task, value["test"] if isinstance(value, dict) else {})
+        figures = metric_cells(
+            cell.plan.recipe.task, value["test"] if isinstance(value, dict) else {}
+        )
         figures["seconds"] = f"{value['seconds']:.0f}" if isinstance(value, dict) else BLANK
         outcome = value["run_id"] if isinstance(value, dict) else reason(value)
-        about = {"run": cell.plan.title, "estimator": estimator_title(config), "law": config["neuron"]["law"]}
+        about = {
+            "run": cell.plan.title,
+            "estimator": estimator_title(config),
+            "law": config["neuron"]["law"],
+        }
         about |= {key: str(flat(config).get(key, BLANK)) for key in keys}
         rows.append({**about, **figures, "run id": outcome})
     return markdown(list(rows[0]), [list(row.values()) for row in rows]), rows

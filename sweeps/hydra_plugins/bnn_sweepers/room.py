@@ -19,7 +19,12 @@ class Room:
 
         found = outdone(self._study, self._keep)
         others = {trial.number for trial in found}
-        kept = {run for trial in self._study.trials if trial.number not in others for run in trial.user_attrs.get(RUNS, [])}
+        kept = {
+            run
+            for trial in self._study.trials
+            if trial.number not in others
+            for run in trial.user_attrs.get(RUNS, [])
+        }
         for trial in found:
             if trial.number not in self._outdone:
                 self._outdone.add(trial.number)

@@ -43,8 +43,12 @@ def search_space(overrides: Sequence[Override]) -> SearchSpace:
     Errors: ConfigError for a distribution that holds nothing, naming the key.
     """
     last = {override.key_or_group: override for override in overrides}
-    searched = {o.get_key_element(): distribution(o) for o in last.values() if o.is_sweep_override()}
-    return SearchSpace(searched, [str(o.input_line) for o in last.values() if not o.is_sweep_override()])
+    searched = {
+        o.get_key_element(): distribution(o) for o in last.values() if o.is_sweep_override()
+    }
+    return SearchSpace(
+        searched, [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
+    )
 
 
 def distribution(override: Override) -> Any:
@@ -84,15 +88,23 @@ def _interval(low: Any, high: Any, log: bool) -> Any:
     if log and low <= 0:
         raise ValueError(f"a {LOG} scale needs a lower end above 0, got {low}")
     whole = isinstance(low, int) and isinstance(high, int)
-    return IntDistribution(low, high, log=log) if whole else FloatDistribution(float(low), float(high), log=log)
+    return (
+        IntDistribution(low, high, log=log)
+        if whole
+        else FloatDistribution(float(low), float(high), log=log)
+    )
 
 
 def _range(sweep: RangeSweep, log: bool) -> Any:
     from optuna.distributions import FloatDistribution, IntDistribution
 
     if log:
-        raise ValueError(f"a range has steps and no {LOG} scale; write tag({LOG},interval(low,high))")
-    count = len(list(sweep.range())) if sweep.step else 0  # Hydra's own count, which rounding moves for floats
+        raise ValueError(
+            f"a range has steps and no {LOG} scale; write tag({LOG},interval(low,high))"
+        )
+    count = (
+        len(list(sweep.range())) if sweep.step else 0
+    )  # Hydra's own count, which rounding moves for floats
     if count < 1:
         raise ValueError("expected a range that holds a number, got an empty one")
     start, step = Decimal(str(sweep.start)), Decimal(str(sweep.step))
@@ -123,5 +135,11 @@ def suggest(trial: Any, key: str, distribution: Any) -> Any:
     if hasattr(distribution, "choices"):
         return trial.suggest_categorical(key, distribution.choices)
     suggest = trial.suggest_int if isinstance(distribution.low, int) else trial.suggest_float
-    options = {"log": True} if distribution.log else {} if distribution.step is None else {"step": distribution.step}
+    options = (
+        {"log": True}
+        if distribution.log
+        else {}
+        if distribution.step is None
+        else {"step": distribution.step}
+    )
     return suggest(key, distribution.low, distribution.high, **options)

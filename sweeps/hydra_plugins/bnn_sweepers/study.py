@@ -31,17 +31,25 @@ class StudySweeper(ProjectSweeper):
     def __init__(self, params: Mapping[str, str | None] | None = None, **settings: Any) -> None:
         # {optimizer: {lr: ...}} and {optimizer.lr: ...} are the same; null takes a key of the study's file away
         given = flat(OmegaConf.to_container(OmegaConf.create(dict(params or {}))))  # type: ignore[arg-type]
-        super().__init__(max_batch_size=None, params={key: value for key, value in given.items() if value is not None})
+        super().__init__(
+            max_batch_size=None,
+            params={key: value for key, value in given.items() if value is not None},
+        )
         from bnn.tuning.settings import StudySettings
 
         plain: dict[str, Any] = {
-            k: OmegaConf.to_container(v) if isinstance(v, DictConfig | ListConfig) else v for k, v in settings.items()
+            k: OmegaConf.to_container(v) if isinstance(v, DictConfig | ListConfig) else v
+            for k, v in settings.items()
         }
-        keys = [field.name for field in dataclasses.fields(StudySettings) if field.name != "objectives"]
+        keys = [
+            field.name for field in dataclasses.fields(StudySettings) if field.name != "objectives"
+        ]
         self._refusal: ConfigError | None = None
         try:
             if unknown := sorted(set(plain) - set(keys)):
-                raise ConfigError(f"hydra.sweeper.{unknown[0]}: no such setting; there are {', '.join(keys)}, params")
+                raise ConfigError(
+                    f"hydra.sweeper.{unknown[0]}: no such setting; there are {', '.join(keys)}, params"
+                )
             self.settings = StudySettings(**plain)
         except ConfigError as error:  # Hydra would bury it in its own while it makes a sweeper
             self._refusal = error
@@ -59,7 +67,9 @@ class StudySweeper(ProjectSweeper):
         sampler(self.settings.sampler), pruner(self.settings.pruner)
         space = self._space(arguments)
         space, cells = self._compositions.check(space, arguments)
-        offered = {name: metric.direction for name, metric in cells[0].plan.recipe.task.metrics.items()}
+        offered = {
+            name: metric.direction for name, metric in cells[0].plan.recipe.task.metrics.items()
+        }
         self.settings = dataclasses.replace(self.settings, objectives=objectives(offered))
         if cells[0].plan.general.dry_run:
             print(self._forecast(space, cells))
@@ -123,7 +133,9 @@ class StudySweeper(ProjectSweeper):
     @staticmethod
     def _unnamed(override: str) -> bool:
         key = key_of(override)
-        return any(key == prefix or key.startswith((f"{prefix}.", f"{prefix}/")) for prefix in UNNAMED)
+        return any(
+            key == prefix or key.startswith((f"{prefix}.", f"{prefix}/")) for prefix in UNNAMED
+        )
 
     def _identity(self, space: SearchSpace, cell: Cell) -> dict[str, Any]:
         """What the study is a study of: trials of different identities do not compare."""
@@ -134,11 +146,15 @@ class StudySweeper(ProjectSweeper):
         config = {
             key: str(value)
             for key, value in flat(dict(cell.plan.config)).items()
-            if not in_0_1_0(key, value) and not any(key == part or key.startswith(f"{part}.") for part in apart)
+            if not in_0_1_0(key, value)
+            and not any(key == part or key.startswith(f"{part}.") for part in apart)
         }
         if cell.plan.data.content is not None:  # of examples that the configuration does not tell
             config["data.content"] = cell.plan.data.content
-        objective = {"metric": ", ".join(self.settings.metrics), "direction": ", ".join(self.settings.directions)}
+        objective = {
+            "metric": ", ".join(self.settings.metrics),
+            "direction": ", ".join(self.settings.directions),
+        }
         how = {
             "seeds": self.settings.seeds,
             "pruner": dict(self.settings.pruner),
@@ -154,7 +170,13 @@ class StudySweeper(ProjectSweeper):
         from bnn.tracking.store import open_store, tracking_uri
         from bnn.tuning.ledger import Ledger
         from bnn.tuning.optuna_parts import sampler
-        from bnn.tuning.storage import dashboard, forget_study, open_storage, open_study, storage_address
+        from bnn.tuning.storage import (
+            dashboard,
+            forget_study,
+            open_storage,
+            open_study,
+            storage_address,
+        )
 
         plan = cells[0].plan
         address = storage_address(self.settings.storage, tracking_uri(plan.tracking.uri))
@@ -166,14 +188,24 @@ class StudySweeper(ProjectSweeper):
         # without binary layers a configuration does not tell what the others have
         binary = [cell for cell in cells if cell.plan.config["placement"]["layers"]]
         identity = self._identity(space, (binary or list(cells))[0])
-        study, made = open_study(storage, name, self.settings.directions, identity, sampler=sampler(self.settings.sampler))
+        study, made = open_study(
+            storage,
+            name,
+            self.settings.directions,
+            identity,
+            sampler=sampler(self.settings.sampler),
+        )
         beside = (
-            shared_file_warning(Path(address.removeprefix("sqlite:///"))) if address.startswith(("/", "sqlite")) else None
+            shared_file_warning(Path(address.removeprefix("sqlite:///")))
+            if address.startswith(("/", "sqlite"))
+            else None
         )
         for text in [*warnings, *notices([cell.plan for cell in cells]), *filter(None, [beside])]:
             print(text)
         there = Ledger(study, self.settings.n_trials, self.settings.stale_after).done()
-        print(f"study {name!r}: {there} of {self.settings.n_trials} trials done, on {plan.data.title}")
+        print(
+            f"study {name!r}: {there} of {self.settings.n_trials} trials done, on {plan.data.title}"
+        )
         print(f"watch it: {dashboard(address)}", flush=True)
         self._folder()
         self.seed, self.device = plan.general.seed, plan.general.device

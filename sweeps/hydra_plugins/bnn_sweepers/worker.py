@@ -39,7 +39,13 @@ class Worker:
         from bnn.tuning.ledger import Ledger
         from bnn.tuning.storage import token_of
 
-        self.sweeper, self.space, self.study, self.store, self.address = sweeper, space, study, store, address
+        self.sweeper, self.space, self.study, self.store, self.address = (
+            sweeper,
+            space,
+            study,
+            store,
+            address,
+        )
         self.settings, self.compositions = sweeper.settings, compositions
         self.stride = stride
         self.ledger = Ledger(study, self.settings.n_trials, self.settings.stale_after)
@@ -79,7 +85,9 @@ class Worker:
         from bnn.tuning.storage import StudyError, is_there
 
         if not is_there(self.study, self.token):
-            raise StudyError(f"study {self.study.study_name!r} was deleted while this command worked on it") from cause
+            raise StudyError(
+                f"study {self.study.study_name!r} was deleted while this command worked on it"
+            ) from cause
 
     def _leave(self, status: str, started: float) -> None:
         """Give back what is open, and leave what is known on the parent run, whatever happens to it on the way."""
@@ -96,10 +104,20 @@ class Worker:
             column = self.settings.metrics[0].replace("val/", "val_best/")
             lowest = self.settings.directions[0] == "minimize"
             with spared("the study's description"):
-                describe_study(self.store, self.parent, description, *shown(self.study, self.settings.metrics))
+                describe_study(
+                    self.store, self.parent, description, *shown(self.study, self.settings.metrics)
+                )
             with spared("the view of the study"):
-                save_view(self.store, self.parent, f"study: {self.study.study_name}", column, ascending=lowest)
-            print(f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}")
+                save_view(
+                    self.store,
+                    self.parent,
+                    f"study: {self.study.study_name}",
+                    column,
+                    ascending=lowest,
+                )
+            print(
+                f"\n{description}\n{time.perf_counter() - started:.0f} s, sweep run {self.parent}"
+            )
             if self.room.removed:
                 print(self.room.shown())
             print(f"look at it: {self.store.look_at(self.parent, sweep=True)}", flush=True)
@@ -129,7 +147,9 @@ class Worker:
         from bnn.tuning.storage import attribute, is_young
 
         # a local file is another store on another machine, if under the same name
-        key = f"{PARENT} {self.store.uri}" + (f" {machine()}" if self.store.uri.startswith("sqlite") else "")
+        key = f"{PARENT} {self.store.uri}" + (
+            f" {machine()}" if self.store.uri.startswith("sqlite") else ""
+        )
         wait = not made and is_young(self.study)
         known = attribute(self.study, key) if wait else self.study.user_attrs.get(key)
         if known is not None and is_there(self.store, known):
@@ -153,7 +173,10 @@ class Worker:
             else:
                 if not waiting:
                     numbers = ", ".join(str(trial.number) for trial in self.ledger.running())
-                    print(f"every place is taken; waiting for trials that run elsewhere: {numbers}", flush=True)
+                    print(
+                        f"every place is taken; waiting for trials that run elsewhere: {numbers}",
+                        flush=True,
+                    )
                 time.sleep(POLL_SECONDS)
             waiting = not batch
         self.ledger.close()
@@ -171,7 +194,11 @@ class Worker:
 
         batch: list[tuple[Any, list[str]]] = []
         size = self.sweeper.at_once()
-        while len(batch) < size and not self._too_many_failures() and (trial := self.ledger.claim()) is not None:
+        while (
+            len(batch) < size
+            and not self._too_many_failures()
+            and (trial := self.ledger.claim()) is not None
+        ):
             self.claimed.add(trial.number)
             try:
                 words = self.compositions.words(self.space, partial(suggest, trial))
@@ -191,12 +218,21 @@ class Worker:
         with Heartbeat(self.study, numbers, SWEEPER, self.settings.stale_after):
             results: Sequence[Any] = ()
             try:
-                results = self.sweeper.launch([self._job(trial, words) for trial, words in batch], self.launched)
-            except Exception as error:  # a launcher's worker died, out of memory say, and took others with it
+                results = self.sweeper.launch(
+                    [self._job(trial, words) for trial, words in batch], self.launched
+                )
+            except (
+                Exception
+            ) as error:  # a launcher's worker died, out of memory say, and took others with it
                 for number in self._open(numbers):
-                    self._give_back(number, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+                    self._give_back(
+                        number, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                    )
             else:
-                answers = {n: str(r._return_value).partition("\n")[0] for n, r in zip(numbers, results, strict=True)}
+                answers = {
+                    n: str(r._return_value).partition("\n")[0]
+                    for n, r in zip(numbers, results, strict=True)
+                }
                 for number in self._open(numbers):
                     fail(self.study, number, f"its job ended without a word: {answers[number]}")
         self.launched += len(batch)
@@ -262,4 +298,13 @@ class Worker:
     def _say(self, number: int) -> None:
         from bnn.tuning.outcome import line
 
-        print(line(self.study, number, self.settings.metrics, self.settings.n_trials, self.sweeper.at_once()), flush=True)
+        print(
+            line(
+                self.study,
+                number,
+                self.settings.metrics,
+                self.settings.n_trials,
+                self.sweeper.at_once(),
+            ),
+            flush=True,
+        )
