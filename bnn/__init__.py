@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from bnn import data, estimators, functional, models, nn, tasks, testing
     from bnn.library import MLflow, evaluate, fit
     from bnn.nn import Deterministic, NoisyRectifier, Stochastic, StochasticSmooth
+    from bnn.training.callback import Callback
 
 __version__ = "0.2.0"
 
 _NAMES = {
+    "Callback": "bnn.training.callback",
     "Deterministic": "bnn.nn",
     "MLflow": "bnn.library",
     "NoisyRectifier": "bnn.nn",
@@ -36,6 +38,7 @@ _NAMES = {
 _MODULES = ("data", "estimators", "functional", "models", "nn", "tasks", "testing")
 
 __all__ = [
+    "Callback",
     "Deterministic",
     "MLflow",
     "NoisyRectifier",

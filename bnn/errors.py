@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -38,8 +39,23 @@ class Pruned(BnnError):
     """A trial of a study was stopped early, since it was unpromising."""
 
 
+def without_password(text: str) -> str:
+    """`text` without the passwords of the addresses in it: `postgresql://user:***@host/db`."""
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+
+
+def format_error(error: BaseException) -> str:
+    """An error in one line, without passwords; the type stands before the text of a foreign one."""
+    words = without_password(str(error).partition("\n")[0])
+    return words if isinstance(error, BnnError) else f"{type(error).__name__}: {words}"
+
+
 def exit_code(command: Callable[[], int | None]) -> int:
-    """What `command` answers, none for 0; an error that a user can act on is one line on stderr, and 1."""
+    """Exit code of a command: its own, or 1 after printing a BnnError as one line on stderr.
+
+    Args:
+        command: returns an exit code, None for 0.
+    """
     try:
         return command() or 0
     except BnnError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from bnn.config import provenance
+from bnn.config.canonical import digest
 from bnn.data import Dataset, Split
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
+from bnn.nn.layers import binary_layers
+from bnn.nn.neurons import Neuron, Real
 from bnn.registry import Registry
 from bnn.tasks import Classification, Scores, Task
-from bnn.training.loop import FitResult, Tracker
+from bnn.training.callback import Callback
+from bnn.training.loop import FitResult
 from bnn.training.loop import fit as train
 from bnn.training.optimizers import OPTIMIZERS
+from bnn.training.progress import ProgressBar
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
 from bnn.training.step import init_task
@@ -62,7 +69,8 @@ def fit(
     precision: str = "float32",
     evaluation_samples: int = 8,
     progress: str = "auto",
-    tracker: MLflow | Tracker | None = None,
+    tracker: MLflow | None = None,
+    callbacks: Sequence[Callback] = (),
     folder: Path | str | None = None,
 ) -> FitResult:
     """Train a network and leave it at its best validation epoch, in evaluation mode.
@@ -79,7 +87,8 @@ def fit(
         precision: `float32`, or `bf16` under autocast.
         evaluation_samples: draws behind the mean reading of a stochastic network.
         progress: `auto`, `bar`, `lines` or `none`.
-        tracker: `MLflow(...)`, or any object with the methods of `Tracker`.
+        tracker: `MLflow(...)`; None: the run is not tracked.
+        callbacks: hooks of the training loop, called in this order.
         folder: where the checkpoints go; None: nowhere, or into the MLflow run alone.
 
     Returns:
@@ -101,6 +110,9 @@ def fit(
         batch_size=batch_size,
         seed=seed,
     )
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"callbacks: expected objects of bnn.Callback; got {callback!r}")
     config: dict[str, Any] = {
         "optimizer": _complete(OPTIMIZERS, optimizer),
         "anneal": _complete(SCHEDULES, anneal),
@@ -114,7 +126,7 @@ def fit(
     }
     held_out = len(data.validation.labels)
     fraction = held_out / (held_out + len(data.train.labels))
-    recipe = TrainingConfig(
+    training = TrainingConfig(
         task=task if task is not None else Classification(),
         estimator=estimator
         if isinstance(estimator, Estimator)
@@ -127,20 +139,16 @@ def fit(
         seed=seed,
     )
     where = Path(folder) if folder is not None else None
-    if not isinstance(tracker, MLflow):
+    hooks = [*callbacks, ProgressBar(progress)]
+    if tracker is None:
+        title = type(model).__name__
         return train(
-            model,
-            recipe,
-            data,
-            tracker=tracker,
-            folder=where,
-            about=config,
-            title=type(model).__name__,
+            model, training, data, callbacks=hooks, folder=where, metadata=config, title=title
         )
     if where is not None:
-        return _tracked(model, recipe, data, tracker, where, config)
+        return _tracked(model, training, data, tracker, where, config, hooks)
     with tempfile.TemporaryDirectory() as scratch:
-        result = _tracked(model, recipe, data, tracker, Path(scratch), config)
+        result = _tracked(model, training, data, tracker, Path(scratch), config, hooks)
     return FitResult(result.best_epoch, result.history, result.train_seconds, None)
 
 
@@ -185,10 +193,8 @@ def _check_kinds(
     for name, value, kind, words in expected:
         if not isinstance(value, kind):
             raise ConfigError(f"{name}: expected {words}; got {value!r}")
-    if tracker is not None and not isinstance(tracker, MLflow) and not hasattr(tracker, "epoch"):
-        raise ConfigError(
-            f"tracker: expected bnn.MLflow(...), or an object with the methods of Tracker; got {tracker!r}"
-        )
+    if not isinstance(tracker, MLflow | None):
+        raise ConfigError(f"tracker: expected bnn.MLflow(...), or None; got {tracker!r}")
     for name, value in integers.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise ConfigError(f"{name}: expected an integer, got {value!r}")
@@ -226,61 +232,54 @@ def _complete(registry: Registry[Any], choice: Choice) -> dict[str, Any]:
 
 def _tracked(
     model: nn.Module,
-    recipe: TrainingConfig,
+    training: TrainingConfig,
     data: Dataset,
     tracker: MLflow,
     folder: Path,
     config: dict[str, Any],
+    callbacks: Sequence[Callback],
 ) -> FitResult:
     """Train in an MLflow run, and evaluate on the test split at the end."""
-    import os
-
-    from bnn.tracking.home import alive
     from bnn.tracking.run import MlflowRun
+    from bnn.tracking.run_dir import lock_run_dir
     from bnn.tracking.store import open_store
 
-    init_task(recipe.task, data.spec, recipe.seed)  # its inputs may pass a network of its own
-    store = open_store(
-        tracker.uri or os.environ.get("MLFLOW_TRACKING_URI"),
-        f"{tracker.experiment}/{data.spec.name}",
-    )
-    about = _description(model, recipe, data, tracker, config)
+    task = training.task
+    init_task(task, data.spec, training.seed)  # its inputs may pass a network of its own
+    uri = tracker.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    store = open_store(uri, f"{tracker.experiment}/{data.spec.name}")
+    about = _description(model, training, data, tracker, config)
     folder.mkdir(parents=True, exist_ok=True)
-    with alive(folder), MlflowRun(store, about, folder) as run:
+    with lock_run_dir(folder), MlflowRun(store, about, folder) as run:
         run.dataset(data)
         result = train(
             model,
-            recipe,
+            training,
             data,
-            tracker=run,
+            callbacks=[run, *callbacks],
             folder=folder,
-            about=dict(about.config),
+            metadata=dict(about.config),
             title=about.title,
         )
-        draws = recipe.settings.evaluation_samples
-        run.finish(result, recipe.task.evaluations(model, data.test, draws, recipe.seed))
+        draws = training.settings.evaluation_samples
+        run.finish(result, task.evaluations(model, data.test, draws, training.seed))
     return result
 
 
 def _description(
     model: nn.Module,
-    recipe: TrainingConfig,
+    training: TrainingConfig,
     data: Dataset,
     tracker: MLflow,
     config: Mapping[str, Any],
 ) -> RunDescription:
-    """Description of a run in the words of a configuration, so that reports take it with those of the command line."""
-    from bnn import facts
-    from bnn.config import digest
-    from bnn.nn.layers import binary_layers
-    from bnn.nn.neurons import Neuron, Real
+    """Description of a run by the keys of a configuration, so that reports read it like others."""
+    from bnn.runs.describe import run_tags
     from bnn.tracking.run import RunDescription
 
-    estimator, task = recipe.estimator, recipe.task
-    chosen = {
-        "name": _name_of(Estimator.registry, estimator),
-        **_parameters(Estimator.registry, estimator),
-    }
+    estimator, task = training.estimator, training.task
+    registry = Estimator.registry
+    chosen = {"name": _name_of(registry, estimator), **_parameters(registry, estimator)}
     neurons = [m for m in model.modules() if isinstance(m, Neuron) and not isinstance(m, Real)]
     first = neurons[0] if neurons else None
     neuron = {
@@ -291,36 +290,25 @@ def _description(
         **config,
         "task": {"name": _name_of(Task.registry, task)},
         "data": {"name": data.spec.name, "limit": None},
-        "model": {"name": type(model).__name__, "norm": "own"},
+        "model": {"name": type(model).__name__, "norm": "custom"},
         "neuron": neuron,
         "estimator": chosen,
-        "placement": {"name": "own"},
+        "placement": {"name": "custom"},
     }
-    device = str(data.train.images.device)
-    units = binary_layers(model, task.inputs(data.train.images[:2])).units
-    title = " ".join(str(value) for value in _flat_values(chosen))
-    name = tracker.name or " · ".join(
-        [neuron["name"], str(chosen["name"]), type(model).__name__, f"s{recipe.seed}"]
+    names = [neuron["name"], str(chosen["name"]), type(model).__name__, f"s{training.seed}"]
+    content = digest({**full, "network": repr(model), "examples": _hash(model, data)})
+    tags = run_tags(
+        full,
+        source="bnn.fit",
+        digest=content,
+        result_key=provenance.result_key(content),
+        device=str(data.train.images.device),
+        dataset=data.spec.name,
+        estimator=estimator,
+        units=binary_layers(model, task.inputs(data.train.images[:2])).units,
     )
-    content = facts.result(digest({**full, "network": repr(model), "examples": _hash(model, data)}))
-    tags = {
-        "mlflow.source.name": "bnn.fit",
-        "bnn.kind": "run",
-        "bnn.digest": content,
-        "bnn.result": content,
-        **{f"bnn.{key}": value for key, value in facts.all_of(device).items()},
-        "bnn.threads": str(torch.get_num_threads()),
-        "dataset": data.spec.name,
-        "neuron": neuron["name"],
-        "estimator": str(chosen["name"]),
-        "estimator_title": title,
-        "bnn.explores": "yes" if estimator.samples_in_training else "no",
-        "bnn.passes": str(estimator.evaluations(units) if units else 1),
-        "placement": "own",
-        "anneal": str(config["anneal"]["name"]),
-        "law": neuron["law"],
-    }
-    return RunDescription(name, data.spec.title, full, tags, task, tracker.heatmaps)
+    title = tracker.name or " · ".join(names)
+    return RunDescription(title, data.spec.title, full, tags, task, tracker.heatmaps)
 
 
 def _hash(model: nn.Module, data: Dataset) -> str:
@@ -355,10 +343,3 @@ def _parameters(registry: Registry[Any], thing: object) -> dict[str, Any]:
         elif value is not None:
             found[key] = value
     return found
-
-
-def _flat_values(node: Mapping[str, Any]) -> list[Any]:
-    values: list[Any] = []
-    for value in node.values():
-        values += _flat_values(value) if isinstance(value, Mapping) else [value]
-    return values

@@ -26,13 +26,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn.errors import ConfigError
+from bnn.job_environment import JobEnvironment
 from bnn.paths import folder
 from bnn.registry import REGISTRIES, Registry
 
 ENTRY_POINTS = "bnn.plugins"
 """The group of entry points by which an installed package says that it is a plug-in."""
-PATH = "BNN_PLUGIN_PATH"
-"""The environment variable by which a sweep hands its jobs the folders that hold its plug-ins."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,9 @@ def load(names: Sequence[str] = ()) -> tuple[Plugin, ...]:
     return tuple(_LOADED[name] for name in wanted)
 
 
-def handed() -> dict[str, str]:
-    """Environment variables with which a job in another process finds the plug-ins of this one."""
-    roots = dict.fromkeys(str(plugin.root) for plugin in _LOADED.values())
-    return {PATH: os.pathsep.join(roots)} if roots else {}
+def loaded_folders() -> list[str]:
+    """Folders from which plug-ins were imported, with which another process finds them."""
+    return list(dict.fromkeys(str(plugin.root) for plugin in _LOADED.values()))
 
 
 def conf_folders() -> dict[str, Path]:
@@ -168,7 +166,8 @@ def _installed() -> Mapping[str, metadata.Distribution]:
 def _look_in_more_folders() -> None:
     """Import from where a sweep says, and from the current directory, as under `python -m`."""
     there = {os.path.abspath(entry) for entry in sys.path}
-    more = [entry for entry in os.environ.get(PATH, "").split(os.pathsep) if entry]
+    job = JobEnvironment.current()
+    more = job.plugin_folders if job is not None else []
     sys.path[:0] = [entry for entry in dict.fromkeys([*more, os.getcwd()]) if entry not in there]
 
 

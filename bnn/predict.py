@@ -20,7 +20,7 @@ from bnn.errors import exit_code
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bnn.training.units import Activation
+    from bnn.training.activations import Activation
 
 SHOWN = 3
 """Classes whose probability is printed."""
@@ -84,7 +84,7 @@ def predicted(
     from bnn.nn.layers import binary_layers
     from bnn.nn.neurons import is_stochastic
     from bnn.tasks.readings import outputs, seeded_noise
-    from bnn.training.units import activations
+    from bnn.training.activations import activations
 
     reading = sampled(seeded_noise(seed, image.device))
     with torch.no_grad(), evaluating(model):
@@ -97,14 +97,15 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     """Draw the bits to `picture`; answers what to print. Errors: BnnError for what cannot be read."""
     import torch
 
-    from bnn.build import build_task, load_checkpoint
-    from bnn.config import run_title
+    from bnn.build import build_task
+    from bnn.config.titles import run_title
     from bnn.data import recorded_spec
-    from bnn.data.pictures import read_drawing, read_image
+    from bnn.data.image_files import read_drawing, read_image
     from bnn.errors import ConfigError
     from bnn.nn.neurons import Binary, is_stochastic
+    from bnn.plots.layers import prediction
+    from bnn.restore import load_checkpoint
     from bnn.tasks import Classification
-    from bnn.visual.figures import prediction
 
     with _checkpoint(model, uri) as file:
         network, config = load_checkpoint(file)

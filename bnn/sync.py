@@ -46,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def brought(asked: argparse.Namespace) -> int:
     """Deliver and copy what is asked for, a line for each; answers 1 where something still waits."""
-    from bnn.tracking.copying import copy, deliver
+    from bnn.tracking.sync import copy, flush
 
     said, complete = 0, True
-    for done, line in deliver(asked.folder):
+    for done, line in flush(asked.folder):
         said, complete = said + 1, complete and done
         print(line, file=sys.stdout if done else sys.stderr, flush=True)
     if asked.to is not None:

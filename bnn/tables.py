@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+BLANK = "–"
+"""Cell without a value."""
 NUMBER = re.compile(r"[-+]?[\d.,:]+(e[-+]?\d+)?( ± [\d.]+)?[†%]?|–|")
 
 
@@ -29,3 +31,10 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "-" * (w + 1) + ":" if r else "-" * (w + 2) for w, r in zip(widths, right, strict=True)
     )
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
+
+
+def clock(seconds: float) -> str:
+    """Duration as m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

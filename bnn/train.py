@@ -1,4 +1,4 @@
-"""python -m bnn.train [-m] [-q] [GROUP=CHOICE] [KEY=VALUE]: train one configuration, or with -m every combination."""
+"""python -m bnn.train [-m] [-q] [GROUP=CHOICE] [KEY=VALUE]: train one configuration, or with -m many."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.config import explained, named_plugins
+from bnn.config.compose import explained, named_plugins
 from bnn.errors import BnnError
 from bnn.job import run
 from bnn.paths import folder
 
-_main = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="train")(run)
-FULL = "HYDRA_FULL_ERROR"
+train = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="train")(run)
+FULL_ERROR = "HYDRA_FULL_ERROR"
 QUIET = {"-q": "trainer.progress=none", "--quiet": "trainer.progress=none"}
-"""What Hydra's command line does not know, and the override that it stands for."""
+"""Options that Hydra's command line does not know, and the overrides that they stand for."""
 
 
 def answer() -> None:
-    """Do what the command line asks; what Hydra refuses is one line, unless HYDRA_FULL_ERROR asks for the whole."""
+    """Run the command line; what Hydra refuses is one line, unless HYDRA_FULL_ERROR is set."""
     sys.argv = [QUIET.get(word, word) for word in sys.argv]
-    if FULL in os.environ:
+    if FULL_ERROR in os.environ:
         plugins.load(named_plugins(sys.argv[1:]))
-        return _main()
-    os.environ[FULL] = "1"  # so that Hydra raises what it would print
+        return train()
+    os.environ[FULL_ERROR] = "1"  # so that Hydra raises what it would print
     try:
-        plugins.load(
-            named_plugins(sys.argv[1:])
-        )  # what they register can be chosen by the rest of the line
-        _main()
+        plugins.load(named_plugins(sys.argv[1:]))  # the rest of the line may choose what they add
+        train()
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -42,11 +40,11 @@ def answer() -> None:
         print("interrupted; the same command with resume=true goes on", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
-        os.environ.pop(FULL, None)
+        os.environ.pop(FULL_ERROR, None)
 
 
 def main() -> None:
-    # as Ctrl-C does: runs end as KILLED and the table of what has finished is printed
+    """Entry of `python -m bnn.train`; SIGTERM ends runs as Ctrl-C does, with their record."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     answer()
 

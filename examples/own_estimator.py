@@ -49,7 +49,7 @@ def main(epochs: int = 20) -> float:
     bnn.fit(net, data, estimator="batch_reinforce", epochs=epochs, optimizer=adam, progress="none")
     scores = bnn.tasks.Classification().evaluations(net, data.test, draws=8, seed=0)
     print(f"test accuracy {100 * scores['mean']['accuracy']:.1f} %")
-    return scores["mean"]["accuracy"]
+    return scores["mc_mean"]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def main(epochs: int = 20) -> float:
     )
     scores = bnn.tasks.Classification().evaluations(net, data.test, draws=8, seed=0)
     print(f"residual network: test accuracy {100 * scores['mean']['accuracy']:.1f} %")
-    return scores["mean"]["accuracy"]
+    return scores["mc_mean"]["accuracy"]
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_only_tracking_imports_mlflow_only_tuning_optuna_and_only_entries_hydra(
 MODULES = [
     "bnn",
     "bnn.train",
-    "bnn.job",
+    "bnn.runs.job",
     "bnn.config",
     "bnn.plugins",
     "bnn.data",

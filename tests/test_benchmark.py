@@ -12,10 +12,11 @@ from bnn.benchmark.jobs import two_jobs
 from bnn.benchmark.loops import image_loader, ordinary_network, ratio_table
 from bnn.benchmark.shares import Laps
 from bnn.benchmark.timing import interleaved, limited, of_fastest, speed_ratios
-from bnn.build import Plan, estimator_choices, plan, read
-from bnn.config import compose
+from bnn.build import TrainingSetup, read_dataset
+from bnn.config.compose import compose
 from bnn.data import Split
 from bnn.errors import ConfigError
+from bnn.specify import estimator_choices, setup
 
 SECONDS = {
     "bare": [1.0, 2.0, 9.0],
@@ -62,8 +63,8 @@ def test_laps_separate_what_grows_with_the_epochs() -> None:
     assert laps.a_step("figures") == 0.0
 
 
-def plan_of(*overrides: str) -> Plan:
-    return plan(compose(["device=cpu", "data=digits", *DEFAULTS, *overrides]))
+def plan_of(*overrides: str) -> TrainingSetup:
+    return setup(compose(["device=cpu", "data=digits", *DEFAULTS, *overrides]))
 
 
 def batch() -> Split:
@@ -73,10 +74,14 @@ def batch() -> Split:
     )
 
 
-def both_networks(checked: Plan, split: Split, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+def both_networks(
+    checked: TrainingSetup, split: Split, seed: int
+) -> tuple[list[Tensor], list[Tensor]]:
     """(loss, gradients in order of the layers) of the ordinary network and of ours, at the same weights; the bits of ours
     are drawn from the same uniform numbers when both are drawn under the same global seed."""
-    ordinary = ordinary_network(checked.config, checked.data.shape, checked.data.classes).double()
+    ordinary = ordinary_network(
+        checked.spec.config, checked.spec.data.shape, checked.spec.data.classes
+    ).double()
     ours = checked.model.double()
     with torch.no_grad():
         for parameter, other in zip(ours.parameters(), ordinary.parameters(), strict=True):
@@ -87,7 +92,7 @@ def both_networks(checked: Plan, split: Split, seed: int) -> tuple[list[Tensor],
     torch.manual_seed(0)
     theirs = F.cross_entropy(ordinary(images), split.labels)
     torch.manual_seed(seed)
-    loss = checked.recipe.estimator(ours, images, split.labels)
+    loss = checked.training.estimator(ours, images, split.labels)
     return (
         [theirs.detach(), *torch.autograd.grad(theirs, list(ordinary.parameters()))],
         [loss.detach(), *torch.autograd.grad(loss, list(ours.parameters()))],
@@ -112,13 +117,15 @@ def test_other_bits_give_another_loss() -> None:
 
 def test_the_conventional_loader_gives_the_images_that_we_hold() -> None:
     checked = plan_of()
-    split = read(checked).train
-    loader = image_loader(split, checked.data.mean, checked.data.std, len(split.labels), workers=0)
+    split = read_dataset(checked.spec).train
+    loader = image_loader(
+        split, checked.spec.data.mean, checked.spec.data.std, len(split.labels), workers=0
+    )
     ((images, labels),) = loader
     assert images.dtype == torch.float32
     assert labels.bincount().tolist() == split.labels.bincount().tolist()
     # pixels of digits are sixteenths, which PIL images hold to within half of 1/255
-    atol = 0.51 / 255 / checked.data.std
+    atol = 0.51 / 255 / checked.spec.data.std
     torch.testing.assert_close(
         images.flatten().sort()[0], split.images.flatten().sort()[0], rtol=0, atol=atol
     )
@@ -130,7 +137,7 @@ def test_the_conventional_loader_gives_the_images_that_we_hold() -> None:
 def test_the_conventional_network_refuses_what_it_does_not_cover(override: str) -> None:
     checked = plan_of(override)
     with pytest.raises(ConfigError, match="conventional loop is written for"):
-        ordinary_network(checked.config, checked.data.shape, checked.data.classes)
+        ordinary_network(checked.spec.config, checked.spec.data.shape, checked.spec.data.classes)
 
 
 def test_every_estimator_is_timed() -> None:

@@ -258,7 +258,7 @@ def test_a_run_and_a_study_of_two_workers_end_up_there(
     trials = [run for run in found if run.data.tags["bnn.kind"] == "trial"]
     assert sorted(run.data.tags["trial"] for run in trials) == ["0", "1", "2"]
     assert {run.info.status for run in trials} == {"FINISHED"}
-    assert {run.data.tags["bnn.folder"].split("/multirun")[0] for run in trials} <= {
+    assert {run.data.tags["bnn.run_dir"].split("/multirun")[0] for run in trials} <= {
         str(one),
         str(two),
     }

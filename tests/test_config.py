@@ -11,21 +11,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
-from bnn.build import pick_device, plan
-from bnn.config import (
-    GROUPS,
-    canonical,
-    compose,
-    differing_keys,
-    digest,
-    estimator_title,
-    flat,
-    moves_result,
-    override_word,
-    run_title,
-)
+from bnn.config.canonical import GROUPS, canonical, digest, flat, moves_result
+from bnn.config.compose import compose
+from bnn.config.overrides import override_word
+from bnn.config.titles import differing_keys, estimator_title, run_title
 from bnn.errors import ConfigError
 from bnn.paths import folder
+from bnn.specify import pick_device, setup
 
 
 def config(*overrides: str) -> dict:
@@ -96,19 +88,19 @@ def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: P
         ("neuron", "stochastic_smooth"): ["estimator=none"],
         ("neuron", "noisy_rectifier"): ["estimator=none"],
     }
-    plan(compose([f"{group}={choice}", *extra.get((group, choice), [])]))
+    setup(compose([f"{group}={choice}", *extra.get((group, choice), [])]))
 
 
 @pytest.mark.parametrize(
     "experiment", sorted(p.stem for p in (folder("conf") / "experiment").glob("*.yaml"))
 )
 def test_every_experiment_builds(experiment: str) -> None:
-    plan(compose([f"experiment={experiment}"]))
+    setup(compose([f"experiment={experiment}"]))
 
 
 @pytest.mark.parametrize("law", ["uniform", "logistic", "gaussian", "triangular"])
 def test_every_law_builds(law: str) -> None:
-    plan(compose([f"neuron.law={law}"]))
+    setup(compose([f"neuron.law={law}"]))
 
 
 def test_one_smooth_law_for_every_estimator_by_default() -> None:
@@ -167,7 +159,7 @@ def test_the_digest_follows_what_moves_the_result_and_nothing_else() -> None:
 
 
 def test_seed_zero_is_a_seed() -> None:
-    assert plan(compose(["seed=0"])).recipe.seed == 0
+    assert setup(compose(["seed=0"])).training.seed == 0
 
 
 def test_titles() -> None:
@@ -312,7 +304,7 @@ def test_nonsense_is_refused_in_one_line_that_names_the_key(
     overrides: list[str], words: list[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        plan(compose(overrides))
+        setup(compose(overrides))
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -341,8 +333,8 @@ def test_jobs_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_placement_is_named_by_the_layers_it_makes_binary(layers: str, name: str) -> None:
     by_layers, by_name = (
-        plan(compose([f"placement.layers={layers}"])),
-        plan(compose([f"placement={name}"])),
+        setup(compose([f"placement.layers={layers}"])),
+        setup(compose([f"placement={name}"])),
     )
     assert by_layers.config["placement"]["name"] == name
     assert by_layers.digest == by_name.digest
@@ -358,7 +350,7 @@ def test_integers_and_floats_of_one_value_are_one_choice() -> None:
 
 
 def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
-    assert plan(compose(["device=cpu"])).config["device"] == "cpu"
+    assert setup(compose(["device=cpu"])).spec.config["device"] == "cpu"
     assert digest(config("device=cpu")) != digest(config("device=cuda"))
 
 
@@ -392,8 +384,8 @@ def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> N
 )
 def test_a_configuration_of_version_0_1_0_keeps_its_digest(words: list[str], expected: str) -> None:
     """What 0.1.0 printed: by it, runs and studies of that version are told to be of the same configuration."""
-    assert plan(compose(["data=digits", "device=cpu", *words])).digest == expected
-    other = plan(
+    assert setup(compose(["data=digits", "device=cpu", *words])).spec.digest == expected
+    other = setup(
         compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"])
     )
     assert other.digest != expected, (

@@ -163,7 +163,7 @@ def test_the_code_of_the_library_page_runs(monkeypatch: pytest.MonkeyPatch) -> N
     )
     scope = executed("library")
     assert scope["result"].history[-1]["val/accuracy"] > 0.7
-    assert set(scope["scores"]) == {"own", "mean", "threshold"}
+    assert set(scope["scores"]) == {"sampled", "mc_mean", "threshold"}
     assert not torch.equal(scope["drawn"], scope["thresholded"])
     assert scope["a"].grad is not None and set(scope["b"].unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(

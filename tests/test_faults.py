@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import outbox
-from bnn.tracking.home import take
+from bnn.tracking.run_dir import claim_run_dir
 from bnn.tracking.store import open_store
 
 SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
@@ -107,7 +107,10 @@ def test_a_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "x")
     box = tmp_path / "run" / outbox.FOLDER
     box.mkdir(parents=True)
-    tags = {"bnn.folder": str(tmp_path / "run"), "bnn.home": take(tmp_path / "run")}
+    tags = {
+        "bnn.run_dir": str(tmp_path / "run"),
+        "bnn.run_dir_owner": claim_run_dir(tmp_path / "run"),
+    }
     run_id = MlflowClient(store.uri).create_run(store.experiment_id, tags=tags).info.run_id
     (box / outbox.ADDRESS).write_text(json.dumps({"uri": store.uri, "run_id": run_id}))
     record = json.dumps({"call": "tag", "values": {"key": "a", "value": "b"}, "payload": ""})

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from bnn.figures import channel_mean, curves, heatmap, heatmaps, mosaic, unit_health
+from bnn.plots.runs import channel_mean, curves, heatmap, heatmaps, mosaic, unit_health
 from bnn.tasks import Classification
-from bnn.training.units import LayerView
+from bnn.training.activations import LayerView
 
 
 def view(binary: bool = True) -> LayerView:

@@ -179,8 +179,8 @@ def test_fit_trains_and_repeats_itself(data) -> None:
     assert histories[0] == histories[1]
     assert histories[0][-1]["val/accuracy"] > 0.6 and not net.training
     scores = bnn.evaluate(net, data.validation)
-    assert set(scores) == {"own", "mean", "threshold"}
-    assert scores["own"]["loss"] == min(epoch["val/loss"] for epoch in histories[0])
+    assert set(scores) == {"sampled", "mc_mean", "threshold"}
+    assert scores["sampled"]["loss"] == min(epoch["val/loss"] for epoch in histories[0])
 
 
 def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_path: Path) -> None:
@@ -203,9 +203,12 @@ def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_p
         point.step: point.value for point in client.get_metric_history(run.info.run_id, "val/loss")
     }
     assert curves == {k: epoch["val/loss"] for k, epoch in enumerate(result.history, 1)}
-    assert {"test/accuracy", "test/accuracy_mean", "test/loss_threshold", "seconds/train"} <= set(
-        run.data.metrics
-    )
+    assert {
+        "test/accuracy",
+        "test/accuracy_mc_mean",
+        "test/loss_threshold",
+        "seconds/train",
+    } <= set(run.data.metrics)
     params = run.data.params
     assert (params["estimator.name"], params["estimator.baseline.name"]) == (
         "reinforce",

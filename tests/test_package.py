@@ -77,9 +77,9 @@ def test_every_module_is_in_the_wheel(wheel: Path) -> None:
 def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
     code = (
         "import bnn, pathlib, sys; assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
-        "from bnn.build import plan; from bnn.config import compose; from bnn.paths import folder\n"
+        "from bnn.build import setup; from bnn.config import compose; from bnn.paths import folder\n"
         "names = sorted(p.stem for p in (folder('conf') / 'experiment').glob('*.yaml'))\n"
-        "print([(n, plan(compose([f'experiment={n}'])).title) for n in names])"
+        "print([(n, setup(compose([f'experiment={n}'])).spec.title) for n in names])"
     )
     composed = run(wheel, "-c", code, str(wheel))
     for path in (ROOT / "conf" / "experiment").glob("*.yaml"):

@@ -45,7 +45,9 @@ def test_where_it_cannot_be_told_nothing_is_said(tmp_path: Path) -> None:
 
 
 def test_a_sweep_says_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnn.forecast.shared_file_warning", lambda path: f"warning: shared {path}")
+    monkeypatch.setattr(
+        "bnn.runs.dry_run.shared_file_warning", lambda path: f"warning: shared {path}"
+    )
     result = run_here(
         tmp_path,
         "-m",

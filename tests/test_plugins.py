@@ -25,7 +25,8 @@ from omegaconf import OmegaConf
 from test_launchers import LAUNCHERS, NEEDS
 
 import bnn
-from bnn.config import GROUPS, TOP, canonical, compose, digest
+from bnn.config.canonical import GROUPS, TOP, canonical, digest
+from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
 from bnn.models import MODELS
@@ -335,9 +336,9 @@ class Mine(Reinforce):
     assert other["baseline"] == {"name": "leave_one_out", "samples": 4}
 
     def choices() -> list[list[str]]:
-        from bnn.build import estimator_choices, plan
+        from bnn.specify import estimator_choices, setup
 
-        plan(compose([*words, "data=digits"]))
+        setup(compose([*words, "data=digits"]))
         return estimator_choices()
 
     there = forked(tmp_path, choices)
@@ -381,12 +382,12 @@ def test_every_kind_of_choice_can_be_brought(tmp_path: Path) -> None:
     words = ["plugins=[my_package]", *choices, "anneal=mine", "optimizer=mine", "data=digits"]
 
     def made() -> tuple[dict[str, Any], float, list[str]]:
-        from bnn.build import plan
+        from bnn.specify import setup
 
-        checked = plan(compose(words))
+        checked = setup(compose(words))
         neurons = [module for module in checked.model.modules() if hasattr(module, "law")]
         kinds = [type(neurons[0]).__name__, type(neurons[0].law).__name__]
-        return dict(checked.config), checked.recipe.schedule(0, 1), kinds
+        return dict(checked.spec.config), checked.training.schedule(0, 1), kinds
 
     config, slope, kinds = forked(tmp_path, made)
     assert config["estimator"]["baseline"] == {"name": "mine"}
@@ -423,14 +424,14 @@ def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
 
     def tag() -> tuple[dict[str, Any], list[str]]:
         from bnn import plugins
-        from bnn.build import plan
-        from bnn.snapshots import images_of
+        from bnn.report.snapshots import images_of
+        from bnn.specify import setup
 
         sys.path.append(str(site))
         plugins._installed.cache_clear()
         assert len(images_of("my_digits", {})) == 10, "the report's pictures"
         config = compose(["estimator=mine", "data=digits"])
-        return canonical(config), [str(plugin) for plugin in plan(config).plugins]
+        return canonical(config), [str(plugin) for plugin in setup(config).spec.plugins]
 
     made, loaded = forked(tmp_path, tag)
     assert made["estimator"]["gain"] == 1.0 and "plugins" not in made
@@ -476,7 +477,7 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
     assert "2 of them finished before" in resumed(tmp_path, source)
     source.write_text(source.read_text() + "\n# another thought\n")
     assert "0 of them finished before" in resumed(tmp_path, source)
-    assert len({run.data.tags["bnn.result"] for run in runs(tmp_path, "run")}) == 4
+    assert len({run.data.tags["bnn.result_key"] for run in runs(tmp_path, "run")}) == 4
     assert len({run.data.tags["bnn.digest"] for run in runs(tmp_path, "run")}) == 2
 
 
@@ -484,9 +485,9 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 
 
 def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
-    from bnn.build import load_checkpoint
     from bnn.lab.setting import of_checkpoint
     from bnn.predict import main as predict
+    from bnn.restore import load_checkpoint
 
     folder, _ = swept
     checkpoint = next(folder.rglob("best.pt"))
@@ -494,7 +495,7 @@ def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     assert loaded == "my_package"
 
     def choices() -> list[list[str]]:
-        from bnn.build import estimator_choices
+        from bnn.specify import estimator_choices
 
         of_checkpoint(checkpoint)
         return estimator_choices()
@@ -531,13 +532,13 @@ def test_the_lab_measures_it(tmp_path: Path) -> None:
 
 def test_the_benchmark_times_it(tmp_path: Path) -> None:
     from bnn.benchmark.__main__ import settled
-    from bnn.build import estimator_choices, plan
+    from bnn.specify import estimator_choices, setup
 
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
         config = settled(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
-        return type(plan(config).model).__module__, estimator_choices()
+        return type(setup(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)
     assert module == "my_package" and ["estimator=mine"] in there

@@ -10,10 +10,10 @@ import torch
 from command_line import QUICK, run_here, runs
 from PIL import Image
 
-from bnn.build import load_checkpoint
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.data import load, spec_of
 from bnn.predict import main, predicted
+from bnn.restore import load_checkpoint
 
 SMALL = [
     *QUICK,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import bnn
-from bnn.config import GROUPS, compose
+from bnn.config.canonical import GROUPS
+from bnn.config.compose import compose
 from bnn.estimators import Estimator
 from bnn.paths import folder
 

@@ -15,8 +15,8 @@ import torch
 from command_line import QUICK, client, run_here, runs
 from mlflow.entities import Run
 
-from bnn import facts
-from bnn.tracking.home import alive, home_of
+from bnn.config import provenance
+from bnn.tracking.run_dir import lock_run_dir, run_dir_of
 from bnn.training.loop import fit
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
@@ -133,7 +133,7 @@ def test_another_result_is_trained_anew(
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     words = [changes] if "=" in changes else []
     if not words:
-        monkeypatch.setattr(facts, "_code", lambda: b"other")
+        monkeypatch.setattr(provenance, "_code", lambda: b"other")
     result = run_here(tmp_path, *SMALL, *words, "trainer.epochs=1", "resume=true")
     assert result.returncode == 0 and "finished before" not in result.stdout
     assert len(runs(tmp_path, "run")) == 2
@@ -150,8 +150,8 @@ def test_a_run_that_another_process_trains_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
-    home = Path(the_run(tmp_path).data.tags["bnn.folder"])
-    with alive(home):
+    home = Path(the_run(tmp_path).data.tags["bnn.run_dir"])
+    with lock_run_dir(home):
         result = run_here(tmp_path, *SMALL, "resume=true")
     assert result.returncode == 1 and "another process is at work" in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -162,9 +162,9 @@ def test_a_run_on_another_machine_is_not_taken_for_lost(
 ) -> None:
     cut_off(tmp_path, monkeypatch, 3, KeyboardInterrupt)
     run = the_run(tmp_path)
-    store, home = client(tmp_path), Path(run.data.tags["bnn.folder"])
+    store, home = client(tmp_path), Path(run.data.tags["bnn.run_dir"])
     store.set_tag(run.info.run_id, "bnn.host", "elsewhere")
-    store.set_tag(run.info.run_id, "bnn.folder", "/a/folder/there")
+    store.set_tag(run.info.run_id, "bnn.run_dir", "/a/folder/there")
     shutil.move(home, tmp_path / "on_its_disk")
     store.update_run(run.info.run_id, status="RUNNING")
     refused = run_here(tmp_path, *SMALL, "resume=true")
@@ -208,11 +208,11 @@ def test_a_status_set_by_hand_is_no_result(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_of_somebody_else_is_not_here(tmp_path: Path) -> None:
     (tmp_path / "owner").write_text("key")
-    assert home_of({"bnn.folder": str(tmp_path), "bnn.home": "key"}) == tmp_path
-    assert home_of({"bnn.folder": str(tmp_path), "bnn.home": "another"}) is None
+    assert run_dir_of({"bnn.run_dir": str(tmp_path), "bnn.run_dir_owner": "key"}) == tmp_path
+    assert run_dir_of({"bnn.run_dir": str(tmp_path), "bnn.run_dir_owner": "another"}) is None
     assert (
-        home_of({"bnn.folder": "/proc/1/root/nowhere", "bnn.home": "key"}) is None
-        and home_of({}) is None
+        run_dir_of({"bnn.run_dir": "/proc/1/root/nowhere", "bnn.run_dir_owner": "key"}) is None
+        and run_dir_of({}) is None
     )
 
 

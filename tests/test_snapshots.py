@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnn.build import plan, read
-from bnn.config import compose
+from bnn.build import read_dataset
+from bnn.config.compose import compose
 from bnn.errors import CheckpointError, DataError
-from bnn.snapshots import Snapshot, images_of, taken
+from bnn.report.snapshots import Snapshot, images_of, taken
+from bnn.specify import setup
 from bnn.training import checkpoint
+from bnn.training.activations import fixed_images
 from bnn.training.loop import fit
-from bnn.training.units import fixed_images
 
 SMALL = [
     "data=digits",
@@ -44,9 +45,14 @@ class Pictures:
 def test_a_picture_from_the_checkpoint_is_the_one_that_the_run_drew_at_its_best_epoch(
     neuron: str, tmp_path: Path
 ) -> None:
-    made, drawn = plan(compose([*SMALL, f"neuron={neuron}", "seed=3"])), Pictures()
+    made, drawn = setup(compose([*SMALL, f"neuron={neuron}", "seed=3"])), Pictures()
     best = fit(
-        made.model, made.recipe, read(made), tracker=drawn, folder=tmp_path, about=made.shown
+        made.model,
+        made.training,
+        read_dataset(made.spec),
+        tracker=drawn,
+        folder=tmp_path,
+        about=made.spec.public_config,
     ).best_epoch
     again = taken(tmp_path / checkpoint.BEST, images_of("digits", {}))
     assert torch.equal(again.images, drawn.taken[best].images)
@@ -61,7 +67,7 @@ def test_a_picture_from_the_checkpoint_is_the_one_that_the_run_drew_at_its_best_
 
 
 def test_the_images_are_the_first_of_each_class_in_the_test_set() -> None:
-    data = read(plan(compose(SMALL)))
+    data = read(setup(compose(SMALL)))
     assert (
         torch.equal(images_of("digits", {}), fixed_images(data.test))
         and len(images_of("digits", {})) == 10
@@ -86,7 +92,7 @@ def test_images_come_from_where_the_runs_read_theirs_if_this_machine_has_them_no
 
 
 def test_a_checkpoint_of_another_network_is_one_line(tmp_path: Path) -> None:
-    about = plan(compose(SMALL)).shown
+    about = setup(compose(SMALL)).spec.public_config
     for content in (
         {"model": {}, "about": about},
         {"model": {}},

@@ -30,13 +30,13 @@ def heading(config: DictConfig, rounds: int, steps: int, cpu_time: bool) -> str:
     """What the figures stand on."""
     import torch
 
-    from bnn import facts
-    from bnn.build import pick_device
+    from bnn.config import provenance
+    from bnn.specify import pick_device
 
     load = os.getloadavg()[0]
     return (
-        f"# {facts.hardware(pick_device(config.device))}, {torch.get_num_threads()} threads, {facts.versions()}\n\n"
-        f"`{facts.command()}`, commit {facts.commit()}, data {config.data.name}, batch {config.trainer.batch_size}. Medians "
+        f"# {provenance.hardware(pick_device(config.device))}, {torch.get_num_threads()} threads, {provenance.versions()}\n\n"
+        f"`{provenance.command()}`, commit {provenance.commit()}, data {config.data.name}, batch {config.trainer.batch_size}. Medians "
         f"over {rounds} rounds, in which what is compared takes turns with {steps} steps each; extremes beside them. "
         f"Timings are noisy where others share the machine: load average {load:.1f} at the start."
         + ("\n\nLoops and estimators: CPU seconds, not the clock's." if cpu_time else "")
@@ -45,7 +45,7 @@ def heading(config: DictConfig, rounds: int, steps: int, cpu_time: bool) -> str:
 
 def settled(overrides: Sequence[str], steps: int) -> DictConfig:
     """The configuration of the benchmark, on data that is there, limited to so many steps an epoch."""
-    from bnn.config import compose
+    from bnn.config.compose import compose
     from bnn.data import use_data
 
     config = compose([*DEFAULTS, *overrides])
@@ -61,7 +61,7 @@ def one_thread(config: DictConfig) -> None:
     """
     import torch
 
-    from bnn.build import pick_device
+    from bnn.specify import pick_device
 
     if (device := pick_device(config.device)) != "cpu":
         raise ConfigError(f"--cpu-time: expected device=cpu, got {device}")

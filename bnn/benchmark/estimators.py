@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
 from bnn.benchmark.timing import Clock, interleaved, speed_ratios, spread, steps_of
-from bnn.config import changed
+from bnn.config.compose import changed
 from bnn.errors import ConfigError
 from bnn.tables import markdown
 
@@ -19,26 +19,28 @@ PER_PASS = 1.3
 
 def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
     """Time of a step under each estimator, over that under straight-through, beside the passes it asks for."""
-    from bnn.build import estimator_choices, plan, read
-    from bnn.config import compose, estimator_title
+    from bnn.build import read_dataset
+    from bnn.config.compose import compose
+    from bnn.config.titles import estimator_title
+    from bnn.specify import estimator_choices, setup, specify
 
     both = changed(
         config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1
     )
-    data = read(plan(both))
+    data = read_dataset(specify(both))
     blocks: dict[str, Callable[[], object]] = {}
     passes: dict[str, int] = {}
     refused = []
     for choice in estimator_choices():
         cell = changed(both, estimator=compose(choice).estimator)
         try:
-            checked = plan(cell)
+            checked = setup(cell)
         except ConfigError as error:
             refused.append(f"{' '.join(choice)}: {error}")
             continue
-        title = estimator_title(dict(checked.config))
+        title = estimator_title(dict(checked.spec.config))
         blocks[title] = epoch_of(cell, data)
-        passes[title] = checked.recipe.estimator.evaluations(checked.units)
+        passes[title] = checked.training.estimator.evaluations(checked.spec.units)
     seconds = interleaved(blocks, rounds, clock)
     reference = next(title for title in blocks if title.startswith("st"))
     rows = [

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
 from bnn.benchmark.timing import interleaved, of_fastest, speed_ratios, spread
-from bnn.config import changed
+from bnn.config.compose import changed
 from bnn.errors import BnnError
 from bnn.tables import markdown
 
@@ -23,9 +23,10 @@ def job(pipe: Connection, config: DictConfig) -> None:
     """A process that runs an epoch whenever it is asked to, and says when it is done."""
     import torch
 
-    from bnn.build import plan, read
+    from bnn.build import read_dataset
+    from bnn.specify import specify
 
-    block = epoch_of(config, read(plan(config)))
+    block = epoch_of(config, read_dataset(specify(config)))
     pipe.send(torch.get_num_threads())
     while pipe.recv():
         block()

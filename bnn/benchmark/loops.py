@@ -19,14 +19,14 @@ from bnn.benchmark.timing import (
     spread,
     steps_of,
 )
-from bnn.config import changed
+from bnn.config.compose import changed
 from bnn.errors import ConfigError
 from bnn.tables import markdown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bnn.build import Plan
+    from bnn.build import TrainingSetup
     from bnn.data import Dataset, Split
 
 
@@ -41,24 +41,24 @@ WORKERS_FROM_CORES = 4
 
 def epoch_of(config: DictConfig, data: Dataset) -> Callable[[], object]:
     """One epoch of the loop that `fit` runs, its state kept from call to call."""
-    from bnn.build import plan
-    from bnn.training.progress import Progress
+    from bnn.specify import setup
+    from bnn.training.callback import Callback
     from bnn.training.step import TrainState
 
-    checked = plan(config)
-    state = TrainState(checked.model, checked.recipe, data)
-    return lambda: state.epoch(Progress("none", "", 1, state.steps))
+    checked = setup(config)
+    state = TrainState(checked.model, checked.training, data)
+    return lambda: state.epoch(Callback())
 
 
-def bare(plan: Plan, data: Dataset) -> Callable[[], object]:
+def bare(plan: TrainingSetup, data: Dataset) -> Callable[[], object]:
     """Forward, backward and optimizer on batches gathered beforehand: the floor of the same update."""
     import torch
 
     from bnn.training.step import TrainState, batches
 
-    state, estimator = TrainState(plan.model, plan.recipe, data), plan.recipe.estimator
+    state, estimator = TrainState(plan.model, plan.training, data), plan.training.estimator
     gathered = list(
-        batches(data.train, plan.recipe.settings.batch_size, torch.Generator().manual_seed(0))
+        batches(data.train, plan.training.settings.batch_size, torch.Generator().manual_seed(0))
     )
     finish = finisher(plan.device)
 
@@ -159,15 +159,17 @@ def image_loader(split: Split, mean: float, std: float, batch_size: int, workers
     )
 
 
-def conventional(plan: Plan, data: Dataset, workers: int) -> Callable[[], object]:
+def conventional(plan: TrainingSetup, data: Dataset, workers: int) -> Callable[[], object]:
     """A script's epoch: DataLoader, default memory format, autograd through b + p - p.detach(), SGD as torch sets it up."""
     import torch
     from torch.nn import functional as F
 
-    settings, spec = dict(plan.config["optimizer"]), data.spec
+    settings, spec = dict(plan.spec.config["optimizer"]), data.spec
     assert spec.classes is not None  # a plan is of classes
-    model = ordinary_network(plan.config, spec.shape, spec.classes).to(plan.device)
-    loader = image_loader(data.train, spec.mean, spec.std, plan.recipe.settings.batch_size, workers)
+    model = ordinary_network(plan.spec.config, spec.shape, spec.classes).to(plan.device)
+    loader = image_loader(
+        data.train, spec.mean, spec.std, plan.training.settings.batch_size, workers
+    )
     options = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
     optimizer = torch.optim.SGD(model.parameters(), **options)
 
@@ -190,23 +192,24 @@ def conventional(plan: Plan, data: Dataset, workers: int) -> Callable[[], object
 
 def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
     """The table of loops on the same images, and the ratios of their speeds beside the targets."""
-    from bnn.build import plan, read
+    from bnn.build import read_dataset
+    from bnn.specify import setup, specify
 
     config = changed(config, trainer__precision="float32", trainer__epochs=rounds + 1)
-    data = read(plan(config))
+    data = read_dataset(specify(config))
     cores = len(os.sched_getaffinity(0))
     blocks: dict[str, Callable[[], object]] = {}
     note = ""
     try:
-        blocks["conventional"] = conventional(plan(config), data, 0)
+        blocks["conventional"] = conventional(setup(config), data, 0)
         # a worker's seconds are not in this process's CPU time
         if cores >= WORKERS_FROM_CORES and clock is time.perf_counter:
             blocks[f"conventional, {cores // 2} workers"] = conventional(
-                plan(config), data, cores // 2
+                setup(config), data, cores // 2
             )
     except ConfigError as error:
         note = f"\n\nNo conventional loop: {error}"
-    blocks["bare"] = bare(plan(config), data)
+    blocks["bare"] = bare(setup(config), data)
     blocks["ours"] = epoch_of(config, data)
     blocks["ours bf16"] = epoch_of(changed(config, trainer__precision="bf16"), data)
     seconds = interleaved(blocks, rounds, clock)

@@ -16,16 +16,16 @@ from unittest.mock import patch
 from omegaconf import DictConfig
 
 from bnn.benchmark.timing import finisher
-from bnn.config import changed
+from bnn.config.compose import changed
 from bnn.tables import markdown
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from bnn.build import Plan
+    from bnn.build import TrainingSetup
     from bnn.tracking.run import MlflowRun
-    from bnn.training.units import Snapshot
+    from bnn.training.activations import Snapshot
 
 
 RUN_EPOCHS = 10
@@ -82,7 +82,11 @@ def watched_tracker(laps: Laps) -> Iterator[None]:
     """Within, every MLflow run has its time charged by its own account."""
     from bnn.tracking.run import MlflowRun
 
-    log_epoch, log_picture, finish = MlflowRun.epoch, MlflowRun.picture, MlflowRun.finish
+    log_epoch, log_picture, finish = (
+        MlflowRun._log_epoch,
+        MlflowRun._log_pictures,
+        MlflowRun.finish,
+    )
 
     def epoch(run: MlflowRun, number: int, metrics: Mapping[str, float]) -> None:
         laps.epoch = number
@@ -104,13 +108,13 @@ def watched_tracker(laps: Laps) -> Iterator[None]:
         laps.since = time.perf_counter()
         return total
 
-    with patch.multiple(MlflowRun, epoch=epoch, picture=picture, finish=finished):
+    with patch.multiple(MlflowRun, _log_epoch=epoch, _log_pictures=picture, finish=finished):
         yield
 
 
-def watch(plan: Plan, laps: Laps) -> Plan:
+def watch(plan: TrainingSetup, laps: Laps) -> TrainingSetup:
     """`plan`, whose estimator, optimizer and schedule read the clock as the loop calls them."""
-    recipe, estimator = plan.recipe, plan.recipe.estimator
+    recipe, estimator = plan.training, plan.training.estimator
     surrogate_loss, start = estimator.surrogate_loss, recipe.optimization.optimizer
 
     def timed_surrogate(forward: Any) -> Tensor:
@@ -133,28 +137,31 @@ def watch(plan: Plan, laps: Laps) -> Plan:
 
     estimator.surrogate_loss = timed_surrogate  # type: ignore[method-assign]
     optimization = replace(recipe.optimization, optimizer=timed_optimizer)
-    return replace(plan, recipe=replace(recipe, optimization=optimization, schedule=timed_schedule))
+    return replace(
+        plan, training=replace(recipe, optimization=optimization, schedule=timed_schedule)
+    )
 
 
-def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, Plan]:
+def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, TrainingSetup]:
     """A short run as bnn.train makes it, with its own tracking store in `folder`, and the clock that watched it."""
     import torch
 
-    from bnn.build import plan, read
-    from bnn.job import execute
+    from bnn.build import build, read_dataset
+    from bnn.runs.execute import execute
+    from bnn.specify import specify
     from bnn.tracking.store import open_store
     from bnn.training.step import batches
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    plain = plan(changed(config, trainer__epochs=2, trainer__progress="none", tracking__uri=uri))
-    laps = Laps(finisher(plain.device))
+    spec = specify(changed(config, trainer__epochs=2, trainer__progress="none", tracking__uri=uri))
+    laps = Laps(finisher(torch.device(spec.general.device)))
     open_store(uri, "benchmark")
     laps.lap("new store", "once")
-    checked = watch(plain, laps)
-    with watched_tracker(laps):
-        execute(checked, folder, None, "benchmark")
+    checked = watch(build(spec), laps)
+    with watched_tracker(laps), patch("bnn.runs.execute.build", lambda spec: checked):
+        execute(spec, folder, None, "benchmark")
     laps.lap("mlflow", "once")
-    data, recipe = read(checked), checked.recipe
+    data, recipe = read_dataset(checked.spec), checked.training
     laps.lap("reading", "once")
     for _ in batches(
         data.train, recipe.settings.batch_size, torch.Generator().manual_seed(recipe.seed)
@@ -173,9 +180,10 @@ def shares(config: DictConfig) -> str:
 
     with TemporaryDirectory() as folder:
         laps, checked = tracked_run(config, Path(folder))
-    settings = checked.recipe.settings
+    settings = checked.training.settings
     steps = steps_per_epoch(
-        round(checked.data.train_size * (1 - settings.validation_fraction)), settings.batch_size
+        round(checked.spec.data.train_size * (1 - settings.validation_fraction)),
+        settings.batch_size,
     )
     a_step = {part: laps.a_step(part) for part in PARTS}
     a_step["rest of the loop"] = max(0.0, laps.a_step("between") - a_step["data"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from bnn.config import changed
+from bnn.config.compose import changed
 
 if TYPE_CHECKING:
     import torch

@@ -107,7 +107,7 @@ class Folder(Measured):
         """uint8 [channels, h, w]."""
         from PIL import Image
 
-        from bnn.data.pictures import opened
+        from bnn.data.image_files import opened
 
         try:
             image = opened(path)

@@ -142,7 +142,8 @@ def report(found: dict[str, Measured], against: Truth, passes: int) -> str:
 
 
 def page(chosen: argparse.Namespace) -> str:
-    from bnn.config import compose, flat
+    from bnn.config.canonical import flat
+    from bnn.config.compose import compose
     from bnn.data import use_data
     from bnn.lab.bench import BELOW
     from bnn.lab.comparison import compare
@@ -163,21 +164,24 @@ def page(chosen: argparse.Namespace) -> str:
     found, checked = compared.measured, compared.plan
     picture = save(lambda: error_against_cost(found, BELOW), chosen.figure)
     shown = {
-        key: flat(dict(checked.config))[key]
+        key: flat(dict(checked.spec.config))[key]
         for key in ("data.name", "model.name", "model.norm", "neuron.name", "neuron.law")
     }
     before = (
-        f"{chosen.epochs} epochs with {checked.title}"
+        f"{chosen.epochs} epochs with {checked.spec.title}"
         if chosen.checkpoint is None
         else f"checkpoint {chosen.checkpoint.name}"
     )
     about = (
-        f"{', '.join(map(str, shown.values()))}, placement {checked.config['placement']['name']}, {chosen.batch} validation "
+        f"{', '.join(map(str, shown.values()))}, placement {checked.spec.config['placement']['name']}, {chosen.batch} validation "
         f"images, {chosen.draws} estimates of each after {chosen.warm} steps of warming on training batches; trained for "
         f"{before}."
     )
     told = report(found, compared.against, chosen.passes)
-    return "\n\n".join([heading(checked.general.device, about), told, *compared.refused]) + picture
+    return (
+        "\n\n".join([heading(checked.spec.general.device, about), told, *compared.refused])
+        + picture
+    )
 
 
 def main(words: Sequence[str] | None = None) -> None:

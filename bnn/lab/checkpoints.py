@@ -79,7 +79,7 @@ def along_training(draws: int, seed: int = 0) -> dict[int, tuple[float, dict[str
     import torch
     from sklearn.datasets import make_moons
 
-    from bnn.config import estimator_title
+    from bnn.config.titles import estimator_title
     from bnn.estimators import Estimator
     from bnn.lab.bench import Bench
     from bnn.lab.measure import measure, truth

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from bnn.build import Plan
+    from bnn.build import TrainingSetup
     from bnn.lab.measure import Measured, Truth
 
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Comparison:
     """What was measured by estimator, against what, of which network; and lines about those that cannot serve it."""
 
-    plan: Plan
+    plan: TrainingSetup
     measured: dict[str, Measured]
     against: Truth
     refused: list[str]
@@ -43,14 +43,14 @@ def compare(
     truth where it cannot be enumerated. Errors: ConfigError for an estimator that was asked for and cannot serve, or a law
     under which the reference has no score.
     """
-    from bnn.build import estimator_choices, plan
-    from bnn.config import changed
+    from bnn.config.compose import changed
     from bnn.lab.measure import measure, truth
     from bnn.lab.setting import able, prepared
+    from bnn.specify import estimator_choices, setup
 
     choices = [words.split() for words in estimators] or estimator_choices()
     served, refused = able(config, choices, asked=bool(estimators))
-    plan(changed(config, lab__every=1))
+    setup(changed(config, lab__every=1))
     checked, bench = prepared(config, epochs, checkpoint, batch)
     against = truth(bench, reference)
     found = {

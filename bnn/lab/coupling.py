@@ -101,7 +101,7 @@ def exact_rows() -> list[list[str]]:
     """Relative bias of each estimator below the highest binary layer, by norm and placement."""
     import torch
 
-    from bnn.config import estimator_title
+    from bnn.config.titles import estimator_title
     from bnn.estimators import Estimator
     from bnn.lab.bench import BELOW, Bench
 
@@ -195,11 +195,12 @@ def projected(
 
 
 def page(chosen: argparse.Namespace) -> str:
-    from bnn.build import plan
-    from bnn.config import changed, compose, estimator_title
+    from bnn.config.compose import changed, compose
+    from bnn.config.titles import estimator_title
     from bnn.data import use_data
     from bnn.lab.page import heading
     from bnn.lab.setting import prepared
+    from bnn.specify import setup
     from bnn.tables import markdown
 
     head, *small_rows = exact_rows()
@@ -213,7 +214,7 @@ def page(chosen: argparse.Namespace) -> str:
         )
         for norm, placement in itertools.product(chosen.norms.split(","), PLACEMENTS)
     ]
-    plans = [plan(config) for _, _, config in cells]  # refuses before anything is trained
+    plans = [setup(config) for _, _, config in cells]  # refuses before anything is trained
     for norm, placement, config in cells:
         if warning := use_data(config):
             print(warning, flush=True)
@@ -221,9 +222,9 @@ def page(chosen: argparse.Namespace) -> str:
         along = directions(bench, chosen.directions)
         projections = {}
         for words in MEASURED:
-            one = plan(changed(config, estimator=compose(words).estimator))
-            projections[estimator_title(dict(one.config))] = projected(
-                bench, one.recipe.estimator, along, chosen.draws
+            one = setup(changed(config, estimator=compose(words).estimator))
+            projections[estimator_title(dict(one.spec.config))] = projected(
+                bench, one.training.estimator, along, chosen.draws
             )
         titles = list(projections)
         for name, direction in along.items():
@@ -244,7 +245,7 @@ def page(chosen: argparse.Namespace) -> str:
         "each with its 95 % interval."
     )
     return (
-        f"{heading(plans[0].general.device, 'Bias of the credit of single samples under norms that couple them.')}\n\n"
+        f"{heading(plans[0].spec.general.device, 'Bias of the credit of single samples under norms that couple them.')}\n\n"
         f"{SAMPLES} samples, linear - norm - {HIDDEN} units, twice; all configurations of the batch's bits are summed. "
         "Bias of the mean estimate below the highest binary layer, over the norm of the true gradient:\n\n"
         f"{markdown(head, small_rows)}\n\n{about}\n\n"

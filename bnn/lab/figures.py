@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from bnn.figures import style, tidy
 from bnn.lab.intervals import Figure as Number
 from bnn.lab.measure import Measured
+from bnn.plots.style import style, tidy
 
 BUDGET = 4096
 """Passes to which the curves of error against cost reach."""

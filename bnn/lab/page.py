@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn import facts
+from bnn.config import provenance
 from bnn.errors import BnnError, ConfigError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def heading(device: str, about: str) -> str:
     import torch
 
     return (
-        f"# {facts.hardware(device)}, {torch.get_num_threads()} threads, {facts.versions()}\n\n"
-        f"`{facts.command()}`, commit {facts.commit()}. {about}"
+        f"# {provenance.hardware(device)}, {torch.get_num_threads()} threads, {provenance.versions()}\n\n"
+        f"`{provenance.command()}`, commit {provenance.commit()}. {about}"
     )
 
 

@@ -1,52 +1,51 @@
-"""Measurements of the gradient during training, as metrics. They draw from streams of their own and move nothing."""
+"""Gradient measurements during training, as metrics; they have random streams of their own."""
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
 
-from torch import Tensor, nn
-
-from bnn.estimators import Estimator
+from bnn.config.specification import LabSettings
 from bnn.lab.bench import Bench
 from bnn.lab.measure import measure, truth
-from bnn.nn.forward import Loss
+from bnn.training.callback import Callback, FitContext
+from bnn.training.settings import TrainingConfig
 
 
-@dataclass
-class Probe:
-    """Called with an epoch, counted from 1: every so many, the accuracy of the training's own estimator on one batch."""
+class GradientProbe(Callback):
+    """Accuracy of the training's own estimator on one validation batch, every so many epochs.
 
-    model: nn.Module
-    estimator: Estimator
-    inputs: Tensor
-    targets: Tensor
-    loss: Loss
-    every: int
-    draws: int
-    reference: int
-    precision: str = "float32"
+    Adds per layer `lab/<layer>/bias2` and `lab/<layer>/variance`, both over the squared norm of the
+    reference gradient, `lab/<layer>/cosine`, and `lab/<layer>/reference_error`, the relative
+    standard error of the reference. A value that is not finite is left out.
 
-    def __call__(self, epoch: int) -> dict[str, float]:
-        """`lab/<layer>/bias2`, `…/variance` (over the squared norm of the true gradient) and `…/cosine` of each layer, and
-        `…/reference_error`, by how much of its norm the true gradient is uncertain; what cannot be told of such a reference
-        is left out. Nothing in the other epochs."""
-        if epoch % self.every:
-            return {}
-        bench = Bench(self.model, self.inputs, self.targets, epoch, self.loss, self.precision)
-        against = truth(bench, self.reference)
-        found = measure(bench, copy.deepcopy(self.estimator), against, self.draws)
-        figures = {
-            f"lab/{layer}/{key}": value.value
-            for layer, one in found.layers.items()
-            for key, value in (
-                ("bias2", one.bias),
-                ("variance", one.variance),
-                ("cosine", one.cosine),
-            )
-        }
-        known = {
-            f"lab/{layer}/reference_error": against.relative_error(layer) for layer in found.layers
-        }
-        return {key: value for key, value in (figures | known).items() if math.isfinite(value)}
+    Args:
+        config: configuration of the training.
+        settings: group `lab`.
+    """
+
+    def __init__(self, config: TrainingConfig, settings: LabSettings) -> None:
+        self.config, self.settings = config, settings
+
+    def on_fit_start(self, context: FitContext) -> None:
+        split, size = context.data.validation, self.settings.batch
+        self._model = context.model
+        self._batch = context.task.batch(split.images[:size], split.labels[:size])
+
+    def on_evaluation(self, epoch: int, metrics: dict[str, float]) -> None:
+        if epoch % self.settings.every:
+            return
+        loss, precision = self.config.task.loss, self.config.settings.precision
+        bench = Bench(self._model, *self._batch, epoch, loss, precision)
+        reference = truth(bench, self.settings.reference)
+        estimator = copy.deepcopy(self.config.estimator)
+        found = measure(bench, estimator, reference, self.settings.draws)
+        for layer, accuracy in found.layers.items():
+            values = {
+                "bias2": accuracy.bias.value,
+                "variance": accuracy.variance.value,
+                "cosine": accuracy.cosine.value,
+                "reference_error": reference.relative_error(layer),
+            }
+            finite = {key: value for key, value in values.items() if math.isfinite(value)}
+            metrics |= {f"lab/{layer}/{key}": value for key, value in finite.items()}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Generator, Tensor, nn
 
-    from bnn.build import Plan
+    from bnn.build import TrainingSetup
     from bnn.data import Dataset
     from bnn.estimators import Estimator
     from bnn.lab.bench import Bench
@@ -23,9 +23,10 @@ def able(
 
     Errors: ConfigError where one that was asked for cannot.
     """
-    from bnn.build import plan
-    from bnn.config import changed, compose, estimator_title
+    from bnn.config.compose import changed, compose
+    from bnn.config.titles import estimator_title
     from bnn.errors import ConfigError
+    from bnn.specify import setup
 
     if foreign := [word for words in choices for word in words if not word.startswith("estimator")]:
         raise ConfigError(
@@ -35,48 +36,50 @@ def able(
     refused = []
     for words in choices:
         try:
-            checked = plan(changed(config, estimator=compose(words).estimator))
+            checked = setup(changed(config, estimator=compose(words).estimator))
         except ConfigError as error:
             if asked:
                 raise
             refused.append(f"Not measured: {error}.")
             continue
-        found[estimator_title(dict(checked.config))] = checked.recipe.estimator
+        found[estimator_title(dict(checked.spec.config))] = checked.training.estimator
     return found, refused
 
 
 def prepared(
     config: DictConfig, epochs: int, checkpoint: Path | None, batch: int
-) -> tuple[Plan, Bench]:
+) -> tuple[TrainingSetup, Bench]:
     """The network, trained so far, on the first `batch` images of the validation split."""
-    from bnn.build import load_checkpoint, plan, read
-    from bnn.config import changed
+    from bnn.build import read_dataset
+    from bnn.config.compose import changed
+    from bnn.restore import load_checkpoint
+    from bnn.specify import setup
     from bnn.training.loop import fit
 
-    checked = plan(changed(config, trainer__epochs=max(1, epochs)))
-    data = read(checked)
+    checked = setup(changed(config, trainer__epochs=max(1, epochs)))
+    data = read_dataset(checked.spec)
     model = checked.model.to(checked.device)
     if checkpoint is not None:
         model = load_checkpoint(checkpoint)[0].to(checked.device)
     elif epochs:
-        fit(model, checked.recipe, data, title="before measuring")
+        fit(model, checked.training, data, title="before measuring")
     return checked, _bench(checked, model, data, batch)
 
 
-def _bench(checked: Plan, model: nn.Module, data: Dataset, batch: int) -> Bench:
+def _bench(checked: TrainingSetup, model: nn.Module, data: Dataset, batch: int) -> Bench:
     import torch
 
     from bnn.lab.bench import Bench
 
-    task, split = checked.recipe.task, data.validation
+    task, split = checked.training.task, data.validation
     inputs, targets = task.batch(split.images[:batch], split.labels[:batch])
-    train, precision = data.train, checked.recipe.settings.precision
+    train, precision = data.train, checked.training.settings.precision
 
     def training(picks: Generator) -> tuple[Tensor, Tensor]:
         chosen = torch.randint(len(train.images), (batch,), generator=picks).to(train.images.device)
         return task.batch(train.images[chosen], train.labels[chosen])
 
-    return Bench(model, inputs, targets, checked.general.seed, task.loss, precision, training)
+    return Bench(model, inputs, targets, checked.spec.general.seed, task.loss, precision, training)
 
 
 def of_checkpoint(path: Path) -> DictConfig:
@@ -85,7 +88,7 @@ def of_checkpoint(path: Path) -> DictConfig:
     from omegaconf import OmegaConf
 
     from bnn import plugins
-    from bnn.config import PLUGINS
+    from bnn.config.canonical import PLUGINS
     from bnn.data.datasets import FACTS
     from bnn.errors import ConfigError
     from bnn.training import checkpoint

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
-    from bnn.build import Plan
+    from bnn.build import TrainingSetup
     from bnn.lab.intervals import Figure
     from bnn.lab.measure import Accuracy
 
@@ -31,11 +31,13 @@ DEFAULTS = (
 )
 
 
-def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, list[Accuracy]]]:
+def at_slopes(
+    overrides: Sequence[str], draws: int
+) -> tuple[TrainingSetup, dict[str, list[Accuracy]]]:
     """Accuracy of the configured estimator below the highest binary layer at each of SLOPES, by neuron. Both neurons see the
     same weights: those of a stochastic net, trained at slope 1. Errors: ConfigError for a net that cannot be enumerated."""
     from bnn.build import build_model
-    from bnn.config import compose
+    from bnn.config.compose import compose
     from bnn.errors import ConfigError
     from bnn.lab.bench import BELOW, Bench
     from bnn.lab.measure import measure, truth
@@ -46,21 +48,21 @@ def at_slopes(overrides: Sequence[str], draws: int) -> tuple[Plan, dict[str, lis
     checked, bench = prepared(config, config.trainer.epochs, None, 64)
     found: dict[str, list[Accuracy]] = {}
     for neuron in ("stochastic", "deterministic"):
-        plain = {**checked.config, "neuron": {**checked.config["neuron"], "name": neuron}}
-        model = build_model(plain, checked.data)
+        plain = {**checked.spec.config, "neuron": {**checked.spec.config["neuron"], "name": neuron}}
+        model = build_model(plain, checked.spec.data)
         model.load_state_dict(bench.model.state_dict())
         found[neuron] = []
         for slope in SLOPES:
             set_slope(model, slope)
             here = Bench(
-                model.to(checked.device), bench.inputs, bench.targets, checked.general.seed
+                model.to(checked.device), bench.inputs, bench.targets, checked.spec.general.seed
             )
             exact = truth(here, 2)
             if not exact.exact:
                 raise ConfigError(
                     "bnn.lab.slopes: expected a net that can be enumerated; write model=mlp model.hidden=8 model.norm=none"
                 )
-            ready = here.warmed(checked.recipe.estimator, 0)
+            ready = here.warmed(checked.training.estimator, 0)
             found[neuron].append(measure(here, ready, exact, draws).layers[BELOW])
     return checked, found
 
@@ -106,7 +108,7 @@ def page(chosen: argparse.Namespace) -> str:
         f"`{' '.join([*DEFAULTS, *chosen.overrides])}`; all parameters below the highest binary layer, 64 images, "
         f"{chosen.draws} estimates; bias² and variance over the squared norm of the exact gradient, with 95 % intervals."
     )
-    return f"{heading(checked.general.device, about)}\n\n{markdown(['neuron', 'slope', *SHOWN], rows)}{picture}"
+    return f"{heading(checked.spec.general.device, about)}\n\n{markdown(['neuron', 'slope', *SHOWN], rows)}{picture}"
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -97,11 +97,12 @@ def _units(count: int) -> Any:
 def page(chosen: argparse.Namespace) -> str:
     from omegaconf import OmegaConf
 
-    from bnn.build import estimator_choices
-    from bnn.config import compose, estimator_title
+    from bnn.config.compose import compose
+    from bnn.config.titles import estimator_title
     from bnn.errors import ConfigError
     from bnn.estimators import Estimator
     from bnn.lab.page import heading
+    from bnn.specify import estimator_choices
     from bnn.tables import markdown
 
     rows, left_out = [], []

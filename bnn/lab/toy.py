@@ -301,12 +301,13 @@ def _row(
 def page(chosen: argparse.Namespace) -> str:
     from omegaconf import OmegaConf
 
-    from bnn.build import estimator_choices
-    from bnn.config import compose, estimator_title
+    from bnn.config.compose import compose
+    from bnn.config.titles import estimator_title
     from bnn.errors import ConfigError
     from bnn.estimators import Estimator
     from bnn.lab.figures import lines
     from bnn.lab.page import heading, save
+    from bnn.specify import estimator_choices
     from bnn.tables import markdown
 
     rows: dict[tuple[float, int], list[list[str]]] = {(t, n): [] for t in TARGETS for n in SAMPLES}

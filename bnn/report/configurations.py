@@ -19,7 +19,7 @@ SHOWN_IF_VARYING: Mapping[str, str] = {
     "epochs": "epochs",
     "precision": "precision",
     "evaluation_samples": "M",
-    "passes": "passes",
+    "evaluations": "passes",
 }
 """Field -> head of the column that a table needs when its configurations differ in it."""
 ORDER: Mapping[str, Sequence[str]] = {

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bnn.figures import COLOURS
+from bnn.plots.style import COLOURS
 from bnn.report.configurations import Configuration, rank
 from bnn.report.figure import REAL
 from bnn.report.headline import headline
@@ -30,7 +30,7 @@ LOOK = {"ls": "none", "ms": 7, "markerfacecoloralt": "white"}
 
 def passes(row: Row) -> float:
     """Passes over the training split: the losses a sample in one step, each forward and back, times the epochs."""
-    return row.passes * row.epochs
+    return row.evaluations * row.epochs
 
 
 def seconds(row: Row) -> float:

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -15,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bnn.figures import COLOURS
+from bnn.plots.style import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank
 from bnn.report.headline import Headline, headline
 from bnn.report.labels import place, plain, short
@@ -64,7 +65,7 @@ def _dots(axis: Axes, y: float, c: Configuration, colour: str, shown: Headline) 
 
 
 def _legend(figure: Figure, found: Sequence[Configuration]) -> None:
-    def mark(marker: str, size: float, label: str, **looks: object) -> Line2D:
+    def mark(marker: str, size: float, label: str, **looks: Any) -> Line2D:
         return Line2D(
             [], [], linestyle="none", marker=marker, markersize=size, label=label, **looks
         )  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bnn.figures import heatmaps as drawn_heatmaps
+from bnn.plots.runs import heatmaps as drawn_heatmaps
 from bnn.report.configurations import Configuration
 from bnn.report.curves import HEALTH, KNOWN, LAB, Drawn, Measure, by_layer, learning
 from bnn.report.histories import History, last, layers, without

@@ -16,7 +16,7 @@ class Headline:
     """Test metric of a run, in the unit in which it is shown.
 
     Args:
-        name: `accuracy` or `loss`; the fields of a row are `test_NAME`, `test_NAME_mean` and `test_NAME_threshold`.
+        name: `accuracy` or `loss`; the fields of a row are `test_NAME`, `test_NAME_mc_mean` and `test_NAME_threshold`.
         unit: `%` or `nats`.
         scale: factor between the field and the unit.
         digits: printed behind the point.

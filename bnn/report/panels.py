@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from bnn.figures import COLOURS
+from bnn.plots.style import COLOURS
 from bnn.report.histories import Band
 from bnn.report.labels import plain
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
+from bnn import schema
 from bnn.errors import BnnError
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Row:
     law: Annotated[str, From("tags", "law")]
     estimator: Annotated[str, From("tags", "estimator")]
     estimator_title: Annotated[str, From("tags", "estimator_title")]
-    explores: Annotated[str, From("tags", "bnn.explores")]
+    samples_in_training: Annotated[str, From("tags", schema.SAMPLES_IN_TRAINING)]
     """`yes` where training drew bits by the noise law whatever the neuron's rule."""
-    passes: Annotated[int, From("tags", "bnn.passes")]
+    evaluations: Annotated[int, From("tags", schema.EVALUATIONS)]
     """Losses a sample in one step, each forward and back."""
     placement: Annotated[str, From("tags", "placement")]
     anneal: Annotated[str, From("tags", "anneal")]
@@ -63,18 +64,18 @@ class Row:
     val_accuracy: Annotated[float | None, From("metrics", "val_best/accuracy")]
     test_loss: Annotated[float, From("metrics", "test/loss")]
     test_accuracy: Annotated[float | None, From("metrics", "test/accuracy")]
-    test_loss_mean: Annotated[float | None, From("metrics", "test/loss_mean")]
-    test_accuracy_mean: Annotated[float | None, From("metrics", "test/accuracy_mean")]
+    test_loss_mc_mean: Annotated[float | None, From("metrics", "test/loss_mc_mean")]
+    test_accuracy_mc_mean: Annotated[float | None, From("metrics", "test/accuracy_mc_mean")]
     test_loss_threshold: Annotated[float | None, From("metrics", "test/loss_threshold")]
     test_accuracy_threshold: Annotated[float | None, From("metrics", "test/accuracy_threshold")]
     seconds_train: Annotated[float, From("metrics", "seconds/train")]
     seconds_total: Annotated[float, From("metrics", "seconds/total")]
     run_id: str
-    digest: Annotated[str, From("tags", "bnn.digest")]
-    commit: Annotated[str, From("tags", "bnn.commit")]
-    hardware: Annotated[str, From("tags", "bnn.hardware")]
-    threads: Annotated[int, From("tags", "bnn.threads")]
-    versions: Annotated[str, From("tags", "bnn.versions")]
+    digest: Annotated[str, From("tags", schema.DIGEST)]
+    commit: Annotated[str, From("tags", schema.COMMIT)]
+    hardware: Annotated[str, From("tags", schema.HARDWARE)]
+    threads: Annotated[int, From("tags", schema.THREADS)]
+    versions: Annotated[str, From("tags", schema.VERSIONS)]
     command: str
     settings: str
     """`key=value; …` of every other parameter that moves the result: two runs that differ in one are not replicas."""
@@ -96,7 +97,7 @@ def _value(name: str, text: Any) -> Any:
 
 
 def _settings(params: Mapping[str, str]) -> str:
-    from bnn.config import moves_result
+    from bnn.config.canonical import moves_result
 
     shown = {source.key for source in SOURCES.values()}
     shown |= {"data.name", "neuron.name", "neuron.law", "placement.name", "anneal.name"}
@@ -121,7 +122,11 @@ def portable(command: str) -> str:
 
 def row_of(run: FinishedRun, experiment: str) -> Row:
     """The row of a finished run. Errors: ReportError for a run that lacks a value or has another kind of it, naming it."""
-    sources = {"params": run.params, "tags": run.tags, "metrics": run.metrics}
+    sources = {
+        "params": run.params,
+        "tags": schema.current_tags(run.tags),
+        "metrics": {schema.current_metric(key): value for key, value in run.metrics.items()},
+    }
     try:
         values = {
             name: _value(
@@ -130,7 +135,7 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
             for name, of in SOURCES.items()
         }
         optimizer = f"{run.params['optimizer.name']} lr {run.params['optimizer.lr']} {run.params['optimizer.lr_schedule']}"
-        command = portable(run.tags["bnn.command"])
+        command = portable(run.tags[schema.COMMAND])
     except KeyError as error:
         raise ReportError(
             f"{experiment}: the finished run {run.run_id} lacks {error}; delete it, or run it anew"
@@ -154,7 +159,7 @@ def rows_of(runs: Iterable[FinishedRun], experiment: str) -> list[Row]:
     """Rows in a fixed order. Of runs with one digest the newest stands."""
     newest: dict[str, FinishedRun] = {}
     for run in sorted(runs, key=lambda run: (run.ended, run.run_id)):
-        newest[run.tags.get("bnn.digest", run.run_id)] = run
+        newest[run.tags.get(schema.DIGEST, run.run_id)] = run
     return in_order(row_of(run, experiment) for run in newest.values())
 
 

@@ -170,7 +170,7 @@ def cost(found: Sequence[Configuration]) -> Section:
     )
     made: dict[str, Sequence[object]] = {
         "configuration": list(named(found).values()),
-        "passes a step": [str(c.first.passes) for c in found],
+        "passes a step": [str(c.first.evaluations) for c in found],
         "epochs": [str(c.first.epochs) for c in found],
         "passes × epochs": [f"{passes(c.first):,.0f}" for c in found],
         "training (s)": [number(spread([seconds(row) for row in c.rows]), 1) for c in found],

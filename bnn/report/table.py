@@ -50,7 +50,7 @@ def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
         ],
         metric.title: [number(c.spread(metric.field), metric.digits, metric.scale) for c in found],
         mean: [
-            number(c.spread(f"{metric.field}_mean"), metric.digits, metric.scale) for c in found
+            number(c.spread(f"{metric.field}_mc_mean"), metric.digits, metric.scale) for c in found
         ],
         f"threshold ({metric.unit})": [
             number(c.spread(f"{metric.field}_threshold"), metric.digits, metric.scale)
@@ -62,7 +62,7 @@ def columns(found: Sequence[Configuration]) -> dict[str, list[str]]:
             else {}
         ),
     }
-    if len({row.passes for row in first}) > 1:
+    if len({row.evaluations for row in first}) > 1:
         made["s to train"] = [number(c.spread("seconds_train"), 0) for c in found]
     theirs = [(reported(row), f" {MISNAMED}" if misnamed(row) else "") for row in first]
     if any(r for r, _ in theirs):
@@ -109,7 +109,9 @@ def footnotes(rows: Iterable[Row]) -> list[str]:
             "these are numbers of the control `frozen`, and none is known for REINFORCE itself."
         )
     if exploring := [
-        row.estimator for row in first if row.neuron == "deterministic" and row.explores == "yes"
+        row.estimator
+        for row in first
+        if row.neuron == "deterministic" and row.samples_in_training == "yes"
     ]:
         names = _listed(sorted(exploring))
         notes.append(

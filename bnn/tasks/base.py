@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnn import schema
 from bnn.data import DatasetSpec, Split
 from bnn.nn.handlers import SiteHandler, evaluating, sampled, threshold
 from bnn.nn.layers import binary_layers
@@ -164,12 +165,14 @@ class Task(nn.Module, ABC):
     ) -> dict[str, Scores]:
         """Metrics under every reading that applies, by the reading's name.
 
-        `own` is the neurons' own rule, drawn once. Networks with random units have two more: `mean` of `draws` draws, and
+        `sampled` is one draw by the neurons' own rule. Networks with random units have two more: `mc_mean` of `draws` draws, and
         `threshold`.
         """
         device = split.images.device
-        scores = {"own": self.evaluate(model, split, sampled(seeded_noise(seed, device)))}
+        scores = {schema.SAMPLED: self.evaluate(model, split, sampled(seeded_noise(seed, device)))}
         if is_stochastic(model):
-            scores["mean"] = self.evaluate(model, split, sampled(seeded_noise(seed, device)), draws)
-            scores["threshold"] = self.evaluate(model, split, threshold)
+            scores[schema.MC_MEAN] = self.evaluate(
+                model, split, sampled(seeded_noise(seed, device)), draws
+            )
+            scores[schema.THRESHOLD] = self.evaluate(model, split, threshold)
         return scores

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from bnn.build import load_trained
 from bnn.data import recorded_spec
 from bnn.nn.handlers import apply, sampled
+from bnn.restore import load_trained
 from bnn.tasks import Task
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn.config import without_password
-from bnn.errors import TrackingError
+from bnn import schema
+from bnn.errors import TrackingError, without_password
 from bnn.tracking.store import SQLITE, tracking_uri
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def finished_runs(
     for a run in `only` that is not among them.
     """
     with _reading(uri) as client:
-        runs = list(_runs(client, _experiment_id(client, experiment)))
+        runs = list(search_runs(client, _experiment_id(client, experiment), of_kind("run")))
     finished = [run for run in runs if run.info.status == FINISHED]
     if not finished:
         found = _counted(Counter(run.info.status.lower() for run in runs)) or "none at all"
@@ -98,7 +98,7 @@ def finished_runs(
 def unfinished(uri: str | None, experiment: str) -> str:
     """The other runs of `experiment`, counted: `1 failed, 2 killed`; empty where there are none. Errors: TrackingError."""
     with _reading(uri) as client:
-        runs = list(_runs(client, _experiment_id(client, experiment)))
+        runs = list(search_runs(client, _experiment_id(client, experiment), of_kind("run")))
     return _counted(Counter(run.info.status.lower() for run in runs if run.info.status != FINISHED))
 
 
@@ -138,7 +138,8 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
 
     Errors: TrackingError where it cannot be read, or where what the store calls it leads out of `folder`.
     """
-    from bnn.tracking.outbox import line, unreachable
+    from bnn.errors import format_error
+    from bnn.tracking.failures import store_errors
 
     with _reading(uri) as client:
         try:
@@ -147,11 +148,18 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
             ):
                 return None
             found = Path(client.download_artifacts(run_id, path, str(folder)))
-        except unreachable() as error:
-            raise TrackingError(f"run {run_id}: {path} cannot be read: {line(error)}") from error
+        except store_errors() as error:
+            raise TrackingError(
+                f"run {run_id}: {path} cannot be read: {format_error(error)}"
+            ) from error
     if not found.resolve().is_relative_to(folder.resolve()):
         raise TrackingError(f"run {run_id}: {path} leads out of the folder that it was to come to")
     return found
+
+
+def of_kind(kind: str) -> str:
+    """Filter string for runs of one kind: `run`, `trial` or `sweep`."""
+    return f"tags.`{schema.KIND}` = '{kind}'"
 
 
 def _experiment_id(client: MlflowClient, name: str) -> str:
@@ -162,13 +170,17 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+def search_runs(client: MlflowClient, experiment_id: str, search: str = "") -> Iterator[Run]:
+    """All runs of an experiment that a filter string finds, the newest first, page by page."""
     token = None
     while True:
         page = client.search_runs(
-            [experiment_id], "tags.`bnn.kind` = 'run'", max_results=PAGE, page_token=token
+            [experiment_id],
+            search,
+            max_results=PAGE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
         )
         yield from page
-        token = page.token
-        if not token:
+        if not (token := page.token):
             return

@@ -15,33 +15,38 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from bnn import facts, figures
-from bnn.build import Plan
-from bnn.config import estimator_title, flat, moves_result
+from bnn import schema
+from bnn.config import provenance
+from bnn.config.canonical import flat, moves_result
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
+from bnn.plots import runs
 from bnn.tables import markdown
 from bnn.tasks import Scores, Task
-from bnn.tracking.home import take
-from bnn.tracking.outbox import Outbox, pictures
+from bnn.tracking.calls import logged_images
+from bnn.tracking.outbox import Outbox
+from bnn.tracking.run_dir import claim_run_dir
 from bnn.tracking.store import PARENT, Store
 from bnn.training import checkpoint
+from bnn.training.activations import Snapshot, fixed_images, snapshot
+from bnn.training.callback import Callback, FitContext
 from bnn.training.loop import FitResult
-from bnn.training.units import Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EVALUATIONS = {"own": "test", "mean": "test, mean of M draws", "threshold": "test, thresholded"}
+READINGS = {
+    schema.SAMPLED: "test",
+    schema.MC_MEAN: "test, mean of M draws",
+    schema.THRESHOLD: "test, thresholded",
+}
 
 
-def by_reading(scores: Mapping[str, Scores]) -> dict[str, float]:
-    """Metrics of several readings under one name each: `accuracy` of the neurons' own rule, `accuracy_mean` of the mean."""
+def test_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Test metrics under every reading, each under one name: `accuracy`, `accuracy_mc_mean`."""
     return {
-        f"{name}{'' if how == 'own' else f'_{how}'}": value
-        for how, score in scores.items()
+        schema.test_metric(name, reading): value
+        for reading, score in scores.items()
         for name, value in score.items()
     }
 
@@ -69,15 +74,7 @@ class RunDescription:
     export: bool = False
 
 
-def described(plan: Plan) -> RunDescription:
-    """Description of a run from a configuration."""
-    title, dataset, tracking = plan.title, plan.data.title, plan.tracking
-    return RunDescription(
-        title, dataset, plan.shown, _tags(plan), plan.recipe.task, tracking.heatmaps, tracking.model
-    )
-
-
-class MlflowRun:
+class MlflowRun(Callback):
     """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED; one that was pruned
     is KILLED and says so. The checkpoints in `folder` go with it, whichever way it ends, but not with a pruned one.
 
@@ -98,21 +95,20 @@ class MlflowRun:
         from mlflow import MlflowClient
 
         self.about, self._folder, self._continued = about, folder, continued is not None
-        self.pictures = about.heatmaps
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._client = MlflowClient(store.uri)
         self._started = time.perf_counter()
         self._known: set[str] = set()
         self._epochs: set[int] = set()
-        self._pictures: set[tuple[str, int]] = set()
+        self._logged_images: set[tuple[str, int]] = set()
         with self._timed("mlflow"):
             if continued is None:
                 tags = (
-                    _place(folder, take(folder))
+                    _place(folder, claim_run_dir(folder))
                     | dict(about.tags)
                     | ({PARENT: parent} if parent else {})
                 )
-                tags |= {"bnn.kind": "trial", **trial} if trial else {}
+                tags |= {schema.KIND: "trial", **trial} if trial else {}
                 name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
                 self.id = self._client.create_run(
                     store.experiment_id, tags=tags, run_name=name
@@ -122,14 +118,14 @@ class MlflowRun:
             self._outbox = Outbox(self._client, self.id, folder)
             if continued is not None:
                 self._take_up(
-                    _place(folder, take(folder))
+                    _place(folder, claim_run_dir(folder))
                     | dict(trial or {})
                     | ({PARENT: parent} if parent else {})
                 )
 
     def _take_up(self, tags: Mapping[str, str]) -> None:
         """Learn what the run has, once it has what an earlier process kept for it."""
-        self._outbox.deliver()
+        self._outbox.flush()
         if self._outbox:
             raise TrackingError(
                 f"the store does not take what waits for run {self.id} in {self._folder}"
@@ -140,7 +136,7 @@ class MlflowRun:
                 f"run {self.id} was finished by another process a moment ago; the same command shows it"
             )
         self._client.update_run(self.id, status="RUNNING")
-        for stale in {"bnn.reason", "mlflow.note.content"} & set(run.data.tags):
+        for stale in {schema.REASON, schema.NOTE} & set(run.data.tags):
             self._client.delete_tag(self.id, stale)
         for key, value in tags.items():
             self._client.set_tag(self.id, key, value)
@@ -149,7 +145,7 @@ class MlflowRun:
             self._epochs = {
                 point.step for point in self._client.get_metric_history(self.id, "val/loss")
             }
-        self._pictures = pictures(self._client, self.id)
+        self._logged_images = logged_images(self._client, self.id)
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
@@ -185,12 +181,12 @@ class MlflowRun:
         status = "FINISHED"
         if isinstance(error, Pruned):
             status = "KILLED"
-            self._tag("bnn.pruned", "true")
-            self._tag("mlflow.note.content", f"**PRUNED**: {error}")
+            self._tag(schema.PRUNED, "true")
+            self._tag(schema.NOTE, f"**PRUNED**: {error}")
         elif error is not None:
             status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
-            self._tag("bnn.reason", f"{type(error).__name__}: {error}")
-            self._tag("mlflow.note.content", f"**{status}**: {type(error).__name__}: {error}")
+            self._tag(schema.REASON, f"{type(error).__name__}: {error}")
+            self._tag(schema.NOTE, f"**{status}**: {type(error).__name__}: {error}")
             self._log_checkpoints(checkpoint.BEST, checkpoint.LAST)
         over = error is None or isinstance(error, Pruned)  # nothing is left to go on with
         if over and self._continued:
@@ -214,25 +210,43 @@ class MlflowRun:
             )._to_mlflow_entity()
         self._send("dataset", **dict(described))
 
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def on_fit_start(self, context: FitContext) -> None:
+        self._context, test = context, context.data.test
+        self._images = fixed_images(test)
+        if context.finished_epochs == 0:
+            self._log_heatmaps(0)
+
+    def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        self._log_epoch(epoch, metrics)
+        self._log_heatmaps(epoch)
+
+    def _log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch not in self._epochs:
             self._metrics(metrics, epoch)
 
-    def picture(self, epoch: int, view: Snapshot) -> None:
+    def _log_heatmaps(self, epoch: int) -> None:
+        """Log each activation layer on the fixed test images, where heatmaps are asked for."""
+        if not self.about.heatmaps:
+            return
+        context, images = self._context, self._images
+        inputs = context.task.inputs(images)
+        self._log_pictures(epoch, snapshot(context.model, images, context.seed, inputs))
+
+    def _log_pictures(self, epoch: int, view: Snapshot) -> None:
         for layer in view.layers:
-            if (key := f"heatmap/{layer.name}", epoch) in self._pictures:
+            if (key := schema.HEATMAP + layer.name, epoch) in self._logged_images:
                 continue
             with self._timed("figures"):
-                image = _png(figures.heatmap(view.images, layer))
+                image = _png(runs.heatmap(view.images, layer))
             self._send("image", image, key=key, step=epoch)
 
     def finish(self, fit: FitResult, scores: Mapping[str, Scores]) -> float:
         """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
         self._finals(fit, scores)
         with self._timed("figures"):
-            drawn = {"curves.png": _png(figures.curves(fit.history, self.about.task))}
-            if any(key.startswith("units/") for key in fit.history[-1]):
-                drawn["unit_health.png"] = _png(figures.unit_health(fit.history))
+            drawn = {"curves.png": _png(runs.curves(fit.history, self.about.task))}
+            if any(key.startswith(schema.UNITS) for key in fit.history[-1]):
+                drawn["unit_health.png"] = _png(runs.unit_health(fit.history))
         for name, picture in drawn.items():
             self._send("file", picture, path=f"figures/{name}")
         if self.about.export:
@@ -247,17 +261,17 @@ class MlflowRun:
         self._durations(fit)
 
     def _finals(self, fit: FitResult, scores: Mapping[str, Scores]) -> None:
-        final = {"best_epoch": float(fit.best_epoch)}
-        final |= {f"test/{name}": value for name, value in by_reading(scores).items()}
+        final = {schema.BEST_EPOCH: float(fit.best_epoch)}
+        final |= {schema.TEST + name: value for name, value in test_metrics(scores).items()}
         best = fit.history[fit.best_epoch - 1]
         final |= {
-            key.replace("val/", "val_best/"): value
+            schema.best_validation(key): value
             for key, value in best.items()
-            if key.startswith("val/")
+            if key.startswith(schema.VALIDATION)
         }
         self._metrics(final, len(fit.history))
         self._log_checkpoints(checkpoint.BEST)
-        self._tag("mlflow.note.content", _note(self.about, fit, scores))
+        self._tag(schema.NOTE, _note(self.about, fit, scores))
 
     def _durations(self, fit: FitResult) -> float:
         """Log them, and answer the seconds of the whole run. Only the training's are those of all its processes."""
@@ -267,7 +281,7 @@ class MlflowRun:
             "total": time.perf_counter() - self._started,
         }
         self._metrics(
-            {f"seconds/{what}": value for what, value in seconds.items()}, len(fit.history)
+            {schema.SECONDS + what: value for what, value in seconds.items()}, len(fit.history)
         )
         return seconds["total"]
 
@@ -289,31 +303,10 @@ class MlflowRun:
 
 
 def _place(folder: Path, key: str) -> dict[str, str]:
-    return {"bnn.folder": str(folder.absolute()), "bnn.home": key, "bnn.host": socket.gethostname()}
-
-
-def _tags(plan: Plan) -> dict[str, str]:
-    config = dict(plan.config)
     return {
-        "mlflow.source.name": "bnn.train",
-        "bnn.kind": "run",
-        "bnn.digest": plan.digest,
-        "bnn.result": plan.result,
-        "bnn.commit": facts.commit(),
-        "bnn.command": facts.command(),
-        "bnn.hardware": facts.hardware(plan.general.device),
-        "bnn.versions": facts.versions(),
-        "bnn.threads": str(torch.get_num_threads()),
-        "dataset": plan.data.name,
-        "neuron": config["neuron"]["name"],
-        "estimator": config["estimator"]["name"],
-        "estimator_title": estimator_title(config),
-        "bnn.explores": "yes" if plan.recipe.estimator.samples_in_training else "no",
-        "bnn.passes": str(plan.recipe.estimator.evaluations(plan.units) if plan.units else 1),
-        "placement": config["placement"]["name"],
-        "anneal": config["anneal"]["name"],
-        "law": config["neuron"]["law"],
-        **({"bnn.plugins": ", ".join(map(str, plan.plugins))} if plan.plugins else {}),
+        schema.RUN_DIR: str(folder.absolute()),
+        schema.RUN_DIR_OWNER: key,
+        schema.HOST: socket.gethostname(),
     }
 
 
@@ -328,7 +321,7 @@ def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -
     validation = {name: best[f"val/{name}"] for name in metrics}
     named = [
         ("validation", validation),
-        *((EVALUATIONS.get(how, how), score) for how, score in scores.items()),
+        *((READINGS.get(how, how), score) for how, score in scores.items()),
     ]
     rows = [
         [name, *(metrics[key].format(values[key]) for key in metrics)] for name, values in named
@@ -338,5 +331,5 @@ def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -
     )
     return (
         f"{about.title} on {about.dataset}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
-        f"{table}\n\n`{facts.command()}`"
+        f"{table}\n\n`{provenance.command()}`"
     )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from bnn.config import without_password
-from bnn.errors import TrackingError
+from bnn import schema
+from bnn.errors import TrackingError, without_password
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -24,7 +24,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 SQLITE = "sqlite:///"
-PARENT = "mlflow.parentRunId"
+PARENT = schema.PARENT
 """The tag by which MLflow nests a run under another."""
 
 
@@ -41,7 +41,7 @@ class Store:
     experiment: str
     experiment_id: str
 
-    def look_at(self, run_id: str, sweep: bool = False) -> str:
+    def ui_url(self, run_id: str, sweep: bool = False) -> str:
         """How to see a run, or the charts of the runs of a sweep (bnn.tracking.view): the command that shows this store in a
         browser, and the page at the address that it serves by default; of a server the page alone."""
         local = not self.uri.startswith("http")

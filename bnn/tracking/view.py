@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnn.tracking.earlier import all_runs
-from bnn.tracking.outbox import pictures
+from bnn import schema
+from bnn.tracking.calls import logged_images
+from bnn.tracking.query import search_runs
 from bnn.tracking.store import Store, children
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "seconds": ("BAR", "seconds/"),
 }
 """Title -> kind of chart, and the prefix of what is charted; those of which a sweep has nothing are left out."""
-SORTED = "bnn.sorted_by"
+SORTED = schema.SORTED_BY
 """The tag of a sweep that says by which metric its view is sorted, and in which direction."""
 RUNS = 10
 """Of how many runs, the best, the pictures decide which step is shown; the page too draws ten of them first."""
@@ -56,12 +57,14 @@ def save_view(
     from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
-    below = {run.info.run_id: run for run in all_runs(client, store, children(parent))}
+    below = {
+        run.info.run_id: run for run in search_runs(client, store.experiment_id, children(parent))
+    }
     elsewhere = [run_id for run_id in also if run_id not in below]
     runs = [*below.values(), *map(client.get_run, elsewhere)]
     worst = math.inf if ascending else -math.inf
     runs.sort(key=lambda run: run.data.metrics.get(by, worst), reverse=not ascending)
-    drawn = [found for run in runs[:RUNS] if (found := pictures(client, run.info.run_id))]
+    drawn = [found for run in runs[:RUNS] if (found := logged_images(client, run.info.run_id))]
     metrics = sorted({key for run in runs for key in run.data.metrics})
     images = sorted({key for found in drawn for key, _ in found})
     sections, charts = _charts(metrics, images, _common_step(drawn))

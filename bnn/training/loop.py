@@ -1,12 +1,12 @@
-"""The training loop: the steps of an epoch, one evaluation, one record. It knows a `Tracker` protocol and no library."""
+"""Training loop: the steps of an epoch, its evaluation, its record and its checkpoint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -18,51 +18,11 @@ from bnn.nn.neurons import set_slope
 from bnn.tasks import Task
 from bnn.tasks.readings import seeded_noise
 from bnn.training import checkpoint
+from bnn.training.activations import HEALTH_IMAGES, unit_health
+from bnn.training.callback import Callback, Callbacks, FitContext
 from bnn.training.optimizers import gradient_norms
-from bnn.training.progress import Progress
 from bnn.training.settings import TrainingConfig
 from bnn.training.step import TrainState
-from bnn.training.units import HEALTH_IMAGES, Snapshot, fixed_images, snapshot, unit_health
-
-
-class Tracker(Protocol):
-    """Where a run's record goes."""
-
-    pictures: bool
-    """Whether `picture` is to be called."""
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of one finished epoch, counted from 1."""
-
-    def picture(self, epoch: int, view: Snapshot) -> None:
-        """The activation layers on the fixed images after an epoch."""
-
-
-class Untracked:
-    """A Tracker that keeps nothing."""
-
-    pictures = False
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None: ...
-
-    def picture(self, epoch: int, view: Snapshot) -> None: ...
-
-
-class Reporting:
-    """A Tracker that passes everything on, and calls `report` after each epoch; what that raises ends the training."""
-
-    def __init__(
-        self, tracker: Tracker, report: Callable[[int, Mapping[str, float]], None]
-    ) -> None:
-        self.pictures = tracker.pictures
-        self._tracker, self._report = tracker, report
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        self._tracker.epoch(epoch, metrics)
-        self._report(epoch, metrics)
-
-    def picture(self, epoch: int, view: Snapshot) -> None:
-        self._tracker.picture(epoch, view)
 
 
 @dataclass(frozen=True)
@@ -108,32 +68,40 @@ class _Best:
 
 def fit(
     model: nn.Module,
-    recipe: TrainingConfig,
+    config: TrainingConfig,
     data: Dataset,
     *,
-    tracker: Tracker | None = None,
+    callbacks: Sequence[Callback] = (),
     folder: Path | None = None,
-    about: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     title: str = "",
-    probe: Callable[[int], Mapping[str, float]] | None = None,
     resume: bool = False,
 ) -> FitResult:
-    """Train `model` by `recipe` on `data` (which names the device) and leave it at its best validation epoch, in
-    evaluation mode.
+    """Train a network and leave it at its best validation epoch, in evaluation mode.
 
-    `probe` returns further metrics after an epoch, and leaves the network as it was. After each epoch `folder` gets a
-    checkpoint of everything (last.pt), and after the best one so far a checkpoint of the network (best.pt), with `about`
-    (plain values: the configuration) beside the weights.
-    resume: go on from the checkpoint in `folder`, to the same end as a training that was not interrupted: on a CPU, with as
-    many threads, to the last bit. The tracker hears of the epochs that are left.
-    Errors: DivergedError for a loss that is not finite; the last good checkpoints then stay in `folder`. CheckpointError.
+    Args:
+        model: network.
+        config: task, estimator, optimizer, schedules and settings.
+        data: data set; it names the device.
+        callbacks: hooks, called in this order.
+        folder: where each epoch leaves a checkpoint of everything (last.pt), and the best one so
+            far the network (best.pt); None: no checkpoints.
+        metadata: plain values that best.pt carries beside the weights, such as the configuration.
+        title: display name.
+        resume: continue from last.pt in `folder`, to the same end as a training that was not
+            interrupted: on a CPU, with as many threads, to the last bit.
+
+    Returns:
+        The best epoch, and the metrics of every epoch.
+
+    Raises:
+        DivergedError: for a loss that is not finite; the last good checkpoints stay in `folder`.
+        CheckpointError: for checkpoints that cannot be written or read.
     """
-    tracker = tracker or Untracked()
-    state = TrainState(model, recipe, data)
-    epochs, seed = recipe.settings.epochs, recipe.seed
-    task = recipe.task
-    best = _Best(folder / checkpoint.BEST if folder is not None else None, about or {}, task)
-    shown = fixed_images(data.test)
+    hooks = Callbacks(*callbacks)
+    state = TrainState(model, config, data)
+    epochs, seed, task = config.settings.epochs, config.seed, config.task
+    best = _Best(folder / checkpoint.BEST if folder is not None else None, metadata or {}, task)
     history: list[dict[str, float]] = []
     if folder is not None and resume:
         earlier = checkpoint.load(folder / checkpoint.LAST, data.train.images.device)
@@ -143,34 +111,26 @@ def fit(
     elif folder is not None:
         for name in (checkpoint.BEST, checkpoint.LAST):
             (folder / name).unlink(missing_ok=True)  # another run's, where a folder is used again
-    if tracker.pictures and not history:
-        set_slope(model, recipe.schedule(0, epochs))
-        tracker.picture(
-            0, snapshot(model, shown, seed, task.inputs(shown))
-        )  # what training begins with
-    with Progress(recipe.settings.progress, title, epochs, state.steps, len(history)) as progress:
+    set_slope(model, config.schedule(min(len(history), epochs - 1), epochs))
+    context = FitContext(model, task, data, seed, title, epochs, state.steps, len(history))
+    try:
+        hooks.on_fit_start(context)
         for epoch in range(len(history) + 1, epochs + 1):
-            slope = recipe.schedule(epoch - 1, epochs)
+            slope = config.schedule(epoch - 1, epochs)
             set_slope(model, slope)
-            metrics = (
-                state.epoch(progress)
-                | {"schedule/slope": slope}
-                | _measure(model, task, data, seed)
-            )
-            metrics |= {
-                f"estimator/{name}": value for name, value in recipe.estimator.metrics().items()
-            }
-            if probe is not None:
-                metrics |= probe(epoch)
+            metrics = state.epoch(hooks) | {"schedule/slope": slope}
+            metrics |= _measure(model, task, data, seed)
+            learned = config.estimator.metrics()
+            metrics |= {f"estimator/{name}": value for name, value in learned.items()}
+            hooks.on_evaluation(epoch, metrics)
             history.append(metrics)
-            tracker.epoch(epoch, metrics)
-            if tracker.pictures:
-                tracker.picture(epoch, snapshot(model, shown, seed, task.inputs(shown)))
-            progress.epoch(epoch, metrics, task)
-            best.offer(epoch, metrics, model, recipe.estimator)
+            hooks.on_epoch_end(epoch, metrics)
+            best.offer(epoch, metrics, model, config.estimator)
             if folder is not None:
                 kept = {"history": history, "best": best.content, "updates": state.state_dict()}
                 checkpoint.save(folder / checkpoint.LAST, kept)
+    finally:
+        hooks.on_fit_end()
     if not best.content:
         raise DivergedError(f"the validation {task.selection} was never finite: lower optimizer.lr")
     model.load_state_dict(best.content["model"])

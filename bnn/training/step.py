@@ -20,8 +20,8 @@ from bnn.nn.forward import ForwardClosure
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.tasks.readings import generator_noise
+from bnn.training.callback import Callback
 from bnn.training.optimizers import parameter_groups
-from bnn.training.progress import Progress
 from bnn.training.settings import TrainingConfig
 
 FINITE_EVERY = 50
@@ -86,21 +86,21 @@ class TrainState:
 
     STREAMS = ("order", "bits")
 
-    def __init__(self, model: nn.Module, recipe: TrainingConfig, data: Dataset) -> None:
+    def __init__(self, model: nn.Module, config: TrainingConfig, data: Dataset) -> None:
         device = data.train.images.device
-        self.model, self.recipe, self.split = model, recipe, data.train
-        self.task, self.estimator = recipe.task, recipe.estimator
+        self.model, self.config, self.split = model, config, data.train
+        self.task, self.estimator = config.task, config.estimator
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        init_task(self.task, data.spec, recipe.seed)
+        init_task(self.task, data.spec, config.seed)
         self.task.to(device)
         inputs, _ = self.task.batch(data.train.images[:2], data.train.labels[:2])
-        init_estimator(self.estimator, model, inputs, recipe.seed)
-        self.steps = steps_per_epoch(len(data.train.labels), recipe.settings.batch_size)
-        total = self.steps * recipe.settings.epochs
+        init_estimator(self.estimator, model, inputs, config.seed)
+        self.steps = steps_per_epoch(len(data.train.labels), config.settings.batch_size)
+        total = self.steps * config.settings.epochs
         groups = parameter_groups(model, self.estimator, self.task)
-        self.optimizer, self.learning_rate = recipe.optimization.start(groups, total)
-        self.order = torch.Generator().manual_seed(stream(recipe.seed, "batches"))
-        self.bits = torch.Generator(device).manual_seed(stream(recipe.seed, "bits"))
+        self.optimizer, self.learning_rate = config.optimization.start(groups, total)
+        self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
+        self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
         self.noise = generator_noise(self.bits)
         self.seconds = 0.0
 
@@ -135,7 +135,7 @@ class TrainState:
             **{f"task/{name}": optimizer for name, optimizer in self.task.optimizers().items()},
         }
 
-    def epoch(self, progress: Progress) -> dict[str, float]:
+    def epoch(self, callback: Callback) -> dict[str, float]:
         """One pass over the training split.
 
         Raises:
@@ -154,7 +154,7 @@ class TrainState:
                 self.model, inputs, targets, self.task.loss, self.noise, layers=layers
             )
             loss = train_step(
-                forward, self.estimator, self.optimizer, self.recipe.settings.precision
+                forward, self.estimator, self.optimizer, self.config.settings.precision
             )
             assert forward.output is not None
             for name, values in self.task.statistics(forward.output, targets).items():
@@ -162,12 +162,12 @@ class TrainState:
             return loss
 
         for step, (images, labels) in enumerate(
-            batches(self.split, self.recipe.settings.batch_size, self.order), 1
+            batches(self.split, self.config.settings.batch_size, self.order), 1
         ):
             total += self.task.step(train, *self.task.batch(images, labels)) * len(labels)
             seen += len(labels)
             self.learning_rate.step()
-            progress.step()
+            callback.on_step_end()
             if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
                 raise DivergedError(
                     f"the training loss became {float(total)} by step {step}: lower optimizer.lr"

@@ -26,9 +26,9 @@ def page(studies: Sequence[str], storage: str | None, trials: bool) -> str:
     """Markdown. Errors: StudyError for a storage or a study that is not there."""
     import optuna
 
-    from bnn.tuning.outcome import comparison, rows, table
     from bnn.tuning.settings import metrics_of
     from bnn.tuning.storage import StudyError, existing, storage_address
+    from bnn.tuning.summary import comparison, rows, table
 
     found = existing(storage_address(storage, ""))
     names = optuna.get_all_study_names(found)

@@ -1,17 +1,18 @@
-"""What a study is asked for: the `hydra.sweeper` node of `bnn_optuna`, checked. No optuna here."""
+"""Settings of a study: the `hydra.sweeper` node of `bnn_optuna`, checked; imports no optuna."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from bnn import schema
 from bnn.errors import ConfigError
 
-SECONDS = "seconds/train"
-"""The objective that has no value after each epoch, by which no trial can be pruned."""
+SECONDS = schema.TRAIN_SECONDS
+"""Objective without a value after each epoch, by which no trial can be pruned."""
 
 
 def objectives(directions: Mapping[str, str]) -> dict[str, str]:
@@ -23,7 +24,8 @@ def objectives(directions: Mapping[str, str]) -> dict[str, str]:
         directions: `minimize` or `maximize` by metric of the task.
     """
     found = {
-        f"val/{name}": direction for name, direction in sorted(directions.items(), reverse=True)
+        schema.VALIDATION + name: direction
+        for name, direction in sorted(directions.items(), reverse=True)
     }
     return {**found, SECONDS: "minimize"}
 
@@ -136,7 +138,7 @@ class StudySettings:
         return [str(direction) for direction in _list(self.direction)]
 
 
-IDENTITY, FACTS = "identity", "facts"
+IDENTITY, PROVENANCE = "identity", "facts"
 """Attributes of a study: what it is a study of, as JSON; the command, commit, hardware and versions that made it."""
 
 
@@ -149,13 +151,21 @@ def metrics_of(attributes: Mapping[str, Any]) -> list[str]:
     )
 
 
-TRIAL = "BNN_TRIAL"
-"""The environment variable by which a sweeper hands a job its trial."""
-
-
 @dataclass(frozen=True)
 class Assignment:
-    """A trial as a sweeper hands it to a job."""
+    """Trial of a study as a sweeper hands it to a job.
+
+    Args:
+        storage: address of the study's storage.
+        study: its name.
+        number: number of the trial.
+        metrics: objectives, by the keys of a run's metrics.
+        seeds: seeds on which the trial is trained.
+        stride: epoch e of the j-th seed is step j · stride + e; at least the epochs of any trial.
+        stale_after: seconds of silence after which the trial counts as stale.
+        params: values of the searched keys.
+        pruner: node of the pruner.
+    """
 
     storage: str
     study: str
@@ -163,15 +173,6 @@ class Assignment:
     metrics: Sequence[str]
     seeds: Sequence[int]
     stride: int
-    """Epoch e of the j-th seed is step j · stride + e: at least the epochs of any trial."""
     stale_after: float
     params: Mapping[str, Any]
-    """What the trial has of the searched keys."""
     pruner: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> Assignment:
-        return Assignment(**json.loads(text))

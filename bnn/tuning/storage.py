@@ -18,9 +18,12 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from bnn.config import without_password
-from bnn.errors import BnnError, ConfigError
+from bnn.errors import BnnError, ConfigError, without_password
+from bnn.tuning import optuna_adapter as adapter
+from bnn.tuning.queue import TrialQueue
 from bnn.tuning.settings import IDENTITY
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -96,8 +99,6 @@ def open_storage(address: str) -> BaseStorage:
 
 
 def _database(address: str) -> BaseStorage:
-    from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-
     sqlite = address.startswith("sqlite")
     options: dict[str, Any] = {"pool_pre_ping": True} | (
         {"connect_args": {"timeout": 60}} if sqlite else {}
@@ -124,7 +125,6 @@ def _database(address: str) -> BaseStorage:
 
 def _one_writer_at_a_time(storage: RDBStorage) -> None:
     """SQLite does not know the row locks by which Optuna hands a waiting trial to one process only: take the file's."""
-    from sqlalchemy import event
 
     @event.listens_for(storage.engine, "connect")
     def connected(connection: Any, record: Any) -> None:
@@ -177,14 +177,12 @@ def open_study(
 
 def forget_study(storage: BaseStorage, name: str, stale_after: float) -> None:
     """Delete the study of this name, if there is one. Errors: StudyError while a trial of it is running."""
-    from bnn.tuning.ledger import Ledger
-
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
-    ledger = Ledger(study, 1, stale_after)
-    if alive := [trial.number for trial in ledger.running() if not ledger.is_lost(trial)]:
+    ledger = TrialQueue(study, 1, stale_after)
+    if alive := [trial.number for trial in ledger.running() if not ledger.is_stale(trial)]:
         raise StudyError(
             f"fresh=true: study {name!r} has a running trial ({', '.join(map(str, alive))}): stop the command that runs it"
         )
@@ -206,7 +204,9 @@ def is_there(study: Study, token: str) -> bool:
     """Whether the study of this token has not been deleted meanwhile."""
     try:
         return (
-            token_of(optuna.load_study(study_name=study.study_name, storage=study._storage))
+            token_of(
+                optuna.load_study(study_name=study.study_name, storage=adapter.storage_of(study))
+            )
             == token
         )
     except KeyError:

@@ -11,12 +11,14 @@ from command_line import QUICK, run_here, runs
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from bnn.build import load_checkpoint, plan
-from bnn.config import changed, compose, digest
+from bnn.config.canonical import digest
+from bnn.config.compose import changed, compose
 from bnn.data import load, resolve, spec_of
 from bnn.data.source import Measured
 from bnn.errors import BnnError, ConfigError, DataError
 from bnn.predict import main as predict
+from bnn.restore import load_checkpoint
+from bnn.specify import setup
 
 SIDE = 8
 CLASSES = ("cat", "dog", "owl")
@@ -248,7 +250,7 @@ def test_a_key_that_cannot_be_is_one_line(tmp_path: Path, values: dict, words: l
 
 
 def planned(root: Path, **values: object):
-    return plan(changed(compose(["data=folder", *QUICK[1:]]), data=node(root, **values)))
+    return setup(changed(compose(["data=folder", *QUICK[1:]]), data=node(root, **values)))
 
 
 def test_the_digest_follows_the_images_and_not_the_place(tmp_path: Path) -> None:
@@ -257,7 +259,7 @@ def test_the_digest_follows_the_images_and_not_the_place(tmp_path: Path) -> None
     saved(tmp_path / "same" / "cat" / "00.png", np.zeros((SIDE, SIDE), np.uint8))
     assert planned(tmp_path / "same").digest != one.digest
     assert digest(dict(one.config)) == digest(dict(planned(tmp_path / "same").config))
-    known = plan(compose(QUICK))
+    known = setup(compose(QUICK))
     assert known.digest == digest(dict(known.config)), "published data sets are told by their name"
 
 
@@ -299,7 +301,7 @@ def test_a_network_trains_on_a_folder_and_predicts_without_it(
     said = capsys.readouterr().out
     assert said.split()[0] in CLASSES and "images (a folder)" in said
     with pytest.raises(BnnError, match=r"data\.root: no such folder"):
-        plan(changed(compose(words), tracking__heatmaps=False))
+        setup(changed(compose(words), tracking__heatmaps=False))
 
 
 def test_a_missing_folder_ends_a_command_in_one_line(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from torch.utils.data import TensorDataset
 from torchvision.datasets import FakeData
 from torchvision.transforms import ToTensor
 
-from bnn.build import load_checkpoint, plan, read
-from bnn.config import changed, compose, digest
+from bnn.build import read_dataset
+from bnn.config.canonical import digest
+from bnn.config.compose import changed, compose
 from bnn.data import (
     DATASETS,
     Dataset,
@@ -28,6 +29,8 @@ from bnn.data import (
     spec_of,
 )
 from bnn.errors import CheckpointError, ConfigError, DataError
+from bnn.restore import load_checkpoint
+from bnn.specify import setup
 from bnn.training import checkpoint
 from bnn.training.loop import fit
 
@@ -125,11 +128,11 @@ def test_loading_twice_gives_the_same_and_leaves_the_tensors_as_they_were(regist
 
 
 def test_a_run_is_planned_trained_and_told_apart_by_its_examples(calls: list[int]) -> None:
-    made = plan(changed(compose(QUICK), data={"name": "stripes"}))
-    assert made.config["data"] == {"name": "stripes", "side": 8, "seed": 0, "limit": None}
-    other = plan(changed(compose(QUICK), data={"name": "stripes", "seed": 5}))
-    assert made.digest != other.digest
-    best = fit(made.model, made.recipe, read(made))
+    made = setup(changed(compose(QUICK), data={"name": "stripes"}))
+    assert made.spec.config["data"] == {"name": "stripes", "side": 8, "seed": 0, "limit": None}
+    other = setup(changed(compose(QUICK), data={"name": "stripes", "seed": 5}))
+    assert made.spec.digest != other.digest
+    best = fit(made.model, made.training, read_dataset(made.spec))
     assert best.history[-1]["val/accuracy"] > 0.9
 
 
@@ -160,7 +163,7 @@ def test_targets_that_are_numbers_load_but_do_not_train_as_classes(register) -> 
         and data.test.labels.shape == (10, 2)
     )
     with pytest.raises(ConfigError, match="data=own: expected class labels"):
-        plan(changed(compose(QUICK), data={"name": "own"}))
+        setup(changed(compose(QUICK), data={"name": "own"}))
 
 
 PART = (torch.zeros(4, 5, 5).add_(torch.arange(5) / 5), torch.arange(4))
@@ -242,14 +245,14 @@ def test_a_class_describes_itself_by_its_configuration(register) -> None:
 
 
 def kept(made, tmp_path, about) -> Dataset:
-    data = read(made)
-    fit(made.model, made.recipe, data, folder=tmp_path, about=about)
+    data = read_dataset(made.spec)
+    fit(made.model, made.training, data, folder=tmp_path, about=about)
     return data
 
 
 def test_a_checkpoint_loads_where_its_data_set_is_not_known(calls: list[int], tmp_path) -> None:
-    made = plan(changed(compose(QUICK), data={"name": "stripes", "side": 12}))
-    data = kept(made, tmp_path, made.about)
+    made = setup(changed(compose(QUICK), data={"name": "stripes", "side": 12}))
+    data = kept(made, tmp_path, made.spec.checkpoint_metadata)
     del DATASETS._constructors["stripes"]
     try:
         model, about = load_checkpoint(tmp_path / "best.pt")
@@ -266,25 +269,28 @@ def test_a_checkpoint_loads_where_its_data_set_is_not_known(calls: list[int], tm
 
 
 def test_a_checkpoint_of_version_0_1_0_has_the_facts_of_its_configuration(tmp_path) -> None:
-    made = plan(compose(QUICK))
-    kept(made, tmp_path, made.shown)
+    made = setup(compose(QUICK))
+    kept(made, tmp_path, made.spec.public_config)
     assert "data_facts" not in checkpoint.load(tmp_path / "best.pt")["about"]
     _, about = load_checkpoint(tmp_path / "best.pt")
-    assert recorded_spec(about) == spec_of({"name": "digits"}) == made.data
+    assert recorded_spec(about) == spec_of({"name": "digits"}) == made.spec.data
 
 
 def test_facts_of_another_version_are_one_line(tmp_path) -> None:
-    made = plan(compose(QUICK))
-    about = {**made.about, "data_facts": {**made.about["data_facts"], "smell": 1}}
+    made = setup(compose(QUICK))
+    about = {
+        **made.spec.checkpoint_metadata,
+        "data_facts": {**made.spec.checkpoint_metadata["data_facts"], "smell": 1},
+    }
     checkpoint.save(tmp_path / "best.pt", {"model": made.model.state_dict(), "about": about})
     with pytest.raises(CheckpointError, match="smell"):
         load_checkpoint(tmp_path / "best.pt")
 
 
 def test_facts_stay_out_of_the_configuration() -> None:
-    made = plan(compose(QUICK))
-    assert set(made.about) - set(made.shown) == {"data_facts"}
-    assert made.digest == digest(dict(made.config)) == digest(made.shown)
+    made = setup(compose(QUICK))
+    assert set(made.spec.checkpoint_metadata) - set(made.spec.public_config) == {"data_facts"}
+    assert made.spec.digest == digest(dict(made.spec.config)) == digest(made.spec.public_config)
 
 
 # Tensors
@@ -344,9 +350,9 @@ def test_names_of_classes_count_them() -> None:
 
 
 def test_a_network_trains_on_tensors() -> None:
-    made = plan(compose(QUICK))  # 8×8 images, as here
+    made = setup(compose(QUICK))  # 8×8 images, as here
     history = fit(
-        made.model, made.recipe, from_tensors(train=bars(300, 8, 0), test=bars(40, 8, 1))
+        made.model, made.training, from_tensors(train=bars(300, 8, 0), test=bars(40, 8, 1))
     ).history
     assert history[-1]["val/accuracy"] > 0.9
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from bnn.data.archives import FashionMnist, Mnist
 from bnn.data.digits import Digits
-from bnn.data.pictures import read_drawing, read_image
+from bnn.data.image_files import read_drawing, read_image
 from bnn.errors import DataError
 
 MNIST, DIGITS = Mnist.facts, Digits.facts

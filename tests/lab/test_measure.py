@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import nn
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.data import load
 from bnn.estimators import Estimator
 from bnn.lab.bench import BELOW, Bench
 from bnn.lab.measure import Truth, accuracy, measure, reference, truth
-from bnn.lab.probe import Probe
+from bnn.lab.probe import GradientProbe
 from bnn.nn.neurons import Stochastic
+from bnn.specify import setup
 from bnn.training.loop import fit
 
 TOY = ["data=digits", "model=mlp", "model.hidden=4", "model.norm=none"]
 
 
 def bench(*overrides: str, samples: int = 16) -> Bench:
-    checked = plan(compose([*TOY, *overrides]))
+    checked = setup(compose([*TOY, *overrides]))
     generator = torch.Generator().manual_seed(0)
     return Bench(checked.model.double(), torch.randn(samples, 1, 8, 8, generator=generator, dtype=torch.float64),
                  torch.randint(10, (samples,), generator=generator))  # fmt: skip
@@ -328,7 +328,7 @@ def test_warming_sees_other_batches_than_the_one_that_is_measured() -> None:
 def test_a_probe_does_not_change_the_training() -> None:
     histories = []
     for every in (0, 2):
-        checked = plan(
+        checked = setup(
             compose(
                 [
                     *TOY,
@@ -339,13 +339,15 @@ def test_a_probe_does_not_change_the_training() -> None:
                 ]
             )
         )
-        data = load(checked.config["data"], 0, 0.1)
+        data = load(checked.spec.config["data"], 0, 0.1)
         images, labels = data.validation.images[:8], data.validation.labels[:8]
-        estimator, loss = checked.recipe.estimator, checked.recipe.task.loss
+        estimator, loss = checked.training.estimator, checked.training.task.loss
         probe = (
-            Probe(checked.model, estimator, images, labels, loss, every, 4, 4) if every else None
+            GradientProbe(checked.model, estimator, images, labels, loss, every, 4, 4)
+            if every
+            else None
         )
-        histories.append(fit(checked.model, checked.recipe, data, probe=probe).history)
+        histories.append(fit(checked.model, checked.training, data, probe=probe).history)
     plain, probed = histories
     added = {key for key in probed[1] if key.startswith("lab/")}
     assert {
@@ -361,7 +363,7 @@ def test_a_layer_of_a_module_list_keeps_its_name() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            checked = plan(compose(TOY))
+            checked = setup(compose(TOY))
             self.parts = nn.ModuleList([checked.model])
 
         def forward(self, x):

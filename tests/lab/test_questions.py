@@ -163,18 +163,18 @@ def test_the_page_names_what_it_stands_on_and_what_it_left_out(
 
 
 def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    from bnn.build import plan
-    from bnn.config import compose
+    from bnn.config.compose import compose
     from bnn.data import load
+    from bnn.specify import setup
     from bnn.training.loop import fit
 
-    checked = plan(compose([*PAGE[:5], "trainer.epochs=1", "trainer.progress=none"]))
+    checked = setup(compose([*PAGE[:5], "trainer.epochs=1", "trainer.progress=none"]))
     fit(
         checked.model,
-        checked.recipe,
-        load(checked.config["data"], 0, 0.1),
+        checked.training,
+        load(checked.spec.config["data"], 0, 0.1),
         folder=tmp_path,
-        about=dict(checked.config),
+        about=dict(checked.spec.config),
     )
     main(
         [

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnn.build import estimator_choices
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.lab import toy
 from bnn.lab.toy import descend, estimates, main, one_unit, variance
+from bnn.specify import estimator_choices
 from bnn.tasks.readings import generator_noise
 
 CHOICES = [

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.handlers import apply, sampled
@@ -15,11 +14,12 @@ from bnn.nn.layers import sites_of
 from bnn.nn.norms import NORMS, BatchNorm, couples_above_binary, refuse_torch_batch_norms
 from bnn.nn.replicas import branching
 from bnn.nn.sites import Site
+from bnn.specify import setup
 from bnn.tasks.classification import cross_entropy
 
 
 def network(*overrides: str) -> nn.Module:
-    return plan(compose(["device=cpu", *overrides])).model
+    return setup(compose(["device=cpu", *overrides])).model
 
 
 def test_reference_network_has_29034_parameters() -> None:
@@ -36,8 +36,8 @@ def test_norms_have_the_same_parameters(norm: str) -> None:
 @pytest.mark.parametrize("data", ["mnist", "digits"])
 @pytest.mark.parametrize("model", ["cnn", "mlp"])
 def test_networks_take_every_shape(model: str, data: str) -> None:
-    checked = plan(compose([f"model={model}", f"data={data}"]))
-    scores = apply(checked.model, torch.zeros(3, *checked.data.shape), sampled())
+    checked = setup(compose([f"model={model}", f"data={data}"]))
+    scores = apply(checked.model, torch.zeros(3, *checked.spec.data.shape), sampled())
     assert scores.shape == (3, 10)
 
 
@@ -45,7 +45,7 @@ def test_networks_take_every_shape(model: str, data: str) -> None:
     "placement, expected", [("none", 0), ("first", 1), ("last", 1), ("both", 2)]
 )
 def test_placement_decides_which_activations_fire(placement: str, expected: int) -> None:
-    checked = plan(compose([f"placement={placement}"]))
+    checked = setup(compose([f"placement={placement}"]))
     sites = sites_of(checked.model, torch.zeros(2, 1, 28, 28))
     assert len(sites) == expected
     shapes = {

@@ -85,9 +85,12 @@ def test_real_neuron_is_the_mean_of_the_law() -> None:
 
 def test_probabilities_are_wide_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        wide = lambda site: (
-            site.fire() if site.preactivation.dtype == torch.float32 else pytest.fail("narrow")
-        )  # noqa: E731
+
+
+        def wide(site: Site) -> Tensor:
+            assert site.preactivation.dtype == torch.float32
+            return site.fire()
+
         apply(Stochastic(law=LAW), X.bfloat16(), wide)
 
 
@@ -133,7 +136,7 @@ def test_quantiles_invert_the_law(law: NoiseLaw) -> None:
 
 def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
+    noise = lambda like: torch.empty_like(like).uniform_(generator=generator)
     return apply(neuron, x, sampled(noise))
 
 

@@ -16,10 +16,10 @@ def _row(accuracy: float = 0.98, *, seed: int = 0, **changed: Any) -> Row:
     facts: dict[str, Any] = {
         "experiment": "seed_table/mnist", "dataset": "mnist", "model": "cnn", "neuron": "stochastic", "law": "uniform",
         "estimator": "st", "estimator_title": "st density",
-        "explores": "no", "passes": 1, "placement": "both", "anneal": "none", "epochs": 10,
+        "samples_in_training": "no", "evaluations": 1, "placement": "both", "anneal": "none", "epochs": 10,
         "precision": "float32", "norm": "batch", "optimizer": "sgd lr 0.1 constant", "evaluation_samples": 8,
-        "best_epoch": 9, "val_loss": 0.06, "val_accuracy": 0.982, "test_loss": 0.07, "test_loss_mean": 0.05,
-        "test_accuracy_mean": 0.985, "test_loss_threshold": 0.06, "test_accuracy_threshold": 0.984,
+        "best_epoch": 9, "val_loss": 0.06, "val_accuracy": 0.982, "test_loss": 0.07, "test_loss_mc_mean": 0.05,
+        "test_accuracy_mc_mean": 0.985, "test_loss_threshold": 0.06, "test_accuracy_threshold": 0.984,
         "seconds_train": 90.0, "seconds_total": 100.5, "commit": "abc123", "hardware": "AMD EPYC, 2 cores", "threads": 1,
         "versions": "python 3.11.7, torch 2.15.0", "command": "python -m bnn.train -m experiment=seed_table seed=0,1",
         "settings": SETTINGS,

@@ -20,8 +20,8 @@ PASSES, SECONDS = COSTS
 def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
     row: Callable[..., Row],
 ) -> None:
-    rows = [row(0.9, seed=1, passes=4, epochs=3, seconds_train=10, seconds_total=99),
-            row(0.96, seed=2, passes=4, epochs=3, seconds_train=30, seconds_total=99)]  # fmt: skip
+    rows = [row(0.9, seed=1, evaluations=4, epochs=3, seconds_train=10, seconds_total=99),
+            row(0.96, seed=2, evaluations=4, epochs=3, seconds_train=30, seconds_total=99)]  # fmt: skip
     found = configurations(rows)
     [(passes, error)], [(seconds, _)] = (points(found, name).values() for name in COSTS)
     assert passes == Extent(12, 12, 12) and seconds == Extent(20, 10, 30)
@@ -79,7 +79,9 @@ def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(
     rows: list[Row], row: Callable[..., Row]
 ) -> None:
     same = configurations([row(seed=s, placement=p) for p in ("first", "both") for s in (0, 1)])
-    more = configurations([replace(r, passes=4 if r.estimator == "reinforce" else 1) for r in rows])
+    more = configurations(
+        [replace(r, evaluations=4 if r.estimator == "reinforce" else 1) for r in rows]
+    )
     assert cost(same).body.count("<img") == 1 and "the same number of passes" in cost(same).body
     assert cost(more).body.count("<img") == 4 and "the same number of passes" not in cost(more).body
 

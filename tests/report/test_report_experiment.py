@@ -9,17 +9,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from bnn.runs.job import execute
 from mlflow import MlflowClient
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.errors import DataError, TrackingError
-from bnn.job import execute
 from bnn.report import pictures as pictures_module
 from bnn.report.__main__ import main
 from bnn.report.configurations import configurations
 from bnn.report.pictures import CHECKPOINT, chosen, pictures
 from bnn.report.rows import rows_of
+from bnn.specify import setup
 from bnn.tracking import query
 from bnn.tracking.query import fetch, finished_runs, histories, unfinished
 
@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["placement=last", "seed=2", *LAB],
         ["placement=none", "seed=1"],
     ):
-        made = plan(compose([*SMALL, f"tracking.uri=sqlite:///{folder}/mlflow.db", *words]))
+        made = setup(compose([*SMALL, f"tracking.uri=sqlite:///{folder}/mlflow.db", *words]))
         execute(made, folder / "-".join(words[:2]), None, "title")
     return folder
 

@@ -14,7 +14,7 @@ from bnn.report.rows import ReportError, Row, portable, read_csv, write_csv
 
 def test_a_file_gives_rows_back_to_the_last_bit(tmp_path: Path, row: Callable[..., Row]) -> None:
     odd = row(0.1 + 0.2, seed=0, test_loss=1e-300, val_loss=1 / 3, seconds_total=float("inf"))
-    none = row(5e-324, seed=2**32 - 1, test_loss_mean=None, test_accuracy_mean=None,
+    none = row(5e-324, seed=2**32 - 1, test_loss_mc_mean=None, test_accuracy_mc_mean=None,
                test_loss_threshold=None, test_accuracy_threshold=None)  # fmt: skip
     text = row(1.0, seed=3, hardware='a "quoted", listed\nname', commit="", command="x 'y, z'")
     write_csv(tmp_path / "x.csv", [odd, none, text])

@@ -13,7 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from bnn.config import canonical, compose, digest, estimator_title, flat
+from bnn.config.canonical import canonical, digest, flat
+from bnn.config.compose import compose
+from bnn.config.titles import estimator_title
 from bnn.report import readme
 from bnn.report.__main__ import main
 from bnn.report.rows import read_csv, rows_of
@@ -34,7 +36,7 @@ def add(client: MlflowClient, experiment: str, plain: Mapping[str, Any], ended: 
             "bnn.command": "python -m bnn.train -m tracking.uri=sqlite:////x/y.db seed=0,1", "bnn.threads": "1",
             "bnn.versions": "python 3.11.7", "dataset": plain["data"]["name"], "neuron": plain["neuron"]["name"],
             "estimator": plain["estimator"]["name"], "estimator_title": estimator_title(dict(plain)),
-            "bnn.explores": "no", "bnn.passes": "1",
+            "bnn.samples_in_training": "no", "bnn.evaluations": "1",
             "placement": plain["placement"]["name"], "anneal": plain["anneal"]["name"],
             "law": plain["neuron"]["law"]}  # fmt: skip
     metrics = {"test/loss": LOSS, "test/accuracy": accuracy, "val_best/loss": 1 / 3, "val_best/accuracy": 0.97,
@@ -43,7 +45,7 @@ def add(client: MlflowClient, experiment: str, plain: Mapping[str, Any], ended: 
         metrics |= {
             f"test/{what}_{how}": 0.25
             for what in ("loss", "accuracy")
-            for how in ("mean", "threshold")
+            for how in ("mc_mean", "threshold")
         }
     metrics.pop(without, None)
     run_id: str = client.create_run(experiment, tags=tags, start_time=ended - 5).info.run_id
@@ -142,7 +144,7 @@ def test_export_keeps_every_value_of_a_run(
         1 / 3,
         0.97,
     )
-    assert (st.test_loss_mean, st.test_accuracy_threshold) == (0.25, 0.25)
+    assert (st.test_loss_mc_mean, st.test_accuracy_threshold) == (0.25, 0.25)
     assert (st.seconds_train, st.seconds_total, st.threads, st.commit) == (
         10.125,
         12.5,
@@ -155,7 +157,7 @@ def test_export_keeps_every_value_of_a_run(
     assert not {"seed", "tracking.uri", "data.root", "estimator.proxy"} & {
         s.partition("=")[0] for s in st.settings.split("; ")
     }
-    assert (real.neuron, real.estimator, real.test_loss_mean, real.test_accuracy_threshold) == (
+    assert (real.neuron, real.estimator, real.test_loss_mc_mean, real.test_accuracy_threshold) == (
         "real",
         "none",
         None,

@@ -49,7 +49,12 @@ def test_one_seed_prints_no_spread_and_is_preliminary(row: Callable[..., Row]) -
 
 def test_a_net_without_stochastic_units_has_one_evaluation(row: Callable[..., Row]) -> None:
     nothing = dict.fromkeys(
-        ("test_loss_mean", "test_accuracy_mean", "test_loss_threshold", "test_accuracy_threshold")
+        (
+            "test_loss_mc_mean",
+            "test_accuracy_mc_mean",
+            "test_loss_threshold",
+            "test_accuracy_threshold",
+        )
     )
     [only] = cells([row(0.98, neuron="deterministic", **nothing)])
     assert (only["mean of 8 (%)"], only["threshold (%)"]) == ("–", "–")

@@ -12,13 +12,13 @@ from command_line import QUICK, bnn_train, runs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.data import load
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.nn import Stochastic
 from bnn.nn.sites import Latents
+from bnn.specify import setup
 from bnn.tasks import Classification, Metric, Task
 from bnn.training.loop import FitResult, fit
 from bnn.training.optimizers import parameter_groups
@@ -92,13 +92,13 @@ def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
         metrics = run.data.metrics
         assert {
             "test/loss",
-            "test/loss_mean",
+            "test/loss_mc_mean",
             "test/loss_threshold",
             "val_best/loss",
             "train/loss",
         } <= set(metrics)
         assert not any("accuracy" in key for key in metrics)
-        assert metrics["test/loss_mean"] < metrics["test/loss"], (
+        assert metrics["test/loss_mc_mean"] < metrics["test/loss"], (
             "log-mean-exp of eight draws is below one"
         )
         assert run.data.params["task.price"] == "0.01"
@@ -235,7 +235,7 @@ class Critic(Task):
 def trained(
     folder: Path | None = None, *, epochs: int = 2, resume: bool = False, stop: int | None = None
 ) -> Critic:
-    made = plan(
+    made = setup(
         compose(
             [
                 "device=cpu",
@@ -247,7 +247,7 @@ def trained(
         )
     )
     task = Critic()
-    recipe = dataclasses.replace(made.recipe, task=task)
+    recipe = dataclasses.replace(made.training, task=task)
 
     class Stops:
         pictures = False
@@ -258,7 +258,7 @@ def trained(
 
         def picture(self, epoch: int, view) -> None: ...
 
-    data = load(made.config["data"], 0, 0.1)
+    data = load(made.spec.config["data"], 0, 0.1)
     try:
         result: FitResult | None = fit(
             made.model, recipe, data, folder=folder, resume=resume, tracker=Stops()
@@ -290,7 +290,7 @@ def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_wit
 
 def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
     """Its learned scale belongs to that epoch's weights: the validation loss comes out again."""
-    made = plan(
+    made = setup(
         compose(
             [
                 "device=cpu",
@@ -302,19 +302,19 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
             ]
         )
     )
-    data = load(made.config["data"], 0, 0.1)
+    data = load(made.spec.config["data"], 0, 0.1)
 
     class Scaled(Critic):
         def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
             return super().score(self.scale.detach() * outputs, targets)
 
     task = Scaled()
-    result = fit(made.model, dataclasses.replace(made.recipe, task=task), data)
+    result = fit(made.model, dataclasses.replace(made.training, task=task), data)
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch < 4, "the control: the last epoch is another"
-    assert task.evaluations(made.model, data.validation, 1, made.recipe.seed)["own"]["loss"] == min(
-        losses
-    )
+    assert task.evaluations(made.model, data.validation, 1, made.training.seed)["sampled"][
+        "loss"
+    ] == min(losses)
 
 
 class Grouped(nn.Module):
@@ -354,13 +354,13 @@ def test_groups_have_learning_rates_and_decays_of_their_own(optimizer: str) -> N
         "optimizer.groups.estimator.lr=0.001",
         "optimizer.lr_schedule=constant",
     ]
-    made = plan(
+    made = setup(
         compose(["data=digits", *words, "+optimizer.groups.latent={lr: 0.02, weight_decay: 0.5}"])
     )
     groups = {
         name: [nn.Parameter(torch.ones(2))] for name in ("network", "estimator", "task", "latent")
     }
-    found, _ = made.recipe.optimization.start(groups, 100)
+    found, _ = made.training.optimization.start(groups, 100)
     by_name = {group["name"]: group for group in found.param_groups}
     decay = by_name["network"]["weight_decay"]
     rates = {name: group["initial_lr"] for name, group in by_name.items()}
@@ -388,20 +388,20 @@ def test_groups_have_learning_rates_and_decays_of_their_own(optimizer: str) -> N
 )
 def test_settings_of_groups_that_mean_nothing_are_refused(words: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
-        plan(compose(["data=digits", words]))
+        setup(compose(["data=digits", words]))
 
 
 def test_a_group_without_settings_is_refused() -> None:
-    made = plan(compose(["data=digits"]))
+    made = setup(compose(["data=digits"]))
     with pytest.raises(ConfigError, match=r"\+optimizer\.groups\.latent="):
-        made.recipe.optimization.start({"latent": [nn.Parameter(torch.ones(2))]}, 10)
+        made.training.optimization.start({"latent": [nn.Parameter(torch.ones(2))]}, 10)
 
 
 def test_best_epoch_is_that_of_the_selection_metric_in_its_direction() -> None:
     class ByAccuracy(Classification):
         selection = "accuracy"
 
-    made = plan(
+    made = setup(
         compose(
             [
                 "device=cpu",
@@ -414,8 +414,8 @@ def test_best_epoch_is_that_of_the_selection_metric_in_its_direction() -> None:
     )
     result = fit(
         made.model,
-        dataclasses.replace(made.recipe, task=ByAccuracy()),
-        load(made.config["data"], 0, 0.1),
+        dataclasses.replace(made.training, task=ByAccuracy()),
+        load(made.spec.config["data"], 0, 0.1),
     )
     values = [epoch["val/accuracy"] for epoch in result.history]
     assert result.best_epoch == values.index(max(values)) + 1

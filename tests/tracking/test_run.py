@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bnn.runs.job import execute
 from mlflow import MlflowClient
 
-from bnn.build import load_checkpoint, plan
-from bnn.config import compose, flat
+from bnn.config.canonical import flat
+from bnn.config.compose import compose
 from bnn.errors import DivergedError, TrackingError
-from bnn.job import Summary, execute
+from bnn.restore import load_checkpoint
+from bnn.runs.execute import RunSummary
+from bnn.specify import setup
 from bnn.tasks import Classification
 from bnn.tracking.store import open_store, tracking_uri
 
@@ -29,10 +32,10 @@ QUICK = [
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, MlflowClient, Path]:
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, MlflowClient, Path]:
     folder = tmp_path_factory.mktemp("run")
     uri = f"sqlite:///{folder}/mlflow.db"
-    made = plan(compose([*QUICK, f"tracking.uri={uri}", "anneal=cosine"]))
+    made = setup(compose([*QUICK, f"tracking.uri={uri}", "anneal=cosine"]))
     return execute(made, folder / "out", None, "title"), MlflowClient(uri), folder
 
 
@@ -71,7 +74,7 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
 @pytest.mark.parametrize("neuron", ["stochastic_smooth", "noisy_rectifier"])
 def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    made = plan(
+    made = setup(
         compose(
             [*QUICK, f"tracking.uri={uri}", f"neuron={neuron}", "estimator=none", "anneal=linear"]
         )
@@ -79,7 +82,7 @@ def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_pa
     summary = execute(made, tmp_path / "out", None, "title")
     run = MlflowClient(uri).get_run(summary.run_id)
     assert run.info.status == "FINISHED" and run.outputs.model_outputs
-    assert {"test/accuracy_mean", "test/accuracy_threshold"} <= set(run.data.metrics)
+    assert {"test/accuracy_mc_mean", "test/accuracy_threshold"} <= set(run.data.metrics)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_the_final_metrics_are_those_of_the_summary(tracked) -> None:
         and metrics["test/loss"] == summary.test["loss"]
     )
     assert {
-        "test/accuracy_mean",
+        "test/accuracy_mc_mean",
         "test/accuracy_threshold",
         "val_best/loss",
         "best_epoch",
@@ -145,7 +148,7 @@ def test_a_failed_run_says_why_and_keeps_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
+    made = setup(compose([*QUICK, f"tracking.uri={uri}"]))
     finite, calls = Classification.loss, iter(range(10_000))
 
     def loss(task: Classification, output, targets, latents):
@@ -166,7 +169,7 @@ def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
     import bnn.training.step
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    made = plan(compose([*QUICK, f"tracking.uri={uri}"]))
+    made = setup(compose([*QUICK, f"tracking.uri={uri}"]))
 
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -229,12 +232,12 @@ def test_predictions_take_pixels_as_they_are(tracked) -> None:
     from bnn.data import spec_of
     from bnn.tracking.export import Predictor
 
-    made = plan(compose([*QUICK, "placement=none"]))
+    made = setup(compose([*QUICK, "placement=none"]))
     spec = spec_of({"name": "digits"})
     pixels = torch.from_numpy(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32))
     made.model.eval()
     scores = made.model((pixels - spec.mean) / spec.std)
     torch.testing.assert_close(
-        Predictor(made.model, spec.mean, spec.std, made.recipe.task)(pixels),
+        Predictor(made.model, spec.mean, spec.std, made.training.task)(pixels),
         torch.softmax(scores, 1),
     )

@@ -171,7 +171,9 @@ def test_what_a_dead_server_missed_is_delivered_later(
     assert result.returncode == 0 and "python -m bnn.sync delivers them" in result.stderr
     assert sync.main([str(tmp_path)]) == 1, "the server is still away"
     server.start()
-    (run,) = [run for run in server.runs() if run.data.tags["bnn.folder"].startswith(str(tmp_path))]
+    (run,) = [
+        run for run in server.runs() if run.data.tags["bnn.run_dir"].startswith(str(tmp_path))
+    ]
     assert run.info.status == "RUNNING"
     assert sync.main([str(tmp_path)]) == 0
     assert f"run {run.info.run_id}" in capsys.readouterr().out

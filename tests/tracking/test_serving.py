@@ -17,8 +17,8 @@ import pytest
 import torch
 from command_line import QUICK, environment, run_here, runs
 
-from bnn.build import load_checkpoint
 from bnn.predict import predicted
+from bnn.restore import load_checkpoint
 
 pytestmark = pytest.mark.slow
 

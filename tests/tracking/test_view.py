@@ -67,19 +67,19 @@ def test_every_metric_of_its_runs_is_charted_once_and_every_picture(swept: Path)
     assert sorted(chart["metricKey"] for chart in charts if chart["type"] != "IMAGE") == sorted(
         logged
     )
-    pictures = [chart for chart in charts if chart["type"] == "IMAGE"]
-    assert [chart["imageKeys"] for chart in pictures] == [["heatmap/act1"], ["heatmap/act2"]]
-    assert {(chart["step"], chart["showRunParams"]) for chart in pictures} == {(2, False)}, (
+    logged_images = [chart for chart in charts if chart["type"] == "IMAGE"]
+    assert [chart["imageKeys"] for chart in logged_images] == [["heatmap/act1"], ["heatmap/act2"]]
+    assert {(chart["step"], chart["showRunParams"]) for chart in logged_images} == {(2, False)}, (
         "the last epoch, nothing above it"
     )
     assert {chart["metricSectionId"] for chart in charts} == set(titles)
 
 
 def test_pictures_begin_before_training(swept: Path) -> None:
-    from bnn.tracking.outbox import pictures
+    from bnn.tracking.calls import logged_images
 
     for run in runs(swept, "run"):
-        assert {step for _, step in pictures(client(swept), run.info.run_id)} == {0, 1, 2}
+        assert {step for _, step in logged_images(client(swept), run.info.run_id)} == {0, 1, 2}
 
 
 def test_pictures_begin_with_a_step_that_every_run_has_and_resumed_runs_belong_to_it(
@@ -90,7 +90,7 @@ def test_pictures_begin_with_a_step_that_every_run_has_and_resumed_runs_belong_t
     _, state = view(tmp_path)
     assert {chart["step"] for chart in state["compareRunCharts"] if chart["type"] == "IMAGE"} == {1}
     (first,) = runs(tmp_path, "sweep")
-    client(tmp_path).set_tag(first.info.run_id, "bnn.result", "of other cells")
+    client(tmp_path).set_tag(first.info.run_id, "bnn.result_key", "of other cells")
     assert run_here(tmp_path, "-m", *words, "trainer.epochs=2,1,3", "resume=true").returncode == 0
     second = runs(tmp_path, "sweep")[1]
     saved = json.loads(

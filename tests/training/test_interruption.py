@@ -10,45 +10,49 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnn.build import Plan, estimator_choices, plan, read
-from bnn.config import compose
+from bnn.build import TrainingSetup, read_dataset
+from bnn.config.compose import compose
 from bnn.errors import CheckpointError, ConfigError
+from bnn.specify import estimator_choices, setup
 from bnn.training import checkpoint
-from bnn.training.loop import FitResult, Untracked, fit
+from bnn.training.callback import Callback
+from bnn.training.loop import FitResult, fit
 from bnn.training.step import TrainState
 
 SMALL = ["device=cpu", "data=digits", "data.limit=192", "trainer.progress=none", "trainer.epochs=4"]
 
 
-class Interrupted(Untracked):
-    """A tracker that ends the process, as it were, while epoch `at` is being recorded; it remembers what it heard of."""
+class Interrupted(Callback):
+    """A callback that ends the process, as it were, while epoch `at` is being recorded; it remembers what it heard of."""
 
     def __init__(self, at: int = 0) -> None:
         self.at, self.heard = at, []
 
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self.heard.append(epoch)
         if epoch == self.at:
             raise KeyboardInterrupt
 
 
-def training(words: list[str]) -> Plan:
-    return plan(compose([*SMALL, *words]))
+def training(words: list[str]) -> TrainingSetup:
+    return setup(compose([*SMALL, *words]))
 
 
-def go(made: Plan, folder: Path, tracker: Interrupted, resume: bool = False) -> FitResult:
+def go(made: TrainingSetup, folder: Path, tracker: Interrupted, resume: bool = False) -> FitResult:
     return fit(
         made.model,
-        made.recipe,
-        read(made),
+        made.training,
+        read_dataset(made.spec),
         folder=folder,
-        about=dict(made.config),
-        tracker=tracker,
+        metadata=dict(made.spec.config),
+        callbacks=[tracker],
         resume=resume,
     )
 
 
-def in_pieces(words: list[str], folder: Path, *ends: int) -> tuple[Plan, FitResult, list[int]]:
+def in_pieces(
+    words: list[str], folder: Path, *ends: int
+) -> tuple[TrainingSetup, FitResult, list[int]]:
     """The training, interrupted in each of these epochs and begun again by objects of its own each time."""
     heard: list[int] = []
     for number, end in enumerate((*ends, 0)):
@@ -85,7 +89,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(words: list[str], tmp_
     made, found, heard = in_pieces(words, tmp_path / "pieces", 3, 4)
     assert found.history == expected.history and found.best_epoch == expected.best_epoch
     assert same(made.model.state_dict(), whole.model.state_dict())
-    assert same(made.recipe.estimator.state_dict(), whole.recipe.estimator.state_dict())
+    assert same(made.training.estimator.state_dict(), whole.recipe.estimator.state_dict())
     assert heard == [1, 2, 3, 3, 4, 4], (
         "the epoch that was interrupted comes again, and none that was kept"
     )

@@ -9,33 +9,41 @@ import pytest
 import torch
 from torch import nn
 
-from bnn.build import Plan, load_checkpoint, plan
-from bnn.config import compose
+from bnn.build import TrainingSetup
+from bnn.config.compose import compose
 from bnn.data import Dataset, load
 from bnn.errors import DivergedError
 from bnn.nn.handlers import sample, sampled, threshold
 from bnn.nn.neurons import Binary, Stochastic
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Site
+from bnn.restore import load_checkpoint
 from bnn.seeds import stream
+from bnn.specify import setup
 from bnn.tasks import Classification
 from bnn.tasks.readings import outputs, seeded_noise
+from bnn.training.activations import PICTURE_DRAWS, fixed_images, snapshot, unit_health
 from bnn.training.loop import FitResult, fit
 from bnn.training.step import batches, steps_per_epoch
-from bnn.training.units import PICTURE_DRAWS, fixed_images, snapshot, unit_health
 
 
-def prepared(*overrides: str) -> tuple[Plan, Dataset]:
+def prepared(*overrides: str) -> tuple[TrainingSetup, Dataset]:
     words = ["device=cpu", "data=digits", "trainer.progress=none", "trainer.epochs=2", *overrides]
-    made = plan(compose(words))
+    made = setup(compose(words))
     return made, load(
-        made.config["data"], made.recipe.seed, made.recipe.settings.validation_fraction
+        made.spec.config["data"], made.training.seed, made.training.settings.validation_fraction
     )
 
 
-def trained(*overrides: str, folder: Path | None = None) -> tuple[Plan, Dataset, FitResult]:
+def trained(
+    *overrides: str, folder: Path | None = None
+) -> tuple[TrainingSetup, Dataset, FitResult]:
     made, data = prepared(*overrides)
-    return made, data, fit(made.model, made.recipe, data, folder=folder, about=dict(made.config))
+    return (
+        made,
+        data,
+        fit(made.model, made.training, data, folder=folder, about=dict(made.spec.config)),
+    )
 
 
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])
@@ -75,8 +83,8 @@ def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
     )
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch == losses.index(min(losses)) + 1
-    again = made.recipe.task.evaluate(
-        made.model, data.validation, sampled(seeded_noise(made.recipe.seed, torch.device("cpu")))
+    again = made.training.task.evaluate(
+        made.model, data.validation, sampled(seeded_noise(made.training.seed, torch.device("cpu")))
     )
     assert again["loss"] == min(losses)
 
@@ -89,8 +97,8 @@ def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -
     slopes = {float(m.slope) for m in model.modules() if isinstance(m, Binary)}
     assert slopes == {2.0 ** (result.best_epoch - 1)}
     assert [epoch["schedule/slope"] for epoch in result.history] == [1, 2, 4]
-    assert config == made.config
-    task = made.recipe.task
+    assert config == made.spec.config
+    task = made.training.task
     assert task.evaluations(model, data.test, 2, 0) == task.evaluations(made.model, data.test, 2, 0)
 
 
@@ -115,7 +123,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(Classification, "loss", loss)
     with pytest.raises(DivergedError, match=r"optimizer\.lr"):
-        fit(made.model, made.recipe, data, folder=tmp_path, about=dict(made.config))
+        fit(made.model, made.training, data, folder=tmp_path, about=dict(made.spec.config))
     assert calls < 60
     model, _ = load_checkpoint(tmp_path / "best.pt")
     assert all(value.isfinite().all() for value in model.state_dict().values())
@@ -124,7 +132,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
 def test_the_first_step_warms_up_and_the_last_one_rests() -> None:
     for schedule, last in (("cosine", 0.0), ("one_cycle", 4e-6), ("constant", 1.0)):
         made, _ = prepared(f"optimizer.lr_schedule={schedule}")
-        curve = [made.recipe.optimization.lr_schedule(step, 1000, 0.1) for step in range(1001)]
+        curve = [made.training.optimization.lr_schedule(step, 1000, 0.1) for step in range(1001)]
         assert (
             curve[0] < 0.05
             and max(curve) == pytest.approx(1)
@@ -153,18 +161,18 @@ def test_mean_of_m_averages_probabilities_not_scores() -> None:
 
 def test_evaluations_that_apply() -> None:
     for overrides, expected in (
-        (("placement=none",), {"own"}),
-        (("neuron=deterministic",), {"own"}),
-        (("neuron=stochastic",), {"own", "mean", "threshold"}),
+        (("placement=none",), {"sampled"}),
+        (("neuron=deterministic",), {"sampled"}),
+        (("neuron=stochastic",), {"sampled", "mc_mean", "threshold"}),
     ):
         made, data = prepared(*overrides)
-        assert set(made.recipe.task.evaluations(made.model, data.validation, 2, 0)) == expected
+        assert set(made.training.task.evaluations(made.model, data.validation, 2, 0)) == expected
 
 
 def test_a_deterministic_net_evaluates_by_threshold() -> None:
     made, data = prepared("neuron=deterministic")
-    task = made.recipe.task
-    own = task.evaluations(made.model, data.validation, 2, 0)["own"]
+    task = made.training.task
+    own = task.evaluations(made.model, data.validation, 2, 0)["sampled"]
     assert own == task.evaluate(made.model, data.validation, threshold)
 
 
@@ -216,7 +224,7 @@ def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> N
     )
     model = Researcher()
     before = model.hidden.weight.detach().clone()
-    result = fit(model, made.recipe, data)
+    result = fit(model, made.training, data)
     assert result.history[-1]["val/accuracy"] > result.history[0]["val/accuracy"] + 0.05
     assert not torch.equal(model.hidden.weight, before)
 
@@ -268,9 +276,9 @@ def test_mnist_trains(mnist_root: Path) -> None:
             "data.limit=6000",
             f"data.root={mnist_root}",
         ]
-        made = plan(
+        made = setup(
             compose([*words, f"estimator={estimator}", "placement=last", "optimizer.warmup=0.2"])
         )
-        data = load(made.config["data"], 0, 0.1)
+        data = load(made.spec.config["data"], 0, 0.1)
         assert len(data.train.labels) == 6000 and len(data.validation.labels) == 6000
-        assert fit(made.model, made.recipe, data).history[-1]["val/accuracy"] > least
+        assert fit(made.model, made.training, data).history[-1]["val/accuracy"] > least

@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.estimators import Baseline, Estimator
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.neurons import Binary
 from bnn.nn.sites import Site
+from bnn.specify import setup
 from bnn.tasks.classification import cross_entropy
 from bnn.training.step import init_estimator, train_step
 
@@ -38,7 +38,7 @@ NEURONS = ("stochastic", "deterministic")
 
 def one_step(*overrides: str) -> tuple[dict[str, tuple[float, float]], list[str]]:
     """(gradient norm, change) of each layer's weights after one step on the CNN; and the layers below the highest binary."""
-    checked = plan(compose(["device=cpu", *overrides, "optimizer.warmup=0"]))
+    checked = setup(compose(["device=cpu", *overrides, "optimizer.warmup=0"]))
     return step(checked.model, checked)
 
 
@@ -46,7 +46,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(64, 1, 28, 28, generator=generator)
     labels = torch.randint(10, (64,), generator=generator)
-    recipe = checked.recipe
+    recipe = checked.training
     init_estimator(recipe.estimator, model, images[:2], seed=0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer, _ = recipe.optimization.start({"network": list(model.parameters())}, 10)

@@ -1,19 +1,19 @@
-"""The one look at activations that heatmaps, unit health and bnn.visual share."""
+"""The one look at activations that heatmaps, unit health and bnn.analysis share."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
 from bnn.nn.handlers import apply, sampled
 from bnn.nn.neurons import Neuron, set_slope
-from bnn.training.units import activations
+from bnn.specify import setup
+from bnn.training.activations import activations
 
 
 def network(*overrides: str) -> torch.nn.Module:
-    return plan(compose(["device=cpu", "data=digits", *overrides])).model.double()
+    return setup(compose(["device=cpu", "data=digits", *overrides])).model.double()
 
 
 IMAGES = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -13,18 +13,18 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from bnn.tuning import ledger as ledgers
+from bnn.tuning import queue as ledgers
 from bnn.tuning import storage as storages
-from bnn.tuning.ledger import (
+from bnn.tuning.queue import (
     HEARD,
     JOB,
     SWEEPER,
     Heartbeat,
-    Ledger,
-    fail,
-    give_up,
+    TrialQueue,
+    fail_trial,
     is_gone,
     process,
+    reenqueue,
 )
 from bnn.tuning.storage import StudyError, forget_study, open_storage, open_study, storage_address
 
@@ -45,8 +45,10 @@ def study(path: Path, file: str = JOURNAL) -> optuna.Study:
     return open_study(open_storage(address), "s", ["minimize"], IDENTITY)[0]
 
 
-def ledger(path: Path, n_trials: int = 3, stale_after: float = 60.0, file: str = JOURNAL) -> Ledger:
-    return Ledger(study(path, file), n_trials, stale_after)
+def ledger(
+    path: Path, n_trials: int = 3, stale_after: float = 60.0, file: str = JOURNAL
+) -> TrialQueue:
+    return TrialQueue(study(path, file), n_trials, stale_after)
 
 
 def ended_process() -> list:
@@ -66,7 +68,7 @@ def test_there_are_as_many_places_as_trials(tmp_path: Path) -> None:
     assert [trial.number for trial in trials[:3]] == [0, 1, 2] and trials[3] is None
     book.study.tell(trials[0], 1.0)
     assert book.claim() is None, "a complete trial keeps its place"
-    fail(book.study, 1, "diverged")
+    fail_trial(book.study, 1, "diverged")
     assert book.claim().number == 3, "a failed one does not"
 
 
@@ -131,7 +133,7 @@ def test_a_trial_is_not_lost_for_ever(tmp_path: Path) -> None:
     book = ledger(tmp_path, n_trials=1)
     for attempt in range(ledgers.ATTEMPTS):
         assert book.claim().number == attempt
-        give_up(book.study, attempt, "its process ended")
+        reenqueue(book.study, attempt, "its process ended")
     assert len(book.failures()) == 1 and "3 times" in book.failures()[0].user_attrs["reason"]
     assert not book.trials(TrialState.WAITING)
 
@@ -139,8 +141,8 @@ def test_a_trial_is_not_lost_for_ever(tmp_path: Path) -> None:
 def test_only_one_process_gives_a_trial_up(tmp_path: Path) -> None:
     book, other = ledger(tmp_path), ledger(tmp_path)
     book.claim()
-    give_up(book.study, 0, "lost")
-    give_up(other.study, 0, "lost")
+    reenqueue(book.study, 0, "lost")
+    reenqueue(other.study, 0, "lost")
     assert len(book.trials(TrialState.WAITING)) == 1
 
 
@@ -170,7 +172,7 @@ def test_interruptions_are_not_held_against_a_trial(tmp_path: Path) -> None:
     book = ledger(tmp_path, n_trials=1)
     for attempt in range(2 * ledgers.ATTEMPTS):
         assert book.claim().number == attempt
-        assert give_up(book.study, attempt, "interrupted", tried=False)
+        assert reenqueue(book.study, attempt, "interrupted", tried=False)
     assert book.failures() == [] and len(book.trials(TrialState.WAITING)) == 1
 
 

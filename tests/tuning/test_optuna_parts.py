@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 
 from bnn.errors import ConfigError
 from bnn.paths import folder
-from bnn.tuning.ledger import Ledger, give_up
-from bnn.tuning.optuna_parts import PRUNERS, SAMPLERS, SeedView, pruner, sampler, should_prune
+from bnn.tuning.queue import TrialQueue, reenqueue
+from bnn.tuning.samplers_pruners import PRUNERS, SAMPLERS, SeedView, pruner, sampler, should_prune
 
 EPOCHS = 5
 
@@ -121,11 +121,11 @@ def test_the_same_seed_gives_the_same_trials_also_after_a_break(name: str) -> No
         study = optuna.create_study(
             sampler=sampler({"name": name, "seed": 3} | EXTRA.get(name, {}))
         )
-        book = Ledger(study, 8, 60)
+        book = TrialQueue(study, 8, 60)
         while (trial := book.claim()) is not None:
             x, kind = trial.suggest_float("x", 0, 1), trial.suggest_categorical("kind", ["a", "b"])
             if trial.number == 2:
-                give_up(study, 2, "interrupted", tried=False)
+                reenqueue(study, 2, "interrupted", tried=False)
             else:
                 study.tell(trial, (x - 0.3) ** 2 + (kind == "a"))
         return [trial.params for trial in study.trials if trial.state == TrialState.COMPLETE]

@@ -6,11 +6,11 @@ import math
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.bnn_sweepers.space import described, search_space, suggest, word
 from optuna import create_study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bnn.errors import ConfigError
+from bnn.tuning.space import described, search_space, suggest, word
 
 
 def space(*words: str):

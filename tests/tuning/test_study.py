@@ -15,8 +15,8 @@ import pytest
 from command_line import UNSEEN, client, environment, run_here, runs
 from optuna.trial import TrialState
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.config.compose import compose
+from bnn.specify import setup
 from bnn.tuning.__main__ import main
 from bnn.tuning.settings import IDENTITY
 from bnn.tuning.storage import open_storage
@@ -148,9 +148,9 @@ def test_the_best_is_given_as_a_command_that_makes_it_again(annealed) -> None:
     ]
     words = shlex.split(line)[3:]
     assert words[0] == "-m" and words[-1] == "seed=0,1"
-    again = plan(compose([*words[1:-1], "seed=1"]))
+    again = setup(compose([*words[1:-1], "seed=1"]))
     run = client(folder).get_run(best.user_attrs["runs"][1])
-    assert again.digest == run.data.tags["bnn.digest"]
+    assert again.spec.digest == run.data.tags["bnn.digest"]
 
 
 def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> None:
@@ -175,14 +175,14 @@ def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> No
             if line.startswith("    python -m bnn.train")
         ]
         assert "recipe" not in line and "experiment" not in line
-        again = plan(compose(shlex.split(line)[3:]))
+        again = setup(compose(shlex.split(line)[3:]))
         name = next(
             n
             for n in optuna.get_all_study_names(open_storage(str(tmp_path / "optuna.journal")))
             if recipe[0] in n
         )
         run = client(tmp_path).get_run(study(tmp_path, name).best_trial.user_attrs["runs"][0])
-        assert again.digest == run.data.tags["bnn.digest"]
+        assert again.spec.digest == run.data.tags["bnn.digest"]
 
 
 def test_the_same_command_goes_on_and_a_changed_space_is_refused(annealed) -> None:
@@ -353,7 +353,9 @@ def test_only_the_best_trials_keep_their_checkpoints(tmp_path: Path) -> None:
             item.path for item in client(tmp_path).list_artifacts(run.info.run_id, "checkpoint")
         ]
         assert there == (["checkpoint/best.pt"] if run.info.run_id in kept else [])
-        assert (Path(run.data.tags["bnn.folder"]) / "best.pt").exists() == (run.info.run_id in kept)
+        assert (Path(run.data.tags["bnn.run_dir"]) / "best.pt").exists() == (
+            run.info.run_id in kept
+        )
         assert ("bnn.checkpoint" in run.data.tags) == (run.info.run_id not in kept)
 
 

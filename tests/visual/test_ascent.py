@@ -8,25 +8,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import bnn.visual.ascent
-from bnn.build import plan
-from bnn.config import compose
+import bnn.analysis.activation_maximization
+from bnn.analysis import SCORES, Ascent, maximised, receptive_fields
+from bnn.analysis.activation_maximization import AMPLITUDE, GREY
+from bnn.analysis.responses import excitation
+from bnn.config.compose import compose
 from bnn.data import spec_of
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
+from bnn.specify import setup
 from bnn.tasks.readings import generator_noise
-from bnn.visual import SCORES, Ascent, maximised, receptive_fields
-from bnn.visual.ascent import AMPLITUDE, GREY
-from bnn.visual.layers import excitation
 
 SPEC = spec_of({"name": "digits"})
 NETS = ["neuron=stochastic", "neuron=deterministic", "placement=none"]
 
 
 def network(*overrides: str) -> nn.Module:
-    return plan(compose(["device=cpu", "data=digits", *overrides])).model.double()
+    return setup(compose(["device=cpu", "data=digits", *overrides])).model.double()
 
 
 class Linear(nn.Module):
@@ -115,7 +115,7 @@ def test_every_channel_rises_whatever_the_bits_below(
 def test_without_straight_through_nothing_above_bits_can_be_ascended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bnn.visual.ascent, "through", lambda reading: reading)
+    monkeypatch.setattr(bnn.analysis.activation_maximization, "through", lambda reading: reading)
     words = {"channels": [0], "place": None, "steps": 1, "rate": 0.05, "draws": 1, "seed": 0}
     maximised(network(), "act1", SPEC, **words)
     with pytest.raises(RuntimeError, match="not have been used in the graph"):

@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import bnn.visual.fields
-from bnn.build import plan
-from bnn.config import compose
+import bnn.analysis.receptive_fields
+from bnn.analysis import Fields, receptive_fields
+from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.nn.neurons import Deterministic, Real
 from bnn.nn.noise import Logistic
-from bnn.visual import Fields, receptive_fields
+from bnn.specify import setup
 
 CNN = [("conv", 5, 1, 2), ("pool", 2, 2, 0)]
 """Of a block of the reference network: kernel, stride, padding."""
 
 
 def network(*overrides: str) -> nn.Module:
-    return plan(compose(["device=cpu", *overrides])).model
+    return setup(compose(["device=cpu", *overrides])).model
 
 
 def theory(blocks: Sequence[tuple[str, int, int, int]], unit: int) -> range:
@@ -100,8 +100,8 @@ def test_strides_dilation_and_single_channels_are_seen_through() -> None:
 
 def test_one_look_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a pool passes on one pixel of its window alone."""
-    monkeypatch.setattr(bnn.visual.fields, "LOOKS", 1)
-    monkeypatch.setattr(bnn.visual.fields, "IMAGES", 1)
+    monkeypatch.setattr(bnn.analysis.receptive_fields, "LOOKS", 1)
+    monkeypatch.setattr(bnn.analysis.receptive_fields, "IMAGES", 1)
     with pytest.raises(AssertionError):
         assert_theoretical(receptive_fields(Narrow(), "second", (3, 24, 24)), NARROW, 24)
 

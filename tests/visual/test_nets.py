@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.analysis import Net, each, table, trained
+from bnn.config.compose import compose
 from bnn.data import load
 from bnn.errors import ConfigError, DataError
+from bnn.specify import setup
 from bnn.training.loop import fit
-from bnn.visual import Net, each, table, trained
 
 QUICK = ("device=cpu", "data.limit=200", "trainer.epochs=2", "trainer.progress=none")
 
@@ -36,13 +36,13 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_the_network_that_a_run_of_these_overrides_trains(alone: Path) -> None:
     net = trained("data=digits", "seed=3", *QUICK)
-    checked = plan(compose(["data=digits", "seed=3", *QUICK]))
-    data = load(checked.config["data"], 3, checked.recipe.settings.validation_fraction)
-    assert net.fit.history == fit(checked.model, checked.recipe, data).history
-    assert net.scores == checked.recipe.task.evaluations(checked.model, data.validation, 8, 3), (
+    checked = setup(compose(["data=digits", "seed=3", *QUICK]))
+    data = load(checked.spec.config["data"], 3, checked.training.settings.validation_fraction)
+    assert net.fit.history == fit(checked.model, checked.training, data).history
+    assert net.scores == checked.training.task.evaluations(checked.model, data.validation, 8, 3), (
         "on validation images"
     )
-    assert net.scores != checked.recipe.task.evaluations(checked.model, data.test, 8, 3)
+    assert net.scores != checked.training.task.evaluations(checked.model, data.test, 8, 3)
     assert not net.model.training and net.title == "stochastic · st · both · s3"
 
 
@@ -79,7 +79,9 @@ def test_each_asks_every_network_by_its_name(alone: Path) -> None:
         name: (net.model, "x", 3) for name, net in nets.items()
     }
     lines = table(nets).splitlines()
-    accuracy = {name: f"{100 * net.scores['own']['accuracy']:.2f}" for name, net in nets.items()}
+    accuracy = {
+        name: f"{100 * net.scores['sampled']['accuracy']:.2f}" for name, net in nets.items()
+    }
     assert (
         "stochastic · st · both · s0" in lines[2]
         and accuracy["a"] in lines[2]
@@ -94,20 +96,20 @@ def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons
     """So that their filters can be compared place by place."""
     words = ("placement=none", "neuron=deterministic", "neuron=stochastic")
     first, *others = (
-        plan(compose(["device=cpu", "data=digits", word])).model.conv1.weight for word in words
+        setup(compose(["device=cpu", "data=digits", word])).model.conv1.weight for word in words
     )
     assert all(torch.equal(first, other) for other in others)
     assert not torch.equal(
-        first, plan(compose(["device=cpu", "data=digits", "seed=1"])).model.conv1.weight
+        first, setup(compose(["device=cpu", "data=digits", "seed=1"])).model.conv1.weight
     )
 
 
 def test_the_room_needs_no_tracking_and_no_tuning() -> None:
-    code = "import sys, bnn.visual; print([m for m in ('mlflow', 'optuna') if m in sys.modules])"
+    code = "import sys, bnn.analysis; print([m for m in ('mlflow', 'optuna') if m in sys.modules])"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.strip()
         == "[]"
     )
-    assert Net.__module__ == "bnn.visual.nets"
+    assert Net.__module__ == "bnn.analysis.networks"

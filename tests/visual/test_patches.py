@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.analysis import Fields, Patches, most_exciting
+from bnn.analysis.responses import excitation
+from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
+from bnn.specify import setup
 from bnn.tasks.readings import seeded_noise
-from bnn.visual import Fields, Patches, most_exciting
-from bnn.visual.layers import excitation
 
 PLUS = torch.tensor(
     [
@@ -108,7 +108,7 @@ def test_an_image_gives_one_patch_and_the_best_stands_first() -> None:
 
 def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
     """Every channel of the reference network's first layer, by its own modules and without the room's functions."""
-    model = plan(compose(["device=cpu", "data=digits", "seed=3"])).model.double().eval()
+    model = setup(compose(["device=cpu", "data=digits", "seed=3"])).model.double().eval()
     pictures = torch.randn(
         30, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
@@ -128,7 +128,7 @@ def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
 
 
 def test_above_random_bits_the_excitation_is_a_mean_over_draws() -> None:
-    model = plan(
+    model = setup(
         compose(["device=cpu", "data=digits", "model=mlp", "model.hidden=6"])
     ).model.double()
     pictures = torch.randn(

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from bnn.build import plan
-from bnn.config import compose
+from bnn.analysis import PIXELS, SCORES, first_weights, responses, separability
+from bnn.analysis.separability import separated
+from bnn.config.compose import compose
 from bnn.data import Split, load
 from bnn.errors import ConfigError
 from bnn.nn.handlers import apply, sampled
-from bnn.visual import PIXELS, SCORES, first_weights, responses, separability
-from bnn.visual.representations import separated
+from bnn.specify import setup
 
 
 def network(*overrides: str) -> nn.Module:
-    return plan(compose(["device=cpu", "data=digits", *overrides])).model.double().eval()
+    return setup(compose(["device=cpu", "data=digits", *overrides])).model.double().eval()
 
 
 def pictures(count: int) -> torch.Tensor:

@@ -9,7 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bnn.visual import SCORES, Ascent, Patches, Separability, figures, unit
+from bnn.analysis import SCORES, Ascent, Patches, Separability, unit
+from bnn.plots import layers
 
 
 def drawn(figure: Figure, panel: int) -> Tensor:
@@ -24,7 +25,7 @@ def scales(figure: Figure, panels: range) -> set[tuple[float, float]]:
 def test_filters_share_a_scale_that_is_symmetric_about_zero() -> None:
     weights = {"a": torch.rand(4, 1, 5, 5), "b": torch.rand(4, 3, 5, 5) - 0.5}
     weights["a"][2, 0, 1, 1] = -3
-    figure = figures.filters(weights)
+    figure = layers.filters(weights)
     assert scales(figure, range(2)) == {(-3, 3)} and [
         axis.get_title() for axis in figure.axes[:2]
     ] == ["a", "b"]
@@ -35,7 +36,7 @@ def test_filters_share_a_scale_that_is_symmetric_about_zero() -> None:
 def test_activation_maps_have_a_row_an_image_a_panel_a_network_and_a_picture_a_channel() -> None:
     images = torch.rand(2, 1, 8, 8)
     maps = {"a": torch.rand(2, 4, 3, 3), "b": torch.rand(2, 9)}
-    figure = figures.activation_maps(images, maps)
+    figure = layers.activation_maps(images, maps)
     assert [axis.get_title() for axis in figure.axes[:6]] == ["input", "a", "b", "", "", ""]
     assert scales(figure, range(1, 3)) == scales(figure, range(4, 6)) == {(0, 1)}
     torch.testing.assert_close(drawn(figure, 3), images[1, 0])
@@ -46,7 +47,7 @@ def test_activation_maps_have_a_row_an_image_a_panel_a_network_and_a_picture_a_c
 def test_activations_beyond_one_or_below_zero_widen_the_scale_of_all() -> None:
     maps = {"a": torch.zeros(1, 4, 3, 3), "b": torch.full((1, 4, 3, 3), 2.5)}
     maps["a"][0, 0, 0, 0] = -1
-    assert scales(figures.activation_maps(torch.rand(1, 1, 8, 8), maps), range(1, 3)) == {(-1, 2.5)}
+    assert scales(layers.activation_maps(torch.rand(1, 1, 8, 8), maps), range(1, 3)) == {(-1, 2.5)}
 
 
 def some_patches(level: float) -> Patches:
@@ -59,7 +60,7 @@ def some_patches(level: float) -> Patches:
 
 def test_patches_stand_by_channel_and_end_with_their_mean() -> None:
     found = {"a": some_patches(0), "b": some_patches(100)}
-    figure = figures.patches(found, channels=2)
+    figure = layers.patches(found, channels=2)
     assert scales(figure, range(2)) == {(0, 123)}
     shown, pixels = drawn(figure, 0), found["a"].pixels[:, :, 0]
     assert shown.shape == (2 * 3 - 1, 3 * 3 - 1)
@@ -80,14 +81,14 @@ def test_patches_stand_by_channel_and_end_with_their_mean() -> None:
 def test_ascents_say_how_far_they_came(layer: str, words: str) -> None:
     pixels = torch.rand(4, 1, 6, 6)
     values = torch.tensor([[0.0, -2.0, -1.0, -1.0], [9, 9, 9, 9], [2.0, 4.0, 3.0, 3.0]])
-    figure = figures.ascents({"a": Ascent(layer, (0, 1, 2, 3), pixels, values)})
+    figure = layers.ascents({"a": Ascent(layer, (0, 1, 2, 3), pixels, values)})
     assert figure.axes[0].get_title() == f"a\n{words}" and scales(figure, range(1)) == {(0, 1)}
     torch.testing.assert_close(drawn(figure, 0)[7:, 7:], pixels[3, 0])
 
 
 def test_separability_has_a_line_a_network_with_errors_of_one_standard_error() -> None:
     layers = {"pixels": Separability(0.5, 0.9, 100), "act1": Separability(0.6, 1.0, 100)}
-    figure = figures.separability({"a": layers, "b": layers})
+    figure = layers.separability({"a": layers, "b": layers})
     for axis, values, title in zip(
         figure.axes, ([50, 60], [90, 100]), ("centroid", "neighbour"), strict=True
     ):
@@ -106,7 +107,7 @@ def test_units_show_the_law_the_draws_and_the_derivative() -> None:
         name: unit(f"neuron={name}", slope=2.0, draws=20, seed=0)
         for name in ("stochastic", "deterministic")
     }
-    figure = figures.units(found)
+    figure = layers.units(found)
     for (name, one), upper, lower in zip(
         found.items(), figure.axes[:2], figure.axes[2:], strict=True
     ):
@@ -124,7 +125,7 @@ def test_units_show_the_law_the_draws_and_the_derivative() -> None:
 
 def test_a_prediction_shows_each_layers_bits_and_marks_the_class() -> None:
     bits = {"act1": (torch.rand(4, 3, 3) < 0.5).float(), "act2": torch.ones(9)}
-    figure = figures.prediction(torch.rand(1, 8, 8), bits, torch.tensor([0.1, 0.7, 0.2]))
+    figure = layers.prediction(torch.rand(1, 8, 8), bits, torch.tensor([0.1, 0.7, 0.2]))
     assert [axis.get_title() for axis in figure.axes[1:3]][1] == "bits of act2, 100 % fire"
     torch.testing.assert_close(drawn(figure, 1)[4:, 4:].float(), bits["act1"][3])
     colours = [bar.get_facecolor() for bar in figure.axes[3].patches]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bnn.analysis.firing import Unit, annealed, unit
 from bnn.errors import ConfigError
 from bnn.nn.noise import NoiseLaw
-from bnn.visual.units import Unit, annealed, unit
 
 DRAWS = 400
 

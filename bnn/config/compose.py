@@ -1,0 +1,139 @@
+"""Composition of a configuration from overrides, and one-line messages for what Hydra refuses."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bnn import plugins
+from bnn.config.canonical import GROUPS, PLUGINS, RECIPE, TOP
+from bnn.errors import ConfigError
+from bnn.paths import folder
+
+GONE = {
+    "estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out"
+}
+"""Keys of earlier versions, and what to write instead."""
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration of `python -m bnn.train OVERRIDES`, for use from Python.
+
+    Errors: ConfigError for overrides that do not parse or that lead nowhere, and for a plug-in that cannot be loaded.
+    """
+    plugins.load(named_plugins(overrides))
+    try:
+        with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+            config = hydra_compose("train", overrides=list(overrides))
+            refuse_ignored(config, overrides)
+            return config
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explained(error, overrides)) from error
+
+
+def named_plugins(words: Sequence[str]) -> list[str]:
+    """The modules that `plugins=` names on a command line, which are read before it is composed: their choices have to be
+    there by then. Errors: ConfigError for what is no list of modules."""
+    value = None
+    for word in words:
+        if re.match(r"\+{0,2}plugins=", word):
+            try:
+                override = OverridesParser.create().parse_override(word)
+            except HydraException:
+                continue  # composition refuses it
+            if override.is_sweep_override():
+                raise ConfigError(
+                    f"{word}: all runs of a command have the same plug-ins; write plugins=[first,second]"
+                )
+            value = override.value()
+    return plugins.module_names(value)
+
+
+def explained(error: Exception, words: Sequence[str] = ()) -> str:
+    """What Hydra or OmegaConf refuses in many lines, in one: what was expected, what came, which key to change.
+
+    words: the overrides of the command line, under which a key that is asked for does not exist.
+    """
+    text = str(error)
+    if found := re.search(
+        r"Could not find '(.+)/(.+)'\s+Available options in '.+':((?:\n\t.+)*)", text
+    ):
+        return f"{found[1]}={found[2]}: expected one of {', '.join(found[3].split())}"
+    if found := re.match(r"Could not override '([^']+)'", text):
+        return _no_such(found[1], words)
+    if isinstance(error, OverrideParseException):
+        detail = [
+            line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))
+        ]
+        return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({detail[0] if detail else text})"
+    return " ".join(text.split("\n")[0].split())
+
+
+def _set_by(config: DictConfig, group: str) -> str | None:
+    """The key of a recipe by which an experiment sets a whole group, which then has no choice of its own."""
+    if group not in config or not OmegaConf.is_interpolation(config, group):
+        return None
+    written = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))[group]
+    keys = re.findall(rf"{RECIPE}\.\w+(?=}})", str(written))
+    return keys[0] if keys else RECIPE
+
+
+def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
+    """Refuse overrides of a group that an experiment sets by a recipe, and that would be without effect.
+
+    Raises:
+        ConfigError: naming the key of the recipe.
+    """
+    for word in words:
+        key, _, choice = word.lstrip("+~").partition("=")
+        if key in GROUPS and (by := _set_by(config, key)):
+            raise ConfigError(
+                f"{word}: this experiment sets {key} by {by}; write {by}={choice}, or leave out experiment="
+            )
+
+
+def _no_such(key: str, words: Sequence[str]) -> str:
+    """Why `key` cannot be set: the keys and groups that there are beside it."""
+    plain = [
+        word
+        for word in words
+        if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key
+    ]
+    try:
+        config = compose([word for word in plain if not word.startswith("hydra")])
+    except ConfigError:
+        config = compose()
+    group = re.split(r"[./]", key)[0]
+    if by := _set_by(config, group):
+        return f"{key}: this experiment sets {group} by {by}, with all of its keys; leave out experiment= to change one"
+    if key in GONE:
+        return f"{key}: {GONE[key]}"
+    node = config.get(group) if "." in key else config
+    if "/" in key or not isinstance(node, DictConfig):
+        return (
+            f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
+        )
+    there = (
+        [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP, PLUGINS]
+    )
+    close = difflib.get_close_matches(key, there, 1, 0.7)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{key}: there is no such key; {meant}expected one of {', '.join(there)}"
+
+
+def changed(config: DictConfig, **values: Any) -> DictConfig:
+    """A copy of `config` with other values; `trainer__epochs` stands for `trainer.epochs`."""
+    config = copy.deepcopy(config)
+    for key, value in values.items():
+        OmegaConf.update(config, key.replace("__", "."), value, merge=False, force_add=True)
+    return config

@@ -1,0 +1,1 @@
+"""Figures of runs and of what the layers of a network respond to. No function touches a file."""

@@ -1,0 +1,64 @@
+"""Trained networks from checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import nn
+
+from bnn import plugins
+from bnn.build import build_model, build_task
+from bnn.config.canonical import PLUGINS
+from bnn.data import recorded_spec
+from bnn.errors import CheckpointError, ConfigError
+from bnn.tasks import Task
+from bnn.training import checkpoint
+from bnn.training.step import init_task
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network of a checkpoint in evaluation mode, at the slope it was trained to, its task, and its configuration."""
+
+    model: nn.Module
+    task: Task
+    about: Mapping[str, Any]
+
+
+def load_trained(file: Path | BinaryIO) -> Trained:
+    """The network and the task of a checkpoint, whose plug-ins are loaded.
+
+    Raises:
+        CheckpointError: for a file that is none, of a network that this version cannot build, or without its plug-ins.
+    """
+    content = checkpoint.load(file)
+    about = content.get("about") if isinstance(content, dict) else None
+    try:
+        plugins.load(plugins.module_names(about.get(PLUGINS) if isinstance(about, dict) else None))
+    except ConfigError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    try:
+        about = content["about"]
+        spec, task = recorded_spec(about), build_task(about)
+        model = build_model(about, spec)
+        model.load_state_dict(content["model"])
+        init_task(task, spec, about["seed"])
+        task.load_state_dict(content.get("task", {}))  # version 0.1.0 kept none
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{file}: expected a best.pt of this version, from which a network is built ({why})"
+        ) from error
+    # the layout it was trained in, since noise is drawn in memory order
+    model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Trained(model, task, about)
+
+
+def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The network of a checkpoint and its configuration; see `load_trained`."""
+    trained = load_trained(file)
+    return trained.model, trained.about

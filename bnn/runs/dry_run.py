@@ -1,0 +1,112 @@
+"""Dry run of a sweep: how long its runs will take, and what is doubtful about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bnn.build import TrainingSetup, build
+from bnn.config.canonical import flat
+from bnn.config.specification import RunSpec
+from bnn.config.titles import differing_keys, estimator_title
+from bnn.nn.forward import ForwardClosure
+from bnn.paths import shared_file_warning
+from bnn.tables import BLANK, clock, markdown
+from bnn.training.optimizers import parameter_groups
+from bnn.training.step import init_estimator, steps_per_epoch, train_step
+
+TIMED_STEPS = 5
+
+
+def seconds_per_step(setup: TrainingSetup) -> float:
+    """Median seconds of a training step on random images; the objects of `setup` are used up."""
+    device, settings, estimator = setup.device, setup.training.settings, setup.training.estimator
+    model, task = setup.model.to(device), setup.training.task.to(device)
+    images = torch.rand(settings.batch_size, *setup.spec.data.shape, device=device)
+    dtype = torch.float32 if setup.spec.data.classes is None else torch.int64
+    labels = torch.zeros(settings.batch_size, dtype=dtype, device=device)
+    inputs, targets = task.batch(images, labels)
+    init_estimator(estimator, model, inputs[:2], setup.training.seed)
+    groups = parameter_groups(model, estimator, task)
+    optimizer, _ = setup.training.optimization.start(groups, 1)
+    times = []
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
+        forward = ForwardClosure(model, inputs, targets, task.loss, layers=estimator.layers)
+        float(train_step(forward, estimator, optimizer, settings.precision))
+        times.append(time.perf_counter() - start)
+    return sorted(times)[TIMED_STEPS // 2]
+
+
+def seconds_of(spec: RunSpec) -> float:
+    """Estimated seconds of training; evaluation and tracking come on top."""
+    setup = build(spec)
+    settings = setup.training.settings
+    samples = round(spec.data.train_size * (1 - settings.validation_fraction))
+    limit = spec.config["data"].get("limit")
+    samples = samples if limit is None else min(samples, limit)
+    return seconds_per_step(setup) * steps_per_epoch(samples, settings.batch_size) * settings.epochs
+
+
+COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "trainer")
+"""Groups that decide how long a training takes."""
+
+
+def seconds_by_cost(specs: Sequence[RunSpec]) -> list[float]:
+    """Estimated seconds of each run; each distinct cost is measured once."""
+    known: dict[str, float] = {}
+    seconds = []
+    for spec in specs:
+        key = str([spec.config[group] for group in COST_GROUPS])
+        if key not in known:
+            known[key] = seconds_of(spec)
+        seconds.append(known[key])
+    return seconds
+
+
+def dry_run(specs: Sequence[RunSpec]) -> str:
+    """Table of the runs of a sweep, with an estimate of the time of each and of all."""
+    seconds = seconds_by_cost(specs)
+    keys = differing_keys([spec.config for spec in specs])
+    rows = []
+    for number, (spec, estimate) in enumerate(zip(specs, seconds, strict=True)):
+        config = dict(spec.config)
+        row = [str(number), spec.title, estimator_title(config), config["neuron"]["law"]]
+        varying = [str(flat(config).get(key, BLANK)) for key in keys]
+        rows.append([*row, spec.data.name, *varying, spec.digest, clock(estimate)])
+    head = ["#", "run", "estimator", "law", "data", *keys, "digest", "estimate"]
+    minutes, device = sum(seconds) / 60, specs[0].general.device
+    return (
+        f"{markdown(head, rows)}\n{len(specs)} runs, about {minutes:.1f} minutes of training "
+        f"one after the other on {device}"
+    )
+
+
+def warnings_for(specs: Sequence[RunSpec]) -> list[str]:
+    """Warnings and notes about runs before they start, each once."""
+    found = [line for line in [_shared_file(specs[0])] if line]
+    if any(
+        spec.network.couples_samples
+        and (spec.network.assumes_independent_samples or spec.lab.every)
+        for spec in specs
+    ):
+        found.append(
+            "note: batch norm above a binary layer couples the samples of a batch, and per-sample "
+            "credit drops those terms; model.norm=running and model.norm=group do not couple"
+        )
+    if any(spec.general.device.startswith("cuda") for spec in specs):
+        found.append(
+            "note: on CUDA some sums have no fixed order, so the same seed gives close but not "
+            "equal metrics"
+        )
+    return found
+
+
+def _shared_file(spec: RunSpec) -> str | None:
+    uri = spec.tracking.uri or "sqlite:///mlflow.db"
+    if not uri.startswith("sqlite:///"):
+        return None
+    return shared_file_warning(Path(uri.removeprefix("sqlite:///")))

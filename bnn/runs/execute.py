@@ -1,0 +1,270 @@
+"""One tracked run: from a specification to a finished MLflow run.
+
+`execute` trains, evaluates on the test split and tracks; `execute_trial_seed` trains one seed of a
+trial, which never reads the test split. Both resume, with `resume=true`, what an earlier process
+left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from bnn import schema
+from bnn.build import TrainingSetup, build, read_dataset
+from bnn.config.specification import RunSpec
+from bnn.data import Dataset
+from bnn.lab.probe import GradientProbe
+from bnn.runs.describe import describe
+from bnn.tasks import Task
+from bnn.tracking.resume import (
+    finished,
+    finished_trial,
+    flush_pending,
+    interrupted,
+    other_versions_note,
+)
+from bnn.tracking.run import MlflowRun, test_metrics
+from bnn.tracking.run_dir import lock_run_dir
+from bnn.tracking.store import Store, open_store
+from bnn.training import checkpoint
+from bnn.training.callback import Callback
+from bnn.training.loop import FitResult, fit
+from bnn.training.progress import ProgressBar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Result of a finished run, in plain values that travel between processes.
+
+    Args:
+        title: display name.
+        digest: digest of the configuration.
+        dataset: name of the data set.
+        law: name of the noise law.
+        test: test metrics by name, such as `accuracy` and `accuracy_mc_mean`.
+        seconds: wall-clock seconds of the run.
+        run_id: MLflow run id.
+        ui_url: how to open the run in MLflow's UI.
+        trained: whether it was trained now; False where it had finished before.
+    """
+
+    title: str
+    digest: str
+    dataset: str
+    law: str
+    test: Mapping[str, float]
+    seconds: float
+    run_id: str
+    ui_url: str
+    trained: bool = True
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """Result of one seed of a trial.
+
+    Args:
+        values: objectives by name, at the best epoch.
+        run_id: MLflow run id.
+    """
+
+    values: Mapping[str, float]
+    run_id: str
+
+
+def format_metrics(task: Task, test: Mapping[str, float]) -> str:
+    """Test metrics as text: `accuracy 98.92 %, loss 0.0340`; nats are not named."""
+    words = []
+    for name, metric in task.metrics.items():
+        unit = f" {metric.unit}" if metric.unit == "%" else ""
+        words.append(f"{name} {metric.format(test[name])}{unit}")
+    return ", ".join(words)
+
+
+def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunSummary:
+    """Train, evaluate and track one run.
+
+    Args:
+        spec: specification of the run.
+        folder: run directory for checkpoints, unless an interrupted run has its own.
+        parent: MLflow run id of the sweep; None: the run stands alone.
+        title: display name on the terminal.
+
+    Returns:
+        The summary; with `resume=true` and a run that has finished before, that run's.
+
+    Raises:
+        BnnError: for anything that a user can act on.
+    """
+    store = _open_store(spec)
+    if spec.general.resume and (done := finished(store, spec.result_key)):
+        return _summary(spec, store, **done[spec.result_key], trained=False)
+
+    def finish(
+        run: MlflowRun, setup: TrainingSetup, fitted: FitResult, data: Dataset
+    ) -> RunSummary:
+        draws = setup.training.settings.evaluation_samples
+        task, seed = setup.training.task, spec.general.seed
+        scores = task.evaluations(setup.model, data.test, draws, seed)
+        seconds = run.finish(fitted, scores)
+        return _summary(spec, store, test_metrics(scores), seconds, run.id)
+
+    return _train_tracked(spec, store, folder, title, parent, finish)
+
+
+def _summary(
+    spec: RunSpec,
+    store: Store,
+    test: Mapping[str, float],
+    seconds: float,
+    run_id: str,
+    trained: bool = True,
+) -> RunSummary:
+    return RunSummary(
+        title=spec.title,
+        digest=spec.digest,
+        dataset=spec.data.name,
+        law=spec.config["neuron"]["law"],
+        test=test,
+        seconds=seconds,
+        run_id=run_id,
+        ui_url=store.ui_url(run_id),
+        trained=trained,
+    )
+
+
+def execute_trial_seed(
+    spec: RunSpec,
+    folder: Path,
+    parent: str | None,
+    title: str,
+    *,
+    tags: Mapping[str, str],
+    report: Callback,
+) -> SeedResult:
+    """Train and track one seed of a trial; the test split is not read.
+
+    Args:
+        spec: specification of the seed's run.
+        folder: run directory for checkpoints.
+        parent: MLflow run id of the study.
+        title: display name on the terminal.
+        tags: tags of the trial; `study` among them.
+        report: callback that hears of every epoch, also of those before an interruption.
+
+    Returns:
+        The objectives; with `resume=true` and a seed that the study has trained before, that run's.
+
+    Raises:
+        Pruned: from `report`.
+        BnnError: for anything that a user can act on.
+    """
+    store = _open_store(spec)
+    if spec.general.resume:
+        done = finished_trial(store, spec.result_key, tags[schema.STUDY])
+        if done is not None:
+            for epoch, metrics in enumerate(done.history, 1):
+                report.on_epoch_end(epoch, metrics)
+            return _seed_result(done.history, done.best_epoch, done.train_seconds, done.run_id)
+
+    def finish(
+        run: MlflowRun, setup: TrainingSetup, fitted: FitResult, data: Dataset
+    ) -> SeedResult:
+        run.finish_trial(fitted)
+        return _seed_result(fitted.history, fitted.best_epoch, fitted.train_seconds, run.id)
+
+    return _train_tracked(spec, store, folder, title, parent, finish, tags, report)
+
+
+def _seed_result(
+    history: Sequence[Mapping[str, float]], best_epoch: int, seconds: float, run_id: str
+) -> SeedResult:
+    return SeedResult({**history[best_epoch - 1], schema.TRAIN_SECONDS: seconds}, run_id)
+
+
+def _open_store(spec: RunSpec) -> Store:
+    """Store of a run; with `resume=true` it has all that waited for it on this machine."""
+    store = open_store(spec.tracking.uri, spec.experiment)
+    if spec.general.resume:
+        flush_pending(store, spec.result_key)
+    return store
+
+
+def _train_tracked(
+    spec: RunSpec,
+    store: Store,
+    folder: Path,
+    title: str,
+    parent: str | None,
+    finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result],
+    trial: Mapping[str, str] | None = None,
+    report: Callback | None = None,
+) -> Result:
+    """Train in a new MLflow run, or with `resume=true` in the one that was interrupted.
+
+    Args:
+        spec: specification of the run.
+        store: tracking store.
+        folder: run directory, unless the interrupted run has its own.
+        title: display name on the terminal.
+        parent: MLflow run id of the sweep.
+        finish: ends the MLflow run and makes the result.
+        trial: tags of a trial.
+        report: callback that hears of every epoch, also of those before an interruption.
+    """
+    study = trial[schema.STUDY] if trial else None
+    earlier = None
+    if spec.general.resume:
+        earlier = interrupted(store, spec.result_key, folder, study)
+    if earlier:
+        folder = earlier.folder
+        threads = _threads_note(earlier.threads)
+        print(f"{title}: resumes run {earlier.run_id}, from {folder}{threads}", flush=True)
+    elif spec.general.resume and parent is None:
+        note = other_versions_note(store, {spec.digest: spec.result_key})
+        if note is not None:
+            print(note, flush=True)
+    setup = build(spec)
+    data = read_dataset(spec)
+    run_id = earlier.run_id if earlier else None
+    with (
+        lock_run_dir(folder),
+        MlflowRun(store, describe(setup), folder, parent, trial, run_id) as run,
+    ):
+        run.dataset(data)
+        callbacks: list[Callback] = []
+        if spec.lab.every:
+            callbacks.append(GradientProbe(setup.training, spec.lab))
+        callbacks.append(run)
+        if report is not None:
+            callbacks.append(report)
+            if earlier:
+                history = checkpoint.load(folder / checkpoint.LAST)["history"]
+                for epoch, metrics in enumerate(history, 1):
+                    report.on_epoch_end(epoch, metrics)
+        fitted = fit(
+            setup.model,
+            setup.training,
+            data,
+            callbacks=[*callbacks, ProgressBar(setup.training.settings.progress)],
+            folder=folder,
+            metadata=spec.checkpoint_metadata,
+            title=title,
+            resume=earlier is not None,
+        )
+        return finish(run, setup, fitted, data)
+
+
+def _threads_note(before: str) -> str:
+    """Note on a run that is resumed with another number of threads than it began with."""
+    now = torch.get_num_threads()
+    if before == str(now):
+        return ""
+    return f" (with {now} threads instead of {before}: not the same to the last bit)"

@@ -1,0 +1,231 @@
+"""A sweep over a grid: its distinct jobs, its parent run in MLflow, and its table."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from bnn import plugins, schema
+from bnn.build import build_task
+from bnn.config import provenance
+from bnn.config.canonical import flat
+from bnn.config.overrides import environment_overrides, without_dataset
+from bnn.config.titles import differing_keys, estimator_title
+from bnn.data import use_data
+from bnn.errors import BnnError, ConfigError, format_error
+from bnn.job_environment import JobEnvironment
+from bnn.runs.dry_run import dry_run, warnings_for
+from bnn.runs.jobs import Job, JobComposer
+from bnn.runs.single import refuse_fresh
+from bnn.tables import BLANK, markdown
+from bnn.tasks import Task
+from bnn.tracking.failures import best_effort
+from bnn.tracking.parent import close_parent, open_parent
+from bnn.tracking.resume import finished, other_versions_note
+from bnn.tracking.run_dir import lock_run_dir
+from bnn.tracking.store import Store, open_store
+from bnn.tracking.view import save_view
+
+Launch = Callable[[Sequence[Sequence[str]]], Iterable[JobReturn]]
+"""Launches jobs by their overrides; yields their results in order."""
+MANY = 200
+"""Jobs of a sweep from which the check says that it runs."""
+
+
+def run_grid(
+    composer: JobComposer,
+    choices: Sequence[Sequence[str]],
+    title: str,
+    launch: Launch,
+    folder: Path,
+) -> list[JobReturn]:
+    """Run every distinct job of a grid under one parent run.
+
+    Args:
+        composer: composition of jobs.
+        choices: overrides of each job.
+        title: what was typed, for the name of the parent run.
+        launch: launches jobs.
+        folder: directory of the sweep.
+
+    Returns:
+        Results of the jobs that were launched.
+
+    Raises:
+        SystemExit: with 1 if a job failed.
+        BnnError: for what can be refused before the first job starts.
+    """
+    jobs = distinct_jobs(composer, choices)
+    refuse_fresh(jobs[0].spec)
+    if jobs[0].spec.general.dry_run:
+        print(dry_run([job.spec for job in jobs]))
+        return []
+    jobs, warning = _settle_dataset(composer, jobs)
+    results = _run_tracked(jobs, title, launch, folder, [warning] if warning else [])
+    if failed := sum(result.status != JobStatus.COMPLETED for result in results):
+        print(f"error: {failed} of {len(jobs)} runs failed, see the table", file=sys.stderr)
+        sys.exit(1)
+    return results
+
+
+def distinct_jobs(composer: JobComposer, choices: Sequence[Sequence[str]]) -> list[Job]:
+    """Checked jobs in order; those that come to the same computation once.
+
+    Raises:
+        ConfigError: for a job that cannot run, and for several data sets.
+    """
+    if len(choices) >= MANY:
+        print(f"checking {len(choices)} configurations …", file=sys.stderr, flush=True)
+    jobs: dict[str, Job] = {}
+    for words in choices:
+        job = composer.job(words)
+        jobs.setdefault(job.spec.digest, job)
+    names = sorted({job.spec.data.name for job in jobs.values()})
+    if len(names) > 1:
+        raise ConfigError(
+            "data: a sweep has one data set, so that its table compares; got " + ", ".join(names)
+        )
+    return list(jobs.values())
+
+
+def _settle_dataset(composer: JobComposer, jobs: list[Job]) -> tuple[list[Job], str | None]:
+    """Jobs on the data set that is really there, decided once, and the warning of a fallback."""
+    config = composer.compose(jobs[0].overrides)
+    warning = use_data(config)
+    if warning is None:
+        return jobs, None
+    choice = f"data={config.data.name}"
+    return [composer.job([*without_dataset(job.overrides), choice]) for job in jobs], warning
+
+
+def _run_tracked(
+    jobs: list[Job], title: str, launch: Launch, folder: Path, warnings: list[str]
+) -> list[JobReturn]:
+    """Launch jobs under a parent run, which ends with the right status whatever happens.
+
+    With `resume=true` jobs that have finished before are left out, and the parent run is that of
+    the same jobs.
+    """
+    first, keys = jobs[0].spec, [job.spec.result_key for job in jobs]
+    resume = first.general.resume
+    store = open_store(first.tracking.uri, first.experiment)
+    outcomes: dict[str, Any] = finished(store) if resume else {}
+    left = [number for number, key in enumerate(keys) if key not in outcomes]
+    elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
+    with lock_run_dir(folder):
+        sweep_key = provenance.result_key("".join(sorted(keys)))
+        parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
+        missing = {jobs[number].spec.digest: keys[number] for number in left}
+        note = other_versions_note(store, missing) if resume and missing else None
+        lines = [*warnings, *warnings_for([job.spec for job in jobs])]
+        for line in lines if note is None else [*lines, note]:
+            print(line)
+        skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
+        print(
+            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}{skipped}",
+            flush=True,
+        )
+        results: list[JobReturn] = []
+        status, started = "KILLED", time.perf_counter()
+        try:
+            values = JobEnvironment(
+                provenance.command(), parent, len(left), plugins.loaded_folders()
+            )
+            handed = environment_overrides(values, store.uri)
+            for result in launch([[*jobs[number].overrides, *handed] for number in left]):
+                results.append(result)
+            complete = all(result.status == JobStatus.COMPLETED for result in results)
+            status = "FINISHED" if complete else "FAILED"
+        except Exception:
+            status = "FAILED"
+            raise
+        finally:
+            # an interrupted launcher returns nothing, but the store has what finished by then
+            with best_effort("what finished before the end"):
+                outcomes |= finished(store, parent=parent)
+            returned = zip(left, results, strict=False)
+            outcomes |= {keys[number]: result._return_value for number, result in returned}
+            rows = table_rows(jobs, [outcomes.get(key) for key in keys])
+            _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
+    return results
+
+
+def _close(
+    store: Store,
+    parent: str,
+    title: str,
+    jobs: Sequence[Job],
+    rows: Sequence[dict[str, str]],
+    elsewhere: Sequence[str],
+    status: str,
+    warnings: Sequence[str],
+    started: float,
+) -> None:
+    """Print the table of a sweep, and leave it with its view on the parent run."""
+    spec = jobs[0].spec
+    table = markdown(list(rows[0]), [list(row.values()) for row in rows])
+    seconds = time.perf_counter() - started
+    print(f"\n{table}\n{len(jobs) - len(elsewhere)} runs in {seconds:.0f} s, sweep run {parent}")
+    print(f"open {store.ui_url(parent, sweep=True)}", *warnings, sep="\n", flush=True)
+    about = f"{len(jobs)} runs on {spec.data.title}. Test metrics are of the best validation epoch."
+    with best_effort("the table of the sweep"):
+        close_parent(store, parent, f"{about}\n\n{table}", status, rows)
+    with best_effort("the view of the sweep"):
+        task = build_task(spec.config)
+        ascending = task.metrics[task.headline].direction == "minimize"
+        column = schema.TEST + task.headline
+        save_view(store, parent, f"sweep: {title}", column, ascending, elsewhere)
+
+
+def metric_columns(task: Task, test: Mapping[str, float]) -> dict[str, str]:
+    """Columns of a task's test metrics; the headline also as the mean of M draws."""
+
+    def cell(name: str, key: str) -> str:
+        return task.metrics[name].format(test[key]) if key in test else BLANK
+
+    cells = {}
+    for name, metric in task.metrics.items():
+        cells[name if metric.unit == "nats" else f"{name} ({metric.unit})"] = cell(name, name)
+        if name == task.headline:
+            key = schema.test_metric(name, schema.MC_MEAN)
+            cells[f"mean of M ({metric.unit})"] = cell(name, key)
+    return cells
+
+
+def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, str]]:
+    """Rows of a sweep's table, a cell by column.
+
+    Args:
+        jobs: jobs of the sweep.
+        outcomes: of each job its summary as a mapping, the exception that ended it, or None where
+            it never ran.
+    """
+    rows: list[dict[str, str]] = []
+    keys = differing_keys([job.spec.config for job in jobs])
+    task = build_task(jobs[0].spec.config)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        config = dict(job.spec.config)
+        done = outcome if isinstance(outcome, Mapping) else None
+        row = {
+            "run": job.spec.title,
+            "estimator": estimator_title(config),
+            "law": config["neuron"]["law"],
+            **{key: str(flat(config).get(key, BLANK)) for key in keys},
+            **metric_columns(task, done["test"] if done else {}),
+            "seconds": f"{done['seconds']:.0f}" if done else BLANK,
+            "run id": done["run_id"] if done else failure(outcome),
+        }
+        rows.append(row)
+    return rows
+
+
+def failure(outcome: object) -> str:
+    """Why a job has no result, in one line."""
+    if isinstance(outcome, BnnError):
+        return str(outcome).partition("\n")[0]
+    return "not run" if outcome is None else format_error(outcome)  # type: ignore[arg-type]

@@ -1,0 +1,107 @@
+"""MLflow calls as records: each is idempotent, so that one that was cut off can be repeated.
+
+Only an image that was cut off between its two files is logged twice.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnn.tracking.export import log_model
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    from mlflow.entities import Metric
+
+    points = [
+        Metric(key, value, values["at"], values["step"]) for key, value in values["metrics"].items()
+    ]
+    client.log_batch(
+        run_id, metrics=points
+    )  # the store keeps one of equal points, so a second delivery changes nothing
+
+
+def _params(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, value) for key, value in values["params"].items()])
+
+
+def _dataset(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = client.get_run(run_id).inputs
+    if not (inputs and inputs.dataset_inputs):
+        client.log_inputs(
+            run_id, [DatasetInput(Dataset(**values), [InputTag("mlflow.data.context", "training")])]
+        )
+
+
+def _tag(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    client.set_tag(run_id, values["key"], values["value"])
+
+
+def _image(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    from PIL import Image
+
+    client.log_image(
+        run_id, Image.open(io.BytesIO(payload)), key=values["key"], step=values["step"]
+    )
+
+
+def _file(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    folder, _, name = values["path"].rpartition("/")
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / name).write_bytes(payload)
+        client.log_artifact(run_id, str(Path(scratch) / name), folder or None)
+
+
+def _model(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    log_model(client, run_id, io.BytesIO(payload))
+
+
+def _remove(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    folder = values["path"].rpartition("/")[0]
+    if any(item.path == values["path"] for item in client.list_artifacts(run_id, folder)):
+        uri = client.get_run(run_id).info.artifact_uri
+        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts(
+            values["path"]
+        )
+
+
+def _end(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    client.set_terminated(run_id, values["status"], values["at"])
+
+
+CALLS: Mapping[str, Callable[[MlflowClient, str, Mapping[str, Any], bytes], None]] = {
+    "metrics": _metrics,
+    "params": _params,
+    "dataset": _dataset,
+    "tag": _tag,
+    "image": _image,
+    "file": _file,
+    "remove": _remove,
+    "model": _model,
+    "end": _end,
+}
+"""What can be said. Each may be said again after it was cut off, and the store is left as if it had been said once; but a
+picture that was cut off between its two files is there twice."""
+
+
+def logged_images(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
+    """Key and step of the pictures that a run has."""
+    found = set()
+    for item in client.list_artifacts(run_id, "images"):
+        if item.path.endswith("+compressed.webp"):  # MLflow writes it after the picture itself
+            key, _, step = item.path.rpartition("/")[2].split("+")[:3]
+            found.add((key.replace("~", "/"), int(step)))
+    return found

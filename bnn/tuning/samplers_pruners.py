@@ -1,0 +1,191 @@
+"""Optuna's samplers and pruners by name, with their own parameters.
+
+A sampler begins anew for each trial, with a seed of its own: a study that is stopped and taken up again has the trials of
+one that was not, and workers that share a study do not repeat each other's draws. A pruner sees one seed of a trial at a
+time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from bnn.errors import ConfigError
+from bnn.tuning import optuna_adapter as adapter
+from bnn.tuning.queue import LOST, SURPLUS
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+
+SAMPLERS: Mapping[str, type[BaseSampler]] = {
+    "tpe": optuna.samplers.TPESampler,
+    "random": optuna.samplers.RandomSampler,
+    "qmc": optuna.samplers.QMCSampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
+}
+PRUNERS: Mapping[str, type[BasePruner]] = {
+    "none": optuna.pruners.NopPruner,
+    "median": optuna.pruners.MedianPruner,
+    "percentile": optuna.pruners.PercentilePruner,
+    "threshold": optuna.pruners.ThresholdPruner,
+    "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
+}
+"""Those that judge a trial by its intermediate values at one step against other trials' at that step."""
+
+
+def _built(kinds: Mapping[str, Any], key: str, node: Mapping[str, Any], **ours: Any) -> Any:
+    options = {str(k): v for k, v in node.items()}
+    name = options.pop("name", None)
+    if name not in kinds:
+        raise ConfigError(f"{key}.name: expected one of {', '.join(kinds)}; got {name!r}")
+    parameters = [p for p in inspect.signature(kinds[name]).parameters if p not in ours]
+    if unknown := sorted(set(options) - set(parameters)):
+        raise ConfigError(
+            f"{key}.{unknown[0]}: {name} has no such parameter (it has {', '.join(parameters) or 'none'})"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return kinds[name](**ours, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {name}: {str(error).splitlines()[0]}") from error
+
+
+def pruner(node: Mapping[str, Any]) -> BasePruner:
+    """The pruner of a `hydra.sweeper.pruner` node. Errors: ConfigError for a name or a parameter that it does not have."""
+    return _built(PRUNERS, "hydra.sweeper.pruner", node)
+
+
+def sampler(node: Mapping[str, Any]) -> BaseSampler:
+    """The sampler of a `hydra.sweeper.sampler` node. Errors: ConfigError for a name or a parameter that it does not have."""
+    seed = node.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(
+            f"hydra.sweeper.sampler.seed: expected an integer of at least 0, got {seed!r}"
+        )
+    return SeededByTrial(node)
+
+
+class SeededByTrial(BaseSampler):
+    """A sampler whose random numbers in trial t come from `seed` and t alone, whoever asks and when."""
+
+    def __init__(self, node: Mapping[str, Any]) -> None:
+        self._node = dict(node)
+        self._begin(0)
+
+    def _begin(self, number: int) -> None:
+        seed = int(self._node["seed"])
+        if (
+            self._node["name"] != "qmc"
+        ):  # a sequence that all trials share must not change under them
+            seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        options = {key: value for key, value in self._node.items() if key != "seed"}
+        self._sampler: BaseSampler = _built(SAMPLERS, "hydra.sweeper.sampler", options, seed=seed)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        earlier = study.get_trials(deepcopy=False)[: trial.number]
+        # one that was lost is tried again under another number: what follows draws as if it had not been lost
+        self._begin(
+            trial.number - sum(LOST in t.user_attrs or SURPLUS in t.user_attrs for t in earlier)
+        )
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: Any, values: Sequence[float] | None
+    ) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler.sample_independent(study, trial, name, distribution)
+
+
+class SeedView:
+    """A study as it looks to a pruner that judges the j-th seed: every trial has the values of its j-th seed alone, at their
+    epochs, so that like is compared with like.
+
+    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 + `first` of the view: Optuna's warm-up
+    counts from 0, its rungs from 1.
+    """
+
+    def __init__(self, study: Study, seed_index: int, stride: int, first: int = 0) -> None:
+        self._study = study
+        self._shift = seed_index * stride + 1 - first
+        self._first = seed_index * stride
+        self._last = self._first + stride
+        self._prefix = f"seed {seed_index}: "
+        self.direction = study.direction
+        self._storage = _PrefixedAttributes(study, self._prefix)
+
+    def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        trials = (
+            self.trial(trial) for trial in self._study.get_trials(deepcopy=False, states=states)
+        )
+        # one that was pruned before its j-th seed, or failed, has nothing to compare with
+        return [trial for trial in trials if trial.intermediate_values]
+
+    def trial(self, trial: FrozenTrial) -> FrozenTrial:
+        values = {
+            s - self._shift: v
+            for s, v in trial.intermediate_values.items()
+            if self._first < s <= self._last
+        }
+        attributes = {
+            k.removeprefix(self._prefix): v
+            for k, v in trial.system_attrs.items()
+            if k.startswith(self._prefix)
+        }
+        return FrozenTrial(
+            number=trial.number,
+            state=trial.state,
+            value=None,
+            values=trial.values,
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs=attributes,
+            intermediate_values=values,
+            trial_id=adapter.id_of(trial),
+        )
+
+
+class _PrefixedAttributes:
+    """Where a pruner with rungs notes them: by seed."""
+
+    def __init__(self, study: Study, prefix: str) -> None:
+        self._storage, self._prefix = adapter.storage_of(study), prefix
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._storage.set_trial_system_attr(trial_id, f"{self._prefix}{key}", value)
+
+
+def should_prune(
+    judge: BasePruner, study: Study, trial_id: int, seed_index: int, stride: int
+) -> bool:
+    """Whether `judge` would stop the trial at its latest epoch of the j-th seed."""
+    view = SeedView(
+        study, seed_index, stride, first=int(isinstance(judge, SuccessiveHalvingPruner))
+    )
+    return judge.prune(view, view.trial(adapter.storage_of(study).get_trial(trial_id)))  # type: ignore[arg-type]

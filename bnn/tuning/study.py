@@ -1,0 +1,246 @@
+"""Study over a search space: its name and identity, its storage, and this process's part in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnn.build import build_task
+from bnn.config.canonical import NOT_RESULT, flat, in_0_1_0
+from bnn.config.hydra_adapter import Override
+from bnn.config.overrides import key_of, without_dataset
+from bnn.data import use_data
+from bnn.errors import ConfigError
+from bnn.paths import shared_file_warning
+from bnn.runs.dry_run import seconds_by_cost, warnings_for
+from bnn.runs.jobs import Job, JobComposer
+from bnn.tables import markdown
+from bnn.tracking.store import open_store, tracking_uri
+from bnn.tuning.compositions import Compositions
+from bnn.tuning.queue import TrialQueue
+from bnn.tuning.samplers_pruners import pruner, sampler
+from bnn.tuning.settings import StudySettings, objectives
+from bnn.tuning.space import SearchSpace, search_space
+from bnn.tuning.storage import (
+    check_name,
+    dashboard,
+    forget_study,
+    open_storage,
+    open_study,
+    storage_address,
+)
+from bnn.tuning.worker import Launch, Worker
+
+NAMELESS = (
+    "hydra",
+    "study",
+    "tracking",
+    "dry_run",
+    "fresh",
+    "resume",
+    "device",
+    "data.root",
+    "data.offline_fallback",
+    "trainer.progress",
+)
+"""Overrides that do not distinguish studies, and are left out of a study's name."""
+NOT_SEARCHED = ("data", "data.name")
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """A study as a command line asks for it.
+
+    Args:
+        overrides: parsed choices, those of the study's file first.
+        arguments: words of the command line.
+        defaults: words of the study's file, which do not distinguish studies.
+    """
+
+    overrides: Sequence[Override]
+    arguments: Sequence[str]
+    defaults: Sequence[str]
+
+
+def run_study(
+    composer: JobComposer,
+    settings: StudySettings,
+    request: StudyRequest,
+    launch: Launch,
+    at_once: int,
+    prepare: Callable[[], object],
+) -> None:
+    """Take part in a study until it has all its trials, and print its summary.
+
+    Args:
+        composer: composition and check of jobs.
+        settings: settings of the study.
+        request: search space and fixed choices.
+        launch: launches jobs by their overrides.
+        at_once: trials that are launched together.
+        prepare: makes the directory of the sweep, once nothing is refused any more.
+
+    Raises:
+        BnnError: for what can be refused before the first trial.
+        SystemExit: with 1 if too many trials failed or none was completed.
+    """
+    sampler(settings.sampler), pruner(settings.pruner)
+    compositions = Compositions(composer)
+    space, jobs = compositions.check(_space(request, compositions), request.arguments)
+    task = build_task(jobs[0].spec.config)
+    directions = {name: metric.direction for name, metric in task.metrics.items()}
+    settings = dataclasses.replace(settings, objectives=objectives(directions))
+    if jobs[0].spec.general.dry_run:
+        print(_estimate(settings, space, jobs))
+        return
+    config = composer.compose(jobs[0].overrides)
+    warning = use_data(config)
+    if warning is not None:
+        fixed = [*without_dataset(list(space.fixed)), f"data={config.data.name}"]
+        space, jobs = compositions.check(SearchSpace(space.searched, fixed), request.arguments)
+    _take_part(
+        settings, request, compositions, space, jobs, launch, at_once, prepare,
+        [] if warning is None else [warning],
+    )  # fmt: skip
+
+
+def _space(request: StudyRequest, compositions: Compositions) -> SearchSpace:
+    """Search space of a request, outer groups first.
+
+    Raises:
+        ConfigError: for an empty one, and for keys that a study holds fixed.
+    """
+    space = search_space(request.overrides)
+    if not space.searched:
+        raise ConfigError(
+            "study: nothing is searched; give a key choices, a range or an interval: "
+            "'optimizer.lr=tag(log,interval(0.01,0.3))'"
+        )
+    for key in space.searched:
+        bare = key.lstrip("+~")
+        if bare == "seed":
+            raise ConfigError(
+                "seed: a seed is not tuned; write hydra.sweeper.seeds=N to evaluate every trial "
+                "on N seeds"
+            )
+        if bare in NOT_SEARCHED or _is_nameless(key):
+            raise ConfigError(f"{bare}: a study holds this fixed, so that its trials compare")
+    groups = [key for key in space.searched if compositions.is_group(key)]
+    groups.sort(key=lambda key: key.count("/"))
+    order = [*groups, *(key for key in space.searched if key not in groups)]
+    return SearchSpace({key: space.searched[key] for key in order}, space.fixed)
+
+
+def _estimate(settings: StudySettings, space: SearchSpace, jobs: Sequence[Job]) -> str:
+    """Search space and expected duration of a study."""
+    seconds = set(seconds_by_cost([job.spec for job in jobs]))
+    minutes = [value * settings.seeds / 60 for value in seconds]
+    rows = [[key, text] for key, text in space.as_text().items()]
+    total = settings.n_trials * sum(minutes) / len(minutes)
+    return (
+        f"{markdown(['key', 'searched'], rows)}\n"
+        f"{settings.n_trials} trials of {settings.seeds} seeds, about {min(minutes):.1f} to "
+        f"{max(minutes):.1f} minutes each and {total:.0f} in all, one after the other and without "
+        "pruning"
+    )
+
+
+def _is_nameless(override: str) -> bool:
+    key = key_of(override)
+    return any(key == prefix or key.startswith((f"{prefix}.", f"{prefix}/")) for prefix in NAMELESS)
+
+
+def _name(
+    settings: StudySettings, request: StudyRequest, compositions: Compositions,
+    space: SearchSpace, job: Job,
+) -> str:  # fmt: skip
+    """Name of a study: its file, the data set, and what was typed and moves the result."""
+    if settings.study_name is not None:
+        return check_name(settings.study_name)
+    config = compositions.composer.compose(job.overrides)
+    label = config.hydra.runtime.choices.get("study") or "study"
+    typed = [word for word in space.fixed if not _is_nameless(word)]
+    words = sorted(
+        word for word in typed if word not in request.defaults and word.partition("=")[0] != "data"
+    )
+    return check_name(" ".join([f"{label}/{job.spec.data.name}", *words]))
+
+
+def _identity(
+    settings: StudySettings, compositions: Compositions, space: SearchSpace, job: Job
+) -> dict[str, Any]:
+    """Identity of a study, as plain values: trials of different identities do not compare."""
+    searched = [key.lstrip("+").replace("/", ".") for key in space.searched]
+    apart = (*searched, *NOT_RESULT, "device")
+    config = {
+        key: str(value)
+        for key, value in flat(dict(job.spec.config)).items()
+        if not in_0_1_0(key, value)
+        and not any(key == part or key.startswith(f"{part}.") for part in apart)
+    }
+    if job.spec.data.content is not None:  # of examples that the configuration does not tell
+        config["data.content"] = job.spec.data.content
+    return {
+        "space": space.as_text(),
+        "metric": ", ".join(settings.metrics),
+        "direction": ", ".join(settings.directions),
+        "seeds": settings.seeds,
+        "pruner": dict(settings.pruner),
+        "sampler": settings.sampler["name"],
+        "fixed": sorted(compositions.within_searched(space)),
+        "config": config,
+    }
+
+
+def _take_part(
+    settings: StudySettings,
+    request: StudyRequest,
+    compositions: Compositions,
+    space: SearchSpace,
+    jobs: Sequence[Job],
+    launch: Launch,
+    at_once: int,
+    prepare: Callable[[], object],
+    warnings: Sequence[str],
+) -> None:
+    """Open or join the study, announce it, and work on it."""
+    spec = jobs[0].spec
+    address = storage_address(settings.storage, tracking_uri(spec.tracking.uri))
+    storage = open_storage(address)
+    store = open_store(spec.tracking.uri, spec.experiment)
+    name = _name(settings, request, compositions, space, jobs[0])
+    if spec.general.fresh:
+        forget_study(storage, name, settings.stale_after)
+    # without binary layers a configuration does not tell what the others have
+    binary = [job for job in jobs if job.spec.config["placement"]["layers"]]
+    identity = _identity(settings, compositions, space, (binary or list(jobs))[0])
+    study, made = open_study(
+        storage, name, settings.directions, identity, sampler=sampler(settings.sampler)
+    )
+    lines = [*warnings, *warnings_for([job.spec for job in jobs])]
+    if address.startswith(("/", "sqlite")):
+        shared = shared_file_warning(Path(address.removeprefix("sqlite:///")))
+        lines += [] if shared is None else [shared]
+    for line in lines:
+        print(line)
+    done = TrialQueue(study, settings.n_trials, settings.stale_after).done()
+    print(f"study {name!r}: {done} of {settings.n_trials} trials done, on {spec.data.title}")
+    print(f"watch it: {dashboard(address)}", flush=True)
+    prepare()
+    Worker(
+        settings=settings,
+        compositions=compositions,
+        space=space,
+        study=study,
+        made=made,
+        store=store,
+        address=address,
+        seed=spec.general.seed,
+        device=spec.general.device,
+        stride=max(int(job.spec.config["trainer"]["epochs"]) for job in jobs),
+        launch=launch,
+        at_once=at_once,
+    ).work()

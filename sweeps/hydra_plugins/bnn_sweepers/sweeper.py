@@ -1,0 +1,52 @@
+"""Base of the sweepers of this project."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig, OmegaConf
+
+from bnn.config.hydra_adapter import BasicSweeper, Override, parsed
+from bnn.errors import BnnError
+
+
+class OneLineSweeper(BasicSweeper):
+    """Sweeper that answers what it refuses in one line."""
+
+    config: DictConfig
+    launcher: Any
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Entry that Hydra calls."""
+        try:
+            return self.run(arguments)
+        except BnnError as error:
+            raise SystemExit(f"error: {error}") from error
+        except KeyboardInterrupt:
+            raise SystemExit(128 + signal.SIGINT) from None
+
+    def run(self, arguments: list[str]) -> Any:
+        """Run the sweep."""
+        raise NotImplementedError
+
+    @property
+    def loader(self) -> ConfigLoader:
+        """Hydra's loader of configurations."""
+        assert self.hydra_context is not None
+        return self.hydra_context.config_loader
+
+    def defaults(self) -> list[str]:
+        """Choices of `hydra.sweeper.params`."""
+        return self._parse_config()
+
+    def parsed(self, arguments: list[str]) -> list[Override]:
+        """Choices of `hydra.sweeper.params` and of the command line, the latter last."""
+        return parsed([*self.defaults(), *arguments], self.loader)
+
+    def folder(self) -> Path:
+        """Directory of the sweep, with the configuration of the sweep in it."""
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        return folder
