@@ -50,9 +50,9 @@ def test_a_picture_from_the_checkpoint_is_the_one_that_the_run_drew_at_its_best_
         made.model,
         made.training,
         read_dataset(made.spec),
-        tracker=drawn,
+        callbacks=[drawn],
         folder=tmp_path,
-        about=made.spec.public_config,
+        metadata=made.spec.public_config,
     ).best_epoch
     again = taken(tmp_path / checkpoint.BEST, images_of("digits", {}))
     assert torch.equal(again.images, drawn.taken[best].images)

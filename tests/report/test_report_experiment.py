@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from bnn.runs.job import execute
+from bnn.runs.execute import execute
 from mlflow import MlflowClient
 
 from bnn.config.compose import compose
@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["placement=none", "seed=1"],
     ):
         made = setup(compose([*SMALL, f"tracking.uri=sqlite:///{folder}/mlflow.db", *words]))
-        execute(made, folder / "-".join(words[:2]), None, "title")
+        execute(made.spec, folder / "-".join(words[:2]), None, "title")
     return folder
 
 

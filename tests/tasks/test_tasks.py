@@ -20,6 +20,7 @@ from bnn.nn import Stochastic
 from bnn.nn.sites import Latents
 from bnn.specify import setup
 from bnn.tasks import Classification, Metric, Task
+from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
 from bnn.training.optimizers import parameter_groups
 
@@ -249,19 +250,15 @@ def trained(
     task = Critic()
     recipe = dataclasses.replace(made.training, task=task)
 
-    class Stops:
-        pictures = False
-
-        def epoch(self, epoch: int, metrics) -> None:
+    class Stops(Callback):
+        def on_epoch_end(self, epoch: int, metrics) -> None:
             if epoch == stop:
                 raise KeyboardInterrupt
-
-        def picture(self, epoch: int, view) -> None: ...
 
     data = load(made.spec.config["data"], 0, 0.1)
     try:
         result: FitResult | None = fit(
-            made.model, recipe, data, folder=folder, resume=resume, tracker=Stops()
+            made.model, recipe, data, folder=folder, resume=resume, callbacks=[Stops()]
         )
     except KeyboardInterrupt:
         result = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bnn.runs.job import execute
+from bnn.runs.execute import execute
 from mlflow import MlflowClient
 
 from bnn.config.canonical import flat
@@ -36,7 +36,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, Mlflo
     folder = tmp_path_factory.mktemp("run")
     uri = f"sqlite:///{folder}/mlflow.db"
     made = setup(compose([*QUICK, f"tracking.uri={uri}", "anneal=cosine"]))
-    return execute(made, folder / "out", None, "title"), MlflowClient(uri), folder
+    return execute(made.spec, folder / "out", None, "title"), MlflowClient(uri), folder
 
 
 def test_a_run_is_named_described_and_finished(tracked) -> None:
@@ -79,7 +79,7 @@ def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_pa
             [*QUICK, f"tracking.uri={uri}", f"neuron={neuron}", "estimator=none", "anneal=linear"]
         )
     )
-    summary = execute(made, tmp_path / "out", None, "title")
+    summary = execute(made.spec, tmp_path / "out", None, "title")
     run = MlflowClient(uri).get_run(summary.run_id)
     assert run.info.status == "FINISHED" and run.outputs.model_outputs
     assert {"test/accuracy_mc_mean", "test/accuracy_threshold"} <= set(run.data.metrics)
@@ -157,7 +157,7 @@ def test_a_failed_run_says_why_and_keeps_its_checkpoint(
 
     monkeypatch.setattr(Classification, "loss", loss)
     with pytest.raises(DivergedError):
-        execute(made, tmp_path / "out", None, "title")
+        execute(made.spec, tmp_path / "out", None, "title")
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("bnn/digits").experiment_id])
     assert run.info.status == "FAILED"
@@ -176,7 +176,7 @@ def test_an_interrupted_run_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(bnn.training.step, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        execute(made, tmp_path / "out", None, "title")
+        execute(made.spec, tmp_path / "out", None, "title")
     client = MlflowClient(uri)
     (run,) = client.search_runs([client.get_experiment_by_name("bnn/digits").experiment_id])
     assert run.info.status == "KILLED"
