@@ -1,4 +1,4 @@
-"""Binary layers: noise laws, neurons and their sample sites, effect handlers, forward passes, and norms."""
+"""Binary layers: noise laws, neurons, sample sites, site handlers, forward passes, norms."""
 
 from bnn.nn.forward import ForwardClosure, ForwardPass
 from bnn.nn.handlers import apply, handling, sampled, threshold
