@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bnn.estimators.relaxed import Concrete, StraightThroughGumbel
+from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.straight_through import OnePass, ReinMax, StraightThrough
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Noise, Site
@@ -24,7 +24,7 @@ __all__ = ["concrete", "reinmax", "st_gumbel", "straight_through"]
 def straight_through(
     a: Float[Tensor, "*units"],
     *,
-    proxy: str = "density",
+    pseudo_derivative: str = "density",
     law: NoiseLaw | str = "logistic",
     noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
@@ -32,14 +32,14 @@ def straight_through(
 
     Args:
         a: pre-activations, any shape.
-        proxy: pseudo-derivative s', `density`, `identity` or `sigmoid`.
+        pseudo_derivative: s', `density`, `identity` or `sigmoid`.
         law: noise law F, or its name.
         noise: source of the uniform numbers.
 
     Returns:
         Bits, of the shape of `a`.
     """
-    return _sample(StraightThrough(proxy=proxy), a, law, noise)
+    return _sample(StraightThrough(pseudo_derivative=pseudo_derivative), a, law, noise)
 
 
 def reinmax(

@@ -91,7 +91,7 @@ def ordinary_network(
         "model.norm": "batch",
         "optimizer.name": "sgd",
         "estimator.name": "st",
-        "estimator.proxy": "density",
+        "estimator.pseudo_derivative": "density",
         "anneal.name": "none",
         "anneal.slope": 1.0,
     }

@@ -25,8 +25,8 @@ CHECKPOINTS = (0, 20, 100, 300)
 RATE = 0.02
 AVERAGED = (1, 10, 100, 1000)
 ESTIMATORS: tuple[dict[str, Any], ...] = (
-    {"name": "st", "proxy": "density"},
-    {"name": "st", "proxy": "identity"},
+    {"name": "st", "pseudo_derivative": "density"},
+    {"name": "st", "pseudo_derivative": "identity"},
     {"name": "reinmax", "tau": 1.0},
     {"name": "st_gumbel", "tau": 1.0},
     {"name": "concrete", "tau": 0.5},

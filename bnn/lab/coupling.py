@@ -27,7 +27,7 @@ NORMS = ("batch", "running", "none")
 PLACEMENTS: dict[str, tuple[int, ...]] = {"first": (0,), "both": (0, 1)}
 EXACT: tuple[dict[str, Any], ...] = (
     {"name": "reinforce", "baseline": "none"},
-    {"name": "st", "proxy": "density"},
+    {"name": "st", "pseudo_derivative": "density"},
 )
 STEP = 0.02
 """Of the central difference along a direction of unit length."""
@@ -156,7 +156,7 @@ def directions(bench: Bench, count: int) -> dict[str, dict[str, Tensor]]:
 
     from bnn.estimators import Estimator
 
-    st = Estimator.registry.build({"name": "st", "proxy": "density"})
+    st = Estimator.registry.build({"name": "st", "pseudo_derivative": "density"})
     bench.init(st)
     mean = bench.mean(st, 20)
     generator = torch.Generator().manual_seed(0)

@@ -206,7 +206,7 @@ def test_the_oracle_has_no_error_and_the_unbiased_none_beyond_theirs() -> None:
             here, here.warmed(Estimator.registry.build(config), 5), exact, 300
         ).layers[BELOW]
         assert abs(unbiased.bias.value) < unbiased.bias.high - unbiased.bias.low, config
-    biased = measure(here, here.warmed(built("st", proxy="identity"), 0), exact, 300).layers[BELOW]
+    biased = measure(here, here.warmed(built("st", pseudo_derivative="identity"), 0), exact, 300).layers[BELOW]
     assert biased.bias.value > 3 * (biased.bias.high - biased.bias.low)
 
 

@@ -33,7 +33,7 @@ def test_the_closed_forms_are_those_of_the_literature(
 
 @pytest.mark.parametrize("power", target.POWERS)
 def test_straight_through_rests_where_its_gradient_vanishes(power: float) -> None:
-    loss, p = target.descend(built("st", proxy="density"), power, 300, target.UNITS)
+    loss, p = target.descend(built("st", pseudo_derivative="density"), power, 300, target.UNITS)
     assert p == pytest.approx(target.resting_probability(power), abs=0.005)
     assert loss > 1.1 * target.optimum(power)
 

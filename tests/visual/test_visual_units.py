@@ -28,7 +28,7 @@ def from_slope(one: Unit, law: str, slope: float) -> float:
 
 @pytest.mark.parametrize("law", ["logistic", "gaussian", "uniform", "triangular"])
 @pytest.mark.parametrize("slope", [1.0, 3.0])
-def test_it_fires_by_its_law_and_the_proxy_is_the_laws_derivative(law: str, slope: float) -> None:
+def test_it_fires_by_its_law_and_the_pseudo_derivative_is_the_laws(law: str, slope: float) -> None:
     one = unit(f"neuron.law={law}", slope=slope, draws=DRAWS, seed=0)
     assert from_law(one) < 4.5 and set(one.bits.tolist()) == {0.0, 1.0}
     assert from_slope(one, law, slope) < 1e-4
@@ -46,9 +46,9 @@ def test_a_deterministic_unit_is_a_step_with_the_derivative_of_the_law() -> None
     )
 
 
-def test_the_identity_proxy_forgets_the_law() -> None:
+def test_the_identity_forgets_the_law() -> None:
     assert torch.equal(
-        unit("estimator.proxy=identity", draws=2, seed=0).derivative,
+        unit("estimator.pseudo_derivative=identity", draws=2, seed=0).derivative,
         torch.ones(201, dtype=torch.float64),
     )
 
