@@ -15,7 +15,7 @@ from bnn.estimators import Estimator
 from bnn.models import MODELS
 from bnn.nn.neurons import Neuron, Real
 from bnn.nn.noise import NoiseLaw
-from bnn.registry import typed
+from bnn.registry import validate
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
@@ -82,7 +82,7 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     outputs = build_task(config).output_size(spec)
     neuron, model = dict(config["neuron"]), dict(config["model"])
     depth = MODELS[model["name"]].depth  # type: ignore[attr-defined]
-    binary = binary_layers(Placement(**typed(Placement, config["placement"], "placement")), depth)
+    binary = binary_layers(Placement(**validate(Placement, config["placement"], "placement")), depth)
     law = NoiseLaw.registry.build(neuron["law"])
     with torch.random.fork_rng(
         devices=[]
@@ -110,7 +110,7 @@ def build(spec: RunSpec) -> TrainingSetup:
             estimator=estimator,
             optimization=OPTIMIZERS.build(config["optimizer"]),
             schedule=SCHEDULES.build(config["anneal"]),
-            settings=TrainerSettings(**typed(TrainerSettings, config["trainer"], "trainer")),
+            settings=TrainerSettings(**validate(TrainerSettings, config["trainer"], "trainer")),
             seed=seed,
         ),
     )

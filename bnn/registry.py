@@ -21,7 +21,7 @@ from bnn.errors import ConfigError
 T = TypeVar("T")
 
 
-def typed(
+def validate(
     schema: type, node: Mapping[str, Any] | DictConfig, key: str, optional: Collection[str] = ()
 ) -> dict[str, Any]:
     """`node` converted to the field types of the dataclass `schema`.
@@ -165,7 +165,7 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
                 parts[key] = None if nothing else kind.registry.build(part)
         made = dataclasses.make_dataclass(f"{name}_schema", schema.items())
         return self[name](
-            *context, **typed(made, values, self.key.removesuffix(".name"), defaults), **parts
+            *context, **validate(made, values, self.key.removesuffix(".name"), defaults), **parts
         )
 
 

@@ -33,7 +33,7 @@ from bnn.models import MODELS
 from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.norms import couples_above_binary
-from bnn.registry import typed
+from bnn.registry import validate
 from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
@@ -58,7 +58,7 @@ def pick_device(name: str, job: int = 0) -> str:
 
 def positioned(node: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """A placement by positions from the input, with the name that these have; `layers 1,2` where none of ours."""
-    layers = sorted(binary_layers(Placement(**typed(Placement, node, "placement")), depth))
+    layers = sorted(binary_layers(Placement(**validate(Placement, node, "placement")), depth))
     names = {(): "none", (0,): "first", (depth - 1,): "last", (0, depth - 1): "both"}
     return {
         "name": names.get(tuple(layers), f"layers {','.join(map(str, layers))}"),
@@ -199,7 +199,7 @@ class _Checks:
 
     def node(self, kind: type[T], node: Mapping[str, Any], key: str) -> T:
         """Group `key` as its dataclass."""
-        return self.value(kind.__name__, node, lambda node: kind(**typed(kind, node, key)))
+        return self.value(kind.__name__, node, lambda node: kind(**validate(kind, node, key)))
 
 
 def _general(plain: Mapping[str, Any], checks: _Checks) -> GeneralSettings:

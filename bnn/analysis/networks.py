@@ -10,7 +10,7 @@ from torch import nn
 
 from bnn.build import read_dataset
 from bnn.config.compose import changed, compose
-from bnn.data import Dataset, at_hand, rename
+from bnn.data import Dataset, offline_name, rename
 from bnn.specify import setup
 from bnn.tables import markdown
 from bnn.tasks import Scores
@@ -41,7 +41,7 @@ def trained(*overrides: str) -> Net:
     Errors: ConfigError for what cannot run; DataError for a data set that is missing and has no fallback.
     """
     config = compose(overrides)
-    checked = setup(changed(config, data=rename(config.data, at_hand(config.data))))
+    checked = setup(changed(config, data=rename(config.data, offline_name(config.data))))
     data = read_dataset(checked.spec)
     finished = fit(checked.model, checked.training, data, title=checked.spec.title)
     draws, task = checked.training.settings.evaluation_samples, checked.training.task
