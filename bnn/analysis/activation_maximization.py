@@ -12,7 +12,7 @@ from bnn.analysis.responses import excitation, through
 from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
-from bnn.tasks.readings import seeded_noise
+from bnn.nn.readings import seeded_noise
 
 GREY, AMPLITUDE = 0.5, 0.02
 """Where ascent begins: uniform noise of this amplitude around the middle of the pixels' range, from which black and white

@@ -12,7 +12,7 @@ from bnn.analysis.receptive_fields import Fields, receptive_fields
 from bnn.analysis.responses import excitation
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
-from bnn.tasks.readings import BATCH, seeded_noise
+from bnn.nn.readings import BATCH, seeded_noise
 
 
 @dataclass(frozen=True)

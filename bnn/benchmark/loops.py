@@ -83,7 +83,7 @@ def ordinary_network(
     import torch
     from torch import nn
 
-    from bnn.build import Placement, binary_layers
+    from bnn.build import binary_positions
     from bnn.nn.noise import NoiseLaw
 
     covered = {
@@ -102,7 +102,7 @@ def ordinary_network(
                 f"{key}: the conventional loop is written for {value}, got {config[group].get(name)!r}"
             )
     law = NoiseLaw.registry.build(config["neuron"]["law"])
-    binary = binary_layers(Placement(**config["placement"]), depth=2)
+    binary = binary_positions(config["placement"], depth=2)
     stochastic = config["neuron"]["name"] == "stochastic"
 
     class Activation(nn.Module):

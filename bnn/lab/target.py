@@ -52,7 +52,7 @@ def descend(
     """Expected loss and mean firing probability where `estimator` arrives, averaged over the last tenth of the steps."""
     import torch
 
-    from bnn.tasks.readings import generator_noise
+    from bnn.nn.sites import generator_noise
     from bnn.training.step import init_estimator
 
     model, inputs = _units(units), torch.zeros(SAMPLES, 1)

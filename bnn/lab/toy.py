@@ -151,7 +151,7 @@ def descend(estimator: Estimator, t: float, samples: int, steps: int, seed: int 
     """
     import torch
 
-    from bnn.tasks.readings import generator_noise
+    from bnn.nn.sites import generator_noise
     from bnn.training.step import init_estimator
 
     unit, rows = one_unit(), torch.zeros(samples, 1)

@@ -14,8 +14,8 @@ from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.lab import toy
 from bnn.lab.toy import descend, estimates, main, one_unit, variance
+from bnn.nn.sites import generator_noise
 from bnn.specify import estimator_choices
-from bnn.tasks.readings import generator_noise
 
 CHOICES = [
     words for words in estimator_choices() if "estimator/baseline=nested_leave_one_out" not in words

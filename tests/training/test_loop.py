@@ -16,12 +16,12 @@ from bnn.errors import DivergedError
 from bnn.nn.handlers import sample, sampled, threshold
 from bnn.nn.neurons import Binary, Stochastic
 from bnn.nn.noise import NoiseLaw
+from bnn.nn.readings import outputs, seeded_noise
 from bnn.nn.sites import Site
 from bnn.restore import load_checkpoint
 from bnn.seeds import stream
 from bnn.specify import setup
 from bnn.tasks import Classification
-from bnn.tasks.readings import outputs, seeded_noise
 from bnn.training.activations import PICTURE_DRAWS, fixed_images, snapshot, unit_health
 from bnn.training.loop import FitResult, fit
 from bnn.training.step import batches, steps_per_epoch
