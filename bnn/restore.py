@@ -64,7 +64,7 @@ def load_trained(file: Path | BinaryIO) -> Trained:
             f"{file}: expected a best.pt of this version, from which a network is built ({why})"
         ) from error
     # the layout it was trained in, since noise is drawn in memory order
-    model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last).eval()
     return Trained(model, task, about)
 
 

@@ -65,7 +65,7 @@ class DatasetSpec:
             TypeError: for facts of another version of this class.
         """
         names = {stored: name for name, stored in STORED.items()}
-        values = {
+        values: dict[str, Any] = {
             names.get(key, key): tuple(value) if isinstance(value, list) else value
             for key, value in facts.items()
         }

@@ -164,7 +164,8 @@ class REBAR(LayerByLayer):
         return join([bits, sent]), Relaxation(u, y, y * (1 - y) / tau, dz_again, sent)
 
     def follow(self, site: Site, cache: Any) -> Tensor:
-        return torch.sigmoid(reparameterize(site.logits, cache.u) / self.temperature(site.index))
+        z = reparameterize(site.logits, cache.u)
+        return torch.sigmoid(z / self.temperature(site.index))
 
     def control(self, layer: LayerSamples) -> Tensor:
         """Control variate c(z̃) (b - p) - d_ℓ c(z) + d_ℓ c(z̃), without mean.
@@ -175,7 +176,8 @@ class REBAR(LayerByLayer):
         Returns:
             [1, samples, *units].
         """
-        relaxed, fitting = layer.cache, self._log_tau.requires_grad
+        relaxed: Relaxation = layer.cache
+        fitting = self._log_tau.requires_grad
         lineage = layer.drawn.sites[layer.site.index].lineage
         loss = mean_of_descendants(layer.drawn.loss, lineage, first=True)[1:2]
         # a shared site takes the gradient of the mean loss, any other that of each sample's own

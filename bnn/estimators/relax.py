@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator
 from bnn.estimators.layerwise import LayerSamples
-from bnn.estimators.rebar import LEARNED, REBAR
+from bnn.estimators.rebar import LEARNED, REBAR, Relaxation
 from bnn.nn.sites import Site
 
 
@@ -84,13 +84,14 @@ class RELAX(REBAR):
         )
 
     def gradient(self, layer: LayerSamples) -> Tensor:
-        relaxed, b_minus_p, index = layer.cache, layer.b_minus_p, layer.site.index
+        relaxed: Relaxation = layer.cache
+        b_minus_p, index = layer.b_minus_p, layer.site.index
         learned = self.controls[index](relaxed.y.flatten(2))
         value, slope = (self._unit(index) * one for one in learned)
         moved = slope.view_as(relaxed.y) * relaxed.dy_dz * (1 - relaxed.dz_again)
         value = layer.site.aligned(value.to(b_minus_p.dtype))
-        total: Tensor = super().gradient(layer) - value * b_minus_p + moved
-        return total
+        estimate: Tensor = super().gradient(layer) - value * b_minus_p + moved
+        return estimate
 
     def _unit(self, layer: int) -> Tensor:
         """Unit √(E g² / E (b - p)²) of r_φ at a layer, by earlier batches.

@@ -20,6 +20,7 @@ from bnn import schema
 from bnn.nn.handlers import SiteHandler, apply, evaluating, sampled, threshold
 from bnn.nn.layers import binary_layers
 from bnn.nn.neurons import is_stochastic
+from bnn.nn.replicas import split
 from bnn.nn.sites import Noise, RandomUnits, Site, generator_noise
 from bnn.seeds import stream
 
@@ -138,7 +139,7 @@ def outputs(
         if not chain:
             return torch.stack([apply(model, inputs, handler) for _ in range(draws)])
         flat = apply(model, inputs, _branched(handler, draws))
-        return flat.unflatten(0, (-1, len(inputs)))
+        return split(flat, len(flat) // len(inputs))
 
 
 def _branched(handler: SiteHandler, draws: int) -> SiteHandler:

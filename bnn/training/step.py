@@ -128,7 +128,7 @@ class TrainState:
         device = data.train.images.device
         self.model, self.config, self.split = model, config, data.train
         self.task, self.estimator = config.task, config.estimator
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(device).to(memory_format=torch.channels_last)
         init_task(self.task, data.spec, config.seed)
         self.task.to(device)
         inputs, _ = self.task.batch(data.train.images[:2], data.train.labels[:2])

@@ -131,7 +131,7 @@ def test_a_run_is_planned_trained_and_told_apart_by_its_examples(calls: list[int
     made = setup(changed(compose(QUICK), data={"name": "stripes"}))
     assert made.spec.config["data"] == {"name": "stripes", "side": 8, "seed": 0, "limit": None}
     other = setup(changed(compose(QUICK), data={"name": "stripes", "seed": 5}))
-    assert made.spec.digest != other.digest
+    assert made.spec.digest != other.spec.digest
     best = fit(made.model, made.training, read_dataset(made.spec))
     assert best.history[-1]["val/accuracy"] > 0.9
 
