@@ -1,7 +1,8 @@
-"""What every estimator claims, held against exact enumeration; and mutants of it, which must be caught.
+"""Claims of every estimator against exact enumeration; and mutants, which must be caught.
 
-The estimators here are functions of the bits alone, so their expectation is a finite sum: every configuration of the bits
-is forced through the noise, and weighted by its probability. No tolerance stands for sampling error.
+The estimators here are functions of the bits alone, so their expectation is a finite sum: every
+configuration of the bits is forced through the noise, and weighted by its probability. No tolerance
+stands for sampling error.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ CONTRACTS = {
     "relax": [{"tau": tau, "decay": 0.5, "hidden": 3} for tau in (0.5, "learned")],
     "enumeration": [{}],
 }
-"""A configuration to test for every registered estimator: the third place that a new one touches."""
+"""Configurations to test of every registered estimator: the third place that a new one touches."""
 CASES = [
     pytest.param({"name": n, **c}, id=f"{n}-{i}")
     for n, cases in CONTRACTS.items()
@@ -84,9 +85,12 @@ def build(config: dict, model: Toy) -> Estimator:
 
 
 class Forced:
-    """Noise that puts each number in a given part of [0, 1]: below its p or above; or, where a number decides for several
-    draws, between any two of the given cuts. Within a part nothing changes, or only in proportion to u, so that its middle
-    stands for it; `mass` is the probability of the parts taken."""
+    """Noise that puts each number in a given part of [0, 1]: below its p or above.
+
+    Where a number decides for several draws, the parts lie between any two of the given cuts.
+    Within a part nothing changes, or only in proportion to u, so that its middle stands for it;
+    `mass` is the probability of the parts taken.
+    """
 
     def __init__(self, parts: tuple[int, ...], cuts: list[Tensor] | None = None) -> None:
         self.parts, self.cuts, self.at, self.mass = parts, cuts, 0, 1.0
@@ -108,8 +112,11 @@ class Forced:
 
 
 def cuts_of(model: Toy, estimator: Estimator, inputs: Tensor) -> list[Tensor] | None:
-    """Of each uniform number that an estimate draws, where one of the draws that it decides for changes: the probabilities
-    of its unit given every configuration of the layer below, and for an antithetic pair 1 - p as well."""
+    """Values of each uniform number at which one of the draws that it decides for changes.
+
+    These are the probabilities of its unit given every configuration of the layer below, and for an
+    antithetic pair 1 - p as well.
+    """
     if not isinstance(estimator, Antithetic | LocalExpectation):
         return None
     below, cuts = inputs.detach()[None], []
@@ -130,7 +137,7 @@ def gradient(model: Toy, estimator: Estimator, forward: ForwardClosure) -> list[
 
 
 def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1) -> list[Tensor]:
-    """E over the noise of the estimate, by forcing each of its outcomes through a copy of the estimator."""
+    """Expectation of the estimate, each outcome of the noise forced through a copy of it."""
     inputs, targets = batch(samples)
     cuts = cuts_of(model, estimator, inputs)
     total = [torch.zeros_like(p) for p in model.parameters()]
@@ -169,7 +176,7 @@ REPEATS, AT_ONCE = 200, 500
 def sampled(
     model: Toy, estimator: Estimator, loss=tangled, repeats: int = REPEATS
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Mean and standard error of each gradient over `repeats` batches of AT_ONCE copies of one sample."""
+    """Mean and standard error of each gradient over `repeats` batches of AT_ONCE copies."""
     inputs, targets = (one.repeat(AT_ONCE, *[1] * (one.dim() - 1)) for one in batch(1))
     generator = torch.Generator().manual_seed(1)
     noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
@@ -184,8 +191,11 @@ def sampled(
 
 
 def deviation(model: Toy, estimator: Estimator, loss=tangled, repeats: int = REPEATS) -> float:
-    """The largest |z| of a sampled gradient against the exact one. Under an unbiased estimator a z beyond 4.5 has a
-    probability of 1e-5 for each of some thirty numbers; the seed is fixed, to be changed only with the estimator's noise."""
+    """Largest |z| of a sampled gradient against the exact one.
+
+    Under an unbiased estimator a z beyond 4.5 has a probability of 1e-5 for each of some thirty
+    numbers; the seed is fixed, to be changed only with the estimator's noise.
+    """
     means, errors = sampled(model, estimator, loss, repeats)
     pairs = zip(means, errors, exact(model, loss), strict=True)
     return max(float(((m - t).abs() / e.clamp(min=1e-12)).max()) for m, e, t in pairs)
@@ -206,7 +216,7 @@ def distance(a: list[Tensor], b: list[Tensor]) -> float:
 
 
 def warmed(estimator: Estimator, model: Toy) -> Estimator:
-    """The estimator after a few steps, so that its baseline holds something, and what it learns is not zero."""
+    """Estimator after a few steps: its averages are filled, its learned parameters not zero."""
     bound(estimator, model)
     torch.manual_seed(5)
     for parameter in estimator.parameters():
@@ -302,7 +312,7 @@ class UpdatedFirst(Baseline):
 
 
 class NoScore(Reinforce):
-    """Mutant: what the first repositories did, the pathwise term alone."""
+    """Mutant: the pathwise term alone, as in the first repositories."""
 
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         return forward(Site.sample).loss.mean()
@@ -319,10 +329,14 @@ class TopOnly(Reinforce):
 
 @pytest.mark.parametrize(
     "mutant",
-    [Reinforce(baseline=SeesItself()), Reinforce(baseline=UpdatedFirst()), NoScore(baseline=Baseline.registry.build("none")),
-     TopOnly(baseline=Baseline.registry.build("none"))],
+    [
+        Reinforce(baseline=SeesItself()),
+        Reinforce(baseline=UpdatedFirst()),
+        NoScore(baseline=Baseline.registry.build("none")),
+        TopOnly(baseline=Baseline.registry.build("none")),
+    ],
     ids=["baseline-saw-its-sample", "baseline-updated-first", "no-score", "highest-layer-only"],
-)  # fmt: skip
+)
 def test_mutants_are_caught(mutant: Estimator) -> None:
     model = Toy((2, 2))
     assert distance(expectation(model, mutant), exact(model)) > 1e-3
@@ -345,7 +359,10 @@ def test_the_density_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
 
 
 def quadratic(scores: Tensor, targets: Tensor) -> Tensor:
-    """Quadratic in the scores, hence in the bits of the layer below a linear read-out, with products of different bits."""
+    """Loss that is quadratic in the scores, hence in the bits of the layer below a read-out.
+
+    It has products of different bits.
+    """
     s, t = scores.unbind(1)
     return s**2 - 0.7 * s * t + 1.3 * t**2 * targets + s
 
@@ -419,7 +436,10 @@ def test_pseudo_derivatives_send_back_their_derivative_times_that_of_the_loss() 
     "config", [c for c in CASES if c.values[0]["name"] not in ("none", "concrete")]
 )
 def test_value_is_an_estimate_of_the_expected_loss(config: dict) -> None:
-    """But of `concrete`, which trains another net; the value comes of true samples alone, or is the expectation itself."""
+    """But of `concrete`, which trains another net.
+
+    The value is a mean over true samples alone, or the expectation itself.
+    """
     model = Toy((2, 2))
     inputs, targets = (one.repeat(20_000, *[1] * (one.dim() - 1)) for one in batch(1))
     generator = torch.Generator().manual_seed(2)
@@ -458,7 +478,7 @@ def test_evaluations_are_the_losses_that_a_step_computes(
 def spread(
     baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), layer: int = 0
 ) -> float:
-    """Total variance of a layer's weight gradient, averaged over `runs` steps, from 400 repetitions of a fixed seed."""
+    """Total variance of a layer's weight gradient of 400 repetitions, a mean of `runs` steps."""
     model, generator = Toy(widths), torch.Generator().manual_seed(0)
     estimator = Estimator.registry.build({"name": "reinforce", "baseline": baseline})
     bound(estimator, model)
@@ -491,7 +511,7 @@ def test_nesting_reduces_the_variance_of_leave_one_out_in_every_layer(layer: int
 
 
 def test_nvil_is_unbiased_up_to_one_positive_scale() -> None:
-    """Under a loss of large spread the layers below are scaled down, all by the same number; the read-out is not."""
+    """Under a loss of large spread the layers below are scaled down, the read-out is not."""
 
     def large(scores: Tensor, targets: Tensor) -> Tensor:
         return 20 * tangled(scores, targets)
@@ -564,7 +584,7 @@ class OtherNoise(REBAR):
 
 
 class BitsAbove(REBAR):
-    """Mutant: the layers above the relaxed one fire bits, through which the relaxed loss has no derivative."""
+    """Mutant: the layers above the relaxed one fire bits, which have no derivative."""
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         return (cache.u < site.probs.detach()).to(site.preactivation)
@@ -590,7 +610,7 @@ class MeansOfUntrue(REBAR):
 
 
 class OneResidual(MuProp):
-    """Mutant: one residual for all layers, the sum of their expansions around the mean field taken off."""
+    """Mutant: one residual for all layers, less their expansions around the mean field."""
 
     def residuals(self, difference, slopes, bits, mean_field, sites):
         at_mean = [m.detach() for m in mean_field]
@@ -677,7 +697,7 @@ def test_mutants_of_continuous_draws_are_caught(mutant: Estimator) -> None:
 )
 @pytest.mark.parametrize("first", [0.0, 0.99, 1 - 2**-24])
 def test_noise_of_exactly_zero_gives_finite_gradients(name: str, keys: dict, first: float) -> None:
-    """Which float32 draws once in 2^24: the logistic noise is then infinite; also where a unit is certain."""
+    """Float32 draws it once in 2^24: the noise is then infinite; also where a unit is certain."""
     model = Toy((2, 2)).float()
     with torch.no_grad():
         model.layers[0].bias[0] = 100
@@ -721,7 +741,7 @@ def test_a_control_variate_knows_its_derivative() -> None:
 
 
 def test_the_conditional_noise_knows_its_derivative() -> None:
-    """z̃ of Tucker et al. 2017, by autograd, at the v for which it is z; and over all noise it is distributed as z."""
+    """By autograd at the v for which z̃ is z (Tucker et al. 2017); over all noise z̃ is like z."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.full((200_000,), 0.8, dtype=torch.float64, requires_grad=True)
     u, v = torch.rand(2, 200_000, generator=generator, dtype=torch.float64)
@@ -763,7 +783,7 @@ def test_disarm_is_arm_averaged_over_its_noise_given_the_pair() -> None:
 
 
 def test_arms_of_two_draws_is_disarm() -> None:
-    """The same formula on the same pairs, and pairs of the same distribution: both never fire together below ½."""
+    """One formula on the same pairs, and pairs of one distribution: never both fire below ½."""
     p = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample)
     u = torch.rand(7, 5, dtype=torch.float64)
@@ -790,7 +810,7 @@ def test_draws_of_arms_have_the_probability_and_the_correlation_that_it_says(sam
 
 
 def variances(config: dict, widths: tuple[int, ...] = (3, 3)) -> Tensor:
-    """Variance of a single estimate of the weights of each layer below the read-out, after a warm-up."""
+    """Variance of one estimate of the weights of each layer below the read-out, after a warm-up."""
     model = Toy(widths)
     estimator = warmed(Estimator.registry.build(config), model)
     errors = sampled(model, estimator, repeats=100)[1]
@@ -802,7 +822,10 @@ def variances(config: dict, widths: tuple[int, ...] = (3, 3)) -> Tensor:
 
 
 def test_orders_of_variance() -> None:
-    """Dong, Mnih & Tucker 2020: DisARM never above ARM; more antithetic draws never worse, and below independent ones."""
+    """DisARM is never above ARM (Dong, Mnih & Tucker 2020).
+
+    More antithetic draws are never worse, and below independent ones.
+    """
     leave_one_out = {"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": 2}}
     arm, disarm, loo = (variances(c) for c in ({"name": "arm"}, {"name": "disarm"}, leave_one_out))
     assert (disarm < arm).all()
@@ -843,7 +866,7 @@ def test_local_expectation_needs_a_linear_readout(squashed: bool) -> None:
 
 
 def test_enumeration_is_layer_by_layer() -> None:
-    """Three layers of different widths, whose 2^8 joint configurations would be 256 replicas: 16 will do."""
+    """Three layers, whose 2^8 joint configurations would be 256 replicas: 16 will do."""
     model = Toy((4, 1, 3))
     oracle = bound(Enumeration(), model)
     assert oracle.evaluations([4, 1, 3]) == 16
