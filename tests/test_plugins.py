@@ -424,7 +424,7 @@ def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
 
     def tag() -> tuple[dict[str, Any], list[str]]:
         from bnn import plugins
-        from bnn.report.snapshots import images_of
+        from bnn.report.html.snapshots import images_of
         from bnn.specify import setup
 
         sys.path.append(str(site))

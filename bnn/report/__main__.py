@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 def report(asked: argparse.Namespace, uri: str | None) -> None:
     """Print the report of an experiment, and write it with its page and figure to a folder, its rows to sweeps/results."""
     from bnn.report.experiment import gathered
-    from bnn.report.figure import figure, save
+    from bnn.report.dot_plot import figure, save
     from bnn.report.readme import results
     from bnn.report.rows import ReportError, write_csv
 

@@ -14,9 +14,9 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bnn.plots.style import COLOURS
 from bnn.report.configurations import Configuration, rank
-from bnn.report.figure import REAL
+from bnn.report.dot_plot import REAL
 from bnn.report.headline import headline
-from bnn.report.labels import plain, short
+from bnn.report.display_names import plain, short
 from bnn.report.rows import Row
 
 FILLS = ("full", "none", "left")

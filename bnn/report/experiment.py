@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnn.report import gallery, sections
-from bnn.report.against import Reference, against, default_reference, differences
+from bnn.report.html import gallery, sections
+from bnn.report.differences import Reference, against, default_reference, differences
 from bnn.report.configurations import configurations
 from bnn.report.histories import History
-from bnn.report.page import page
-from bnn.report.pictures import Pictures, pictures
+from bnn.report.html.page import page
+from bnn.report.html.heatmaps import Pictures, pictures
 from bnn.report.rows import Row, rows_of
 from bnn.report.table import document, inert
 from bnn.tracking.query import fetch, finished_runs, histories, unfinished

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bnn.paths import folder
-from bnn.report.against import Reference
+from bnn.report.differences import Reference
 from bnn.report.rows import ReportError, read_csv
 from bnn.report.table import section
 
@@ -95,7 +95,7 @@ def regenerated(text: str, root: Path) -> str:
 
 def regenerate(root: Path) -> list[Path]:
     """Rewrite README.md and the pictures of its sections; answers the files. Errors: as `regenerated`."""
-    from bnn.report.figure import figure, save
+    from bnn.report.dot_plot import figure, save
 
     path = root / "README.md"
     if not path.is_file():
@@ -130,7 +130,7 @@ def _picture_is_current(rows: Path) -> bool:
     """Whether the picture beside a CSV file was drawn from it; true where there is no such file to draw from."""
     if not rows.is_file():
         return True
-    from bnn.report.figure import fingerprint
+    from bnn.report.dot_plot import fingerprint
 
     picture = rows.with_suffix(".png")
     return picture.is_file() and fingerprint(rows.read_bytes()).encode() in picture.read_bytes()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
-from bnn.report.against import Reference, against, interval
+from bnn.report.differences import Reference, against, interval
 from bnn.report.configurations import (
     SHOWN_IF_VARYING,
     Configuration,
@@ -16,7 +16,7 @@ from bnn.report.configurations import (
     varying,
 )
 from bnn.report.headline import ACCURACY, headline
-from bnn.report.labels import labels, place
+from bnn.report.display_names import labels, place
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 from bnn.tables import markdown

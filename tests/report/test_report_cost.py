@@ -10,9 +10,9 @@ from matplotlib.colors import to_hex
 
 from bnn.report.configurations import configurations
 from bnn.report.cost import COSTS, Extent, figure, looks, points
-from bnn.report.labels import labels, place, plain, short
+from bnn.report.display_names import labels, place, plain, short
 from bnn.report.rows import Row
-from bnn.report.sections import cost
+from bnn.report.html.sections import cost
 
 PASSES, SECONDS = COSTS
 

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 
 from bnn.config.compose import compose
 from bnn.errors import DataError, TrackingError
-from bnn.report import pictures as pictures_module
+from bnn.report.html import heatmaps as pictures_module
 from bnn.report.__main__ import main
 from bnn.report.configurations import configurations
-from bnn.report.pictures import CHECKPOINT, chosen, pictures
+from bnn.report.html.heatmaps import CHECKPOINT, chosen, pictures
 from bnn.report.rows import rows_of
 from bnn.runs.execute import execute
 from bnn.specify import setup

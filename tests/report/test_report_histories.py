@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from bnn.report.configurations import configurations
-from bnn.report.curves import HEALTH, by_layer, learning
+from bnn.report.html.epoch_figures import HEALTH, by_layer, learning
 from bnn.report.histories import band, error, last, layers, without
-from bnn.report.panels import scale
+from bnn.report.html.panels import scale
 from bnn.report.rows import Row
 
 

@@ -10,16 +10,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bnn.report import sections
-from bnn.report.against import Reference, differences
+from bnn.report.html import sections
+from bnn.report.differences import Reference, differences
 from bnn.report.configurations import configurations
-from bnn.report.curves import HEALTH, LAB
+from bnn.report.html.epoch_figures import HEALTH, LAB
 from bnn.report.experiment import Experiment
 from bnn.report.histories import History
-from bnn.report.markup import Html, element, html, joined, prose
-from bnn.report.pictures import Pictures
+from bnn.report.html.markup import Html, element, html, joined, prose
+from bnn.report.html.heatmaps import Pictures
 from bnn.report.rows import Row
-from bnn.report.sections import compared
+from bnn.report.html.sections import compared
 
 ALONE = ("meta", "img")
 FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}

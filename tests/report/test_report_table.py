@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from bnn.report.configurations import configurations, spread
-from bnn.report.figure import figure
+from bnn.report.dot_plot import figure
 from bnn.report.reference import REPORTED
 from bnn.report.rows import ReportError, Row
 from bnn.report.table import caption, section, table

@@ -11,7 +11,7 @@ import torch
 from bnn.build import read_dataset
 from bnn.config.compose import compose
 from bnn.errors import CheckpointError, DataError
-from bnn.report.snapshots import Snapshot, images_of, taken
+from bnn.report.html.snapshots import Snapshot, images_of, taken
 from bnn.specify import setup
 from bnn.training import checkpoint
 from bnn.training.activations import fixed_images

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnn.report.markup import Html, element
-from bnn.report.sections import Section
+from bnn.report.html.markup import Html, element
+from bnn.report.html.sections import Section
 
 CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What a browser may load for the page: nothing but what is in it, whatever else should have come into it."""

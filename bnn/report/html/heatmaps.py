@@ -13,7 +13,7 @@ from torch import Tensor
 from bnn.errors import BnnError
 from bnn.report.configurations import Configuration
 from bnn.report.rows import Row
-from bnn.report.snapshots import LayerView, images_of, taken
+from bnn.report.html.snapshots import LayerView, images_of, taken
 from bnn.tracking.query import fetch
 
 CHECKPOINT = "checkpoint/best.pt"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from bnn.plots.runs import heatmaps as drawn_heatmaps
 from bnn.report.configurations import Configuration
-from bnn.report.curves import HEALTH, KNOWN, LAB, Drawn, Measure, by_layer, learning
+from bnn.report.html.epoch_figures import HEALTH, KNOWN, LAB, Drawn, Measure, by_layer, learning
 from bnn.report.histories import History, last, layers, without
-from bnn.report.labels import plain
-from bnn.report.markup import (
+from bnn.report.display_names import plain
+from bnn.report.html.markup import (
     Html,
     captioned,
     drawing,
@@ -20,8 +20,8 @@ from bnn.report.markup import (
     prose,
     table,
 )
-from bnn.report.pictures import Pictures
-from bnn.report.sections import Section, behind, named
+from bnn.report.html.heatmaps import Pictures
+from bnn.report.html.sections import Section, behind, named
 from bnn.report.table import number
 
 Histories = Mapping[str, History]

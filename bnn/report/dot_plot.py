@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from bnn.plots.style import COLOURS
 from bnn.report.configurations import Configuration, configurations, rank
 from bnn.report.headline import Headline, headline
-from bnn.report.labels import place, plain, short
+from bnn.report.display_names import place, plain, short
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from bnn.plots.style import COLOURS
 from bnn.report.histories import Band
-from bnn.report.labels import plain
+from bnn.report.display_names import plain
 
 STROKES = ("-", "--", "-.", ":")
 WIDTH, HEIGHT = 5.4, 1.55

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from bnn.report.configurations import Configuration
 from bnn.report.histories import Band, History, band, error, itself, layers, percent
-from bnn.report.labels import place
-from bnn.report.panels import Chart, Scale, figure, scale
+from bnn.report.display_names import place
+from bnn.report.html.panels import Chart, Scale, figure, scale
 
 
 @dataclass(frozen=True)

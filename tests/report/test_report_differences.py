@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bnn.report.against import (
+from bnn.report.differences import (
     Interval,
     Reference,
     against,

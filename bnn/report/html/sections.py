@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bnn.report.against import Difference, Reference, columns, note
+from bnn.report.differences import Difference, Reference, columns, note
 from bnn.report.configurations import Configuration, spread
 from bnn.report.cost import COSTS, figure, passes, seconds
-from bnn.report.figure import figure as errors
+from bnn.report.dot_plot import figure as errors
 from bnn.report.headline import ACCURACY, LOSS, headline
-from bnn.report.labels import labels, place, short
-from bnn.report.markup import Html, captioned, drawing, element, folded, joined, prose, table
+from bnn.report.display_names import labels, place, short
+from bnn.report.html.markup import Html, captioned, drawing, element, folded, joined, prose, table
 from bnn.report.rows import Row
 from bnn.report.table import PRELIMINARY, commands, footnotes, number, said, with_intervals
 

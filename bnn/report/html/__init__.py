@@ -1,0 +1,1 @@
+"""HTML page of an experiment: markup, sections, figures by epoch and heatmaps."""
