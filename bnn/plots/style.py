@@ -1,18 +1,32 @@
-"""Style of every figure: colours, markers and axes."""
+"""Style of every figure: colours, markers, line styles, axes, and logarithmic scales.
+
+Figures of runs, of reports and of the lab take these from here, so that the estimator with the
+number k looks the same everywhere.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator
 
 # Okabe & Ito's palette, distinguishable to colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+NEUTRAL = "#444444"
+"""Colour of networks without binary layers, beside those that have an estimator."""
 MARKERS = "osv^D*P"
+LINE_STYLES = ("-", "--", "-.", ":")
+LABEL_ROOM = {"x": 30, "y": 20}
+"""Points along an axis that the label of a tick takes, with a gap to the next one."""
+SUBDIVISIONS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,))
+"""Ticks in a decade of a logarithmic axis, from the densest to the sparsest."""
 
 
 def style(number: int) -> dict[str, Any]:
-    """Colour and marker of the curve with this number: pairs repeat only after all of both."""
+    """Colour and marker of the curve with this number; pairs repeat only after all of both."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -21,9 +35,76 @@ def style(number: int) -> dict[str, Any]:
     }
 
 
+def line_style(number: int) -> dict[str, Any]:
+    """Colour and line style of the curve with this number, for curves without markers."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "ls": LINE_STYLES[number % len(LINE_STYLES)],
+    }
+
+
 def tidy(axis: Axes, x: str, y: str) -> Axes:
+    """The axis, with labels and a faint grid, and without the frame above and on the right.
+
+    Args:
+        axis: axis to change.
+        x: label of its horizontal scale.
+        y: label of its vertical scale.
+    """
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
     return axis
+
+
+def bare(axis: Axes) -> Axes:
+    """The axis of an image, without ticks and frame."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    return axis
+
+
+def log_axis(axis: Axes, which: Literal["x", "y"]) -> None:
+    """Make a scale of an axis logarithmic, with plain numbers as labels and as many as fit.
+
+    The ticks follow the limits and the size that the axis has when it is drawn.
+
+    Args:
+        axis: axis to change.
+        which: scale of it.
+    """
+    axis.set(**{f"{which}scale": "log"})
+    scale = axis.xaxis if which == "x" else axis.yaxis
+    scale.set_major_locator(FittedLogLocator(axis, which))
+    scale.set_minor_locator(NullLocator())
+    scale.set_major_formatter("{x:g}")
+
+
+class FittedLogLocator(LogLocator):
+    """Ticks of a logarithmic axis: the densest of SUBDIVISIONS whose labels have room.
+
+    Args:
+        axes: axes that the ticks are on.
+        which: scale of these axes.
+    """
+
+    def __init__(self, axes: Axes, which: Literal["x", "y"]) -> None:
+        super().__init__(subs=SUBDIVISIONS[-1])
+        self._axes, self._which = axes, which
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        low, high = sorted((vmin, vmax))
+        if low > 0 and high > low:
+            self.set_params(subs=self._subdivision(float(np.log10(high / low))))
+        return super().tick_values(vmin, vmax)
+
+    def _subdivision(self, decades: float) -> tuple[float, ...]:
+        box, dpi = self._axes.get_window_extent(), self._axes.figure.dpi
+        length = (box.width if self._which == "x" else box.height) * 72 / dpi
+        for steps in SUBDIVISIONS[:-1]:
+            gap = float(np.diff(np.log10([*steps, 10])).min())
+            if gap * length / decades >= LABEL_ROOM[self._which]:
+                return steps
+        return SUBDIVISIONS[-1]

@@ -1,22 +1,22 @@
-"""Every configuration against a reference of its own neuron and placement, paired by seed: does a choice pay, and how much?
+"""Paired differences: each configuration against a reference of its neuron and placement, by seed.
 
-A question is settled beforehand by the number of seeds and a margin: a difference that matters, in points of accuracy.
+Two choices settle a comparison before it is run: the number of seeds, and a margin, the smallest
+difference that matters, in points of accuracy.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnn.report.configurations import Configuration, configurations, varying
+from bnn.report.configurations import Configuration, group_by_configuration, varying
 from bnn.report.headline import ACCURACY, headline
+from bnn.report.numbers import Interval, format_interval, interval
 from bnn.report.rows import ReportError, Row
-from bnn.tables import markdown
+from bnn.tables import BLANK, markdown
 
-LEVEL = 0.95
 FIELDS = (
     "estimator",
     "estimator_title",
@@ -29,15 +29,20 @@ FIELDS = (
     "optimizer",
     "model",
 )
+"""Fields of a row that can name a reference."""
 DEFAULTS = (("estimator", "st"), ("estimator_title", "st density"))
-"""Field and value of the reference where none is named: the first that is one."""
-MISSING = "–"
+"""Field and value of the reference where none is named: the first that fits."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """`field=value` names the reference configurations, by a field of FIELDS or a setting such as `anneal.slope`; `margin`
-    is in points of accuracy."""
+    """Configurations that others are compared with.
+
+    Args:
+        field: one of FIELDS, or a setting such as `anneal.slope`.
+        value: value of the field in the reference.
+        margin: smallest difference that matters, in points of accuracy.
+    """
 
     field: str
     value: str
@@ -48,51 +53,63 @@ class Reference:
             raise ReportError(f"margin: expected points of accuracy, 0 or more, got {self.margin}")
 
     @staticmethod
-    def parse(words: str, margin: float) -> Reference:
-        """Errors: ReportError for anything but FIELD=VALUE with a field that rows have, or a negative margin."""
-        found = re.fullmatch(r"([\w.]+)=(.+)", words)
-        if found is None or ("." not in found[1] and found[1] not in FIELDS):
-            raise ReportError(
-                f"against: expected FIELD=VALUE with a field of {', '.join(FIELDS)}, or a key such as anneal.slope; got "
-                f"{words!r}"
-            )
-        return Reference(found[1], found[2], margin)
+    def parse(text: str, margin: float) -> Reference:
+        """Reference from `FIELD=VALUE`.
 
-    def of(self, c: Configuration) -> str:
-        """What a configuration has in the reference's field."""
-        return (
-            c.settings().get(self.field, MISSING)
-            if "." in self.field
-            else str(getattr(c.first, self.field))
-        )
+        Raises:
+            ReportError: for other text, a field that rows lack, or a negative margin.
+        """
+        match = re.fullmatch(r"([\w.]+)=(.+)", text)
+        if match is None or ("." not in match[1] and match[1] not in FIELDS):
+            raise ReportError(
+                f"against: expected FIELD=VALUE with a field of {', '.join(FIELDS)}, "
+                f"or a key such as anneal.slope; got {text!r}"
+            )
+        return Reference(match[1], match[2], margin)
+
+    def value_in(self, c: Configuration) -> str:
+        """Value of the reference's field in a configuration; a dash where it lacks the setting."""
+        if "." in self.field:
+            return c.settings().get(self.field, BLANK)
+        return str(getattr(c.first, self.field))
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % interval, low to high (Student's t over n values)."""
+class Difference:
+    """A configuration beside its reference.
 
-    mean: float
-    low: float
-    high: float
+    Args:
+        configuration: configuration that is compared.
+        base: reference of its neuron and placement.
+        interval: mean of the differences over common seeds, in points of accuracy or in nats less,
+            with its 95 % interval; None for less than two common seeds.
+        verdict: conclusion from the interval and the margin.
+    """
 
+    configuration: Configuration
+    base: Configuration
+    interval: Interval | None
+    verdict: str
 
-def interval(values: Sequence[float]) -> Interval | None:
-    """mean ± t(n - 1) · s / √n; None for fewer than two values."""
-    from scipy.stats import t
+    @property
+    def is_reference(self) -> bool:
+        """Whether the configuration is the reference itself."""
+        return self.configuration is self.base
 
-    if len(values) < 2:
-        return None
-    mean = statistics.fmean(values)
-    half = (
-        float(t.ppf((1 + LEVEL) / 2, len(values) - 1))
-        * statistics.stdev(values)
-        / math.sqrt(len(values))
-    )
-    return Interval(mean, mean - half, mean + half)
+    def pairs(self) -> list[tuple[Row, Row]]:
+        """Rows of the configuration and of the reference at common seeds."""
+        references = {row.seed: row for row in self.base.rows}
+        rows = self.configuration.rows
+        return [(row, references[row.seed]) for row in rows if row.seed in references]
 
 
 def verdict(difference: Interval | None, margin: float) -> str:
-    """What an interval of differences says, given a margin that was fixed beforehand."""
+    """Conclusion from an interval of differences and a margin that was fixed beforehand.
+
+    Args:
+        difference: 95 % interval, above 0 where the configuration is better.
+        margin: smallest difference that matters, in the same unit.
+    """
     if difference is None:
         return "too few seeds"
     if -margin <= difference.low and difference.high <= margin:
@@ -105,90 +122,65 @@ def verdict(difference: Interval | None, margin: float) -> str:
     return "undecided"
 
 
-def shown(value: Interval | None, sign: str = "") -> str:
-    """`98.42 [98.05, 98.79]`; a dash for none."""
-    return (
-        MISSING
-        if value is None
-        else f"{value.mean:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
-    )
+def differences(rows: Sequence[Row], reference: Reference) -> list[Difference]:
+    """Differences of all configurations that have a reference, in the order of a table.
 
+    The references stand among them.
 
-@dataclass(frozen=True)
-class Difference:
-    """A configuration beside its reference: `interval` is that of the differences in points of accuracy over the seeds that
-    both have, None for fewer than two of these."""
-
-    configuration: Configuration
-    base: Configuration
-    interval: Interval | None
-    verdict: str
-
-    @property
-    def is_reference(self) -> bool:
-        return self.configuration is self.base
-
-    def pairs(self) -> list[tuple[Row, Row]]:
-        """The rows of the two at their common seeds."""
-        theirs = {row.seed: row for row in self.base.rows}
-        return [(row, theirs[row.seed]) for row in self.configuration.rows if row.seed in theirs]
+    Raises:
+        ReportError: as `group_by_configuration`, and where no configuration is the reference, or
+            several of one neuron and placement are.
+    """
+    configurations = group_by_configuration(rows)
+    bases = _references(configurations, reference)
+    return [
+        _difference(c, bases[_shared(c.first, reference)], reference.margin)
+        for c in configurations
+        if _shared(c.first, reference) in bases
+    ]
 
 
 def _references(
-    found: Sequence[Configuration], reference: Reference
+    configurations: Sequence[Configuration], reference: Reference
 ) -> dict[tuple[str, ...], Configuration]:
-    chosen = [c for c in found if reference.of(c) == reference.value]
+    """References by the values that each shares with the configurations compared with it."""
+    name = f"against {reference.field}={reference.value}"
+    chosen = [c for c in configurations if reference.value_in(c) == reference.value]
     if not chosen:
-        there = sorted({reference.of(c) for c in found})
-        raise ReportError(
-            f"against {reference.field}={reference.value}: no such rows; {reference.field} is {', '.join(there)}"
-        )
-    by_peers: dict[tuple[str, ...], Configuration] = {}
+        values = sorted({reference.value_in(c) for c in configurations})
+        raise ReportError(f"{name}: no such rows; {reference.field} is {', '.join(values)}")
+    bases: dict[tuple[str, ...], Configuration] = {}
     for c in chosen:
-        if _peers(c.first, reference) in by_peers:
+        shared = _shared(c.first, reference)
+        if shared in bases:
             raise ReportError(
-                f"against {reference.field}={reference.value}: several configurations of {c.first.neuron} · "
-                f"{c.first.placement} are that; expected one"
+                f"{name}: several configurations of {c.first.neuron} · {c.first.placement} "
+                "are that; expected one"
             )
-        by_peers[_peers(c.first, reference)] = c
-    return by_peers
+        bases[shared] = c
+    return bases
 
 
-def _peers(row: Row, reference: Reference) -> tuple[str, ...]:
-    """What a configuration and its reference have in common."""
-    fields = [
-        field
-        for field in ("neuron", "placement", "estimator_title")
-        if not field.startswith(reference.field)
-    ]
-    return tuple(getattr(row, field) for field in fields)
-
-
-def differences(rows: Sequence[Row], reference: Reference) -> list[Difference]:
-    """Every configuration that has a reference, in the order of a table, the references among them.
-
-    Errors: ReportError as `configurations`, and where no or several configurations are the reference.
-    """
-    found = configurations(rows)
-    references = _references(found, reference)
-    return [
-        _difference(c, references[_peers(c.first, reference)], reference.margin)
-        for c in found
-        if _peers(c.first, reference) in references
-    ]
+def _shared(row: Row, reference: Reference) -> tuple[str, ...]:
+    """Values of the fields in which a configuration and its reference agree."""
+    names = ("neuron", "placement", "estimator_title")
+    return tuple(getattr(row, name) for name in names if not name.startswith(reference.field))
 
 
 def _difference(c: Configuration, base: Configuration, margin: float) -> Difference:
-    alone = Difference(c, base, None, MISSING)
-    if alone.is_reference:
-        return alone
+    if c is base:
+        return Difference(c, base, None, BLANK)
     metric = headline([*c.rows, *base.rows])
-    found = interval([metric.gain(row, theirs) for row, theirs in alone.pairs()])
-    return Difference(c, base, found, verdict(found, margin))
+    pairs = Difference(c, base, None, BLANK).pairs()
+    gains = interval([metric.gain(row, theirs) for row, theirs in pairs])
+    return Difference(c, base, gains, verdict(gains, margin))
 
 
 def default_reference(rows: Sequence[Row], margin: float) -> Reference | None:
-    """Straight-through, where one configuration of every neuron and placement that has it is that and another is not."""
+    """Straight-through, where it is one configuration of each neuron and placement that has it.
+
+    None where there is no such configuration, or no other to compare with it.
+    """
     for field, value in DEFAULTS:
         reference = Reference(field, value, margin)
         try:
@@ -199,37 +191,41 @@ def default_reference(rows: Sequence[Row], margin: float) -> Reference | None:
     return None
 
 
-def columns(found: Sequence[Difference]) -> dict[str, list[str]]:
-    """The table of differences: head -> cells."""
-    shown_of = [one.configuration for one in found]
-    metric = headline(row for c in shown_of for row in c.rows)
-    difference = f"difference ({'points' if metric is ACCURACY else 'nats less'})"
+def difference_columns(compared: Sequence[Difference]) -> dict[str, list[str]]:
+    """The table of differences: head of each column -> cells."""
+    configurations = [one.configuration for one in compared]
+    metric = headline(row for c in configurations for row in c.rows)
+    head = f"difference ({'points' if metric is ACCURACY else 'nats less'})"
+    means = [interval([metric.value(row) for row in c.rows]) for c in configurations]
+    gains = [
+        "reference" if one.is_reference else format_interval(one.interval, "+") for one in compared
+    ]
     return {
-        "neuron": [c.first.neuron for c in shown_of],
-        "estimator": [c.first.estimator_title for c in shown_of],
-        "placement": [c.first.placement for c in shown_of],
-        **varying(shown_of),
-        metric.title: [shown(interval([metric.value(row) for row in c.rows])) for c in shown_of],
-        difference: [
-            "reference" if one.is_reference else shown(one.interval, "+") for one in found
-        ],
-        "verdict": [one.verdict for one in found],
+        "neuron": [c.first.neuron for c in configurations],
+        "estimator": [c.first.estimator_title for c in configurations],
+        "placement": [c.first.placement for c in configurations],
+        **varying(configurations),
+        metric.title: list(map(format_interval, means)),
+        head: gains,
+        "verdict": [one.verdict for one in compared],
     }
 
 
-def note(reference: Reference) -> str:
-    """What the table of differences shows."""
+def difference_note(reference: Reference) -> str:
+    """A sentence below or above the table of differences: reference, pairing and intervals."""
     margin = f", margin {reference.margin:g} points" if reference.margin else ""
     return (
-        f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets 95 % intervals (Student's t over "
-        "seeds, without correction for the number of comparisons)."
+        f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets 95 % "
+        "intervals (Student's t over seeds, without correction for the number of comparisons)."
     )
 
 
-def against(rows: Sequence[Row], reference: Reference) -> str:
-    """A Markdown table: accuracy with its interval, the difference to the reference over common seeds, and the verdict.
+def difference_table(rows: Sequence[Row], reference: Reference) -> str:
+    """A Markdown table of the headline, the paired differences and the verdicts, and its note.
 
-    Errors: as `differences`.
+    Raises:
+        ReportError: as `differences`.
     """
-    shown_in = columns(differences(rows, reference))
-    return f"{markdown(list(shown_in), list(zip(*shown_in.values(), strict=True)))}\n\n{note(reference)}"
+    columns = difference_columns(differences(rows, reference))
+    table = markdown(list(columns), list(zip(*columns.values(), strict=True)))
+    return f"{table}\n\n{difference_note(reference)}"

@@ -1,80 +1,100 @@
-"""What a configuration is called and how it is drawn: the same in every table and figure of a report."""
+"""Display names of configurations: the same in every table and figure of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bnn.report.configurations import SHOWN_IF_VARYING, Configuration, varying
+from bnn.report.configurations import COLUMNS_IF_VARYING, Configuration, varying
+from bnn.tables import BLANK
 
 TITLE = "estimator"
 PROTOCOL = ("precision", "M", "optimizer", "epochs", "law", "norm", "model")
-"""Heads that a short label leaves out first."""
+"""Heads of the parts that a short name leaves out first."""
 LONGEST = 80
 """Characters of a name that a figure shows."""
 
 
-def plain(name: str) -> str:
-    """A name from the store as a figure takes it: as text and no formula, in one line, with what is too long cut off."""
-    shown = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
-    return (shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…").replace("$", r"\$")
+def plot_text(name: str) -> str:
+    """A name from the store as text that matplotlib shows literally.
+
+    It is one printable line without formulas, cut off after LONGEST characters.
+    """
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
+    return (line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…").replace("$", r"\$")
 
 
-def place(c: Configuration) -> str:
-    """`stochastic · both`, the unit and where it is; `real-valued` for a network without binary layers."""
-    return "real-valued" if c.first.neuron == "real" else f"{c.first.neuron} · {c.first.placement}"
+def placement_name(c: Configuration) -> str:
+    """Neuron and placement, `stochastic · both`; `real-valued` without binary layers."""
+    return f"{c.first.neuron} · {c.first.placement}" if c.binary else "real-valued"
 
 
-def labels(found: Sequence[Configuration]) -> list[str]:
-    """`st density, sgd lr 0.1 cosine, 12 epochs`: the estimator, and all that tells it apart from others."""
-    return _joined(_parts(found))
+def full_names(configurations: Sequence[Configuration]) -> list[str]:
+    """Estimator and every part that varies: `st density, sgd lr 0.1 cosine, 12 epochs`."""
+    return _join(_parts(configurations))
 
 
-def short(found: Sequence[Configuration]) -> list[str]:
-    """`labels` without what they need not say: a setting goes where the rest still tells the configurations of each `place`
-    apart, and so does an estimator that all have."""
-    parts, places = _parts(found), [place(c) for c in found]
-    for head in (*PROTOCOL, *(head for head in parts if "." in head), TITLE):
-        fewer = {key: values for key, values in parts.items() if key != head}
-        names = _joined(fewer) if fewer else []
-        if (
-            head in parts
-            and all(names)
-            and len(set(zip(places, names, strict=False))) == len(found) > 1
-        ):
-            alike = len({c.first.estimator_title for c in found if c.first.neuron != "real"}) == 1
-            parts = fewer if head != TITLE or alike else parts
-    return _joined(parts)
+def short_names(configurations: Sequence[Configuration]) -> list[str]:
+    """Full names reduced to the parts that tell configurations of one `placement_name` apart.
+
+    Parts are tried in a fixed order: those of PROTOCOL, then settings, and the estimator last if
+    all have the same one. A part goes where the names that are left are not empty, and differ
+    within each placement.
+    """
+    parts = _parts(configurations)
+    placements = [placement_name(c) for c in configurations]
+    estimators = {c.first.estimator_title for c in configurations if c.binary}
+    dispensable = [*PROTOCOL, *(head for head in parts if "." in head)]
+    for head in [*dispensable, TITLE] if len(estimators) == 1 else dispensable:
+        rest = {key: texts for key, texts in parts.items() if key != head}
+        if head in parts and rest and _tell_apart(_join(rest), placements):
+            parts = rest
+    return _join(parts)
 
 
-def _parts(found: Sequence[Configuration]) -> dict[str, list[str]]:
-    """What a label can say: head -> a text for each configuration, empty where there is nothing to say."""
-    columns = dict(varying(found))
-    if len({c.first.law for c in found}) > 1:
-        columns = {"law": [c.first.law for c in found], **columns}
-    columns.pop("passes", None)  # the estimator's title tells them
-    titles = ["real-valued" if c.first.neuron == "real" else c.first.estimator_title for c in found]
+def display_names(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
+    """Names of a page: `stochastic · both, st density`, or less where that tells them apart."""
+    rows = [c.first for c in configurations if c.binary]
+    varied = [
+        field for field in ("neuron", "placement") if len({getattr(row, field) for row in rows}) > 1
+    ]
+    names = {}
+    for c, name in zip(configurations, short_names(configurations), strict=True):
+        where = " · ".join(getattr(c.first, field) for field in varied) if c.binary else ""
+        names[c] = ", ".join(filter(None, [where, name]))
+    return names
+
+
+def _tell_apart(names: Sequence[str], placements: Sequence[str]) -> bool:
+    """Whether several names are all there, and all different at each placement."""
+    pairs = set(zip(placements, names, strict=True))
+    return all(names) and len(pairs) == len(names) > 1
+
+
+def _parts(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
+    """Parts of a full name: head -> text for each configuration, empty where it has none."""
+    columns = dict(varying(configurations))
+    if len({c.first.law for c in configurations}) > 1:
+        columns = {"law": [c.first.law for c in configurations], **columns}
+    columns.pop("passes", None)  # the estimator's title implies them
+    titles = [c.first.estimator_title if c.binary else "real-valued" for c in configurations]
     return {TITLE: titles} | {
-        head: [_told(head, value) for value in values] for head, values in columns.items()
+        head: [_value_text(head, value) for value in values] for head, values in columns.items()
     }
 
 
-def _joined(parts: Mapping[str, Sequence[str]]) -> list[str]:
+def _join(parts: Mapping[str, Sequence[str]]) -> list[str]:
     return [", ".join(filter(None, texts)) for texts in zip(*parts.values(), strict=True)]
 
 
-def _told(head: str, value: str) -> str:
-    """A value, with its name where it needs one: `step 0.04`, but `cosine`; nothing for what is not there."""
+def _value_text(head: str, value: str) -> str:
+    """A value, with its name where it needs one: `step 0.04`, but `cosine`; empty for no value."""
     name = head.rpartition(".")[2]
-    if value in ("–", "False"):
+    if value in (BLANK, "False"):
         return ""
     if head == "epochs":
         return f"{value} epochs"
     if value == "none":
         return f"{head} none"
-    return (
-        name
-        if value == "True"
-        else value
-        if head in ("law", *SHOWN_IF_VARYING)
-        else f"{name} {value}"
-    )
+    if value == "True":
+        return name
+    return value if head in ("law", *COLUMNS_IF_VARYING) else f"{name} {value}"

@@ -1,10 +1,11 @@
-"""Rows -> the picture beside the table: test error by configuration, every seed shown."""
+"""Figure beside the table: test error by configuration, a dot for each seed."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,67 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bnn.plots.style import COLOURS
-from bnn.report.configurations import Configuration, configurations, rank
+from bnn.plots.style import COLOURS, NEUTRAL, log_axis
+from bnn.report.configurations import Configuration, group_by_configuration, rank
+from bnn.report.display_names import placement_name, plot_text, short_names
 from bnn.report.headline import Headline, headline
-from bnn.report.display_names import place, plain, short
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 
-REAL = "#444444"
+
+@dataclass(frozen=True)
+class Line:
+    """Label on the left of the figure: a configuration, or the title of a group of them."""
+
+    y: float
+    label: str
+    colour: str
+    bold: bool = False
 
 
-def colours(found: Sequence[Configuration]) -> dict[str, str]:
-    """A colour for each estimator, by its title; they come again after six."""
-    titles = dict.fromkeys(c.first.estimator_title for c in found if c.first.neuron != "real")
+def dot_plot(rows: Iterable[Row]) -> Figure:
+    """Headline of each configuration, grouped by neuron and placement, coloured by estimator.
+
+    It is the test error in % or the test loss, on a logarithmic scale unless a run makes no error.
+
+    Raises:
+        ReportError: as `group_by_configuration`.
+    """
+    configurations = group_by_configuration(rows)
+    configurations.sort(key=lambda c: rank(c.first, "neuron", "placement", "estimator"))
+    metric = headline(row for c in configurations for row in c.rows)
+    colours = estimator_colours(configurations)
+    figure = Figure(layout="constrained")
+    axis = figure.subplots()
+    lines, placement, y = [], "", 0.0
+    for c, name in zip(configurations, short_names(configurations), strict=True):
+        colour = colours[c.first.estimator_title] if c.binary else NEUTRAL
+        if c.binary and placement_name(c) != placement:
+            lines.append(Line(y + 0.45, plot_text(placement_name(c)), "black", bold=True))
+            y += 1.45
+        placement = placement_name(c)
+        axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
+        _draw_dots(axis, y, c, colour, metric)
+        lines.append(Line(y, plot_text(f"{name} †" if c.preliminary else name), colour))
+        y += 1
+    log = all(metric.error(row) > 0 for c in configurations for row in c.rows)
+    _set_axes(axis, lines, y, metric, log=log)
+    figure.set_size_inches(8, 1.1 + 0.235 * y)
+    _add_legend(figure, configurations)
+    return figure
+
+
+def estimator_colours(configurations: Sequence[Configuration]) -> dict[str, str]:
+    """Colours of estimators by their titles; they repeat after six."""
+    titles = dict.fromkeys(c.first.estimator_title for c in configurations if c.binary)
     return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
 
 
-def _dots(axis: Axes, y: float, c: Configuration, colour: str, shown: Headline) -> None:
-    errors = [shown.error(row) for row in c.rows]
+def _draw_dots(axis: Axes, y: float, c: Configuration, colour: str, metric: Headline) -> None:
+    errors = [metric.error(row) for row in c.rows]
     if not c.preliminary:
         axis.scatter(
             sum(errors) / len(errors),
@@ -43,18 +83,12 @@ def _dots(axis: Axes, y: float, c: Configuration, colour: str, shown: Headline) 
             edgecolor=colour,
             zorder=3,
         )
-    axis.scatter(
-        errors,
-        [y] * len(errors),
-        s=30 if c.preliminary else 14,
-        color=colour,
-        linewidth=0,
-        zorder=4,
-    )
-    theirs = reported(c.first)
-    if theirs is not None and not misnamed(c.first):
+    size = 30 if c.preliminary else 14
+    axis.scatter(errors, [y] * len(errors), s=size, color=colour, linewidth=0, zorder=4)
+    published = reported(c.first)
+    if published is not None and not misnamed(c.first):
         axis.scatter(
-            100 - theirs.accuracy,
+            100 - published.accuracy,
             y,
             s=48,
             marker="D",
@@ -64,93 +98,57 @@ def _dots(axis: Axes, y: float, c: Configuration, colour: str, shown: Headline) 
         )
 
 
-def _legend(figure: Figure, found: Sequence[Configuration]) -> None:
-    def mark(marker: str, size: float, label: str, **looks: Any) -> Line2D:
+def _set_axes(
+    axis: Axes, lines: Sequence[Line], bottom: float, metric: Headline, *, log: bool
+) -> None:
+    axis.set_ylim(bottom - 0.3, lines[0].y - 0.7)
+    axis.set_yticks([one.y for one in lines], [one.label for one in lines], fontsize=10)
+    for text, one in zip(axis.get_yticklabels(), lines, strict=True):
+        text.set_color(one.colour)
+        text.set_fontweight("bold" if one.bold else "normal")
+    axis.tick_params(axis="y", length=0)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.grid(axis="x", alpha=0.3)
+    label = metric.plot_label
+    axis.set_xlabel(label.replace(")", ", log scale)") if log else label, fontsize=11)
+    if log:
+        log_axis(axis, "x")
+
+
+def _add_legend(figure: Figure, configurations: Sequence[Configuration]) -> None:
+    def mark(marker: str, size: float, label: str, **appearance: Any) -> Line2D:
         return Line2D(
-            [], [], linestyle="none", marker=marker, markersize=size, label=label, **looks
-        )  # type: ignore[arg-type]
+            [], [], linestyle="none", marker=marker, markersize=size, label=label, **appearance
+        )
 
     marks = [mark("o", 3.5, "one seed", color="0.4")]
-    if any(not c.preliminary for c in found):
+    if any(not c.preliminary for c in configurations):
         marks.append(mark("o", 9.5, "mean over seeds", markerfacecolor="0.8", color="0.4"))
-    if any(reported(c.first) and not misnamed(c.first) for c in found):
-        marks.append(
-            mark(
-                "D", 6.5, "reported by the sources (one run)", markerfacecolor="none", color="black"
-            )
-        )
+    if any(reported(c.first) and not misnamed(c.first) for c in configurations):
+        title = "reported by the sources (one run)"
+        marks.append(mark("D", 6.5, title, markerfacecolor="none", color="black"))
     figure.legend(
         handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10
     )
 
 
-def figure(rows: Iterable[Row]) -> Figure:
-    """Test error in %, or the loss, of the net's own rule (log scale unless a run makes no error), grouped by neuron and
-    placement, coloured by estimator. Errors: ReportError as `configurations`."""
-    found = sorted(
-        configurations(rows), key=lambda c: rank(c.first, "neuron", "placement", "estimator")
-    )
-    paint, metric = colours(found), headline(row for c in found for row in c.rows)
-    ticks: list[tuple[float, str, str]] = []
-    group, y = ("", ""), 0.0
-    drawn = Figure(layout="constrained")
-    axis = drawn.subplots()
-    for c, label in zip(found, short(found), strict=True):
-        row = c.first
-        colour = paint.get(row.estimator_title, REAL) if row.neuron != "real" else REAL
-        if (row.neuron, row.placement) != group and row.neuron != "real":
-            y += 0.45
-            ticks.append((y, plain(place(c)), "black"))
-            y += 1
-        group = (row.neuron, row.placement)
-        axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
-        _dots(axis, y, c, colour, metric)
-        ticks.append((y, plain(f"{label} †" if c.preliminary else label), colour))
-        y += 1
-    _dress(
-        axis,
-        ticks,
-        y,
-        metric.drawn,
-        log=all(metric.error(row) > 0 for c in found for row in c.rows),
-    )
-    drawn.set_size_inches(8, 1.1 + 0.235 * y)
-    _legend(drawn, found)
-    return drawn
-
-
-def _dress(
-    axis: Axes, ticks: Sequence[tuple[float, str, str]], bottom: float, label: str, *, log: bool
-) -> None:
-    axis.set_ylim(bottom - 0.3, ticks[0][0] - 0.7)
-    axis.set_yticks([y for y, _, _ in ticks], [label for _, label, _ in ticks], fontsize=10)
-    for text, (_, _, colour) in zip(axis.get_yticklabels(), ticks, strict=True):
-        text.set_color(colour)
-        text.set_fontweight("bold" if colour == "black" else "normal")
-    axis.tick_params(axis="y", length=0)
-    axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.grid(axis="x", alpha=0.3)
-    axis.set_xlabel(label.replace(")", ", log scale)") if log else label, fontsize=11)
-    if log:
-        axis.set_xscale("log")
-        low, high = axis.get_xlim()
-        axis.xaxis.set_major_locator(
-            LogLocator(subs=(1, 2, 5) if high > 5 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
-        )
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_major_formatter("{x:g}")
-
-
 def fingerprint(source: bytes) -> str:
-    """What a picture says about the file of rows that it was drawn from."""
+    """SHA-256 of a file of rows, by which a figure names the file it was drawn from."""
     return hashlib.sha256(source).hexdigest()
 
 
-def save(drawn: Figure, path: Path, source: bytes) -> None:
-    """Write a PNG of few colours (a third of the bytes) that carries the fingerprint of its source, so that an outdated
-    picture can be told without drawing it again."""
+def save(figure: Figure, path: Path, source: bytes) -> None:
+    """Write a PNG of 64 colours, a third of the bytes, with the fingerprint of its source.
+
+    By the fingerprint an outdated figure can be told without drawing it again.
+
+    Args:
+        figure: figure to write.
+        path: file to write it to.
+        source: content of the file that the figure was drawn from.
+    """
     rendered = io.BytesIO()
-    drawn.savefig(rendered, format="png", dpi=110)
+    figure.savefig(rendered, format="png", dpi=110)
     text = PngInfo()
     text.add_text("Source", fingerprint(source))
     Image.open(rendered).convert("RGB").quantize(64).save(path, optimize=True, pnginfo=text)

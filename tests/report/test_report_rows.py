@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bnn.report.rows import ReportError, Row, portable, read_csv, write_csv
+from bnn.report.row_files import read_csv, write_csv
+from bnn.report.rows import ReportError, Row, portable
 
 
 def test_a_file_gives_rows_back_to_the_last_bit(tmp_path: Path, row: Callable[..., Row]) -> None:

@@ -18,7 +18,8 @@ from bnn.config.compose import compose
 from bnn.config.titles import estimator_title
 from bnn.report import readme
 from bnn.report.__main__ import main
-from bnn.report.rows import read_csv, rows_of
+from bnn.report.row_files import read_csv
+from bnn.report.rows import rows_of
 from bnn.tracking.query import finished_runs
 
 EXPERIMENT = "study/mnist"

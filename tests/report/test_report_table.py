@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 from matplotlib.colors import to_hex
 
-from bnn.report.configurations import configurations, spread
-from bnn.report.dot_plot import figure
+from bnn.report.configurations import group_by_configuration
+from bnn.report.document import caption, results_section
+from bnn.report.dot_plot import dot_plot
+from bnn.report.numbers import spread
 from bnn.report.reference import REPORTED
 from bnn.report.rows import ReportError, Row
-from bnn.report.table import caption, section, table
+from bnn.report.table import table
 
 
 def cells(rows: list[Row]) -> list[dict[str, str]]:
@@ -40,10 +42,10 @@ def test_mean_and_sample_deviation_are_those_computed_by_hand(row: Callable[...,
 def test_one_seed_prints_no_spread_and_is_preliminary(row: Callable[..., Row]) -> None:
     alone, pair = [row(0.98)], [row(0.98, seed=0), row(0.97, seed=1)]
     assert cells(alone)[0]["seeds"] == "1 †"
-    assert "±" not in section(alone, "x.png")
+    assert "±" not in results_section(alone, "x.png")
     assert "† Preliminary" in caption(alone)
     assert cells(pair)[0]["seeds"] == "2"
-    assert "†" not in section(pair, "x.png")
+    assert "†" not in results_section(pair, "x.png")
     assert "± is the sample standard deviation" in caption(pair)
 
 
@@ -131,7 +133,7 @@ def test_reported_numbers_stand_beside_runs_of_their_own_protocol_only(rows: lis
     ):
         others = [replace(row, **change) for row in rows]
         assert "reported (%)" not in cells(others)[0]
-        assert "‡" not in section(others, "x.png")
+        assert "‡" not in results_section(others, "x.png")
 
 
 def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> None:
@@ -150,7 +152,7 @@ def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> No
 
 
 def test_the_figure_shows_every_seed_at_its_error(rows: list[Row]) -> None:
-    axis = figure(rows).axes[0]
+    axis = dot_plot(rows).axes[0]
     dots = [
         float(x)
         for drawn in axis.collections
@@ -162,7 +164,7 @@ def test_the_figure_shows_every_seed_at_its_error(rows: list[Row]) -> None:
 
 
 def test_the_figure_puts_reported_numbers_on_their_own_rows_once(rows: list[Row]) -> None:
-    axis = figure(rows).axes[0]
+    axis = dot_plot(rows).axes[0]
     diamonds = [
         float(drawn.get_offsets()[0, 0]) for drawn in axis.collections if drawn.get_sizes()[0] == 48
     ]
@@ -170,7 +172,7 @@ def test_the_figure_puts_reported_numbers_on_their_own_rows_once(rows: list[Row]
 
 
 def test_an_estimator_has_one_colour_and_two_have_two(rows: list[Row]) -> None:
-    labels = figure(rows).axes[0].get_yticklabels()
+    labels = dot_plot(rows).axes[0].get_yticklabels()
     colours = {name: {to_hex(label.get_color()) for label in labels if label.get_text().startswith(name)}
                for name in ("st density", "reinforce", "frozen")}  # fmt: skip
     assert [len(found) for found in colours.values()] == [1, 1, 1]
@@ -178,10 +180,10 @@ def test_an_estimator_has_one_colour_and_two_have_two(rows: list[Row]) -> None:
 
 
 def test_a_net_without_errors_can_be_drawn(row: Callable[..., Row]) -> None:
-    assert figure([row(1.0), row(0.99, seed=1)]).axes[0].get_xscale() == "linear"
+    assert dot_plot([row(1.0), row(0.99, seed=1)]).axes[0].get_xscale() == "linear"
 
 
 def test_a_configuration_is_summarised_over_its_seeds_only(rows: list[Row]) -> None:
-    found = configurations(rows)
+    found = group_by_configuration(rows)
     assert len(found) == 19
     assert all([r.seed for r in c.rows] == [0, 1] for c in found)

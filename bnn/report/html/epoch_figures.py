@@ -1,41 +1,58 @@
-"""What is drawn by epoch: losses and errors, the health of binary units, and the lab's measurements along training."""
+"""Figures by epoch: losses and errors, health of binary units, and the lab's measurements."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from bnn.report.configurations import Configuration
-from bnn.report.histories import Band, History, band, error, itself, layers, percent
-from bnn.report.display_names import place
-from bnn.report.html.panels import Chart, Scale, figure, scale
+from bnn.report.display_names import placement_name
+from bnn.report.histories import (
+    Band,
+    Histories,
+    band,
+    error_percent,
+    identity,
+    layer_names,
+    percent,
+)
+from bnn.report.html.panels import Chart, Scale, panel_figure, shared_scale
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric as it is drawn: the last part of its key, its name with its unit, and how a value is shown."""
+    """A metric as it is drawn.
+
+    Args:
+        key: last part of the metric's key.
+        label: name with its unit.
+        transform: function of the metric that is drawn.
+        log: whether its scale is logarithmic, where all values are positive.
+        least: where its scale begins, unless values lie below.
+    """
 
     key: str
     label: str
-    shown: Callable[[float], float] = itself
+    transform: Callable[[float], float] = identity
     log: bool = False
     least: float | None = None
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure, and the runs that it is drawn from."""
+class EpochFigure:
+    """A figure, and the ids of the runs that it is drawn from."""
 
     figure: Figure
     runs: frozenset[str]
 
 
 PARTS = {"train": "training", "val": "validation"}
+"""Prefix of a metric -> name of its line."""
 LEARNING = (
     Measure("loss", "loss (nats)", log=True),
-    Measure("accuracy", "error (%)", error, log=True),
+    Measure("accuracy", "error (%)", error_percent, log=True),
 )
 HEALTH = (
     Measure("firing_rate", "mean firing rate", least=0),
@@ -47,77 +64,104 @@ LAB = (
     Measure("variance", "variance / |g|²", log=True),
     Measure("cosine", "cosine with g"),
 )
-KNOWN = Measure("reference_error", "error of g itself / |g|")
-"""Beside the others in a table: by how much the true gradient is uncertain."""
+REFERENCE_ERROR = Measure("reference_error", "error of g itself / |g|")
+"""Uncertainty of the true gradient, beside the others in a table."""
+
 Bands = Mapping[str, Band]
+"""Name of a line -> its band."""
+MeasuredBands = Mapping[Measure, Bands]
+"""Bands of a configuration, by measure."""
 
 
-def learning(
-    found: Sequence[Configuration], histories: Mapping[str, History]
-) -> dict[Configuration, Drawn]:
-    """Training and validation loss and error; in grey the validation means of the others of the same `place`."""
+def learning_figures(
+    configurations: Sequence[Configuration], histories: Histories
+) -> dict[Configuration, EpochFigure]:
+    """Training and validation losses and errors of each configuration that has any.
+
+    Validation means of the others with the same neuron and placement stand in grey.
+    """
 
     def bands(c: Configuration, measure: Measure) -> Bands:
-        made = {
-            name: band(c, histories, f"{part}/{measure.key}", measure.shown)
-            for part, name in PARTS.items()
-        }
-        return {name: one for name, one in made.items() if one}
+        keys = {name: f"{part}/{measure.key}" for part, name in PARTS.items()}
+        return _bands(c, histories, keys, measure)
 
-    return _figures(found, LEARNING, bands, PARTS["val"])
+    measured = {c: {m: bands(c, m) for m in LEARNING} for c in configurations}
+    return _figures(measured, grey_line=PARTS["val"])
 
 
-def by_layer(
-    found: Sequence[Configuration],
-    histories: Mapping[str, History],
-    kind: str,
+def layer_figures(
+    configurations: Sequence[Configuration],
+    histories: Histories,
+    prefix: str,
     measures: Sequence[Measure],
-) -> dict[Configuration, Drawn]:
-    """The metrics `kind/LAYER/KEY`: a chart for each of `measures`, a line for each layer."""
+) -> dict[Configuration, EpochFigure]:
+    """Metrics `PREFIX/LAYER/KEY`: a chart for each measure, a line for each layer.
+
+    Args:
+        configurations: configurations; those without the metrics get no figure.
+        histories: metrics of their runs by epoch.
+        prefix: `units` or `lab`.
+        measures: charts from left to right.
+    """
 
     def bands(c: Configuration, measure: Measure) -> Bands:
-        made = {name: band(c, histories, f"{kind}/{name}/{measure.key}", measure.shown)
-                for name in layers(c, histories, kind)}  # fmt: skip
-        return {name: one for name, one in made.items() if one}
+        layers = layer_names(c, histories, prefix)
+        keys = {layer: f"{prefix}/{layer}/{measure.key}" for layer in layers}
+        return _bands(c, histories, keys, measure)
 
-    return _figures(found, measures, bands)
+    return _figures({c: {m: bands(c, m) for m in measures} for c in configurations})
+
+
+def _bands(
+    c: Configuration, histories: Histories, keys: Mapping[str, str], measure: Measure
+) -> Bands:
+    """Bands of a measure: name of a line -> band, where a run has its metric."""
+    found = {name: band(c, histories, key, measure.transform) for name, key in keys.items()}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _figures(
-    found: Sequence[Configuration],
-    measures: Sequence[Measure],
-    bands: Callable[[Configuration, Measure], Bands],
-    compared: str = "",
-) -> dict[Configuration, Drawn]:
-    """A figure for each configuration that has any of the measures, all on the same scales."""
-    made = {c: {m.key: bands(c, m) for m in measures} for c in found}
-    measures = [
-        m for m in measures if any(each[m.key] for each in made.values())
-    ]  # a task may lack an accuracy
-    made = {
-        c: {m.key: each[m.key] for m in measures} for c, each in made.items() if any(each.values())
-    }
-    every = [one for each in made.values() for named in each.values() for one in named.values()]
-    epochs = max((epoch for one in every for epoch in one.epochs), default=1)
-    scales = {m.key: _scale(m, [each[m.key] for each in made.values()]) for m in measures}
+    measured: Mapping[Configuration, MeasuredBands], grey_line: str = ""
+) -> dict[Configuration, EpochFigure]:
+    """A figure for each configuration that has a band, all on the same scales.
 
-    def charts(c: Configuration) -> list[Chart]:
-        others = [made[o] for o in made if o is not c and place(o) == place(c)] if compared else []
-        return [Chart(scales[key], named, [other[key][compared] for other in others if compared in other[key]])
-                for key, named in made[c].items()]  # fmt: skip
+    A measure that no configuration has gets no chart: a task may lack an accuracy.
 
-    runs = {
-        c: {run for named in each.values() for one in named.values() for run in one.runs}
-        for c, each in made.items()
-    }
-    names = sorted({name for each in made.values() for named in each.values() for name in named})
-    return {c: Drawn(figure(charts(c), names, epochs), frozenset(runs[c])) for c in made}
+    Args:
+        measured: bands of each configuration; all have the same measures.
+        grey_line: line that is drawn in grey in figures of the same neuron and placement.
+    """
+    drawn = {c: by_measure for c, by_measure in measured.items() if any(by_measure.values())}
+    scales = _scales(list(drawn.values()))
+    every = list(_all_bands(drawn.values()))
+    epochs = max((epoch for _, one in every for epoch in one.epochs), default=1)
+    names = sorted({name for name, _ in every})
+    figures = {}
+    for c, by_measure in drawn.items():
+        peers = [o for o in drawn if o is not c and placement_name(o) == placement_name(c)]
+        grey = [drawn[peer] for peer in peers] if grey_line else []
+        charts = [
+            Chart(scale, by_measure[m], [one[m][grey_line] for one in grey if grey_line in one[m]])
+            for m, scale in scales.items()
+        ]
+        runs = frozenset(run for _, one in _all_bands([by_measure]) for run in one.runs)
+        figures[c] = EpochFigure(panel_figure(charts, names, epochs), runs)
+    return figures
 
 
-def _scale(measure: Measure, named: Sequence[Bands]) -> Scale:
-    return scale(
-        measure.label,
-        [one for each in named for one in each.values()],
-        log=measure.log,
-        least=measure.least,
-    )
+def _scales(drawn: Sequence[MeasuredBands]) -> dict[Measure, Scale]:
+    """Scale of each measure that has a band."""
+    scales = {}
+    for measure in drawn[0] if drawn else ():
+        bands = [one for by_measure in drawn for one in by_measure[measure].values()]
+        if bands:
+            label, log, least = measure.label, measure.log, measure.least
+            scales[measure] = shared_scale(label, bands, log=log, least=least)
+    return scales
+
+
+def _all_bands(measured: Iterable[MeasuredBands]) -> Iterator[tuple[str, Band]]:
+    """Names and bands of every line."""
+    for by_measure in measured:
+        for bands in by_measure.values():
+            yield from bands.items()

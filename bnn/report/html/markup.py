@@ -1,6 +1,7 @@
-"""Markup in which every string is text unless it was made here: what the store calls a thing cannot become a tag.
+"""HTML elements, in which every string is text unless this module made it.
 
-A figure travels inside the page, as SVG or PNG in a `data:` address: the page asks for nothing.
+Hence no name from a store can become a tag. Figures are inside the page, as SVG or PNG in `data:`
+addresses: the page loads nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import matplotlib
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from bnn.tables import numeric
 
-ALONE = ("img", "meta", "br")
+VOID = ("img", "meta", "br")
 """Elements without content."""
 
 
@@ -26,63 +27,90 @@ class Html(str):
     __slots__ = ()
 
 
-def html(content: object) -> Html:
+def as_html(content: object) -> Html:
+    """Markup as it is, anything else as escaped text."""
     return content if isinstance(content, Html) else Html(escape(str(content)))
 
 
-def joined(parts: Iterable[object], between: str = "") -> Html:
-    return Html(html(between).join(map(html, parts)))
+def join(parts: Iterable[object], separator: str = "") -> Html:
+    """Markup of several parts, one after the other."""
+    return Html(as_html(separator).join(map(as_html, parts)))
 
 
 def element(name: str, /, *content: object, **attributes: object) -> Html:
-    """`<name attributes>content</name>`; a trailing underscore in an attribute's name (`class_`) falls away."""
-    shown = "".join(
+    """The element `<name attributes>content</name>`.
+
+    Args:
+        name: tag.
+        content: markup or text, one after the other.
+        attributes: a trailing underscore of a name (`class_`) falls away, others become hyphens.
+    """
+    pairs = (
         f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
         for key, value in attributes.items()
     )
-    return Html(f"<{name}{shown}>" + ("" if name in ALONE else f"{joined(content)}</{name}>"))
+    start = f"<{name}{''.join(pairs)}>"
+    return Html(start if name in VOID else f"{start}{join(content)}</{name}>")
 
 
-def prose(markdown: str) -> Html:
+def paragraph(text: str) -> Html:
     """A paragraph, in which text between backticks is code."""
-    parts = re.split(r"`([^`]*)`", markdown)
+    parts = re.split(r"`([^`]*)`", text)
     return element(
         "p", *(element("code", part) if number % 2 else part for number, part in enumerate(parts))
     )
 
 
-def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> Html:
-    """A table; a column of numbers is set to the right."""
-    right = [
-        numeric([row[i] for row in rows if not isinstance(row[i], Html)]) for i in range(len(head))
+def table_element(columns: Mapping[str, Sequence[object]]) -> Html:
+    """A table; columns of numbers are set to the right.
+
+    Args:
+        columns: head -> cells, of one length.
+    """
+    head, rows = list(columns), list(zip(*columns.values(), strict=True))
+    classes: list[dict[str, object]] = [
+        {"class_": "number"} if numeric([cell for cell in cells if not _is_html(cell)]) else {}
+        for cells in columns.values()
     ]
 
     def line(cell: str, cells: Sequence[object]) -> Html:
-        looks: list[dict[str, object]] = [{"class_": "number"} if r else {} for r in right]
-        return element(
-            "tr",
-            *(element(cell, content, **look) for content, look in zip(cells, looks, strict=True)),
-        )
+        pairs = zip(cells, classes, strict=True)
+        return element("tr", *(element(cell, content, **css) for content, css in pairs))
 
     body = element("tbody", *(line("td", row) for row in rows))
     return element("div", element("table", element("thead", line("th", head)), body), class_="wide")
 
 
-def folded(summary: object, *content: object) -> Html:
-    """Content that is shown on demand."""
+def _is_html(content: object) -> bool:
+    return isinstance(content, Html)
+
+
+def details(summary: object, *content: object) -> Html:
+    """Content that unfolds at a click on its summary."""
     return element("details", element("summary", summary), *content)
 
 
-def drawing(figure: Figure, alt: str) -> Html:
-    """A figure as SVG whose text stays text; the same figure gives the same bytes."""
+def svg_image(figure: Figure, alt: str) -> Html:
+    """A figure as SVG whose text stays text; the same figure gives the same bytes.
+
+    Args:
+        figure: figure to draw.
+        alt: description for readers who do not see it.
+    """
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "bnn"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _image("image/svg+xml", file.getvalue(), alt)
 
 
-def pixels(figure: Figure, alt: str, dpi: int = 110) -> Html:
-    """A figure of pixels as PNG, its colours as they are: they are read off a scale."""
+def png_image(figure: Figure, alt: str, dpi: int = 110) -> Html:
+    """A figure as PNG in true colours, since they are read off a scale.
+
+    Args:
+        figure: figure to draw.
+        alt: description for readers who do not see it.
+        dpi: pixels per inch.
+    """
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
     return _image("image/png", file.getvalue(), alt)
@@ -92,8 +120,14 @@ def _image(kind: str, content: bytes, alt: str) -> Html:
     return element("img", src=f"data:{kind};base64,{base64.b64encode(content).decode()}", alt=alt)
 
 
-def captioned(image: Html, *caption: object, wide: bool = False) -> Html:
-    """A figure below its caption; a wide one keeps its size on a narrow screen, which then moves over it."""
+def figure_element(image: Html, *caption: object, wide: bool = False) -> Html:
+    """A figure below its caption.
+
+    Args:
+        image: element of the figure.
+        caption: markup or text.
+        wide: keep its size on a narrow screen, which then scrolls.
+    """
     return element(
         "figure",
         element("figcaption", *caption),

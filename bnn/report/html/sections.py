@@ -1,206 +1,217 @@
-"""The sections of the page that are tables first: results, differences, cost, and the runs behind every number."""
+"""Sections of the page with tables: results, differences, cost, and a list of all runs."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from bnn.report.differences import Difference, Reference, columns, note
-from bnn.report.configurations import Configuration, spread
-from bnn.report.cost import COSTS, figure, passes, seconds
-from bnn.report.dot_plot import figure as errors
-from bnn.report.headline import ACCURACY, LOSS, headline
-from bnn.report.display_names import labels, place, short
-from bnn.report.html.markup import Html, captioned, drawing, element, folded, joined, prose, table
+from bnn.report.configurations import Configuration
+from bnn.report.cost import COSTS, passes, seconds
+from bnn.report.cost_plot import cost_plot
+from bnn.report.differences import (
+    Difference,
+    Reference,
+    difference_columns,
+    difference_note,
+)
+from bnn.report.display_names import display_names, full_names, placement_name
+from bnn.report.document import caption_paragraphs, commands
+from bnn.report.dot_plot import dot_plot
+from bnn.report.headline import ACCURACY, LOSS, Headline, headline
+from bnn.report.html.markup import (
+    Html,
+    details,
+    element,
+    figure_element,
+    join,
+    paragraph,
+    svg_image,
+    table_element,
+)
+from bnn.report.html.page import Section
+from bnn.report.numbers import format_spread, spread
 from bnn.report.rows import Row
-from bnn.report.table import PRELIMINARY, commands, footnotes, number, said, with_intervals
+from bnn.report.table import INTERVAL_NOTE, PRELIMINARY, columns_with_intervals, footnotes
 
 BARS = "A point is a mean over seeds; its bars reach from the lowest seed to the highest."
+PASS = (
+    "A pass: one loss of a sample, forward and back. Seconds are of the updates alone, without "
+    "evaluation."
+)
+Columns = Mapping[str, Sequence[object]]
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: the word that an address ends in, its heading, and what is below."""
-
-    anchor: str
-    title: str
-    body: Html
-
-
-def named(found: Sequence[Configuration]) -> dict[Configuration, str]:
-    """What the page calls each configuration: `stochastic · both, st density`, or less where that tells it."""
-    binary = [c.first for c in found if c.first.neuron != "real"]
-    told = [
-        field
-        for field in ("neuron", "placement")
-        if len({getattr(row, field) for row in binary}) > 1
-    ]
-    names = {}
-    for c, label in zip(found, short(found), strict=True):
-        where = (
-            " · ".join(getattr(c.first, field) for field in told)
-            if c.first.neuron != "real"
-            else ""
-        )
-        names[c] = ", ".join(filter(None, [where, label]))
-    return names
-
-
-def behind(rows: Iterable[Row]) -> Html:
-    """The runs that a number is of, on demand; one alone is preliminary."""
+def run_list(rows: Iterable[Row]) -> Html:
+    """Seeds and run ids of a number, folded under their count; a single run is preliminary."""
     rows = list(rows)
     count = f"{len(rows)} runs" if len(rows) > 1 else f"1 run {PRELIMINARY}"
-    return folded(
-        count,
-        element(
-            "ul", *(element("li", f"seed {row.seed} ", element("code", row.run_id)) for row in rows)
-        ),
-    )
+    items = (element("li", f"seed {row.seed} ", element("code", row.run_id)) for row in rows)
+    return details(count, element("ul", *items))
 
 
-def lead(rows: Sequence[Row], found: Sequence[Configuration], left_out: str) -> Html:
-    """What the page is about, and what its numbers stand on."""
+def lead(rows: Sequence[Row], configurations: Sequence[Configuration], left_out: str) -> Html:
+    """Elements above the sections: number of runs, protocol, hardware and commands.
+
+    Args:
+        rows: runs of the page.
+        configurations: these runs, grouped.
+        left_out: sentence on runs that are not on the page, or empty.
+    """
     seeds = ", ".join(map(str, sorted({row.seed for row in rows})))
-    first = (
-        f"{len(rows)} finished runs of {len(found)} configurations, seeds {seeds}. {left_out}Every row of a "
-        "table names the runs behind it, and every curve; they are all listed in the last section."
+    counts = (
+        f"{len(rows)} finished runs of {len(configurations)} configurations, seeds {seeds}. "
+        f"{left_out}Every row of a table names the runs behind it, and every curve; they are all "
+        "listed in the last section."
     )
+    notes = footnotes(rows)
+    captions = [paragraph(text) for text in caption_paragraphs(rows) if text not in notes]
     code = element("pre", element("code", commands(rows)))
-    stands_on = [paragraph for paragraph in said(rows) if paragraph not in footnotes(rows)]
-    return joined([element("p", first), *map(prose, stands_on), code])
+    return join([element("p", counts), *captions, code])
 
 
-def results(rows: Sequence[Row], found: Sequence[Configuration]) -> Section:
+def results_section(rows: Sequence[Row], configurations: Sequence[Configuration]) -> Section:
+    """Headline of every configuration: the figure and the table."""
     metric = headline(rows)
-    drawn = metric.drawn.partition(" (")[0].capitalize()
-    same, made = _results_first(
-        with_intervals(found), named(found).values(), [behind(c.rows) for c in found]
+    title = metric.plot_title.capitalize()
+    plot = svg_image(dot_plot(rows), f"{title} of every configuration, each seed a dot")
+    figure = figure_element(
+        plot, f"{title} by configuration: each seed, and their mean.", wide=True
     )
-    figure = captioned(
-        drawing(errors(rows), f"{drawn} of every configuration, each seed a dot"),
-        f"{drawn} by configuration: each seed, and their mean.",
-        wide=True,
+    shared, columns = _headline_first(
+        columns_with_intervals(configurations),
+        list(display_names(configurations).values()),
+        [run_list(c.rows) for c in configurations],
     )
-    notes = ["95 % interval: of the mean, by Student's t over seeds.", *footnotes(rows)]
-    return Section(
-        "results",
-        metric.title.partition(" (")[0].capitalize(),
-        joined([figure, same, table(*_cells(made)), *map(prose, notes)]),
-    )
+    notes = map(paragraph, [INTERVAL_NOTE, *footnotes(rows)])
+    body = join([figure, shared, table_element(columns), *notes])
+    return Section("results", _heading(metric), body)
 
 
-def _results_first(
-    columns: Mapping[str, Sequence[object]], names: Iterable[str], runs: Sequence[Html]
-) -> tuple[Html, dict[str, Sequence[object]]]:
-    """A sentence for what every row has in common, and the columns: a row's name, its accuracy, the runs behind it, the
-    other results, then the settings, which stood before them."""
-    title = next(head for head in columns if head in (ACCURACY.title, LOSS.title))
-    settings = dict(
-        itertools.takewhile(lambda column: column[0] not in ("seeds", title), columns.items())
-    )
-    common = {head: cells[0] for head, cells in settings.items() if len(set(cells)) == 1}
-    told = ", ".join(f"{head} {value}" for head, value in common.items())
-    called = list(names)
-    rest = {
-        head: cells
-        for head, cells in columns.items()
-        if head not in ("seeds", *common) and cells != called
-    }
-    first = {"configuration": called, title: columns[title], "runs": runs}
-    results = {head: cells for head, cells in rest.items() if head not in settings}
-    sentence = element("p", f"In every row: {told}.") if common else Html("")
-    return sentence, {
-        **first,
-        **{head: cells for head, cells in {**results, **rest}.items() if head != title},
-    }
+def _heading(metric: Headline) -> str:
+    return f"Test {metric.name}"
 
 
-def _cells(columns: Mapping[str, Sequence[object]]) -> tuple[list[str], list[tuple[object, ...]]]:
-    return list(columns), list(zip(*columns.values(), strict=True))
-
-
-def compared(
-    found: Sequence[Difference],
-    every: Mapping[Configuration, str],
+def differences_section(
+    compared: Sequence[Difference],
+    names: Mapping[Configuration, str],
     reference: Reference | None,
-    why: str,
+    reason: str,
 ) -> Section:
-    """The differences to a reference, and why it is that one, or why there is none. every: names of configurations."""
+    """Differences to a reference.
+
+    Args:
+        compared: differences in the order of the table.
+        names: display name of every configuration.
+        reference: configuration that the others are compared with, if there is one.
+        reason: sentence why it is that one, or why there is none; may be empty.
+    """
     anchor, title = "differences", "Differences, paired by seed"
     if reference is None:
-        return Section(anchor, title, prose(why))
-    rows = [
-        list(dict.fromkeys([*one.configuration.rows, *(base for _, base in one.pairs())]))
-        for one in found
-    ]
-    names = [every[one.configuration] for one in found]
-    same, made = _results_first(columns(found), names, [behind(each) for each in rows])
-    said_before = [prose(sentence) for sentence in (why, note(reference)) if sentence]
-    return Section(anchor, title, joined([*said_before, same, table(*_cells(made))]))
+        return Section(anchor, title, paragraph(reason))
+    runs = []
+    for one in compared:
+        paired = [base for _, base in one.pairs()]
+        runs.append(run_list(dict.fromkeys([*one.configuration.rows, *paired])))
+    shared, columns = _headline_first(
+        difference_columns(compared), [names[one.configuration] for one in compared], runs
+    )
+    notes = [paragraph(text) for text in (reason, difference_note(reference)) if text]
+    return Section(anchor, title, join([*notes, shared, table_element(columns)]))
 
 
-def cost(found: Sequence[Configuration]) -> Section:
-    """Test error against passes and against seconds, a pair of figures for each neuron."""
-    metric = headline(row for c in found for row in c.rows)
-    drawn = metric.drawn.partition(" (")[0].capitalize()
-    costs = {passes(c.first) for c in found}
-    neurons = list(dict.fromkeys(c.first.neuron for c in found if c.first.neuron != "real")) or [
-        "real"
-    ]
-    figures = [
-        captioned(
-            drawing(figure(found, neuron, name), f"{drawn} against {name}: {neuron} units"),
-            f"{neuron} units",
-        )
-        for neuron in neurons
-        for name, cost_of in COSTS.items()
-        if cost_of is not passes or len(costs) > 1
-    ]
-    same = (
-        ""
-        if len(costs) > 1
-        else "All configurations cost the same number of passes, so that only seconds are drawn."
-    )
-    machines = {(row.hardware, row.threads) for c in found for row in c.rows}
-    other = (
-        "The runs are of several machines: their seconds do not compare."
-        if len(machines) > 1
-        else ""
-    )
-    made: dict[str, Sequence[object]] = {
-        "configuration": list(named(found).values()),
-        "passes a step": [str(c.first.evaluations) for c in found],
-        "epochs": [str(c.first.epochs) for c in found],
-        "passes × epochs": [f"{passes(c.first):,.0f}" for c in found],
-        "training (s)": [number(spread([seconds(row) for row in c.rows]), 1) for c in found],
-        metric.drawn: [number(spread([metric.error(row) for row in c.rows]), 2) for c in found],
-        "runs": [behind(c.rows) for c in found],
+def _headline_first(
+    columns: Columns, names: Sequence[str], runs: Sequence[Html]
+) -> tuple[Html, Columns]:
+    """Columns of a table in the order of the page, and a sentence for what all rows share.
+
+    The page begins with a name, the headline and the runs, then has the other results, and the
+    settings last, which `columns` has before its results.
+
+    Args:
+        columns: head -> cells, settings first.
+        names: display name of each row.
+        runs: run list of each row.
+    """
+    title = next(head for head in columns if head in (ACCURACY.title, LOSS.title))
+    before_results = itertools.takewhile(lambda head: head not in ("seeds", title), columns)
+    settings = list(before_results)
+    shared = {head: columns[head][0] for head in settings if len(set(columns[head])) == 1}
+    kept = {
+        head: cells
+        for head, cells in columns.items()
+        if head not in ("seeds", title, *shared) and list(cells) != names
     }
-    passing = "A pass: one loss of a sample, forward and back. Seconds are of the updates alone, without evaluation."
-    notes = map(prose, filter(None, [f"{BARS} {passing}", same, other]))
-    body = joined([element("div", *figures, class_="panels"), *notes, table(*_cells(made))])
+    ordered = sorted(kept, key=lambda head: head in settings)
+    texts = ", ".join(f"{head} {value}" for head, value in shared.items())
+    sentence = element("p", f"In every row: {texts}.") if shared else Html("")
+    first = {"configuration": names, title: columns[title], "runs": runs}
+    return sentence, {**first, **{head: kept[head] for head in ordered}}
+
+
+def cost_section(configurations: Sequence[Configuration]) -> Section:
+    """Headline against passes and against seconds, for each neuron, and a table of costs."""
+    metric = headline(row for c in configurations for row in c.rows)
+    same_passes = len({passes(c.first) for c in configurations}) == 1
+    machines = {(row.hardware, row.threads) for c in configurations for row in c.rows}
+    notes = [f"{BARS} {PASS}"]
+    if same_passes:
+        notes.append(
+            "All configurations cost the same number of passes, so that only seconds are drawn."
+        )
+    if len(machines) > 1:
+        notes.append("The runs are of several machines: their seconds do not compare.")
+    costs = [name for name, cost in COSTS.items() if cost is not passes or not same_passes]
+    figures = element("div", *_cost_figures(configurations, costs, metric), class_="panels")
+    table = table_element(_cost_columns(configurations, metric))
+    body = join([figures, *map(paragraph, notes), table])
     return Section("cost", f"{metric.name.capitalize()} against cost", body)
 
 
-def runs(found: Sequence[Configuration]) -> Section:
-    """Every run, by configuration."""
-    metric = headline(row for c in found for row in c.rows)
-    names = [f"{place(c)}, {label}" for c, label in zip(found, labels(found), strict=True)]
-    head = [
-        "configuration",
-        "seed",
-        "run",
-        metric.title,
-        "best epoch",
-        "training (s)",
-        "total (s)",
-        "commit",
+def _cost_figures(
+    configurations: Sequence[Configuration], costs: Sequence[str], metric: Headline
+) -> list[Html]:
+    title = metric.plot_title.capitalize()
+    neurons = list(dict.fromkeys(c.first.neuron for c in configurations if c.binary)) or ["real"]
+    return [
+        figure_element(
+            svg_image(
+                cost_plot(configurations, neuron, cost), f"{title} against {cost}: {neuron} units"
+            ),
+            f"{neuron} units",
+        )
+        for neuron in neurons
+        for cost in costs
     ]
-    lines = [
-        [name, str(row.seed), element("code", row.run_id), f"{metric.value(row):.{metric.digits}f}", str(row.best_epoch),
-         f"{row.seconds_train:.1f}", f"{row.seconds_total:.1f}", row.commit]
-        for c, name in zip(found, names, strict=True)
-        for row in c.rows
-    ]  # fmt: skip
-    return Section("runs", "The runs", table(head, lines))
+
+
+def _cost_columns(configurations: Sequence[Configuration], metric: Headline) -> Columns:
+    training = [spread([seconds(row) for row in c.rows]) for c in configurations]
+    errors = [spread([metric.error(row) for row in c.rows]) for c in configurations]
+    return {
+        "configuration": list(display_names(configurations).values()),
+        "passes a step": [str(c.first.evaluations) for c in configurations],
+        "epochs": [str(c.first.epochs) for c in configurations],
+        "passes × epochs": [f"{passes(c.first):,.0f}" for c in configurations],
+        "training (s)": [format_spread(one, 1) for one in training],
+        metric.plot_label: [format_spread(one, 2) for one in errors],
+        "runs": [run_list(c.rows) for c in configurations],
+    }
+
+
+def runs_section(configurations: Sequence[Configuration]) -> Section:
+    """Table of every run, by configuration."""
+    metric = headline(row for c in configurations for row in c.rows)
+    named = zip(configurations, full_names(configurations), strict=True)
+    lines = [(f"{placement_name(c)}, {name}", row) for c, name in named for row in c.rows]
+    rows = [row for _, row in lines]
+    columns: Columns = {
+        "configuration": [name for name, _ in lines],
+        "seed": [str(row.seed) for row in rows],
+        "run": [element("code", row.run_id) for row in rows],
+        metric.title: [f"{metric.value(row):.{metric.digits}f}" for row in rows],
+        "best epoch": [str(row.best_epoch) for row in rows],
+        "training (s)": [f"{row.seconds_train:.1f}" for row in rows],
+        "total (s)": [f"{row.seconds_total:.1f}" for row in rows],
+        "commit": [row.commit for row in rows],
+    }
+    return Section("runs", "The runs", table_element(columns))

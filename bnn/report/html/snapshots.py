@@ -1,6 +1,6 @@
-"""Pictures made anew: what the networks of finished runs make of the images that every run's own pictures are of.
+"""Networks of finished runs, restored from their checkpoints, on the images that runs draw.
 
-Nothing is trained or scored here, and nothing is downloaded.
+Nothing is trained, scored or downloaded.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from torch import Tensor
 from bnn import plugins
 from bnn.config.compose import compose
 from bnn.data import DATASETS, load, spec_of
-from bnn.errors import BnnError, CheckpointError, ConfigError, DataError
+from bnn.errors import BnnError, CheckpointError, ConfigError, DataError, format_error
 from bnn.restore import load_checkpoint
-from bnn.training.activations import LayerView, Snapshot, fixed_images, snapshot
-
-__all__ = ["LayerView", "Snapshot", "images_of", "taken"]
+from bnn.training.activations import Snapshot, fixed_images, snapshot
 
 
-def images_of(dataset: str, read: Mapping[str, Any]) -> Tensor:
-    """The first test image of each class of `dataset`, normalised, [classes, c, h, w]: from where this machine keeps data
-    sets, else from where the runs read theirs.
+def fixed_test_images(dataset: str, data_config: Mapping[str, Any]) -> Tensor:
+    """First test image of each class, normalised: [classes, c, h, w].
 
-    read: the runs' own configuration of it; empty where they did not say.
+    The data set is read where this machine keeps data sets, else where the runs read it.
 
-    Errors: DataError where neither has it.
+    Args:
+        dataset: name of the data set.
+        data_config: configuration by which the runs read it; empty where it is not recorded.
+
+    Raises:
+        DataError: for an unknown data set, or one that is in neither place.
     """
     plugins.load()  # an installed one may have brought it
     if dataset not in DATASETS:
@@ -36,33 +38,40 @@ def images_of(dataset: str, read: Mapping[str, Any]) -> Tensor:
         here = dict(compose([f"data={dataset}"]).data)
     except ConfigError:  # a data set that has no yaml among those of this installation
         here = {"name": dataset}
-    theirs = {**here, **read}
+    theirs = {**here, **data_config}
     ours = {**theirs, "root": here["root"]} if here.get("root") else theirs
-    why = ""
-    for node in (ours, theirs):
+    reasons = []
+    for config in (ours, theirs):
         try:
-            return fixed_images(
-                load(node, seed=0, validation_fraction=0.5).test
-            )  # how training is split plays no part
+            # the split of the training images plays no part
+            return fixed_images(load(config, seed=0, validation_fraction=0.5).test)
         except BnnError as error:
-            why = why or str(error)
+            reasons.append(format_error(error))
+    raise DataError(f"{_title(theirs)} is not on this disk: {reasons[0]}")
+
+
+def _title(data_config: Mapping[str, Any]) -> str:
     try:
-        title = spec_of(theirs).title
+        return spec_of(data_config).title
     except BnnError:
-        title = dataset
-    raise DataError(f"{title} is not on this disk: {why}")
+        return str(data_config["name"])
 
 
-def taken(checkpoint: Path, images: Tensor) -> Snapshot:
-    """The activation layers of a run's network, as its checkpoint has it, on `images`, with the noise of the run's own seed.
+def restored_snapshot(checkpoint: Path, images: Tensor) -> Snapshot:
+    """Activation layers of a checkpoint's network on images, with the noise of the run's seed.
 
-    Errors: CheckpointError for a file that is none, or of a network that this version cannot build.
+    Args:
+        checkpoint: `best.pt` of a run.
+        images: [n, c, h, w], normalised.
+
+    Raises:
+        CheckpointError: for another file, or a network that this version cannot build or that
+            takes other images.
     """
     model, config = load_checkpoint(checkpoint)
     try:
         return snapshot(model, images, int(config["seed"]))
     except RuntimeError as error:
-        why = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{checkpoint.name} is of a network for other images ({why})"
+            f"{checkpoint.name} is of a network for other images ({format_error(error)})"
         ) from error
