@@ -19,9 +19,15 @@ NEUTRAL = "#444444"
 """Colour of networks without binary layers, beside those that have an estimator."""
 MARKERS = "osv^D*P"
 LINE_STYLES = ("-", "--", "-.", ":")
-LABEL_ROOM = {"x": 30, "y": 20}
+LABEL_ROOM = {"x": 35, "y": 20}
 """Points along an axis that the label of a tick takes, with a gap to the next one."""
-SUBDIVISIONS = ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,))
+SUBDIVISIONS = (
+    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+    (1, 1.5, 2, 3, 5, 7),
+    (1, 2, 5),
+    (1, 3),
+    (1,),
+)
 """Ticks in a decade of a logarithmic axis, from the densest to the sparsest."""
 
 

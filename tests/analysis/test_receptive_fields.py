@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-import bnn.analysis.receptive_fields
-from bnn.analysis import Fields, receptive_fields
+from bnn.analysis import ReceptiveFields, receptive_fields
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.nn.neurons import Deterministic, Real
@@ -34,7 +34,7 @@ def theory(blocks: Sequence[tuple[str, int, int, int]], unit: int) -> range:
 
 
 def assert_theoretical(
-    fields: Fields, blocks: Sequence[tuple[str, int, int, int]], image: int
+    fields: ReceptiveFields, blocks: Sequence[tuple[str, int, int, int]], image: int
 ) -> None:
     units = range(len(fields.boxes))
     spans = [theory(blocks, unit) for unit in units]
@@ -98,10 +98,11 @@ def test_strides_dilation_and_single_channels_are_seen_through() -> None:
     assert fields.boxes.shape == (6, 6, 4) and fields.centre == (3, 3)
 
 
-def test_one_look_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_probe_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a pool passes on one pixel of its window alone."""
-    monkeypatch.setattr(bnn.analysis.receptive_fields, "LOOKS", 1)
-    monkeypatch.setattr(bnn.analysis.receptive_fields, "IMAGES", 1)
+    module = sys.modules[receptive_fields.__module__]
+    monkeypatch.setattr(module, "PROBES", 1)
+    monkeypatch.setattr(module, "IMAGES", 1)
     with pytest.raises(AssertionError):
         assert_theoretical(receptive_fields(Narrow(), "second", (3, 24, 24)), NARROW, 24)
 

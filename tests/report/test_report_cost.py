@@ -51,7 +51,8 @@ def test_a_neuron_has_its_own_figure_with_the_real_valued_beside_it_on_the_axes_
 ) -> None:
     found = group_by_configuration(rows)
     made = {
-        neuron: cost_plot(found, neuron, SECONDS).axes[0] for neuron in ("stochastic", "deterministic")
+        neuron: cost_plot(found, neuron, SECONDS).axes[0]
+        for neuron in ("stochastic", "deterministic")
     }
     assert [len(axis.containers) for axis in made.values()] == [
         10,
@@ -73,19 +74,29 @@ def test_colour_tells_the_estimator_and_the_marker_the_placement(rows: list[Row]
 
 
 def test_more_estimators_than_colours_still_look_different(row: Callable[..., Row]) -> None:
-    found = group_by_configuration([row(estimator=f"e{k}", estimator_title=f"e{k} 0.5") for k in range(18)])
+    found = group_by_configuration(
+        [row(estimator=f"e{k}", estimator_title=f"e{k} 0.5") for k in range(18)]
+    )
     assert len({(one["color"], one["fillstyle"]) for one in marker_styles(found).values()}) == 18
 
 
 def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(
     rows: list[Row], row: Callable[..., Row]
 ) -> None:
-    same = group_by_configuration([row(seed=s, placement=p) for p in ("first", "both") for s in (0, 1)])
+    same = group_by_configuration(
+        [row(seed=s, placement=p) for p in ("first", "both") for s in (0, 1)]
+    )
     more = group_by_configuration(
         [replace(r, evaluations=4 if r.estimator == "reinforce" else 1) for r in rows]
     )
-    assert cost_section(same).body.count("<img") == 1 and "the same number of passes" in cost_section(same).body
-    assert cost_section(more).body.count("<img") == 4 and "the same number of passes" not in cost_section(more).body
+    assert (
+        cost_section(same).body.count("<img") == 1
+        and "the same number of passes" in cost_section(same).body
+    )
+    assert (
+        cost_section(more).body.count("<img") == 4
+        and "the same number of passes" not in cost_section(more).body
+    )
 
 
 def test_seconds_of_several_machines_are_said_not_to_compare(row: Callable[..., Row]) -> None:
@@ -128,9 +139,9 @@ def test_a_short_name_tells_configurations_of_one_place_apart(
     some_more = [*rows, row(seed=1, settings="data.limit=5")]
     for some in (rows, some_more, laws, [row(seed=1)], [row(epochs=e) for e in (1, 2)]):
         found = group_by_configuration(some)
-        assert len({(placement_name(c), name) for c, name in zip(found, short_names(found), strict=True)}) == len(
-            found
-        )
+        assert len(
+            {(placement_name(c), name) for c, name in zip(found, short_names(found), strict=True)}
+        ) == len(found)
         assert all(short_names(found))
 
 

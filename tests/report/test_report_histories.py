@@ -83,9 +83,9 @@ def test_layers_are_those_of_any_run_and_a_run_without_any_is_told(
         "run2": {"units/act2/dead": {1: 0.0}, "units/act1/dead": {1: 0.0}, "val/loss": {1: 0.0}}
     }
     assert layer_names(three, histories, "units") == ["act1", "act2"]
-    assert without_metrics([three], histories, "units") == [] and without_metrics([three], histories, "lab") == [
-        three
-    ]
+    assert without_metrics([three], histories, "units") == [] and without_metrics(
+        [three], histories, "lab"
+    ) == [three]
 
 
 def test_axes_hold_every_band_and_are_linear_where_a_value_is_not_positive(three) -> None:
@@ -176,10 +176,16 @@ def test_others_of_the_same_units_and_placement_stand_in_grey(
 def test_a_configuration_without_the_metrics_has_no_figure(drawn) -> None:
     found, histories = drawn
     assert (
-        len(learning_figures(found, {run: h for run, h in histories.items() if run.startswith("both")}))
+        len(
+            learning_figures(
+                found, {run: h for run, h in histories.items() if run.startswith("both")}
+            )
+        )
         == 1
     )
-    assert learning_figures(found, {}) == {} and layer_figures(found, histories, "lab", HEALTH) == {}
+    assert (
+        learning_figures(found, {}) == {} and layer_figures(found, histories, "lab", HEALTH) == {}
+    )
 
 
 def test_a_metric_that_no_run_has_is_not_drawn(drawn) -> None:
