@@ -6,12 +6,13 @@ number k looks the same everywhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 # Okabe & Ito's palette, distinguishable to colour-blind readers
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -102,15 +103,30 @@ class FittedLogLocator(LogLocator):
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         low, high = sorted((vmin, vmax))
-        if low > 0 and high > low:
-            self.set_params(subs=self._subdivision(float(np.log10(high / low))))
+        if not 0 < low < high:
+            return super().tick_values(vmin, vmax)
+        decades, room = math.log10(high / low), LABEL_ROOM[self._which]
+        length = self._length()
+        for steps in SUBDIVISIONS:
+            gap = min(math.log10(b / a) for a, b in pairwise((*steps, 10)))
+            if gap * length / decades >= room:
+                ticks = _decade_ticks(steps, low, high)
+                if len(ticks) < 2 and decades < 1:
+                    break
+                return ticks
+        if decades < 1:  # a short axis, or a range between two steps
+            linear = MaxNLocator(max(1, int(length / room)), steps=[1, 2, 2.5, 5, 10])
+            return linear.tick_values(low, high)
         return super().tick_values(vmin, vmax)
 
-    def _subdivision(self, decades: float) -> tuple[float, ...]:
+    def _length(self) -> float:
+        """Points of the axis."""
         box, dpi = self._axes.get_window_extent(), self._axes.figure.dpi
-        length = (box.width if self._which == "x" else box.height) * 72 / dpi
-        for steps in SUBDIVISIONS[:-1]:
-            gap = float(np.diff(np.log10([*steps, 10])).min())
-            if gap * length / decades >= LABEL_ROOM[self._which]:
-                return steps
-        return SUBDIVISIONS[-1]
+        return (box.width if self._which == "x" else box.height) * 72 / dpi
+
+
+def _decade_ticks(steps: Sequence[float], low: float, high: float) -> list[float]:
+    """Multiples of powers of 10 between two positive limits."""
+    exponents = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    ticks = (step * 10.0**exponent for exponent in exponents for step in steps)
+    return [tick for tick in ticks if low <= tick <= high]

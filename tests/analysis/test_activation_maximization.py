@@ -1,4 +1,4 @@
-"""MaximizedImages comes to optima that are known, and rises where none is."""
+"""Activation maximization: known optima are reached, and values rise where none is known."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def of_linear(model: nn.Module) -> MaximizedImages:
 
 
 def assert_optimal(ascent: MaximizedImages, model: Linear) -> None:
-    """Pixels are white where the weight is positive, black where it is negative, and the value is the largest there is."""
+    """Assert white pixels at positive weights, black ones at negative, and the largest value."""
     weight = model.linear.weight.detach()[[1, 0]]
     pixels = ascent.pixels.flatten(1)
     assert torch.equal(pixels[weight != 0], (weight > 0).double()[weight != 0])
@@ -79,7 +79,7 @@ def test_the_optimum_of_a_linear_unit_is_reached() -> None:
 def test_every_channel_rises_whatever_the_bits_below(
     neuron: str, layer: str, channels: int
 ) -> None:
-    """Over what it is on noise, each by its own image, and by another's less. Measured apart, on draws of its own."""
+    """Over its value on noise, more by its own image than by another's; on draws of its own."""
     model, generator = network(neuron), torch.Generator().manual_seed(1)
     ascent = maximize_activation(
         model,

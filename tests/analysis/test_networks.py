@@ -1,4 +1,4 @@
-"""A network in one call: the one that a run of these overrides trains, and nothing is left behind."""
+"""A network in one call: that of a run of the same overrides, and no file is left behind."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ def test_where_it_is_on_disk_it_is_used(mnist_root: Path) -> None:
     assert net.data.spec.name == "mnist" and len(net.data.train.labels) == 200
 
 
-def test_what_cannot_run_is_refused_as_in_a_run() -> None:
+def test_a_configuration_that_cannot_run_is_refused_as_in_a_run() -> None:
     with pytest.raises(ConfigError, match="placement=none"):
         train_network("estimator=none", *QUICK)
 
 
-def test_each_asks_every_network_by_its_name(alone: Path) -> None:
+def test_a_function_is_called_on_every_network_by_its_name(alone: Path) -> None:
     nets = {
         name: train_network("data=digits", *words, *QUICK)
         for name, words in (("a", ()), ("b", ("placement=none",)))
     }
 
-    def question(model: object, word: str, *, number: int) -> tuple[object, str, int]:
+    def function(model: object, word: str, *, number: int) -> tuple[object, str, int]:
         return model, word, number
 
-    assert for_each_network(nets, question, "x", number=3) == {
+    assert for_each_network(nets, function, "x", number=3) == {
         name: (net.model, "x", 3) for name, net in nets.items()
     }
     lines = network_table(nets).splitlines()
@@ -104,7 +104,7 @@ def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons
     )
 
 
-def test_the_room_needs_no_tracking_and_no_tuning() -> None:
+def test_the_package_imports_neither_tracking_nor_tuning() -> None:
     code = "import sys, bnn.analysis; print([m for m in ('mlflow', 'optuna') if m in sys.modules])"
     assert (
         subprocess.run(

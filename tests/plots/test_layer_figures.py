@@ -1,4 +1,4 @@
-"""Figures of the room: each network in its panel, all on one scale, and what there is not is not drawn."""
+"""Figures of layers: each network in its panel, all on one scale, and NaN left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bnn.plots import layers
 
 
 def drawn(figure: Figure, panel: int) -> Tensor:
-    """The values that a panel shows, NaN where it shows nothing."""
+    """Values that a panel shows, NaN where it shows none."""
     return torch.tensor(figure.axes[panel].images[0].get_array().filled(math.nan))
 
 
@@ -78,7 +78,9 @@ def test_patches_stand_by_channel_and_end_with_their_mean() -> None:
 @pytest.mark.parametrize(
     "layer, words", [("act2", "pre-activation of act2 -1.0 → 3.0"), (SCORES, "score -1.0 → 3.0")]
 )
-def test_ascents_say_how_far_they_came(layer: str, words: str) -> None:
+def test_maximized_images_have_start_and_end_of_the_value_in_their_title(
+    layer: str, words: str
+) -> None:
     pixels = torch.rand(4, 1, 6, 6)
     values = torch.tensor([[0.0, -2.0, -1.0, -1.0], [9, 9, 9, 9], [2.0, 4.0, 3.0, 3.0]])
     figure = layers.maximized_images({"a": MaximizedImages(layer, (0, 1, 2, 3), pixels, values)})

@@ -1,4 +1,4 @@
-"""Laws of accuracy against cost, and of the names and looks that tell configurations apart."""
+"""Cost figures, and the names and marker styles that tell configurations apart."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ PASSES, SECONDS = COSTS
 def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
     row: Callable[..., Row],
 ) -> None:
-    rows = [row(0.9, seed=1, evaluations=4, epochs=3, seconds_train=10, seconds_total=99),
-            row(0.96, seed=2, evaluations=4, epochs=3, seconds_train=30, seconds_total=99)]  # fmt: skip
+    rows = [
+        row(0.9, seed=1, evaluations=4, epochs=3, seconds_train=10, seconds_total=99),
+        row(0.96, seed=2, evaluations=4, epochs=3, seconds_train=30, seconds_total=99),
+    ]
     found = group_by_configuration(rows)
     [(passes, error)], [(seconds, _)] = (cost_and_error(found, name).values() for name in COSTS)
     assert passes == Range(12, 12, 12) and seconds == Range(20, 10, 30)
@@ -154,7 +156,7 @@ def test_what_a_figure_takes_is_text_in_one_line_and_no_formula() -> None:
 def test_seeds_of_one_accuracy_have_bars_of_no_length(
     row: Callable[..., Row], accuracy: float
 ) -> None:
-    """Whose mean, as a sum over a count, can round past them all."""
+    """Their mean, as a sum over a count, can round past them all."""
     found = group_by_configuration([row(accuracy, seed=seed) for seed in (1, 2, 3)])
     for name in COSTS:
         ((_, errors),) = cost_and_error(found, name).values()

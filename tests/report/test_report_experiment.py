@@ -1,4 +1,4 @@
-"""`python -m bnn.report` on runs that were really trained: what it reads of a store, and what it says of what is missing."""
+"""`python -m bnn.report` on trained runs: values read from a store, and notes on missing ones."""
 
 from __future__ import annotations
 
@@ -24,14 +24,24 @@ from bnn.tracking import query
 from bnn.tracking.query import fetch, finished_runs, histories, unfinished
 
 NAME = "small/digits"
-SMALL = ["data=digits", "model=mlp", "model.hidden=4", "model.norm=none", "trainer.evaluation_samples=2", "trainer.epochs=2",
-         "tracking.experiment=small", "tracking.heatmaps=false", "device=cpu", "trainer.progress=none"]  # fmt: skip
+SMALL = [
+    "data=digits",
+    "model=mlp",
+    "model.hidden=4",
+    "model.norm=none",
+    "trainer.evaluation_samples=2",
+    "trainer.epochs=2",
+    "tracking.experiment=small",
+    "tracking.heatmaps=false",
+    "device=cpu",
+    "trainer.progress=none",
+]
 LAB = ["lab.every=1", "lab.draws=2"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store of three runs: two seeds of one configuration, measured by the lab, and a real-valued one."""
+    """A folder with a store of three runs: two seeds measured by the lab, and a real-valued one."""
     folder = tmp_path_factory.mktemp("trained")
     for words in (
         ["placement=last", "seed=1", *LAB],
@@ -50,7 +60,7 @@ def uri(trained: Path) -> str:
 
 @pytest.fixture
 def elsewhere(trained: Path, tmp_path: Path) -> tuple[str, Path]:
-    """A copy of the store that a test may damage: its address, and the folder with the artifacts of its runs."""
+    """A copy of the store that a test may damage: its address, and the folder of artifacts."""
     shutil.copytree(trained / "mlartifacts", tmp_path / "mlartifacts")
     shutil.copy(trained / "mlflow.db", tmp_path / "mlflow.db")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:

@@ -1,4 +1,4 @@
-"""Laws of metrics by epoch over seeds: what a mean and a band are of, and which runs they name."""
+"""Metrics by epoch over seeds: means, bands, the runs they are of, and their figures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_axes_hold_every_band_and_are_linear_where_a_value_is_not_positive(three
 
 @pytest.fixture
 def drawn(row: Callable[..., Row]):
-    """Two configurations of two seeds with both kinds of metrics, their histories, and what is drawn of these."""
+    """Two configurations of two seeds with both kinds of metrics, and their histories."""
     rows = [row(seed=s, run_id=f"{p}{s}", placement=p) for p in ("first", "both") for s in (1, 2)]
     found = group_by_configuration(rows)
     histories = {}
@@ -116,7 +116,7 @@ def drawn(row: Callable[..., Row]):
 
 
 def values(axis) -> list[list[float]]:
-    """What the lines in front draw."""
+    """Values of the lines in front."""
     return [
         list(map(float, line.get_ydata())) for line in axis.get_lines() if line.get_zorder() == 3
     ]
@@ -159,12 +159,18 @@ def test_others_of_the_same_units_and_placement_stand_in_grey(
     drawn, row: Callable[..., Row]
 ) -> None:
     _, histories = drawn
-    rows = [row(seed=1, run_id="first1", placement="first"),
-            row(seed=1, run_id="first2", placement="first", estimator="frozen", estimator_title="frozen"),
-            row(seed=1, run_id="both1", placement="both")]  # fmt: skip
+    rows = [
+        row(seed=1, run_id="first1", placement="first"),
+        row(
+            seed=1, run_id="first2", placement="first", estimator="frozen", estimator_title="frozen"
+        ),
+        row(seed=1, run_id="both1", placement="both"),
+    ]
     made = learning_figures(group_by_configuration(rows), histories)
-    behind = {c.first.run_id: [line for line in each.figure.axes[0].get_lines() if line.get_zorder() == 1]
-              for c, each in made.items()}  # fmt: skip
+    behind = {
+        c.first.run_id: [line for line in each.figure.axes[0].get_lines() if line.get_zorder() == 1]
+        for c, each in made.items()
+    }
     assert {run: len(lines) for run, lines in behind.items()} == {
         "first1": 1,
         "first2": 1,

@@ -1,4 +1,4 @@
-"""Laws of the HTML page: what stands behind its numbers, that it asks for nothing, and that a name can be no markup."""
+"""HTML page: run lists of its numbers, no request for anything else, and no markup from names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOSTILE = (
 
 
 class Read(HTMLParser):
-    """A page as a browser sees it: its elements with their attributes and text, each inside its ancestors."""
+    """Elements of a page with attributes and text, as a browser nests them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -184,8 +184,13 @@ def test_every_entry_of_the_contents_leads_to_a_section(page: str) -> None:
 
 def test_a_section_without_its_material_says_so(named: list[Row]) -> None:
     text = experiment(named).html_page()
-    said = ("no losses and accuracies by epoch", "No heatmaps: the data set is away.", "no record of their units",
-            "<code>lab.every=1</code>", "Left out: 2 failed.")  # fmt: skip
+    said = (
+        "no losses and accuracies by epoch",
+        "No heatmaps: the data set is away.",
+        "no record of their units",
+        "<code>lab.every=1</code>",
+        "Left out: 2 failed.",
+    )
     for sentence in said:
         assert sentence in text
     without = Experiment(
@@ -201,13 +206,34 @@ def test_a_configuration_that_lacks_what_others_have_is_named(page: str) -> None
 @pytest.fixture
 def hostile(row: Callable[..., Row]) -> list[Row]:
     """Rows in which the store has markup for every name."""
-    words = ("model", "neuron", "law", "estimator", "estimator_title", "placement", "anneal", "optimizer", "precision",
-             "norm", "commit", "hardware", "versions", "command", "run_id", "dataset", "experiment")  # fmt: skip
-    return [row(seed=s, settings=f"a.b={HOSTILE}; c=1", **{w: f"{w}{HOSTILE}" + s * (w == "run_id") * "2" for w in words})
-            for s in (0, 1)] + [row(seed=s, dataset=f"dataset{HOSTILE}") for s in (0, 1)]  # fmt: skip
+    words = (
+        "model",
+        "neuron",
+        "law",
+        "estimator",
+        "estimator_title",
+        "placement",
+        "anneal",
+        "optimizer",
+        "precision",
+        "norm",
+        "commit",
+        "hardware",
+        "versions",
+        "command",
+        "run_id",
+        "dataset",
+        "experiment",
+    )
+    made = []
+    for seed in (0, 1):
+        texts = {word: f"{word}{HOSTILE}" for word in words}
+        texts["run_id"] += seed * "2"
+        made.append(row(seed=seed, settings=f"a.b={HOSTILE}; c=1", **texts))
+    return made + [row(seed=s, dataset=f"dataset{HOSTILE}") for s in (0, 1)]
 
 
-def test_what_the_store_calls_things_stays_text_in_the_page(hostile: list[Row]) -> None:
+def test_names_from_the_store_stay_text_in_the_page(hostile: list[Row]) -> None:
     by_epoch = {
         r.run_id: {f"units/<b>{HOSTILE.replace('/', '')}/dead": {1: 0.1}, "val/loss": {1: 0.5}}
         for r in hostile
@@ -217,8 +243,8 @@ def test_what_the_store_calls_things_stays_text_in_the_page(hostile: list[Row]) 
     )
     page = Read(made.html_page())
     ours = (
-        "html head meta title style body h1 h2 p code pre nav ul li a main section div figure img figcaption table "
-        "thead tbody tr th td details summary strong"
+        "html head meta title style body h1 h2 p code pre nav ul li a main section div figure img "
+        "figcaption table thead tbody tr th td details summary strong"
     )
     assert {tag for tag, _, _ in page.found} <= set(ours.split())
     assert not [
@@ -237,7 +263,7 @@ def test_what_the_store_calls_things_stays_text_in_the_page(hostile: list[Row]) 
         ]
 
 
-def test_what_the_store_calls_things_stays_text_in_markdown(hostile: list[Row]) -> None:
+def test_names_from_the_store_stay_text_in_markdown(hostile: list[Row]) -> None:
     made = Experiment("x", hostile, "", {}, LayerViews(), None, "")
     text, _, rest = made.markdown("x").partition("```bash\n")
     code, _, after = rest.partition("\n```")
