@@ -48,9 +48,9 @@ class Configuration:
         return self.rows[0]
 
     @property
-    def binary(self) -> bool:
-        """Whether the network has layers that are not real-valued."""
-        return self.first.neuron != "real"
+    def real_valued(self) -> bool:
+        """Whether the network has no random or binary layers, hence no estimator."""
+        return self.first.neuron == "real"
 
     @property
     def preliminary(self) -> bool:

@@ -37,14 +37,14 @@ def marker_styles(configurations: Sequence[Configuration]) -> dict[Configuration
     are grey.
     """
     names = dict(zip(configurations, short_names(configurations), strict=True))
-    binary = [c for c in configurations if c.binary]
-    binary.sort(key=lambda c: rank(c.first, "estimator"))
+    ranked = [c for c in configurations if not c.real_valued]
+    ranked.sort(key=lambda c: rank(c.first, "estimator"))
     pairs = [(colour, fill) for fill, colour in product(FILLS, COLOURS)]
-    unique_names = dict.fromkeys(names[c] for c in binary)
+    unique_names = dict.fromkeys(names[c] for c in ranked)
     inks = {name: pairs[k % len(pairs)] for k, name in enumerate(unique_names)}
     styles: dict[Configuration, MarkerStyle] = {}
     for c in configurations:
-        colour, fill = inks[names[c]] if c.binary else (NEUTRAL, "full")
+        colour, fill = (NEUTRAL, "full") if c.real_valued else inks[names[c]]
         marker = PLACEMENT_MARKERS.get(c.first.placement, OTHER_PLACEMENT)
         styles[c] = {"marker": marker, "color": colour, "fillstyle": fill, **MARKER}
     return styles
@@ -94,10 +94,10 @@ def _legend_handles(
     names: Mapping[Configuration, str], styles: Mapping[Configuration, MarkerStyle]
 ) -> list[Line2D]:
     """A handle for each name, a square where it stands at several placements; then the markers."""
-    placements = dict.fromkeys(c.first.placement for c in names if c.binary)
+    placements = dict.fromkeys(c.first.placement for c in names if not c.real_valued)
     several = len(placements) > 1
     named = {
-        name: {**styles[c], **({"marker": "s"} if several and c.binary else {})}
+        name: {**styles[c], **({"marker": "s"} if several and not c.real_valued else {})}
         for c, name in names.items()
     }
     handles = [Line2D([], [], label=name, **style) for name, style in named.items()]

@@ -25,7 +25,7 @@ def plot_text(name: str) -> str:
 
 def placement_name(c: Configuration) -> str:
     """Neuron and placement, `stochastic · both`; `real-valued` without binary layers."""
-    return f"{c.first.neuron} · {c.first.placement}" if c.binary else "real-valued"
+    return "real-valued" if c.real_valued else f"{c.first.neuron} · {c.first.placement}"
 
 
 def full_names(configurations: Sequence[Configuration]) -> list[str]:
@@ -42,7 +42,7 @@ def short_names(configurations: Sequence[Configuration]) -> list[str]:
     """
     parts = _parts(configurations)
     placements = [placement_name(c) for c in configurations]
-    estimators = {c.first.estimator_title for c in configurations if c.binary}
+    estimators = {c.first.estimator_title for c in configurations if not c.real_valued}
     dispensable = [*PROTOCOL, *(head for head in parts if "." in head)]
     for head in [*dispensable, TITLE] if len(estimators) == 1 else dispensable:
         rest = {key: texts for key, texts in parts.items() if key != head}
@@ -53,13 +53,13 @@ def short_names(configurations: Sequence[Configuration]) -> list[str]:
 
 def display_names(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
     """Names of a page: `stochastic · both, st density`, or less where that tells them apart."""
-    rows = [c.first for c in configurations if c.binary]
+    rows = [c.first for c in configurations if not c.real_valued]
     varied = [
         field for field in ("neuron", "placement") if len({getattr(row, field) for row in rows}) > 1
     ]
     names = {}
     for c, name in zip(configurations, short_names(configurations), strict=True):
-        where = " · ".join(getattr(c.first, field) for field in varied) if c.binary else ""
+        where = "" if c.real_valued else " · ".join(getattr(c.first, field) for field in varied)
         names[c] = ", ".join(filter(None, [where, name]))
     return names
 
@@ -76,7 +76,7 @@ def _parts(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
     if len({c.first.law for c in configurations}) > 1:
         columns = {"law": [c.first.law for c in configurations], **columns}
     columns.pop("passes", None)  # the estimator's title implies them
-    titles = [c.first.estimator_title if c.binary else "real-valued" for c in configurations]
+    titles = ["real-valued" if c.real_valued else c.first.estimator_title for c in configurations]
     return {TITLE: titles} | {
         head: [_value_text(head, value) for value in values] for head, values in columns.items()
     }

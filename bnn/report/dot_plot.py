@@ -50,8 +50,8 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
     axis = figure.subplots()
     lines, placement, y = [], "", 0.0
     for c, name in zip(configurations, short_names(configurations), strict=True):
-        colour = colours[c.first.estimator_title] if c.binary else NEUTRAL
-        if c.binary and placement_name(c) != placement:
+        colour = NEUTRAL if c.real_valued else colours[c.first.estimator_title]
+        if not c.real_valued and placement_name(c) != placement:
             lines.append(Line(y + 0.45, plot_text(placement_name(c)), "black", bold=True))
             y += 1.45
         placement = placement_name(c)
@@ -68,7 +68,7 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
 
 def estimator_colours(configurations: Sequence[Configuration]) -> dict[str, str]:
     """Colours of estimators by their titles; they repeat after six."""
-    titles = dict.fromkeys(c.first.estimator_title for c in configurations if c.binary)
+    titles = dict.fromkeys(c.first.estimator_title for c in configurations if not c.real_valued)
     return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
 
 

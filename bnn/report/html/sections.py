@@ -171,7 +171,7 @@ def _cost_figures(
     configurations: Sequence[Configuration], costs: Sequence[str], metric: Headline
 ) -> list[Html]:
     title = metric.plot_title.capitalize()
-    neurons = list(dict.fromkeys(c.first.neuron for c in configurations if c.binary)) or ["real"]
+    neurons = dict.fromkeys(c.first.neuron for c in configurations if not c.real_valued)
     return [
         figure_element(
             svg_image(
@@ -179,7 +179,7 @@ def _cost_figures(
             ),
             f"{neuron} units",
         )
-        for neuron in neurons
+        for neuron in neurons or ["real"]
         for cost in costs
     ]
 
