@@ -1,5 +1,7 @@
-"""python -m bnn.report EXPERIMENT: an MLflow experiment as an HTML page, as Markdown and as a figure. --readme: the README's
-tables and figures."""
+"""python -m bnn.report EXPERIMENT: an MLflow experiment as an HTML page, as Markdown and as a figure.
+
+--results: the generated blocks of the project's pages, and the figures in sweeps/results.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,14 @@ def parser() -> argparse.ArgumentParser:
         "--margin", type=float, default=0.0, help="a difference that matters, in points of accuracy"
     )
     made.add_argument(
-        "--readme", action="store_true", help="make the README's results anew from sweeps/results"
+        "--results",
+        action="store_true",
+        help="make README.md, docs and sweeps/results anew from the committed tables",
     )
     made.add_argument(
         "--check",
         action="store_true",
-        help="with --readme: change nothing, fail if it is out of date",
+        help="with --results: change nothing, fail if a page is out of date",
     )
     return made
 
@@ -63,7 +67,7 @@ def report(asked: argparse.Namespace, uri: str | None) -> None:
     """Print the report of an experiment, and write it with its page and figure to a folder, its rows to sweeps/results."""
     from bnn.report.experiment import gathered
     from bnn.report.figure import figure, save
-    from bnn.report.readme import results
+    from bnn.report.generated import results
     from bnn.report.rows import ReportError, write_csv
 
     there = next(
@@ -88,28 +92,30 @@ def report(asked: argparse.Namespace, uri: str | None) -> None:
     print("wrote", *written, file=sys.stderr)
 
 
-def readme(check: bool) -> int:
-    """Make the README's sections anew, or answer 1 if they are out of date."""
-    from bnn.report.readme import outdated, regenerate, source_tree
+def pages(check: bool) -> int:
+    """Make the generated blocks of the project's pages anew.
+
+    Returns:
+        Exit code: with `check`, which changes nothing, 1 if a page is out of date.
+    """
+    from bnn.report.generated import COMMAND, outdated, regenerate, source_tree
 
     if not check:
         print("wrote", *regenerate(source_tree()), file=sys.stderr)
         return 0
-    if names := outdated(source_tree()):
-        print(
-            f"README.md: out of date: {', '.join(names)}; run python -m bnn.report --readme",
-            file=sys.stderr,
-        )
-    return int(bool(names))
+    stale = outdated(source_tree())
+    for title in stale:
+        print(f"out of date: {title}; run {COMMAND}", file=sys.stderr)
+    return int(bool(stale))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     made = parser()
     asked = made.parse_args(arguments)
-    if asked.readme == (asked.experiment is not None) or (asked.check and not asked.readme):
-        made.error("expected either EXPERIMENT or --readme [--check]")
+    if asked.results == (asked.experiment is not None) or (asked.check and not asked.results):
+        made.error("expected either EXPERIMENT or --results [--check]")
     uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return exit_code(lambda: readme(asked.check) if asked.readme else report(asked, uri))
+    return exit_code(lambda: pages(asked.check) if asked.results else report(asked, uri))
 
 
 if __name__ == "__main__":
