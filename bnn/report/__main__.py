@@ -1,4 +1,4 @@
-"""python -m bnn.report EXPERIMENT: an MLflow experiment as an HTML page, as Markdown and as a figure.
+"""python -m bnn.report EXPERIMENT: an MLflow experiment as HTML page, Markdown and figure.
 
 --results: the generated blocks of the project's pages, and the figures in sweeps/results.
 """

@@ -18,7 +18,7 @@ from bnn.tables import BLANK, markdown
 
 @dataclass(frozen=True)
 class Choice:
-    """One configuration of NAME.csv, by fields of its rows and by settings such as `anneal.slope`."""
+    """Configuration of NAME.csv, by fields of its rows and by settings such as `anneal.slope`."""
 
     name: str
     values: Mapping[str, str]
@@ -73,7 +73,6 @@ def _slope(c: Configuration) -> str:
         return BLANK
     if c.first.anneal == "none":
         return f"{float(settings['anneal.slope']):g}"
-    ends = "start" if "anneal.end" not in settings else "start", "end"
     start, end = (float(settings[f"anneal.{key}"]) for key in ("start", "end"))
     return f"{start:g} to {end:g}, {c.first.anneal}"
 

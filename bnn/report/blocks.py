@@ -10,7 +10,7 @@ from pathlib import Path
 from bnn.report import answer, catalogue
 from bnn.report.against import Reference
 from bnn.report.configurations import configurations
-from bnn.report.generated import RESULTS, Block, blocks
+from bnn.report.marks import RESULTS, Block, blocks
 from bnn.report.rows import ReportError, read_csv
 from bnn.report.table import section
 from bnn.tables import BLANK, markdown
@@ -34,7 +34,7 @@ def content(block: Block, root: Path) -> str:
 
 
 def results(arguments: Sequence[str], page: Path, root: Path) -> str:
-    """Figure, table and caption of NAME.csv; `against FIELD=VALUE margin POINTS` adds differences."""
+    """Figure, table and caption of NAME.csv, with differences where `against` names a reference."""
     name, *rest = arguments
     reference = None
     if rest:
@@ -79,7 +79,7 @@ def question_and_finding(text: str) -> tuple[str, str]:
 
 
 def _seeds(text: str, path: Path, root: Path) -> str:
-    """Seeds of a configuration behind the page's table; a dash where none is compared over seeds."""
+    """Seeds of each configuration of the page's table; a dash where nothing is compared over seeds."""
     names = [block.words[1] for block in blocks(text, path) if block.words[0] == "results"]
     found = [c for name in names for c in configurations(read_csv(root / RESULTS / f"{name}.csv"))]
     counts = sorted({len(c.rows) for c in found})

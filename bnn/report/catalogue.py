@@ -1,4 +1,4 @@
-"""Catalogue of what can be chosen: groups, keys, recipes and estimators, from conf/ and the code."""
+"""Catalogue of choices: groups, keys, recipes and estimators, from conf/ and the code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def defaults() -> dict[str, str]:
     listed = _load(folder("conf") / "train.yaml")["defaults"]
     chosen = {group: one for entry in listed if entry != "_self_" for group, one in entry.items()}
     reinforce = _load(folder("conf") / "estimator" / "reinforce.yaml")["defaults"]
-    return chosen | {f"estimator/{group}": one for entry in reinforce for group, one in entry.items()}
+    return chosen | {
+        f"estimator/{group}": one for entry in reinforce for group, one in entry.items()
+    }
 
 
 def choices() -> str:

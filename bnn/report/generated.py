@@ -1,50 +1,20 @@
 """Generated blocks of the project's Markdown pages: README.md, docs/ and sweeps/results/.
 
-A block stands between `<!-- generated: KIND ARGUMENTS -->` and `<!-- /generated -->`, each on a
-line of its own; the text around blocks is written by hand and left alone. `bnn.report.blocks` has
-the kinds.
+The text around blocks is written by hand and left alone. `bnn.report.marks` reads the blocks of a
+page, `bnn.report.blocks` has their kinds.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from bnn.paths import folder
+from bnn.report.marks import RESULTS, blocks
 from bnn.report.rows import ReportError, read_csv
 
-RESULTS = Path("sweeps/results")
 PAGES = ("README.md", "docs/*.md", f"{RESULTS}/*.md")
 """Patterns of the pages that may have generated blocks."""
 COMMAND = "python -m bnn.report --results"
-
-_BLOCK = re.compile(r"(<!-- generated: ([^\n]+?) -->\n)(.*?)(<!-- /generated -->)", re.DOTALL)
-_MARK = re.compile(r"<!-- /?generated[^\n]*? -->")
-
-
-@dataclass(frozen=True)
-class Block:
-    """Generated block of a page.
-
-    Args:
-        page: path of the page, relative to the source tree.
-        words: kind of the block, and its arguments.
-        text: content, as it stands in the page.
-        start, end: positions of the content in the page.
-    """
-
-    page: Path
-    words: tuple[str, ...]
-    text: str
-    start: int
-    end: int
-
-    @property
-    def title(self) -> str:
-        """`README.md: answer`."""
-        return f"{self.page.as_posix()}: {' '.join(self.words)}"
 
 
 def source_tree() -> Path:
@@ -70,29 +40,6 @@ def pages(root: Path) -> list[Path]:
     """Pages of a source tree, relative to it, in a fixed order."""
     found = (path for pattern in PAGES for path in sorted(root.glob(pattern)))
     return [path.relative_to(root) for path in found]
-
-
-def blocks(text: str, page: Path) -> Iterator[Block]:
-    """Generated blocks of a page.
-
-    Raises:
-        ReportError: for a mark without its partner.
-    """
-    found = list(_BLOCK.finditer(text))
-    inside = [(one.start(), one.end()) for one in found]
-    odd = [
-        mark[0]
-        for mark in _MARK.finditer(text)
-        if not any(start <= mark.start() < end for start, end in inside)
-    ]
-    nested = [mark[0] for one in found for mark in _MARK.finditer(one[3])]
-    if odd or nested:
-        raise ReportError(
-            f"{page.as_posix()}: expected <!-- generated: … --> and <!-- /generated --> in turn, "
-            f"got {(odd + nested)[0]} alone"
-        )
-    for one in found:
-        yield Block(page, tuple(one[2].split()), one[3], one.start(3), one.end(3))
 
 
 def regenerated(text: str, page: Path, root: Path) -> str:
