@@ -1,4 +1,4 @@
-"""Tables of sweeps/results as the sentences about them read them."""
+"""Tables of sweeps/results, read for the sentences about them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,29 @@ import statistics
 from pathlib import Path
 
 from bnn.paths import folder
-from bnn.report.against import Reference, differences
+from bnn.report.against import Difference, Reference, differences
 from bnn.report.configurations import Configuration, configurations
 from bnn.report.rows import read_csv
 
 RESULTS = folder("sweeps") / "results"
+
+UNBIASED = (
+    "arm",
+    "arms 4",
+    "disarm",
+    "local_expectation",
+    "muprop 0.9 conditional",
+    "nvil 100 0.9",
+    "rebar learned 0.99",
+    "relax learned 0.99 32",
+    "reinforce leave_one_out 4",
+    "reinforce min_variance 0.9",
+    "reinforce moving_average 0.9",
+    "reinforce none",
+    "reinforce nested_leave_one_out 4 4",
+)
+BIASED = ("concrete 0.5", "reinmax 1.0", "st density", "st_gumbel 1.0")
+"""Titles of estimators in the tables."""
 
 
 def of(name: str, **values: str) -> list[Configuration]:
@@ -37,23 +55,25 @@ def with_spread(name: str, **values: str) -> str:
     return f"{accuracy(name, **values):.2f} ± {sd:.2f}"
 
 
-def verdicts(name: str, against: str, margin: float, **values: str) -> dict[str, str]:
-    """Verdict of each configuration with these fields, by the title of its estimator and place."""
+def compared(name: str, against: str, margin: float) -> list[Difference]:
+    """Configurations beside their reference, those that are a reference left out."""
     found = differences(read_csv(RESULTS / f"{name}.csv"), Reference.parse(against, margin))
-    chosen = of(name, **values)
-    return {
-        f"{one.configuration.first.estimator_title} {one.configuration.first.placement} "
-        f"{one.configuration.first.norm} {i}": one.verdict
-        for i, one in enumerate(found)
-        if one.configuration in chosen and not one.is_reference
-    }
+    return [one for one in found if not one.is_reference]
+
+
+def text(name: str) -> str:
+    """NAME.txt, as a command printed it."""
+    return (RESULTS / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def printed(name: str, column: str, at: int = 0) -> list[dict[str, str]]:
-    """Rows of a table of NAME.txt that has this column; `at` counts such tables."""
-    tables, lines = [], (RESULTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    """Rows of a table of NAME.txt that has this column; `at` counts such tables.
+
+    Of columns with one head the first keeps it, the next one is `head 2`.
+    """
+    tables, lines = [], text(name).splitlines()
     for i, line in enumerate(lines[:-1]):
-        head = _cells(line)
+        head = _distinct(_cells(line))
         if column in head and re.fullmatch(r"[|:-]+", lines[i + 1]):
             rows = []
             for row in lines[i + 2 :]:
@@ -64,9 +84,9 @@ def printed(name: str, column: str, at: int = 0) -> list[dict[str, str]]:
     return tables[at]
 
 
-def figure(name: str, column: str, at: int = 0, **values: str) -> float:
+def figure(name: str, column: str, **values: str) -> float:
     """First number of a cell, in the one row that has these values."""
-    rows = [r for r in printed(name, column, at) if all(r[k] == v for k, v in values.items())]
+    rows = [r for r in printed(name, column) if all(r[k] == v for k, v in values.items())]
     (only,) = rows
     found = re.match(r"-?[\d.]+", only[column])
     assert found, only[column]
@@ -81,7 +101,7 @@ def prose(path: Path) -> str:
         r"```.*?```",
         r"`[^`\n]*`",
         r"(?<=\])\([^)]*\)",
-        r"(?m)^\|.*$",
+        r"(?m)^\|[^\n]*$",
         r"<[^>]+>",
     ):
         text = re.sub(part, "", text, flags=re.DOTALL)
@@ -90,3 +110,8 @@ def prose(path: Path) -> str:
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def _distinct(heads: list[str]) -> list[str]:
+    counts = [heads[:i].count(head) for i, head in enumerate(heads)]
+    return [f"{head} {n + 1}" if n else head for head, n in zip(heads, counts, strict=True)]
