@@ -79,7 +79,7 @@ def question_and_finding(text: str) -> tuple[str, str]:
 
 
 def _seeds(text: str, path: Path, root: Path) -> str:
-    """Seeds of each configuration of the page's table; a dash where nothing is compared over seeds."""
+    """Seeds of a configuration of the page's table; a dash for a page that compares none."""
     names = [block.words[1] for block in blocks(text, path) if block.words[0] == "results"]
     found = [c for name in names for c in configurations(read_csv(root / RESULTS / f"{name}.csv"))]
     counts = sorted({len(c.rows) for c in found})

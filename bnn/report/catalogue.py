@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -107,26 +108,29 @@ def recipes(group: str) -> str:
 
 
 def estimators() -> str:
-    """Table of the estimators: rule and source by their docstrings, cost and bias by their claims.
+    """Table of the estimators: their docstrings, and their cost and bias by their claims.
 
     Costs are counted at the defaults, for one, two and three binary layers of eight units.
     """
     rows = []
     for name in sorted(set(Estimator.registry) - {"none"}):
-        rule, source = _rule_and_source(Estimator.registry[name])
+        summary, rule, source = _docstring(Estimator.registry[name])
         made = Estimator.registry[name]()
         counts = [str(made.evaluations([UNITS] * layers)) for layers in LAYERS]
         cost = counts[0] if len(set(counts)) == 1 else " · ".join(counts)
-        rows.append([f"`{name}`", rule, cost, _bias(made), source])
-    return markdown(["name", "rule", "evaluations of f", "unbiased", "source"], rows)
+        rows.append([f"`{name}`", summary, rule, cost, _bias(made), source])
+    head = ["name", "estimator", "rule", "evaluations of f", "unbiased", "source"]
+    return markdown(head, rows)
 
 
-def _rule_and_source(estimator: Any) -> tuple[str, str]:
-    """First sentence of a docstring without its citation, and the first citation of all of it."""
-    text = " ".join((estimator.__doc__ or "").split())
-    summary = " ".join((estimator.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
-    cited = _CITATION.search(text)
-    return _CITATION.sub("", summary), cited[1] if cited else ""
+def _docstring(estimator: Any) -> tuple[str, str, str]:
+    """Summary of a docstring, the formula indented below it, and the first citation."""
+    summary, *paragraphs = (inspect.getdoc(estimator) or "").split("\n\n")
+    formula = paragraphs[0] if paragraphs and paragraphs[0].startswith("    ") else ""
+    cited = _CITATION.search(" ".join([summary, *paragraphs]))
+    shown = _CITATION.sub("", " ".join(summary.split())).rstrip(".")
+    rule = f"`{' '.join(formula.split())}`" if formula else ""
+    return shown, rule, " ".join(cited[1].split()) if cited else ""
 
 
 def _bias(made: Estimator) -> str:

@@ -13,6 +13,7 @@ from torch import nn
 
 from bnn.estimators import Estimator
 from bnn.models import MODELS
+from bnn.report.against import interval
 from bnn.report.catalogue import UNITS
 from bnn.training.activations import PICTURE_DRAWS
 
@@ -229,6 +230,12 @@ def readme() -> Iterator[str]:
     real = accuracy("seed_table_mnist", neuron="real")
     st = accuracy("seed_table_mnist", estimator="st", **BOTH)
     yield f"{real - st:.2f} points for both layers"
+    (real_rows,), (st_rows,) = (
+        [c.rows for c in of("seed_table_mnist", **values)]
+        for values in ({"neuron": "real"}, {"estimator": "st", **BOTH})
+    )
+    costs = [a.test_accuracy - b.test_accuracy for a, b in zip(real_rows, st_rows, strict=True)]
+    assert interval(costs).low < 0 < interval(costs).high  # not told from nothing
     yield f"REBAR, is {behind('rebar learned 0.99')[0]:.2f} points behind"
     yield f"REINFORCE {behind('reinforce leave_one_out 4')[0]:.2f}, and"
     yield f"costs {behind('frozen')[0]:.2f}."
