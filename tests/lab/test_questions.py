@@ -174,7 +174,7 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
         checked.training,
         load(checked.spec.config["data"], 0, 0.1),
         folder=tmp_path,
-        about=dict(checked.spec.config),
+        metadata=dict(checked.spec.config),
     )
     main(
         [
