@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 
-def typed(line: str) -> None:
+def run_command(line: str) -> None:
     """Run `python -m … [WORDS]`, and print what it prints as it comes.
 
     Errors: ValueError for another program; CalledProcessError for an exit code that is not 0.

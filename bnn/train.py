@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.config.compose import explained, named_plugins
+from bnn.config.compose import format_hydra_error, named_plugins
 from bnn.errors import BnnError
 from bnn.job import run
 from bnn.paths import folder
@@ -23,7 +23,7 @@ QUIET = {"-q": "trainer.progress=none", "--quiet": "trainer.progress=none"}
 """Options that Hydra's command line does not know, and the overrides that they stand for."""
 
 
-def answer() -> None:
+def run_command_line() -> None:
     """Run the command line; what Hydra refuses is one line, unless HYDRA_FULL_ERROR is set."""
     if "--version" in sys.argv[1:]:
         print(f"binary-neurons {__version__}")
@@ -40,7 +40,7 @@ def answer() -> None:
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise SystemExit(f"error: {explained(error, sys.argv[1:])}") from error
+        raise SystemExit(f"error: {format_hydra_error(error, sys.argv[1:])}") from error
     except KeyboardInterrupt:
         print("interrupted; the same command with resume=true goes on", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
@@ -51,7 +51,7 @@ def answer() -> None:
 def main() -> None:
     """Entry of `python -m bnn.train`; SIGTERM ends runs as Ctrl-C does, with their record."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    answer()
+    run_command_line()
 
 
 if __name__ == "__main__":

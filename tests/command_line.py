@@ -66,7 +66,7 @@ def run_here(folder: Path, *words: str) -> subprocess.CompletedProcess:
         redirect_stderr(error),
     ):
         try:
-            train.answer()
+            train.run_command_line()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int | str) else 0
     if isinstance(code, str):  # as Python ends a program: the words go to stderr, the code is 1

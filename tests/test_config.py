@@ -36,12 +36,12 @@ def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> 
     pinned = flat(
         OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml"))
     )  # type: ignore[arg-type]
-    for by in OmegaConf.to_container(compose(["experiment=estimators"]).recipe.estimators):  # type: ignore[union-attr]
-        for key in flat(config("experiment=estimators", f"recipe.by={by}")):
+    for by in OmegaConf.to_container(compose(["experiment=estimators"]).vars.estimators):  # type: ignore[union-attr]
+        for key in flat(config("experiment=estimators", f"vars.by={by}")):
             group, _, rest = key.partition(".")
-            recipe = f"recipe.estimators.{by}.{rest}" if group == "estimator" else key
+            variable = f"vars.estimators.{by}.{rest}" if group == "estimator" else key
             assert (
-                recipe in pinned
+                variable in pinned
                 or not moves_result(key)
                 or key in {"seed", "task.name", "data.root", "device"}
             ), key
@@ -57,10 +57,13 @@ def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "recipe.by=disarm"]),
-        (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "recipe.by"]),
-        (["experiment=annealing", "anneal=none"], ["anneal=none", "recipe.arm"]),
+        (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "vars.by=disarm"]),
+        (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "vars.by"]),
+        (["experiment=annealing", "anneal=none"], ["anneal=none", "vars.arm"]),
         (["estimator=relax", "estimator.scale=0.1"], ["estimator.scale", "leave it out"]),
+        (["experiment=estimators", "recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
+        (["recipe.arm=steep", "recipe.by=disarm"], ["write vars.arm=steep"]),
+        (["recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
     ],
     ids=" ".join,
 )
@@ -354,8 +357,8 @@ def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
     assert digest(config("device=cpu")) != digest(config("device=cuda"))
 
 
-def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
-    """`experiment` comes after train.yaml's own values, so that a recipe can set what stands there."""
+def test_an_experiment_has_the_last_word_before_the_command_line() -> None:
+    """An experiment is merged after train.yaml's own values, and can set them."""
     defaults = OmegaConf.load(folder("conf") / "train.yaml").defaults
     words = [item if isinstance(item, str) else str(next(iter(item))) for item in defaults]
     assert words.index("experiment") > words.index("_self_")

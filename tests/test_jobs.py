@@ -41,8 +41,8 @@ JOBS = [
     ["placement.layers=[0]", "trainer.batch_size=32"],
     ["data.limit=100", "seed=1"],
     ["trainer.precision=bf16", "tracking.experiment=other"],
-    ["experiment=estimators", "recipe.by=disarm", "seed=4"],
-    ["experiment=estimators", "recipe.by=rebar", "trainer.epochs=1"],
+    ["experiment=estimators", "vars.by=disarm", "seed=4"],
+    ["experiment=estimators", "vars.by=rebar", "trainer.epochs=1"],
     ["lab.every=1", "lab.draws=3", "device=auto"],
 ]
 

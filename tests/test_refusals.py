@@ -60,6 +60,7 @@ REFUSED: dict[str, list[list[str]]] = {
         ["study=anneal"],
         ["-m", "estimator=st,reinforce", "neuron.law=logistic,uniform"],
         ["-m", "data=digits,mnist"],
+        ["-m", "experiment=estimators", "recipe.by=disarm,st"],
     ],
     "file": [
         ["data=mnist", "data.root="],
@@ -109,6 +110,12 @@ def test_a_process_of_its_own_answers_the_same(tmp_path: Path) -> None:
     assert "did you mean trainer.epochs?" in one_line(tmp_path, result)
     whole = bnn_train(tmp_path, "trainer.epoch=3", HYDRA_FULL_ERROR="1")
     assert "Traceback" in whole.stderr, "who asks for the whole gets it"
+
+
+@pytest.mark.parametrize("experiment", [[], ["experiment=estimators"]], ids=str)
+def test_a_renamed_key_is_named_in_a_sweep(experiment: list[str], tmp_path: Path) -> None:
+    result = run_here(tmp_path, "-m", *experiment, "recipe.by=disarm,st")
+    assert "write vars.by=disarm,st" in one_line(tmp_path, result)
 
 
 def test_data_sets_are_named_in_the_refusal(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from torch import nn
 
 from bnn.build import read_dataset
-from bnn.config.compose import changed, compose
+from bnn.config.compose import with_values, compose
 from bnn.data import Dataset, at_hand, rename
 from bnn.specify import setup
 from bnn.tables import BLANK, markdown
@@ -52,7 +52,7 @@ def train_network(*overrides: str) -> TrainedNetwork:
         DataError: for a data set that is missing and has no fallback.
     """
     config = compose(overrides)
-    made = setup(changed(config, data=rename(config.data, at_hand(config.data))))
+    made = setup(with_values(config, data=rename(config.data, at_hand(config.data))))
     data = read_dataset(made.spec)
     finished = fit(made.model, made.training, data, title=made.spec.title)
     draws, task = made.training.settings.evaluation_samples, made.training.task

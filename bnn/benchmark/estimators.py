@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
 from bnn.benchmark.timing import Clock, interleaved, speed_ratios, spread, steps_of
-from bnn.config.compose import changed
+from bnn.config.compose import with_values
 from bnn.errors import ConfigError
 from bnn.tables import markdown
 
@@ -24,7 +24,7 @@ def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
     from bnn.config.titles import estimator_title
     from bnn.specify import estimator_choices, setup, specify
 
-    both = changed(
+    both = with_values(
         config, placement=compose(["placement=both"]).placement, trainer__epochs=rounds + 1
     )
     data = read_dataset(specify(both))
@@ -32,7 +32,7 @@ def estimators(config: DictConfig, rounds: int, clock: Clock) -> str:
     passes: dict[str, int] = {}
     refused = []
     for choice in estimator_choices():
-        cell = changed(both, estimator=compose(choice).estimator)
+        cell = with_values(both, estimator=compose(choice).estimator)
         try:
             checked = setup(cell)
         except ConfigError as error:

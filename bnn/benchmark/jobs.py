@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
 from bnn.benchmark.timing import interleaved, of_fastest, speed_ratios, spread
-from bnn.config.compose import changed
+from bnn.config.compose import with_values
 from bnn.errors import BnnError
 from bnn.tables import markdown
 
@@ -69,7 +69,7 @@ def ready(pipe: Connection, threads: int) -> Connection:
 
 def two_jobs(config: DictConfig, rounds: int) -> str:
     """Two jobs of one thread at a time, against two of two threads one after the other."""
-    config = changed(config, trainer__epochs=rounds + 1)
+    config = with_values(config, trainer__epochs=rounds + 1)
     with contextlib.ExitStack() as stack:
         pipes = [
             (stack.enter_context(started(config, threads)), threads) for threads in (1, 1, 2, 2)

@@ -19,7 +19,7 @@ from bnn.benchmark.timing import (
     spread,
     steps_of,
 )
-from bnn.config.compose import changed
+from bnn.config.compose import with_values
 from bnn.errors import ConfigError
 from bnn.tables import markdown
 
@@ -195,7 +195,7 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
     from bnn.build import read_dataset
     from bnn.specify import setup, specify
 
-    config = changed(config, trainer__precision="float32", trainer__epochs=rounds + 1)
+    config = with_values(config, trainer__precision="float32", trainer__epochs=rounds + 1)
     data = read_dataset(specify(config))
     cores = len(os.sched_getaffinity(0))
     blocks: dict[str, Callable[[], object]] = {}
@@ -211,7 +211,7 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
         note = f"\n\nNo conventional loop: {error}"
     blocks["bare"] = bare(setup(config), data)
     blocks["ours"] = epoch_of(config, data)
-    blocks["ours bf16"] = epoch_of(changed(config, trainer__precision="bf16"), data)
+    blocks["ours bf16"] = epoch_of(with_values(config, trainer__precision="bf16"), data)
     seconds = interleaved(blocks, rounds, clock)
     images, steps = len(data.train.labels), steps_of(data, config)
     rows = [

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from omegaconf import DictConfig
 
 from bnn.benchmark.timing import finisher
-from bnn.config.compose import changed
+from bnn.config.compose import with_values
 from bnn.tables import markdown
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, TrainingSetup]:
     from bnn.training.step import batches
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    spec = specify(changed(config, trainer__epochs=2, trainer__progress="none", tracking__uri=uri))
+    spec = specify(
+        with_values(config, trainer__epochs=2, trainer__progress="none", tracking__uri=uri)
+    )
     laps = Laps(finisher(torch.device(spec.general.device)))
     open_store(uri, "benchmark")
     laps.lap("new store", "once")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from bnn.config.compose import changed
+from bnn.config.compose import with_values
 
 if TYPE_CHECKING:
     import torch
@@ -70,6 +70,6 @@ def steps_of(data: Dataset, config: DictConfig) -> int:
 def limited(config: DictConfig, steps: int) -> DictConfig:
     """`config` with at most so many steps in an epoch."""
     images = steps * config.trainer.batch_size
-    return changed(
+    return with_values(
         config, data__limit=images if config.data.limit is None else min(images, config.data.limit)
     )

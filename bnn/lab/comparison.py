@@ -43,14 +43,14 @@ def compare(
     truth where it cannot be enumerated. Errors: ConfigError for an estimator that was asked for and cannot serve, or a law
     under which the reference has no score.
     """
-    from bnn.config.compose import changed
+    from bnn.config.compose import with_values
     from bnn.lab.measure import measure, truth
     from bnn.lab.setting import able, prepared
     from bnn.specify import estimator_choices, setup
 
     choices = [words.split() for words in estimators] or estimator_choices()
     served, refused = able(config, choices, asked=bool(estimators))
-    setup(changed(config, lab__every=1))
+    setup(with_values(config, lab__every=1))
     checked, bench = prepared(config, epochs, checkpoint, batch)
     against = truth(bench, reference)
     found = {

@@ -195,7 +195,7 @@ def projected(
 
 
 def page(chosen: argparse.Namespace) -> str:
-    from bnn.config.compose import changed, compose
+    from bnn.config.compose import with_values, compose
     from bnn.config.titles import estimator_title
     from bnn.data import use_data
     from bnn.lab.page import heading
@@ -222,7 +222,7 @@ def page(chosen: argparse.Namespace) -> str:
         along = directions(bench, chosen.directions)
         projections = {}
         for words in MEASURED:
-            one = setup(changed(config, estimator=compose(words).estimator))
+            one = setup(with_values(config, estimator=compose(words).estimator))
             projections[estimator_title(dict(one.spec.config))] = projected(
                 bench, one.training.estimator, along, chosen.draws
             )

@@ -23,7 +23,7 @@ def able(
 
     Errors: ConfigError where one that was asked for cannot.
     """
-    from bnn.config.compose import changed, compose
+    from bnn.config.compose import with_values, compose
     from bnn.config.titles import estimator_title
     from bnn.errors import ConfigError
     from bnn.specify import setup
@@ -36,7 +36,7 @@ def able(
     refused = []
     for words in choices:
         try:
-            checked = setup(changed(config, estimator=compose(words).estimator))
+            checked = setup(with_values(config, estimator=compose(words).estimator))
         except ConfigError as error:
             if asked:
                 raise
@@ -51,12 +51,12 @@ def prepared(
 ) -> tuple[TrainingSetup, Bench]:
     """The network, trained so far, on the first `batch` images of the validation split."""
     from bnn.build import read_dataset
-    from bnn.config.compose import changed
+    from bnn.config.compose import with_values
     from bnn.restore import load_checkpoint
     from bnn.specify import setup
     from bnn.training.loop import fit
 
-    checked = setup(changed(config, trainer__epochs=max(1, epochs)))
+    checked = setup(with_values(config, trainer__epochs=max(1, epochs)))
     data = read_dataset(checked.spec)
     model = checked.model.to(checked.device)
     if checkpoint is not None:

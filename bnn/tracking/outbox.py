@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from bnn.errors import TrackingError, format_error, without_password
 from bnn.tracking.calls import CALLS, logged_images
 from bnn.tracking.failures import STORE_ERRORS, is_permanent, warn
-from bnn.tracking.store import answers
+from bnn.tracking.store import is_reachable
 
 FOLDER, RECORDS, ADDRESS = "outbox", "records.jsonl", "address.json"
 
@@ -68,7 +68,7 @@ class Outbox:
     def flush(self) -> None:
         """Say what waits, as far as the store takes it. What it refuses for good is left out with a warning."""
         self._tried = time.monotonic()
-        if not self._waiting or not answers(str(self._client.tracking_uri)):
+        if not self._waiting or not is_reachable(str(self._client.tracking_uri)):
             return
         count, there = len(self._waiting), None
         for number, record in enumerate(self._waiting):

@@ -14,9 +14,9 @@ from bnn.config import provenance
 from bnn.errors import TrackingError
 from bnn.tracking.failures import best_effort
 from bnn.tracking.mlflow_adapter import delete_artifacts
-from bnn.tracking.query import of_kind, search_runs
+from bnn.tracking.query import kind_filter, search_runs
 from bnn.tracking.run_dir import claim_run_dir, lock_run_dir, run_dir_of
-from bnn.tracking.store import Store, children
+from bnn.tracking.store import Store, children_filter
 from bnn.training import checkpoint
 
 
@@ -42,7 +42,7 @@ def open_parent(
         search_runs(
             client,
             store.experiment_id,
-            f"{of_kind('sweep')} and tags.`{schema.RESULT_KEY}` = '{result}'",
+            f"{kind_filter('sweep')} and tags.`{schema.RESULT_KEY}` = '{result}'",
         )
         if resume
         else ()
@@ -101,7 +101,7 @@ def _describe(
         client.log_table(parent, columns, "table.json")
 
 
-def is_there(store: Store, run_id: str) -> bool:
+def run_exists(store: Store, run_id: str) -> bool:
     """Whether the store has this run, and has not deleted it."""
 
     try:
@@ -110,7 +110,7 @@ def is_there(store: Store, run_id: str) -> bool:
         return False
 
 
-def end(store: Store, parent: str, status: str) -> None:
+def set_parent_status(store: Store, parent: str, status: str) -> None:
     """Set a parent's status: FINISHED, FAILED, KILLED, or RUNNING where others are still at work on it."""
 
     client = MlflowClient(store.uri)
@@ -120,11 +120,13 @@ def end(store: Store, parent: str, status: str) -> None:
         client.set_terminated(parent, status)
 
 
-def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
+def end_trial_runs(store: Store, parent: str, trial: int, why: str) -> None:
     """End the runs of a trial whose process could not."""
 
     client = MlflowClient(store.uri)
-    search = f"{children(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
+    search = (
+        f"{children_filter(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
+    )
     for run in client.search_runs([store.experiment_id], search):
         client.set_tag(run.info.run_id, schema.REASON, why)
         client.set_terminated(run.info.run_id, "KILLED")

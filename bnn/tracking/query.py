@@ -66,7 +66,7 @@ def finished_runs(
     for a run in `only` that is not among them.
     """
     with _reading(uri) as client:
-        runs = list(search_runs(client, _experiment_id(client, experiment), of_kind("run")))
+        runs = list(search_runs(client, _experiment_id(client, experiment), kind_filter("run")))
     finished = [run for run in runs if run.info.status == FINISHED]
     if not finished:
         found = _counted(Counter(run.info.status.lower() for run in runs)) or "none at all"
@@ -96,7 +96,7 @@ def finished_runs(
 def unfinished(uri: str | None, experiment: str) -> str:
     """The other runs of `experiment`, counted: `1 failed, 2 killed`; empty where there are none. Errors: TrackingError."""
     with _reading(uri) as client:
-        runs = list(search_runs(client, _experiment_id(client, experiment), of_kind("run")))
+        runs = list(search_runs(client, _experiment_id(client, experiment), kind_filter("run")))
     return _counted(Counter(run.info.status.lower() for run in runs if run.info.status != FINISHED))
 
 
@@ -153,7 +153,7 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
     return found
 
 
-def of_kind(kind: str) -> str:
+def kind_filter(kind: str) -> str:
     """Filter string for runs of one kind: `run`, `trial` or `sweep`."""
     return f"tags.`{schema.KIND}` = '{kind}'"
 

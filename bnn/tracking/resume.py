@@ -15,9 +15,9 @@ from mlflow.entities import Run
 from bnn import schema
 from bnn.errors import TrackingError
 from bnn.tracking.outbox import FOLDER, Outbox
-from bnn.tracking.query import of_kind, search_runs
+from bnn.tracking.query import kind_filter, search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import Store, children
+from bnn.tracking.store import Store, children_filter
 from bnn.training import checkpoint
 
 FINAL = (schema.TEST + "loss", schema.TOTAL_SECONDS)
@@ -45,9 +45,9 @@ def finished(
     """The outcomes of the finished runs of the experiment by what determines a result (bnn.config.provenance.result): all, those of one
     result, or those of a parent."""
 
-    search = f"{of_kind('run')} and attributes.status = 'FINISHED'"
+    search = f"{kind_filter('run')} and attributes.status = 'FINISHED'"
     search += f" and tags.`{schema.RESULT_KEY}` = '{result}'" if result else ""
-    search += f" and {children(parent)}" if parent else ""
+    search += f" and {children_filter(parent)}" if parent else ""
     found: dict[str, dict[str, Any]] = {}
     for run in search_runs(MlflowClient(store.uri), store.experiment_id, search):
         if run.data.metrics.keys() >= set(FINAL):
@@ -67,7 +67,7 @@ def other_versions_note(store: Store, results: Mapping[str, str]) -> str | None:
     """
 
     commits: dict[str, int] = {}
-    for run in search_runs(MlflowClient(store.uri), store.experiment_id, of_kind("run")):
+    for run in search_runs(MlflowClient(store.uri), store.experiment_id, kind_filter("run")):
         tags = run.data.tags
         if (
             tags.get(schema.DIGEST) in results
@@ -127,7 +127,7 @@ def interrupted(
     """
 
     client = MlflowClient(store.uri)
-    what = of_kind("run" if study is None else "trial")
+    what = kind_filter("run" if study is None else "trial")
     for run in search_runs(
         client,
         store.experiment_id,
@@ -176,7 +176,7 @@ def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | Non
     """The newest of this result in the study."""
 
     client = MlflowClient(store.uri)
-    search = f"{of_kind('trial')} and tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status = 'FINISHED'"
+    search = f"{kind_filter('trial')} and tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status = 'FINISHED'"
     of_study = (
         run
         for run in search_runs(client, store.experiment_id, search)

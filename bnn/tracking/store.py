@@ -23,7 +23,7 @@ from bnn.errors import TrackingError, without_password
 SQLITE = "sqlite:///"
 
 
-def children(parent: str) -> str:
+def children_filter(parent: str) -> str:
     """A search for the runs nested under `parent`."""
     return f"tags.`{schema.PARENT}` = '{parent}'"
 
@@ -80,7 +80,7 @@ def tracking_uri(uri: str | None) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Within, no other process is at what `path` names; others wait for their turn."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -109,7 +109,7 @@ def _ask(uri: str, timeout: float) -> None:
         raise ValueError(str(error)) from error
 
 
-def answers(uri: str) -> bool:
+def is_reachable(uri: str) -> bool:
     """Whether there is a server at `uri`; of a file or a database it is not asked here."""
     try:
         if uri.startswith("http"):
@@ -150,7 +150,7 @@ def open_store(uri: str | None, experiment: str) -> Store:
     if local is not None and not local.parent.is_dir():
         raise TrackingError(f"tracking.uri: the folder of {local} does not exist")
     try:
-        with locked(local) if local is not None else contextlib.nullcontext():
+        with file_lock(local) if local is not None else contextlib.nullcontext():
             if local is not None and not local.exists():
                 _make_database(local)
             client = MlflowClient(uri)

@@ -21,7 +21,7 @@ from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import SQLITE, Store, locked, open_store, tracking_uri
+from bnn.tracking.store import SQLITE, Store, file_lock, open_store, tracking_uri
 from bnn.tracking.view import save_copied_view
 
 MODEL = "model"
@@ -86,7 +86,7 @@ def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterato
             raise TrackingError(
                 f"{file.parent}: expected a folder to write in, where a copy keeps its lock"
             )
-        with locked(file.with_name(f"{file.name}.sync")):
+        with file_lock(file.with_name(f"{file.name}.sync")):
             yield from _copy(source, target, experiments)
     else:
         yield from _copy(source, target, experiments)

@@ -20,7 +20,7 @@ from bnn import schema
 from bnn.tracking.calls import logged_images
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.query import search_runs
-from bnn.tracking.store import Store, children
+from bnn.tracking.store import Store, children_filter
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "test": ("BAR", schema.TEST),
@@ -54,7 +54,8 @@ def save_view(
 
     client = MlflowClient(store.uri)
     below = {
-        run.info.run_id: run for run in search_runs(client, store.experiment_id, children(parent))
+        run.info.run_id: run
+        for run in search_runs(client, store.experiment_id, children_filter(parent))
     }
     elsewhere = [run_id for run_id in also if run_id not in below]
     runs = [*below.values(), *map(client.get_run, elsewhere)]
@@ -66,7 +67,7 @@ def save_view(
     sections, charts = _charts(metrics, images, _common_step(drawn))
     named = ", ".join(f"'{run.info.run_id}'" for run in runs)
     state = {
-        "searchFilter": f"attributes.run_id IN ({named})" if elsewhere else children(parent),
+        "searchFilter": f"attributes.run_id IN ({named})" if elsewhere else children_filter(parent),
         "orderByKey": f"metrics.`{by}`",
         "orderByAsc": ascending,
         "compareRunSections": sections,

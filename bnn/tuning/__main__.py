@@ -27,10 +27,10 @@ def page(studies: Sequence[str], storage: str | None, trials: bool) -> str:
     import optuna
 
     from bnn.tuning.settings import metrics_of
-    from bnn.tuning.storage import StudyError, existing, storage_address
+    from bnn.tuning.storage import StudyError, open_existing_storage, storage_address
     from bnn.tuning.summary import comparison, rows, table
 
-    found = existing(storage_address(storage, ""))
+    found = open_existing_storage(storage_address(storage, ""))
     names = optuna.get_all_study_names(found)
     if not studies:
         return "\n".join(names) or "no studies"

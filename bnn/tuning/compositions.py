@@ -21,7 +21,7 @@ from bnn.config.overrides import key_of, override_word
 from bnn.errors import ConfigError
 from bnn.runs.jobs import Job, JobComposer
 from bnn.specify import specify
-from bnn.tuning.space import SearchSpace, word
+from bnn.tuning.space import SearchSpace, suggested_override
 
 ABSENT = object()
 
@@ -60,12 +60,12 @@ class Compositions:
         words = [fixed for fixed in space.fixed if fixed not in late]
         for key in filter(self.is_group, space.searched):
             if self._exists(words, key, space.searched[key].choices[0]):
-                words.append(word(key, pick(key, space.searched[key])))
+                words.append(suggested_override(key, pick(key, space.searched[key])))
         config = self._compose(words)
         words += [fixed for fixed in late if _has(config, key_of(fixed))]
         keys = [key for key in space.searched if not self.is_group(key)]
         return words + [
-            word(key, pick(key, space.searched[key]))
+            suggested_override(key, pick(key, space.searched[key]))
             for key in keys
             if key.startswith("+") or _has(config, key)
         ]

@@ -41,7 +41,9 @@ class SearchSpace:
 
     def as_text(self) -> dict[str, str]:
         """Key -> a line that says what is searched: equal for equal spaces."""
-        return {key: described(distribution) for key, distribution in self.searched.items()}
+        return {
+            key: format_distribution(distribution) for key, distribution in self.searched.items()
+        }
 
 
 def search_space(overrides: Sequence[Override]) -> SearchSpace:
@@ -115,7 +117,7 @@ def _range(sweep: RangeSweep, log: bool) -> Any:
     return FloatDistribution(float(low), float(high), step=float(abs(step)))
 
 
-def described(distribution: Any) -> str:
+def format_distribution(distribution: Any) -> str:
     """`choice(a, b)`, `interval(0.01, 0.3) log`, `range(1, 9, 2)`: a distribution in one line; both ends are in it."""
     if hasattr(distribution, "choices"):
         return f"choice({', '.join(map(str, distribution.choices))})"
@@ -126,7 +128,7 @@ def described(distribution: Any) -> str:
     return f"{'integers' if whole else 'interval'}({ends}){' log' if distribution.log else ''}"
 
 
-def word(key: str, value: Any) -> str:
+def suggested_override(key: str, value: Any) -> str:
     """The override that gives `key` the value that was suggested for it."""
     return f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"
 

@@ -56,7 +56,7 @@ def storage_address(given: str | None, tracking_uri: str) -> str:
     return given if "://" in given else str(Path(given).expanduser().absolute())
 
 
-def dashboard(address: str) -> str:
+def dashboard_command(address: str) -> str:
     """The command line that shows the studies in a browser."""
     return f"optuna-dashboard {without_password(address)}"
 
@@ -73,7 +73,7 @@ def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) ->
             time.sleep(0.3)
 
 
-def existing(address: str) -> BaseStorage:
+def open_existing_storage(address: str) -> BaseStorage:
     """The storage at an address, which is not made if it is missing. Errors: StudyError where it is."""
     file = address.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).is_file():
@@ -161,7 +161,7 @@ def open_study(
         return study, True
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-    there = attribute(study, IDENTITY)
+    there = wait_for_attribute(study, IDENTITY)
     if there is None:
         if study.directions != ways or study.get_trials(deepcopy=False):
             raise StudyError(
@@ -189,22 +189,22 @@ def forget_study(storage: BaseStorage, name: str, stale_after: float) -> None:
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def token_of(study: Study) -> str:
+def creation_token(study: Study) -> str:
     """What tells a study from a later one of its name (and, in a database, of its number)."""
     return str(study.user_attrs.get(TOKEN))
 
 
-def is_young(study: Study) -> bool:
+def is_newly_created(study: Study) -> bool:
     """Whether whoever made the study may still be about to say more of it."""
-    made = token_of(study).partition(" ")[0]
+    made = creation_token(study).partition(" ")[0]
     return made != "None" and time.time() - float(made) < SETTLE_SECONDS
 
 
-def is_there(study: Study, token: str) -> bool:
+def still_exists(study: Study, token: str) -> bool:
     """Whether the study of this token has not been deleted meanwhile."""
     try:
         return (
-            token_of(
+            creation_token(
                 optuna.load_study(study_name=study.study_name, storage=adapter.storage_of(study))
             )
             == token
@@ -213,7 +213,7 @@ def is_there(study: Study, token: str) -> bool:
         return False
 
 
-def attribute(study: Study, key: str) -> Any:
+def wait_for_attribute(study: Study, key: str) -> Any:
     """An attribute that the maker of the study is about to set; None if it never comes."""
     end = time.monotonic() + SETTLE_SECONDS
     while (value := study.user_attrs.get(key)) is None and time.monotonic() < end:

@@ -15,7 +15,7 @@ from bnn.tuning.compositions import Compositions
 from bnn.tuning.objective import SPREAD, STOPPED, VALUES
 from bnn.tuning.queue import LOST, REASON, SURPLUS
 from bnn.tuning.settings import PROVENANCE, StudySettings, metrics_of
-from bnn.tuning.space import SearchSpace, word
+from bnn.tuning.space import SearchSpace, suggested_override
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,15 +25,15 @@ ROWS = 50
 """Rows of the table that goes into a description; the artifact has all of them."""
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def shown_params(trial: FrozenTrial) -> str:
-    return " ".join(f"{key}={shown(value)}" for key, value in trial.params.items())
+def format_params(trial: FrozenTrial) -> str:
+    return " ".join(f"{key}={format_value(value)}" for key, value in trial.params.items())
 
 
-def shown_values(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+def format_objectives(trial: FrozenTrial, metrics: Sequence[str]) -> str:
     """`val/loss 0.0512 ± 0.0021`: each objective, with its standard deviation over seeds where there are several."""
     spread = trial.user_attrs.get(SPREAD, {})
     words = []
@@ -43,7 +43,7 @@ def shown_values(trial: FrozenTrial, metrics: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def best(study: Study) -> list[FrozenTrial]:
+def best_trials(study: Study) -> list[FrozenTrial]:
     """The best complete trial; with several objectives those that no other beats in all; empty before one is complete."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
@@ -51,20 +51,20 @@ def best(study: Study) -> list[FrozenTrial]:
 
 
 def not_in_top_k(study: Study, keep: int) -> list[FrozenTrial]:
-    """The complete trials that are not among the best `keep` by the first objective, nor the best at all (see `best`)."""
+    """The complete trials that are not among the best `keep` by the first objective, nor the best at all (see `best_trials`)."""
     sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
     ranked = sorted(
         study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)),
         key=lambda trial: sign * trial.values[0],
     )
-    front = {trial.number for trial in best(study)}
+    front = {trial.number for trial in best_trials(study)}
     return [trial for trial in ranked[keep:] if trial.number not in front]
 
 
-def verdict(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+def trial_result(trial: FrozenTrial, metrics: Sequence[str]) -> str:
     """How a trial ended, in a few words."""
     if trial.state == TrialState.COMPLETE:
-        return shown_values(trial, metrics)
+        return format_objectives(trial, metrics)
     if trial.state == TrialState.PRUNED:
         return str(trial.user_attrs.get(STOPPED, "pruned"))
     if trial.state == TrialState.FAIL:
@@ -79,12 +79,14 @@ def verdict(trial: FrozenTrial, metrics: Sequence[str]) -> str:
     return trial.state.name.lower()
 
 
-def line(study: Study, number: int, metrics: Sequence[str], n_trials: int, at_once: int) -> str:
+def progress_line(
+    study: Study, number: int, metrics: Sequence[str], n_trials: int, at_once: int
+) -> str:
     """`trial 7 of 30: anneal=cosine …: val/loss 0.0512 ± 0.0021 · best 0.0498 (trial 3) · ETA 12:30`."""
     trials = study.get_trials(deepcopy=False)
     trial = trials[number]
-    leaders = best(study)
-    words = [f"{shown_params(trial) or 'no parameters'}: {verdict(trial, metrics)}"]
+    leaders = best_trials(study)
+    words = [f"{format_params(trial) or 'no parameters'}: {trial_result(trial, metrics)}"]
     if len(metrics) > 1:
         words.append(f"unbeaten: {', '.join(str(t.number) for t in leaders) or 'none yet'}")
     elif leaders:
@@ -120,7 +122,9 @@ def rows(study: Study, metrics: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
-    row = {"trial": str(trial.number)} | {key: shown(trial.params.get(key, BLANK)) for key in keys}
+    row = {"trial": str(trial.number)} | {
+        key: format_value(trial.params.get(key, BLANK)) for key in keys
+    }
     spread: Mapping[str, float | None] = trial.user_attrs.get(SPREAD, {})
     for index, metric in enumerate(metrics):
         complete = trial.state == TrialState.COMPLETE
@@ -129,7 +133,7 @@ def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dic
             row[metric] += f" ± {spread[metric]:.2g}"
     return row | {
         "seconds": f"{seconds(trial):.0f}",
-        "end": "complete" if complete else verdict(trial, metrics),
+        "end": "complete" if complete else trial_result(trial, metrics),
     }
 
 
@@ -149,9 +153,9 @@ def comparison(studies: Sequence[Study]) -> str:
         metrics = metrics_of(study.user_attrs)
         trials = study.get_trials(deepcopy=False)
         counts = [str(sum(t.state == state for t in trials)) for state in ENDS]
-        leaders = best(study) if len(metrics) == 1 else []
+        leaders = best_trials(study) if len(metrics) == 1 else []
         leader = (
-            [shown_values(leaders[0], metrics), shown_params(leaders[0])]
+            [format_objectives(leaders[0], metrics), format_params(leaders[0])]
             if leaders
             else [BLANK, BLANK]
         )
@@ -180,10 +184,13 @@ def markdown_summary(
     """Summary of a study in Markdown: how many trials ended how, the best, and a table."""
     found = rows(study, settings.metrics)
     parts = [f"study {study.study_name!r}: {tally(study)}"]
-    for trial in best(study):
-        words = [*space.fixed, *(word(key, value) for key, value in trial.params.items())]
+    for trial in best_trials(study):
+        words = [
+            *space.fixed,
+            *(suggested_override(key, value) for key, value in trial.params.items()),
+        ]
         command = compositions.command(compositions.job(words), settings.seeds)
-        values = shown_values(trial, settings.metrics)
+        values = format_objectives(trial, settings.metrics)
         parts.append(f"best, trial {trial.number}, {values}:\n\n    {command}")
     parts.append(table(found[:ROWS]))
     if len(found) > ROWS:

@@ -58,7 +58,7 @@ class Server:
             start_new_session=True,
         )
         deadline = time.monotonic() + 90
-        while not outbox.answers(self.uri):
+        while not outbox.is_reachable(self.uri):
             assert time.monotonic() < deadline and self.process.poll() is None, (
                 "the server did not start"
             )
