@@ -46,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def brought(asked: argparse.Namespace) -> int:
     """Deliver and copy what is asked for, a line for each; answers 1 where something still waits."""
-    from bnn.tracking.sync import copy, flush
+    from bnn.tracking.sync import copy_runs, flush_outboxes
 
     said, complete = 0, True
-    for done, line in flush(asked.folder):
+    for done, line in flush_outboxes(asked.folder):
         said, complete = said + 1, complete and done
         print(line, file=sys.stdout if done else sys.stderr, flush=True)
     if asked.to is not None:
-        for line in copy(
+        for line in copy_runs(
             asked.uri or f"sqlite:///{asked.folder.resolve()}/mlflow.db", asked.to, asked.experiment
         ):
             said += 1

@@ -50,7 +50,7 @@ def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
     assert process.returncode == 128 + number and "Traceback" not in error, error
     assert [run.info.status for run in runs(tmp_path, "run")] == ["KILLED"]
     resumed = run_here(tmp_path, *words, "resume=true")
-    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout
+    assert resumed.returncode == 0 and "resumes run" in resumed.stdout
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED"]
 
 

@@ -55,7 +55,8 @@ class Compositions:
 
     def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
         """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
-        them. A key that the picked groups do not have is neither asked for nor set."""
+        them. A key that the picked groups do not have is neither asked for nor set.
+        """
         late = self.within_searched(space)
         words = [fixed for fixed in space.fixed if fixed not in late]
         for key in filter(self.is_group, space.searched):
@@ -94,7 +95,8 @@ class Compositions:
     def check(self, space: SearchSpace, arguments: Sequence[str]) -> tuple[SearchSpace, list[Job]]:
         """The space without what a choice on the command line made pointless, and a checked job for each way through the
         groups and each end of the values. Errors: ConfigError for a job that cannot run, for a key that no way through the
-        groups has, or where nothing is left to search."""
+        groups has, or where nothing is left to search.
+        """
         jobs: dict[tuple[str, ...], Job] = {}
         seen: set[str] = set()
         for path in self._paths(space):
@@ -161,7 +163,6 @@ class Compositions:
 
     def command(self, job: Job, count: int) -> str:
         """A command line that trains the configuration of `job` on `count` seeds, whatever the study's file says."""
-
         mine = flat(dict(job.spec.config))
         words: list[str] = []
         composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
@@ -188,8 +189,8 @@ class Compositions:
 
     def _other_choices(self, composed: DictConfig, job: Job, mine: Mapping[str, Any]) -> list[str]:
         """The choices of groups in which `composed` differs from `job`, by the name that the configuration has: a recipe
-        may write it there without choosing the file."""
-
+        may write it there without choosing the file.
+        """
         words = []
         chosen = self._compose(job.overrides).hydra.runtime.choices
         for group, choice in composed.hydra.runtime.choices.items():

@@ -147,7 +147,8 @@ def table(found: Sequence[Mapping[str, str]]) -> str:
 
 def comparison(studies: Sequence[Study]) -> str:
     """A row a study: how its trials ended, the seconds that they took (a trial that was lost and tried again counts twice),
-    and the best of them with its standard deviation over seeds. Of two studies, how much shorter the second took."""
+    and the best of them with its standard deviation over seeds. Of two studies, how much shorter the second took.
+    """
     rows = []
     for study in studies:
         metrics = metrics_of(study.user_attrs)
