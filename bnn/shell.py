@@ -1,4 +1,4 @@
-"""Commands as a user types them, for notebooks: by the interpreter that is at work, their output where the cell is."""
+"""Command lines in notebooks: run by the notebook's interpreter, with their output in the cell."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import sys
 
 
 def run_command(line: str) -> None:
-    """Run `python -m … [WORDS]`, and print what it prints as it comes.
+    """Run a command line, and print its output as it comes.
 
-    Errors: ValueError for another program; CalledProcessError for an exit code that is not 0.
+    Args:
+        line: `python -m … [WORDS]`, as in a shell.
+
+    Raises:
+        ValueError: for another program than `python`.
+        CalledProcessError: for an exit code that is not 0.
     """
     program, *words = shlex.split(line)
     if program != "python":
@@ -19,7 +24,7 @@ def run_command(line: str) -> None:
         [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        for told in process.stdout:
-            print(told, end="", flush=True)
+        for output in process.stdout:
+            print(output, end="", flush=True)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, line)

@@ -84,7 +84,7 @@ def watched_tracker(laps: Laps) -> Iterator[None]:
 
     log_epoch, log_picture, finish = (
         MlflowRun._log_epoch,
-        MlflowRun._log_pictures,
+        MlflowRun._log_images,
         MlflowRun.finish,
     )
 
@@ -108,7 +108,7 @@ def watched_tracker(laps: Laps) -> Iterator[None]:
         laps.since = time.perf_counter()
         return total
 
-    with patch.multiple(MlflowRun, _log_epoch=epoch, _log_pictures=picture, finish=finished):
+    with patch.multiple(MlflowRun, _log_epoch=epoch, _log_images=picture, finish=finished):
         yield
 
 

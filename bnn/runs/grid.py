@@ -17,7 +17,7 @@ from bnn.config.canonical import flat
 from bnn.config.overrides import environment_overrides, without_dataset
 from bnn.config.titles import differing_keys, estimator_title
 from bnn.data import use_data
-from bnn.errors import BnnError, ConfigError, format_error
+from bnn.errors import ConfigError, format_error
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import dry_run, warnings_for
 from bnn.runs.jobs import Job, JobComposer
@@ -49,7 +49,7 @@ def run_grid(
     Args:
         composer: composition of jobs.
         choices: overrides of each job.
-        title: what was typed, for the name of the parent run.
+        title: words of the command line, for the name of the parent run.
         launch: launches jobs.
         folder: directory of the sweep.
 
@@ -226,6 +226,6 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
 
 def failure(outcome: object) -> str:
     """Why a job has no result, in one line."""
-    if isinstance(outcome, BnnError):
-        return str(outcome).partition("\n")[0]
-    return "not run" if outcome is None else format_error(outcome)  # type: ignore[arg-type]
+    if isinstance(outcome, BaseException):
+        return format_error(outcome)
+    return "not run" if outcome is None else str(outcome)

@@ -60,7 +60,7 @@ def claim_run_dir(folder: Path) -> str:
 
 
 def run_dir_of(tags: Mapping[str, str]) -> Path | None:
-    """Run directory from the tags of a run; None where it is elsewhere, or belongs to another run."""
+    """Directory from the tags of a run; None where it is elsewhere, or belongs to another run."""
     tags = schema.current_tags(tags)
     folder = Path(tags.get(schema.RUN_DIR, ""))
     try:

@@ -167,7 +167,7 @@ def reenqueue(study: Study, number: int, reason: str, *, tried: bool = True) -> 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Context manager in which SIGINT and SIGTERM are ignored, so that a record is not cut short."""
+    """Context manager in which SIGINT and SIGTERM are ignored, to finish writing a record."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

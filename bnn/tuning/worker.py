@@ -236,8 +236,10 @@ class Worker:
             else:
                 for number, result in zip(numbers, results, strict=True):
                     if number in self._open(numbers):
-                        reason = str(result._return_value).partition("\n")[0]
-                        text = f"its job ended without a word: {reason}"
+                        outcome = result._return_value
+                        failed = isinstance(outcome, BaseException)
+                        reason = format_error(outcome) if failed else str(outcome)
+                        text = f"its job ended without a result: {reason}"
                         queue.fail_trial(self.study, number, text)
         for number in numbers:
             self._print_trial(number)

@@ -18,7 +18,7 @@ from bnn.errors import BnnError
 
 
 class OneLineSweeper(BasicSweeper):
-    """Sweeper that answers what it refuses in one line."""
+    """Base sweeper that reports an error as one line."""
 
     config: DictConfig
     launcher: Any
