@@ -485,9 +485,9 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 
 
 def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
-    from bnn.lab.setting import of_checkpoint
     from bnn.predict import main as predict
     from bnn.restore import load_checkpoint
+    from bnn.trained import checkpoint_config
 
     folder, _ = swept
     checkpoint = next(folder.rglob("best.pt"))
@@ -497,7 +497,7 @@ def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     def choices() -> list[list[str]]:
         from bnn.specify import estimator_choices
 
-        of_checkpoint(checkpoint)
+        checkpoint_config(checkpoint)
         return estimator_choices()
 
     assert ["estimator=mine"] in forked(folder, choices)
