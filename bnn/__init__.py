@@ -16,14 +16,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bnn.paths import folder
+from bnn.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from bnn import data, estimators, functional, models, nn, tasks, testing
     from bnn.library import MLflow, evaluate, fit
     from bnn.nn import Deterministic, NoisyRectifier, Stochastic, StochasticSmooth
     from bnn.training.callback import Callback
-
-__version__ = "0.2.0"
 
 _NAMES = {
     "Callback": "bnn.training.callback",

@@ -100,9 +100,19 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
         )
 
 
-def lab_settings(plain: Mapping[str, Any], units: Sequence[int]) -> LabSettings:
-    """Errors: ConfigError where there is nothing to measure, or no truth to measure it against."""
-    settings = LabSettings(**typed(LabSettings, plain["lab"], "lab"))
+def lab_settings(
+    plain: Mapping[str, Any], units: Sequence[int], settings: LabSettings
+) -> LabSettings:
+    """Group `lab`, held to the network that it measures.
+
+    Args:
+        plain: canonical configuration.
+        units: number of units of each binary layer.
+        settings: the group itself.
+
+    Raises:
+        ConfigError: where there is nothing to measure, or no reference to measure it against.
+    """
     law = plain["neuron"]["law"]
     if settings.every and not units:
         raise ConfigError(
@@ -152,7 +162,7 @@ def specify_canonical(
     """
     plain, checks = dict(plain), _Checks({} if cache is None else cache)
     loaded = plugins.load(plain.get(PLUGINS, ()))
-    general = checks.node(GeneralSettings, {key: plain[key] for key in TOP}, "")
+    general = _general(plain, checks)
     plain["data"], data = checks.value("data", plain["data"], _dataset)
     device = pick_device(general.device, job)
     plain["device"] = device.partition(":")[0]
@@ -169,7 +179,7 @@ def specify_canonical(
         data=data,
         network=network,
         tracking=checks.node(TrackingSettings, plain["tracking"], "tracking"),
-        lab=lab_settings(plain, network.units),
+        lab=lab_settings(plain, network.units, checks.node(LabSettings, plain["lab"], "lab")),
         plugins=loaded,
     )
 
@@ -190,6 +200,14 @@ class _Checks:
     def node(self, kind: type[T], node: Mapping[str, Any], key: str) -> T:
         """Group `key` as its dataclass."""
         return self.value(kind.__name__, node, lambda node: kind(**typed(kind, node, key)))
+
+
+def _general(plain: Mapping[str, Any], checks: _Checks) -> GeneralSettings:
+    """Keys outside the groups; jobs that differ in the seed alone share their check."""
+    node, seed = {key: plain[key] for key in TOP}, plain["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        return checks.node(GeneralSettings, node, "")
+    return dataclasses.replace(checks.node(GeneralSettings, {**node, "seed": 0}, ""), seed=seed)
 
 
 def _dataset(node: Mapping[str, Any]) -> tuple[Mapping[str, Any], DatasetSpec]:

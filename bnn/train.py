@@ -15,6 +15,7 @@ from bnn.config.compose import explained, named_plugins
 from bnn.errors import BnnError
 from bnn.job import run
 from bnn.paths import folder
+from bnn.version import __version__
 
 train = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="train")(run)
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -24,10 +25,14 @@ QUIET = {"-q": "trainer.progress=none", "--quiet": "trainer.progress=none"}
 
 def answer() -> None:
     """Run the command line; what Hydra refuses is one line, unless HYDRA_FULL_ERROR is set."""
+    if "--version" in sys.argv[1:]:
+        print(f"binary-neurons {__version__}")
+        return
     sys.argv = [QUIET.get(word, word) for word in sys.argv]
     if FULL_ERROR in os.environ:
         plugins.load(named_plugins(sys.argv[1:]))
-        return train()
+        train()
+        return
     os.environ[FULL_ERROR] = "1"  # so that Hydra raises what it would print
     try:
         plugins.load(named_plugins(sys.argv[1:]))  # the rest of the line may choose what they add

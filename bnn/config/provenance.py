@@ -60,11 +60,12 @@ def _imported(tree: ast.AST) -> list[str]:
     """Names of this package that a module imports; modules among them, and packages of these."""
     names: list[str] = []
     for node in _at_run_time(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bnn."):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bnn":
             names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names if alias.name.startswith("bnn.")]
-    return names + [name.rpartition(".")[0] for name in names if name.count(".") > 1]
+    names += [name.rpartition(".")[0] for name in names if name.count(".") > 1]
+    return [name for name in names if name != "bnn"]
 
 
 def _at_run_time(tree: ast.AST) -> Iterator[ast.AST]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+from bnn import schema
 from bnn.config.specification import LabSettings
 from bnn.lab.gradient_sampler import GradientSampler
 from bnn.lab.measure import measure
@@ -49,4 +50,4 @@ class GradientProbe(Callback):
                 "reference_error": reference.relative_error(layer),
             }
             finite = {key: value for key, value in values.items() if math.isfinite(value)}
-            metrics |= {f"lab/{layer}/{key}": value for key, value in finite.items()}
+            metrics |= {f"{schema.LAB}{layer}/{key}": value for key, value in finite.items()}

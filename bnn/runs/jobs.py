@@ -59,12 +59,16 @@ class JobComposer:
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self.loader, self.config = loader, config
         self._bases: dict[tuple[str, ...], _Base | None] = {}
+        self._groups: dict[str, bool] = {}
         self._parsed: dict[str, Override] = {}
         self._checks: dict[str, Any] = {}
 
     def is_group(self, key: str) -> bool:
         """Whether a key is a group of the configuration."""
-        return bool(self.loader.get_group_options(key.lstrip("+~")))
+        bare = key.lstrip("+~")
+        if bare not in self._groups:
+            self._groups[bare] = bool(self.loader.get_group_options(bare))
+        return self._groups[bare]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Composed configuration of a job."""

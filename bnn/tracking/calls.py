@@ -9,16 +9,16 @@ import io
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from bnn.tracking.export import log_model
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from bnn.tracking.mlflow_adapter import delete_artifacts
 
 
 def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-    from mlflow.entities import Metric
 
     points = [
         Metric(key, value, values["at"], values["step"]) for key, value in values["metrics"].items()
@@ -29,13 +29,11 @@ def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], paylo
 
 
 def _params(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-    from mlflow.entities import Param
 
     client.log_batch(run_id, params=[Param(key, value) for key, value in values["params"].items()])
 
 
 def _dataset(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = client.get_run(run_id).inputs
     if not (inputs and inputs.dataset_inputs):
@@ -68,14 +66,9 @@ def _model(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload
 
 
 def _remove(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    folder = values["path"].rpartition("/")[0]
-    if any(item.path == values["path"] for item in client.list_artifacts(run_id, folder)):
-        uri = client.get_run(run_id).info.artifact_uri
-        get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts(
-            values["path"]
-        )
+    path = values["path"]
+    if any(item.path == path for item in client.list_artifacts(run_id, path.rpartition("/")[0])):
+        delete_artifacts(client, run_id, path)
 
 
 def _end(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import warnings
 from importlib.metadata import version
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from torch import Tensor, nn
 
 from bnn.data import recorded_spec
 from bnn.nn.handlers import apply, sampled
 from bnn.restore import load_trained
 from bnn.tasks import Task
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 
 class Predictor(nn.Module):
@@ -34,9 +33,7 @@ class Predictor(nn.Module):
 def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
     """Give a run the network of its checkpoint as an exported graph, not a pickle: loading that runs no code of ours or of
     anybody else's. A run that has it is left as it is, and what an attempt that was cut off left is removed."""
-    import mlflow
     import mlflow.pytorch
-    from mlflow.entities import LoggedModelOutput
 
     run = client.get_run(run_id)
     if run.outputs and run.outputs.model_outputs:

@@ -13,16 +13,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bnn.errors import TrackingError, without_password
-from bnn.tracking.store import answers
+from mlflow import MlflowClient
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-from bnn.errors import format_error
+from bnn.errors import TrackingError, format_error, without_password
 from bnn.tracking.calls import CALLS, logged_images
-from bnn.tracking.failures import is_permanent, store_errors, warn
+from bnn.tracking.failures import STORE_ERRORS, is_permanent, warn
+from bnn.tracking.store import answers
 
 FOLDER, RECORDS, ADDRESS = "outbox", "records.jsonl", "address.json"
 
@@ -59,7 +57,7 @@ class Outbox:
             return
         try:
             CALLS[call](self._client, self._run_id, values, payload)
-        except store_errors() as error:
+        except STORE_ERRORS as error:
             self._keep(call, values, payload)
             self._tried = time.monotonic()
             warn(
@@ -83,7 +81,7 @@ class Outbox:
                         continue
                 payload = (self._folder / name).read_bytes() if name else b""
                 CALLS[record["call"]](self._client, self._run_id, values, payload)
-            except store_errors() as error:
+            except STORE_ERRORS as error:
                 if not is_permanent(error):
                     del self._waiting[:number]
                     warn(f"run {self._run_id}: {format_error(error)}")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from bnn import schema
 from bnn.config import provenance
 from bnn.errors import TrackingError
 from bnn.tracking.failures import best_effort
+from bnn.tracking.mlflow_adapter import delete_artifacts
 from bnn.tracking.query import of_kind, search_runs
 from bnn.tracking.run_dir import claim_run_dir, lock_run_dir, run_dir_of
 from bnn.tracking.store import Store, children
 from bnn.training import checkpoint
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from mlflow import MlflowClient
 
 
 def open_parent(
@@ -31,7 +31,6 @@ def open_parent(
     """A running parent; answers its run id. folder: the sweep's, in which it is at work (bnn.tracking.run_dir.alive); result:
     what determines the results of all its cells; resume: go on with the newest parent of the same, if there is one at which
     nobody else is at work."""
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     place = (
@@ -79,7 +78,6 @@ def close_parent(
     store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]
 ) -> None:
     """End the parent with the table of its jobs as its description and as an artifact. status: FINISHED, FAILED, KILLED."""
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     _describe(client, parent, table, rows)
@@ -105,8 +103,6 @@ def _describe(
 
 def is_there(store: Store, run_id: str) -> bool:
     """Whether the store has this run, and has not deleted it."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     try:
         return MlflowClient(store.uri).get_run(run_id).info.lifecycle_stage == "active"
@@ -116,7 +112,6 @@ def is_there(store: Store, run_id: str) -> bool:
 
 def end(store: Store, parent: str, status: str) -> None:
     """Set a parent's status: FINISHED, FAILED, KILLED, or RUNNING where others are still at work on it."""
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     if status == "RUNNING":
@@ -127,7 +122,6 @@ def end(store: Store, parent: str, status: str) -> None:
 
 def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
     """End the runs of a trial whose process could not."""
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     search = f"{children(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
@@ -138,8 +132,6 @@ def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
 
 def remove_checkpoints(store: Store, run_id: str, why: str) -> bool:
     """Remove a run's checkpoints from the store, and from its folder where that is here; answers whether there were any."""
-    from mlflow import MlflowClient
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     client = MlflowClient(store.uri)
     with best_effort(
@@ -148,9 +140,7 @@ def remove_checkpoints(store: Store, run_id: str, why: str) -> bool:
         run = client.get_run(run_id)
         if run.info.lifecycle_stage != "active" or not client.list_artifacts(run_id, "checkpoint"):
             return False
-        get_artifact_repository(run.info.artifact_uri, tracking_uri=store.uri).delete_artifacts(
-            "checkpoint"
-        )
+        delete_artifacts(client, run_id, "checkpoint")
         client.set_tag(run_id, schema.CHECKPOINT, f"removed: {why}")
         if home := run_dir_of(run.data.tags):
             for name in (checkpoint.BEST, checkpoint.LAST):
@@ -167,7 +157,6 @@ def describe_study(
     pictures: Iterable[tuple[str, Figure]],
 ) -> None:
     """Leave what is known of a study on its parent run, its figures among the artifacts."""
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     _describe(client, parent, description, rows)

@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from bnn import schema
-from bnn.errors import TrackingError, without_password
+from bnn.errors import TrackingError, format_error, without_password
+from bnn.tracking.failures import STORE_ERRORS
 from bnn.tracking.store import SQLITE, tracking_uri
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 PAGE = 1000
 FINISHED = "FINISHED"
@@ -46,9 +47,6 @@ def _reading(uri: str | None) -> Iterator[MlflowClient]:
         raise TrackingError(
             f"{uri}: no such file; go to the folder that holds mlflow.db, or give --uri"
         )
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield MlflowClient(uri)
@@ -138,8 +136,6 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
 
     Errors: TrackingError where it cannot be read, or where what the store calls it leads out of `folder`.
     """
-    from bnn.errors import format_error
-    from bnn.tracking.failures import store_errors
 
     with _reading(uri) as client:
         try:
@@ -148,7 +144,7 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
             ):
                 return None
             found = Path(client.download_artifacts(run_id, path, str(folder)))
-        except store_errors() as error:
+        except STORE_ERRORS as error:
             raise TrackingError(
                 f"run {run_id}: {path} cannot be read: {format_error(error)}"
             ) from error

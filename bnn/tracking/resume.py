@@ -7,7 +7,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from bnn import schema
 from bnn.errors import TrackingError
@@ -17,14 +20,8 @@ from bnn.tracking.run_dir import lock_run_dir, run_dir_of
 from bnn.tracking.store import Store, children
 from bnn.training import checkpoint
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-ORIGIN = schema.ORIGIN
-"""The tag that a copy of another store's run carries: that run's id."""
-FINAL = ("test/loss", "seconds/total")
-FINAL_TRIAL = ("best_epoch", "seconds/train")
+FINAL = (schema.TEST + "loss", schema.TOTAL_SECONDS)
+FINAL_TRIAL = (schema.BEST_EPOCH, schema.TRAIN_SECONDS)
 """What a run that is called finished has to have: the status alone can be set by hand."""
 
 
@@ -33,11 +30,11 @@ def outcome(run: Run) -> dict[str, Any]:
     metrics = run.data.metrics
     return {
         "test": {
-            key.removeprefix("test/"): value
+            key.removeprefix(schema.TEST): value
             for key, value in metrics.items()
-            if key.startswith("test/")
+            if key.startswith(schema.TEST)
         },
-        "seconds": metrics["seconds/total"],
+        "seconds": metrics[schema.TOTAL_SECONDS],
         "run_id": run.info.run_id,
     }
 
@@ -47,7 +44,6 @@ def finished(
 ) -> dict[str, dict[str, Any]]:
     """The outcomes of the finished runs of the experiment by what determines a result (bnn.config.provenance.result): all, those of one
     result, or those of a parent."""
-    from mlflow import MlflowClient
 
     search = f"{of_kind('run')} and attributes.status = 'FINISHED'"
     search += f" and tags.`{schema.RESULT_KEY}` = '{result}'" if result else ""
@@ -69,7 +65,6 @@ def other_versions_note(store: Store, results: Mapping[str, str]) -> str | None:
     Returns:
         One line that names the commits, or None where there are no such runs.
     """
-    from mlflow import MlflowClient
 
     commits: dict[str, int] = {}
     for run in search_runs(MlflowClient(store.uri), store.experiment_id, of_kind("run")):
@@ -103,7 +98,6 @@ def flush_pending(store: Store, result: str) -> None:
 
     Errors: TrackingError where the store does not take it.
     """
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     for run in search_runs(
@@ -131,7 +125,6 @@ def interrupted(
     study: look among the trials of this study instead, those left out that were pruned or are being trained.
     Errors: TrackingError for a run that another process trains, here or elsewhere.
     """
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     what = of_kind("run" if study is None else "trial")
@@ -141,8 +134,8 @@ def interrupted(
         f"{what} and tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status != 'FINISHED'",
     ):
         tags, run_id = run.data.tags, run.info.run_id
-        if ORIGIN in tags or (
-            study is not None and (tags.get("study") != study or schema.PRUNED in tags)
+        if schema.ORIGIN in tags or (
+            study is not None and (tags.get(schema.STUDY) != study or schema.PRUNED in tags)
         ):
             continue
         home, threads = run_dir_of(tags), tags.get(schema.THREADS, "")
@@ -181,14 +174,13 @@ class FinishedTrial:
 
 def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | None:
     """The newest of this result in the study."""
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     search = f"{of_kind('trial')} and tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status = 'FINISHED'"
     of_study = (
         run
         for run in search_runs(client, store.experiment_id, search)
-        if run.data.tags.get("study") == study
+        if run.data.tags.get(schema.STUDY) == study
     )
     run = next((run for run in of_study if run.data.metrics.keys() >= set(FINAL_TRIAL)), None)
     if run is None:
@@ -200,7 +192,7 @@ def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | Non
     metrics = run.data.metrics
     history = [epochs[epoch] for epoch in sorted(epochs)]
     return FinishedTrial(
-        run.info.run_id, history, int(metrics["best_epoch"]), metrics["seconds/train"]
+        run.info.run_id, history, int(metrics[schema.BEST_EPOCH]), metrics[schema.TRAIN_SECONDS]
     )
 
 

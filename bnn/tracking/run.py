@@ -13,7 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
 
 from bnn import schema
 from bnn.config import provenance
@@ -24,16 +27,14 @@ from bnn.plots import runs
 from bnn.tables import markdown
 from bnn.tasks import Scores, Task
 from bnn.tracking.calls import logged_images
+from bnn.tracking.mlflow_adapter import dataset_record
 from bnn.tracking.outbox import Outbox
 from bnn.tracking.run_dir import claim_run_dir
-from bnn.tracking.store import PARENT, Store
+from bnn.tracking.store import Store
 from bnn.training import checkpoint
 from bnn.training.activations import Snapshot, fixed_images, snapshot
 from bnn.training.callback import Callback, FitContext
 from bnn.training.loop import FitResult
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 READINGS = {
     schema.SAMPLED: "test",
@@ -92,7 +93,6 @@ class MlflowRun(Callback):
         trial: Mapping[str, str] | None = None,
         continued: str | None = None,
     ) -> None:
-        from mlflow import MlflowClient
 
         self.about, self._folder, self._continued = about, folder, continued is not None
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
@@ -106,7 +106,7 @@ class MlflowRun(Callback):
                 tags = (
                     _place(folder, claim_run_dir(folder))
                     | dict(about.tags)
-                    | ({PARENT: parent} if parent else {})
+                    | ({schema.PARENT: parent} if parent else {})
                 )
                 tags |= {schema.KIND: "trial", **trial} if trial else {}
                 name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
@@ -120,7 +120,7 @@ class MlflowRun(Callback):
                 self._take_up(
                     _place(folder, claim_run_dir(folder))
                     | dict(trial or {})
-                    | ({PARENT: parent} if parent else {})
+                    | ({schema.PARENT: parent} if parent else {})
                 )
 
     def _take_up(self, tags: Mapping[str, str]) -> None:
@@ -141,9 +141,10 @@ class MlflowRun(Callback):
         for key, value in tags.items():
             self._client.set_tag(self.id, key, value)
         self._known = {*run.data.params, *run.data.metrics}
-        if "val/loss" in self._known:  # every task has a loss
+        if schema.VALIDATION + "loss" in self._known:  # every task has a loss
             self._epochs = {
-                point.step for point in self._client.get_metric_history(self.id, "val/loss")
+                point.step
+                for point in self._client.get_metric_history(self.id, schema.VALIDATION + "loss")
             }
         self._logged_images = logged_images(self._client, self.id)
 
@@ -200,15 +201,12 @@ class MlflowRun(Callback):
 
     def dataset(self, data: Dataset) -> None:
         """The training split as the run's input, with a digest of its labels in order and its first images."""
-        from mlflow.data.numpy_dataset import from_numpy
 
         images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
         digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
         with self._timed("mlflow"):
-            described = from_numpy(
-                images, targets=labels, name=data.spec.name, digest=digest
-            )._to_mlflow_entity()
-        self._send("dataset", **dict(described))
+            record = dataset_record(images, labels, data.spec.name, digest)
+        self._send("dataset", **record)
 
     def on_fit_start(self, context: FitContext) -> None:
         self._context, test = context, context.data.test
@@ -318,7 +316,7 @@ def _png(figure: Figure) -> bytes:
 
 def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -> str:
     metrics, best = about.task.metrics, fit.history[fit.best_epoch - 1]
-    validation = {name: best[f"val/{name}"] for name in metrics}
+    validation = {name: best[schema.VALIDATION + name] for name in metrics}
     named = [
         ("validation", validation),
         *((READINGS.get(how, how), score) for how, score in scores.items()),

@@ -14,23 +14,18 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
 from bnn import schema
 from bnn.errors import TrackingError, without_password
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 SQLITE = "sqlite:///"
-PARENT = schema.PARENT
-"""The tag by which MLflow nests a run under another."""
 
 
 def children(parent: str) -> str:
     """A search for the runs nested under `parent`."""
-    return f"tags.`{PARENT}` = '{parent}'"
+    return f"tags.`{schema.PARENT}` = '{parent}'"
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,6 @@ def locked(path: Path) -> Iterator[None]:
 
 def _make_database(path: Path) -> None:
     """A ready SQLite store at `path`, moved there whole: one that a kill left half made would be broken for good."""
-    from mlflow import MlflowClient
 
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
@@ -146,8 +140,6 @@ def open_store(uri: str | None, experiment: str) -> Store:
     Processes that meet a missing database at once take turns: an SQLite file made by several is left broken.
     Errors: TrackingError when the store cannot be reached.
     """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     for name in ("mlflow", "alembic"):  # set after the import, which sets them itself
         logging.getLogger(name).setLevel(logging.ERROR)

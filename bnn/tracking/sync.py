@@ -7,24 +7,23 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelOutput, Param, Run, ViewType
 
 from bnn import schema
 from bnn.errors import BnnError, TrackingError, format_error, without_password
-from bnn.tracking.failures import store_errors
+from bnn.tracking.failures import STORE_ERRORS
+from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
-from bnn.tracking.resume import ORIGIN
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import PARENT, SQLITE, Store, locked, open_store, tracking_uri
-from bnn.tracking.view import SHARED, SORTED, save_copied_view
+from bnn.tracking.store import SQLITE, Store, locked, open_store, tracking_uri
+from bnn.tracking.view import save_copied_view
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-COPIED = schema.COPIED
-"""The tag of a copy that is whole: how and when the run that it is a copy of had ended."""
 MODEL = "model"
 AT_ONCE = 1000
 """Metrics in one call; the server takes no more."""
@@ -37,12 +36,11 @@ def flush(folder: Path) -> Iterator[tuple[bool, str]]:
             yield _delivered(records.parent)
         except (ValueError, KeyError) as error:
             yield False, f"{records.parent} cannot be read ({error})"
-        except store_errors() as error:
+        except STORE_ERRORS as error:
             yield False, f"{records.parent}: {format_error(error)}"
 
 
 def _delivered(box: Path) -> tuple[bool, str]:
-    from mlflow import MlflowClient
 
     address = json.loads((box / ADDRESS).read_text())
     shown, run_id, home = address["uri"], address["run_id"], box.parent
@@ -95,8 +93,6 @@ def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterato
 
 
 def _copy(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]:
-    from mlflow import MlflowClient
-    from mlflow.entities import ViewType
 
     try:
         client = MlflowClient(source)
@@ -116,21 +112,24 @@ def _copy(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]
             )
     except BnnError:
         raise
-    except store_errors() as error:
+    except STORE_ERRORS as error:
         raise TrackingError(
             f"the copy was cut off ({format_error(error)}); the same command goes on with it"
         ) from error
 
 
 def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[str]:
-    from mlflow import MlflowClient
 
     other = MlflowClient(target.uri)
     theirs = {run.info.run_id: run for run in search_runs(other, target.experiment_id, "")}
-    copies = {run.data.tags[ORIGIN]: run for run in theirs.values() if ORIGIN in run.data.tags}
+    copies = {
+        run.data.tags[schema.ORIGIN]: run
+        for run in theirs.values()
+        if schema.ORIGIN in run.data.tags
+    }
     found = sorted(
         search_runs(client, source.experiment_id, ""),
-        key=lambda run: (PARENT in run.data.tags, run.info.start_time),
+        key=lambda run: (schema.PARENT in run.data.tags, run.info.start_time),
     )
     if any(run.info.run_id in theirs for run in found):
         raise TrackingError(
@@ -142,36 +141,36 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
         run_id = run.info.run_id
         named = f"{source.experiment}: {run.info.run_name} ({run_id})"
         ended = f"{run.info.status} {run.info.end_time}"
-        if {run_id, run.data.tags.get(PARENT)} & running:
+        if {run_id, run.data.tags.get(schema.PARENT)} & running:
             yield f"{named} is running, or its sweep is: left for later"
-        elif run_id not in copies or copies[run_id].data.tags.get(COPIED) != ended:
+        elif run_id not in copies or copies[run_id].data.tags.get(schema.COPIED) != ended:
             tags = _tags(run, copies)
             if run_id not in copies:
                 copies[run_id] = other.create_run(
                     target.experiment_id, run.info.start_time, tags, run.info.run_name
                 )
             made = copies[run_id].info.run_id
-            _fill(client, run, other, copies[run_id], tags | {COPIED: ended})
+            _fill(client, run, other, copies[run_id], tags | {schema.COPIED: ended})
             fresh.add(made)
             yield f"{named} copied, there {made}"
     views = other.get_experiment(target.experiment_id).tags
     for run in found:
         copy = copies.get(run.info.run_id)
-        if SORTED not in run.data.tags or copy is None:
+        if schema.SORTED_BY not in run.data.tags or copy is None:
             continue
         below = {
             copies[each.info.run_id].info.run_id
             for each in found
-            if each.data.tags.get(PARENT) == run.info.run_id and each.info.run_id in copies
+            if each.data.tags.get(schema.PARENT) == run.info.run_id and each.info.run_id in copies
         }
-        if f"{SHARED}{copy.info.run_id}" not in views or fresh & below:
+        if f"{SHARED_VIEW}{copy.info.run_id}" not in views or fresh & below:
             save_copied_view(target, other.get_run(copy.info.run_id))
 
 
 def _tags(run: Run, copies: dict[str, Run]) -> dict[str, str]:
-    tags = {**run.data.tags, ORIGIN: run.info.run_id}
-    if parent := copies.get(tags.pop(PARENT, "")):
-        tags[PARENT] = parent.info.run_id
+    tags = {**run.data.tags, schema.ORIGIN: run.info.run_id}
+    if parent := copies.get(tags.pop(schema.PARENT, "")):
+        tags[schema.PARENT] = parent.info.run_id
     return tags
 
 
@@ -179,7 +178,6 @@ def _fill(
     client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: dict[str, str]
 ) -> None:
     """Everything but the beginning; what is there already stays as it is. The tags come last: the copy is whole then."""
-    from mlflow.entities import Param
 
     old, new = run.info.run_id, made.info.run_id
     if made.info.status != "RUNNING":
@@ -216,9 +214,6 @@ def _fill(
 
 
 def _models(client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, made: Run) -> None:
-    import mlflow
-    from mlflow.artifacts import download_artifacts
-    from mlflow.entities import LoggedModelOutput
 
     mlflow.set_tracking_uri(
         client.tracking_uri

@@ -11,33 +11,30 @@ import math
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from bnn import schema
 from bnn.tracking.calls import logged_images
+from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.query import search_runs
 from bnn.tracking.store import Store, children
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-SHARED = "mlflow.sharedViewState."
-"""Experiment tags of this prefix hold the views that the page lists."""
 SECTIONS: Mapping[str, tuple[str, str]] = {
-    "test": ("BAR", "test/"),
-    "validation": ("LINE", "val/"),
-    "best validation": ("BAR", "val_best/"),
-    "training": ("LINE", "train/"),
-    "heatmaps": ("IMAGE", "heatmap/"),
-    "units": ("LINE", "units/"),
-    "gradient norms": ("LINE", "gradient_norm/"),
-    "gradient lab": ("LINE", "lab/"),
-    "schedules": ("LINE", "schedule/"),
-    "seconds": ("BAR", "seconds/"),
+    "test": ("BAR", schema.TEST),
+    "validation": ("LINE", schema.VALIDATION),
+    "best validation": ("BAR", schema.BEST_VALIDATION),
+    "training": ("LINE", schema.TRAIN),
+    "heatmaps": ("IMAGE", schema.HEATMAP),
+    "units": ("LINE", schema.UNITS),
+    "gradient norms": ("LINE", schema.GRADIENT_NORM),
+    "gradient lab": ("LINE", schema.LAB),
+    "schedules": ("LINE", schema.SCHEDULE),
+    "seconds": ("BAR", schema.SECONDS),
 }
 """Title -> kind of chart, and the prefix of what is charted; those of which a sweep has nothing are left out."""
-SORTED = schema.SORTED_BY
-"""The tag of a sweep that says by which metric its view is sorted, and in which direction."""
 RUNS = 10
 """Of how many runs, the best, the pictures decide which step is shown; the page too draws ten of them first."""
 
@@ -54,7 +51,6 @@ def save_view(
 
     also: ids of runs that belong to it, and may lie below an earlier parent.
     """
-    from mlflow import MlflowClient
 
     client = MlflowClient(store.uri)
     below = {
@@ -85,8 +81,8 @@ def save_view(
     now = int(time.time() * 1000)
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     view = {"name": title[:80], "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
-    client.set_experiment_tag(store.experiment_id, f"{SHARED}{parent}", json.dumps(view))
-    client.set_tag(parent, SORTED, f"{by} {'ASC' if ascending else 'DESC'}")
+    client.set_experiment_tag(store.experiment_id, f"{SHARED_VIEW}{parent}", json.dumps(view))
+    client.set_tag(parent, schema.SORTED_BY, f"{by} {'ASC' if ascending else 'DESC'}")
 
 
 def _common_step(drawn: Sequence[set[tuple[str, int]]]) -> int:
@@ -97,7 +93,7 @@ def _common_step(drawn: Sequence[set[tuple[str, int]]]) -> int:
 
 def save_copied_view(store: Store, parent: Run) -> None:
     """The view of a sweep that was copied to `store`, where its runs have other ids; none for one that had none."""
-    by, _, direction = parent.data.tags.get(SORTED, "").rpartition(" ")
+    by, _, direction = parent.data.tags.get(schema.SORTED_BY, "").rpartition(" ")
     if by:
         save_view(store, parent.info.run_id, parent.info.run_name, by, direction == "ASC")
 

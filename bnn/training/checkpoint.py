@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from bnn import __version__
 from bnn.errors import CheckpointError
+from bnn.version import __version__
 
 BEST, LAST = "best.pt", "last.pt"
 """The best network so far with its configuration, and everything that a training goes on from."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from bnn import schema
 from bnn.data import Dataset
 from bnn.errors import DivergedError
 from bnn.estimators import Estimator
@@ -48,7 +49,7 @@ class _Best:
     def offer(
         self, epoch: int, metrics: Mapping[str, float], model: nn.Module, estimator: Estimator
     ) -> None:
-        value = metrics[f"val/{self.task.selection}"]
+        value = metrics[schema.VALIDATION + self.task.selection]
         sign = 1 if self.task.metrics[self.task.selection].direction == "minimize" else -1
         if math.isfinite(value) and sign * value < sign * self.content.get(
             "value", sign * math.inf
@@ -118,10 +119,10 @@ def fit(
         for epoch in range(len(history) + 1, epochs + 1):
             slope = config.schedule(epoch - 1, epochs)
             set_slope(model, slope)
-            metrics = state.epoch(hooks) | {"schedule/slope": slope}
+            metrics = state.epoch(hooks) | {schema.SLOPE: slope}
             metrics |= _measure(model, task, data, seed)
             learned = config.estimator.metrics()
-            metrics |= {f"estimator/{name}": value for name, value in learned.items()}
+            metrics |= {schema.ESTIMATOR + name: value for name, value in learned.items()}
             hooks.on_evaluation(epoch, metrics)
             history.append(metrics)
             hooks.on_epoch_end(epoch, metrics)
@@ -144,7 +145,7 @@ def _measure(model: nn.Module, task: Task, data: Dataset, seed: int) -> dict[str
     split, health = data.validation, task.inputs(data.validation.images[:HEALTH_IMAGES])
     scores = task.evaluate(model, split, sampled(seeded_noise(seed, split.images.device)))
     return {
-        **{f"val/{name}": value for name, value in scores.items()},
-        **{f"gradient_norm/{layer}": norm for layer, norm in gradient_norms(model).items()},
-        **{f"units/{key}": value for key, value in unit_health(model, health, seed).items()},
+        **{schema.VALIDATION + name: value for name, value in scores.items()},
+        **{schema.GRADIENT_NORM + layer: norm for layer, norm in gradient_norms(model).items()},
+        **{schema.UNITS + key: value for key, value in unit_health(model, health, seed).items()},
     }

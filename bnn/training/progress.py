@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from bnn import schema
 from bnn.tables import clock
 from bnn.training.callback import Callback, FitContext
 
@@ -43,15 +44,16 @@ class ProgressBar(Callback):
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         context, task = self._context, self._context.task
         metric = task.metrics[task.headline]
-        value = f"val {metric.format(metrics[f'val/{task.headline}'])} {metric.unit}"
+        value = f"val {metric.format(metrics[schema.VALIDATION + task.headline])} {metric.unit}"
         if self._bar is not None:
             self._show_epoch(epoch + 1, f", {value}")
         elif self.mode == "lines":
             seconds = (time.perf_counter() - self._started) / (epoch - context.finished_epochs)
+            loss = metrics[schema.TRAIN + "loss"]
             left = clock(seconds * (context.epochs - epoch))
             print(
                 f"  {context.title}  epoch {epoch}/{context.epochs}  "
-                f"train loss {metrics['train/loss']:.4f}  {value}  ETA {left}",
+                f"train loss {metrics[schema.TRAIN + 'loss']:.4f}  {value}  ETA {left}",
                 flush=True,
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnn import schema
 from bnn.data import Dataset, DatasetSpec, Split
 from bnn.errors import CheckpointError, DivergedError
 from bnn.estimators import Estimator
@@ -173,5 +174,5 @@ class TrainState:
                     f"the training loss became {float(total)} by step {step}: lower optimizer.lr"
                 )
         self.seconds += time.perf_counter() - start
-        measured = {f"train/{name}": float(value) / seen for name, value in sums.items()}
-        return {"train/loss": float(total) / seen, **measured, "schedule/lr": rate}
+        measured = {schema.TRAIN + name: float(value) / seen for name, value in sums.items()}
+        return {schema.TRAIN + "loss": float(total) / seen, **measured, schema.LEARNING_RATE: rate}

@@ -68,3 +68,64 @@ def add_trial(study: Study, template: FrozenTrial) -> int:
     storage = storage_of(study)
     made = storage.create_new_trial(study._study_id, template_trial=template)
     return storage.get_trial_number_from_id(made)
+
+
+class SeedView:
+    """A study as it looks to a pruner that judges the j-th seed: every trial has the values of its j-th seed alone, at their
+    epochs, so that like is compared with like.
+
+    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 + `first` of the view: Optuna's warm-up
+    counts from 0, its rungs from 1.
+    """
+
+    def __init__(self, study: Study, seed_index: int, stride: int, first: int = 0) -> None:
+        self._study = study
+        self._shift = seed_index * stride + 1 - first
+        self._first = seed_index * stride
+        self._last = self._first + stride
+        self._prefix = f"seed {seed_index}: "
+        self.direction = study.direction
+        self._storage = _PrefixedAttributes(study, self._prefix)
+
+    def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        trials = (
+            self.trial(trial) for trial in self._study.get_trials(deepcopy=False, states=states)
+        )
+        # one that was pruned before its j-th seed, or failed, has nothing to compare with
+        return [trial for trial in trials if trial.intermediate_values]
+
+    def trial(self, trial: FrozenTrial) -> FrozenTrial:
+        values = {
+            s - self._shift: v
+            for s, v in trial.intermediate_values.items()
+            if self._first < s <= self._last
+        }
+        attributes = {
+            k.removeprefix(self._prefix): v
+            for k, v in trial.system_attrs.items()
+            if k.startswith(self._prefix)
+        }
+        return FrozenTrial(
+            number=trial.number,
+            state=trial.state,
+            value=None,
+            values=trial.values,
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs=attributes,
+            intermediate_values=values,
+            trial_id=id_of(trial),
+        )
+
+
+class _PrefixedAttributes:
+    """Where a pruner with rungs notes them: by seed."""
+
+    def __init__(self, study: Study, prefix: str) -> None:
+        self._storage, self._prefix = storage_of(study), prefix
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._storage.set_trial_system_attr(trial_id, f"{self._prefix}{key}", value)

@@ -86,7 +86,6 @@ def test_real_neuron_is_the_mean_of_the_law() -> None:
 def test_probabilities_are_wide_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
 
-
         def wide(site: Site) -> Tensor:
             assert site.preactivation.dtype == torch.float32
             return site.fire()

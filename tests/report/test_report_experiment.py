@@ -9,7 +9,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from bnn.runs.execute import execute
 from mlflow import MlflowClient
 
 from bnn.config.compose import compose
@@ -19,6 +18,7 @@ from bnn.report.__main__ import main
 from bnn.report.configurations import configurations
 from bnn.report.pictures import CHECKPOINT, chosen, pictures
 from bnn.report.rows import rows_of
+from bnn.runs.execute import execute
 from bnn.specify import setup
 from bnn.tracking import query
 from bnn.tracking.query import fetch, finished_runs, histories, unfinished

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from command_line import QUICK, client, environment, run_here, runs
 
-from bnn.tracking.store import PARENT
-from bnn.tracking.view import SHARED
+from bnn.schema import PARENT
+from bnn.tracking.mlflow_adapter import SHARED_VIEW
 
 pytestmark = pytest.mark.slow
 CHOICES = {"estimator": "st,reinforce", "placement": "first,both"}
@@ -201,6 +201,6 @@ def test_without_its_view_it_is_not(page: Page, swept: tuple[Path, str]) -> None
     store = client(swept[0])
     experiment = store.get_experiment_by_name("bnn/digits")
     for tag in experiment.tags:
-        if tag.startswith(SHARED):
+        if tag.startswith(SHARED_VIEW):
             store.set_experiment_tag(experiment.experiment_id, tag, "{}")
     assert "the section heatmaps" in missing(page, swept[1], 15)

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bnn.runs.execute import execute
 from mlflow import MlflowClient
 
 from bnn.config.canonical import flat
 from bnn.config.compose import compose
 from bnn.errors import DivergedError, TrackingError
 from bnn.restore import load_checkpoint
-from bnn.runs.execute import RunSummary
+from bnn.runs.execute import RunSummary, execute
 from bnn.specify import setup
 from bnn.tasks import Classification
 from bnn.tracking.store import open_store, tracking_uri

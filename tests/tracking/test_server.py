@@ -22,8 +22,8 @@ from mlflow.entities import Run
 from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import outbox
+from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.store import open_store
-from bnn.tracking.view import SHARED
 from bnn.training.step import TrainState
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
@@ -263,7 +263,7 @@ def test_a_laptops_runs_are_copied_once_under_their_parent(
         == runs(local, "sweep")[0].data.tags["mlflow.note.content"]
     )
     assert (
-        SHARED + parent.info.run_id
+        SHARED_VIEW + parent.info.run_id
         in MlflowClient(server.uri).get_experiment(parent.info.experiment_id).tags
     )
     for original, copy in zip(runs(local, "run"), copies, strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import QUICK, client, run_here, runs
 
-from bnn.tracking.view import SHARED
+from bnn.tracking.mlflow_adapter import SHARED_VIEW
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def view(folder: Path) -> tuple[dict, dict]:
     """The view under the parent's id, and the state of the page in it."""
     (parent,) = runs(folder, "sweep")
     saved = json.loads(
-        client(folder).get_experiment(parent.info.experiment_id).tags[SHARED + parent.info.run_id]
+        client(folder)
+        .get_experiment(parent.info.experiment_id)
+        .tags[SHARED_VIEW + parent.info.run_id]
     )
     kind, _, packed = saved["state"].partition(";")
     assert kind == "deflate"
@@ -94,7 +96,9 @@ def test_pictures_begin_with_a_step_that_every_run_has_and_resumed_runs_belong_t
     assert run_here(tmp_path, "-m", *words, "trainer.epochs=2,1,3", "resume=true").returncode == 0
     second = runs(tmp_path, "sweep")[1]
     saved = json.loads(
-        client(tmp_path).get_experiment(first.info.experiment_id).tags[SHARED + second.info.run_id]
+        client(tmp_path)
+        .get_experiment(first.info.experiment_id)
+        .tags[SHARED_VIEW + second.info.run_id]
     )
     state = json.loads(zlib.decompress(base64.b64decode(saved["state"].partition(";")[2])))
     found = client(tmp_path).search_runs([first.info.experiment_id], state["searchFilter"])
