@@ -29,6 +29,7 @@ LAYERS = (
     "functional testing training",
     "build",
     "restore specify",
+    "trained",
     "analysis",
     "plots",
     "lab tracking",
