@@ -531,13 +531,13 @@ def test_the_lab_measures_it(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_times_it(tmp_path: Path) -> None:
-    from bnn.benchmark.__main__ import settled
+    from bnn.benchmark.__main__ import benchmark_config
     from bnn.specify import estimator_choices, setup
 
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
-        config = settled(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
+        config = benchmark_config(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
         return type(setup(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)
