@@ -1,9 +1,9 @@
 """Variance of gradient estimates on the toy problem of REBAR and RELAX.
 
 Minimise E[(b - t)²] over θ, b ~ Bernoulli(σ(θ)), from θ = 0, for t = 0.45 (Tucker et al. 2017) and
-t = 0.499 (Grathwohl et al. 2018). The best unit never fires, and the loss is then t²; near t = 0.5
-the true gradient, p (1 - p) (1 - 2t), is a thousandth of the standard deviation of plain REINFORCE.
-Each estimator descends by its own estimates, and their variance is measured on the way.
+t = 0.499 (Grathwohl et al. 2018). The best unit never fires, and the loss is then t². At the start
+and t = 0.499 the true gradient, p (1 - p) (1 - 2t), is 0.4 % of the standard deviation of plain
+REINFORCE. Each estimator descends by its own estimates, and their variance is measured on the way.
 
 The rows "as published" are a plain implementation of the setting in RELAX's published code
 (github.com/duvenaud/relax), with which the registered estimators are to be compared.
