@@ -12,7 +12,7 @@ import bnn
 try:
     import lightning as L
 except ModuleNotFoundError:
-    raise SystemExit('this example needs Lightning: pip install "bnn[lightning]"') from None
+    raise SystemExit('this example needs Lightning: pip install -e ".[lightning]"') from None
 
 
 class Classifier(L.LightningModule):
