@@ -126,12 +126,13 @@ def test_a_library_is_imported_in_its_own_packages_alone(library: str) -> None:
 
 
 ADAPTERS = {
-    "hydra._internal": "config/hydra_adapter.py",
-    "._storage": "tuning/optuna_adapter.py",
-    "._study_id": "tuning/optuna_adapter.py",
-    "._to_mlflow_entity": "tracking/mlflow_adapter.py",
-    "artifact_repository_registry": "tracking/mlflow_adapter.py",
-    "mlflow.sharedViewState": "tracking/mlflow_adapter.py",
+    "hydra._internal": "sweeps/hydra_plugins/bnn_sweepers/sweeper.py",
+    "override._value": "bnn/config/hydra_adapter.py",
+    "._storage": "bnn/tuning/optuna_adapter.py",
+    "._study_id": "bnn/tuning/optuna_adapter.py",
+    "._to_mlflow_entity": "bnn/tracking/mlflow_adapter.py",
+    "artifact_repository_registry": "bnn/tracking/mlflow_adapter.py",
+    "mlflow.sharedViewState": "bnn/tracking/mlflow_adapter.py",
 }
 """Private names of other libraries, and the one file that may use them."""
 
@@ -139,7 +140,7 @@ ADAPTERS = {
 @pytest.mark.parametrize("private", sorted(ADAPTERS))
 def test_a_private_name_of_a_library_is_used_in_its_adapter_alone(private: str) -> None:
     users = {path for path in FILES.values() if private in path.read_text()}
-    assert {path.relative_to(PACKAGE).as_posix() for path in users} == {ADAPTERS[private]}
+    assert {path.relative_to(ROOT).as_posix() for path in users} == {ADAPTERS[private]}
 
 
 TOP_IMPORTS = ("config", "runs", "tracking", "tuning", "hydra_plugins")

@@ -336,8 +336,8 @@ def test_a_placement_is_named_by_the_layers_it_makes_binary(layers: str, name: s
         setup(compose([f"placement.layers={layers}"])),
         setup(compose([f"placement={name}"])),
     )
-    assert by_layers.config["placement"]["name"] == name
-    assert by_layers.digest == by_name.digest
+    assert by_layers.spec.config["placement"]["name"] == name
+    assert by_layers.spec.digest == by_name.spec.digest
 
 
 def test_integers_and_floats_of_one_value_are_one_choice() -> None:
@@ -388,6 +388,6 @@ def test_a_configuration_of_version_0_1_0_keeps_its_digest(words: list[str], exp
     other = setup(
         compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"])
     )
-    assert other.digest != expected, (
+    assert other.spec.digest != expected, (
         "a key that 0.1.0 lacked counts as soon as it says something else"
     )

@@ -46,7 +46,9 @@ def data() -> bnn.data.Dataset:
 def test_every_name_of_the_package_is_there_and_another_is_refused() -> None:
     for name in bnn.__all__:
         assert getattr(bnn, name) is not None and name in dir(bnn)
-    with pytest.raises(AttributeError, match="no attribute 'Stochastik'; there are Deterministic"):
+    with pytest.raises(
+        AttributeError, match="no attribute 'Stochastik'; there are Callback, Deterministic"
+    ):
         _ = bnn.Stochastik
 
 

@@ -90,13 +90,12 @@ def cut_off(
 
     train = TrainState.epoch
 
-    def ends(updates: TrainState, progress) -> dict[str, float]:
-        if progress.done + ends.calls == epoch - 1:
+    def ends(state: TrainState, callback) -> dict[str, float]:
+        steps = state.learning_rate.state_dict()["last_epoch"]
+        if steps == (epoch - 1) * state.steps:
             raise how
-        ends.calls += 1
-        return train(updates, progress)
+        return train(state, callback)
 
-    ends.calls = 0
     with monkeypatch.context() as patched, contextlib.suppress(how):
         patched.setattr(TrainState, "epoch", ends)
         run_here(folder, *SMALL, *words)
@@ -112,7 +111,7 @@ def test_a_run_that_was_interrupted_goes_on_in_its_own_run(
     ] == [1, 2]
     resumed = run_here(tmp_path, *SMALL, "resume=true")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"goes on with run {begun.info.run_id}" in resumed.stdout
+    assert f"resumes run {begun.info.run_id}" in resumed.stdout
     run = the_run(tmp_path)
     assert run.info.status == "FINISHED" and "bnn.reason" not in run.data.tags
     assert finals(run) == finals(the_run(whole))
@@ -171,7 +170,7 @@ def test_a_run_on_another_machine_is_not_taken_for_lost(
     assert refused.returncode == 1 and "RUNNING on elsewhere" in refused.stderr
     store.set_terminated(run.info.run_id, "KILLED")
     resumed = run_here(tmp_path, *SMALL, "resume=true")
-    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout, (
+    assert resumed.returncode == 0 and "resumes run" in resumed.stdout, (
         "its checkpoint was among its artifacts"
     )
     assert [step for step, _ in history(tmp_path, "val/loss")] == [1, 2, 3, 4]
@@ -187,7 +186,7 @@ def test_a_folder_that_is_another_runs_by_now_is_not_gone_on_with(
     store = client(tmp_path)
     resumed = run_here(tmp_path, *SMALL, "resume=true", "hydra.run.dir=out2")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"goes on with run {first.info.run_id}, from " in resumed.stdout, (
+    assert f"resumes run {first.info.run_id}, from " in resumed.stdout, (
         "from its own checkpoint, in the store"
     )
     assert [point.step for point in store.get_metric_history(first.info.run_id, "val/loss")] == [
@@ -264,7 +263,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mo
         return fit(*given, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr("bnn.training.loop.fit", stops)
+        patched.setattr("bnn.runs.execute.fit", stops)
         assert run_here(tmp_path, *words).returncode != 0
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED", "KILLED"]
     resumed = run_here(tmp_path, *words, "resume=true")

@@ -33,7 +33,7 @@ def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
         assert child.info.run_id in result.stdout
         assert f"{100 * child.data.metrics['test/accuracy']:.2f}" in result.stdout
     assert (
-        f"look at it: mlflow ui, then http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs?"
+        f"open mlflow ui, then http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs?"
         in result.stdout
     )
     assert f"viewStateShareKey={parent.info.run_id}" in result.stdout
@@ -125,7 +125,7 @@ def test_a_single_run_answers_with_its_result(tmp_path: Path) -> None:
     result = bnn_train(tmp_path, *QUICK, "estimator=reinforce")
     assert result.returncode == 0, result.stderr
     (run,) = runs(tmp_path, "run")
-    assert run.info.run_id in result.stdout and "look at it: mlflow ui" in result.stdout
+    assert run.info.run_id in result.stdout and "open mlflow ui" in result.stdout
     assert result.stdout.count("batch norm above a binary layer couples") == 1
 
 

@@ -76,7 +76,10 @@ def explained(error: Exception, words: Sequence[str] = ()) -> str:
             line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))
         ]
         return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({detail[0] if detail else text})"
-    return " ".join(text.split("\n")[0].split())
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    if lines and lines[0].startswith("Error in call to target"):
+        return " ".join(lines[:2])
+    return lines[0] if lines else type(error).__name__
 
 
 def _set_by(config: DictConfig, group: str) -> str | None:

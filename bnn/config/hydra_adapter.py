@@ -1,8 +1,7 @@
-"""Private parts of Hydra that this project uses, in one place.
+"""Parsed overrides of Hydra, and their values.
 
-Hydra has no public base class for a sweeper that expands choices (hydra#1407 asks for one), and no
-public way to read the values of a parsed sweep override. Both are stable since Hydra 1.1, and the
-tests of the sweepers fail on a release that moves them.
+Hydra has no public way to read the values of a parsed sweep override: `_value` and the iterator are
+private, if stable since Hydra 1.1. The tests of the search space fail on a release that moves them.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-__all__ = ["BasicSweeper", "IntervalSweep", "Override", "RangeSweep", "sweep_of", "values_of"]
+__all__ = ["IntervalSweep", "Override", "RangeSweep", "parsed", "sweep_of", "values_of"]
 
 
 def sweep_of(override: Override) -> Any:

@@ -255,18 +255,23 @@ def planned(root: Path, **values: object):
 
 def test_the_digest_follows_the_images_and_not_the_place(tmp_path: Path) -> None:
     one, same = planned(filled(tmp_path / "one")), planned(filled(tmp_path / "same"))
-    assert one.digest == same.digest
+    assert one.spec.digest == same.spec.digest
     saved(tmp_path / "same" / "cat" / "00.png", np.zeros((SIDE, SIDE), np.uint8))
-    assert planned(tmp_path / "same").digest != one.digest
-    assert digest(dict(one.config)) == digest(dict(planned(tmp_path / "same").config))
+    assert planned(tmp_path / "same").spec.digest != one.spec.digest
+    assert digest(dict(one.spec.config)) == digest(dict(planned(tmp_path / "same").spec.config))
     known = setup(compose(QUICK))
-    assert known.digest == digest(dict(known.config)), "published data sets are told by their name"
+    assert known.spec.digest == digest(dict(known.spec.config)), (
+        "published data sets are told by their name"
+    )
 
 
 def test_keys_left_out_and_keys_given_their_defaults_are_one_configuration(tmp_path: Path) -> None:
     root = filled(tmp_path)
     full = planned(root, size=None, channels=1, test_fraction=0.2, limit=None)
-    assert planned(root).digest == full.digest and planned(root).config == full.config
+    assert (
+        planned(root).spec.digest == full.spec.digest
+        and planned(root).spec.config == full.spec.config
+    )
 
 
 def test_a_network_trains_on_a_folder_and_predicts_without_it(

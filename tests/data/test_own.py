@@ -246,7 +246,7 @@ def test_a_class_describes_itself_by_its_configuration(register) -> None:
 
 def kept(made, tmp_path, about) -> Dataset:
     data = read_dataset(made.spec)
-    fit(made.model, made.training, data, folder=tmp_path, about=about)
+    fit(made.model, made.training, data, folder=tmp_path, metadata=about)
     return data
 
 

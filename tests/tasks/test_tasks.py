@@ -295,7 +295,8 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
                 "trainer.progress=none",
                 "trainer.epochs=4",
                 "model=mlp",
-                "optimizer.lr=0.5",
+                "optimizer.lr=1.0",
+                "optimizer.lr_schedule=constant",
             ]
         )
     )

@@ -111,7 +111,7 @@ def test_a_view_that_cannot_be_saved_costs_the_sweep_nothing_else(
     def fails(*_, **__) -> None:
         raise OSError("no such place")
 
-    monkeypatch.setattr("bnn.tracking.view.pictures", fails)
+    monkeypatch.setattr("bnn.tracking.view.logged_images", fails)
     result = run_here(tmp_path, "-m", *QUICK, "model=mlp", "seed=0,1", "trainer.progress=none")
     (parent,) = runs(tmp_path, "sweep")
     assert result.returncode == 0 and "the view of the sweep is not recorded" in result.stderr

@@ -89,7 +89,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(words: list[str], tmp_
     made, found, heard = in_pieces(words, tmp_path / "pieces", 3, 4)
     assert found.history == expected.history and found.best_epoch == expected.best_epoch
     assert same(made.model.state_dict(), whole.model.state_dict())
-    assert same(made.training.estimator.state_dict(), whole.recipe.estimator.state_dict())
+    assert same(made.training.estimator.state_dict(), whole.training.estimator.state_dict())
     assert heard == [1, 2, 3, 3, 4, 4], (
         "the epoch that was interrupted comes again, and none that was kept"
     )

@@ -42,7 +42,7 @@ def trained(
     return (
         made,
         data,
-        fit(made.model, made.training, data, folder=folder, about=dict(made.spec.config)),
+        fit(made.model, made.training, data, folder=folder, metadata=dict(made.spec.config)),
     )
 
 
@@ -123,7 +123,7 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
 
     monkeypatch.setattr(Classification, "loss", loss)
     with pytest.raises(DivergedError, match=r"optimizer\.lr"):
-        fit(made.model, made.training, data, folder=tmp_path, about=dict(made.spec.config))
+        fit(made.model, made.training, data, folder=tmp_path, metadata=dict(made.spec.config))
     assert calls < 60
     model, _ = load_checkpoint(tmp_path / "best.pt")
     assert all(value.isfinite().all() for value in model.state_dict().values())
@@ -244,8 +244,8 @@ def test_a_recipe_can_be_used_again(baseline: str) -> None:
     words = ("estimator=reinforce", f"estimator/baseline={baseline}", "optimizer.lr=0.01")
     (first, data), (second, _) = prepared(*words), prepared(*words)
     assert (
-        fit(first.model, first.recipe, data).history
-        == fit(second.model, first.recipe, data).history
+        fit(first.model, first.training, data).history
+        == fit(second.model, first.training, data).history
     )
 
 

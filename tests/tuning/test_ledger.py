@@ -93,9 +93,9 @@ def test_a_trial_whose_process_has_ended_is_tried_again_with_the_same_values(
     book = ledger(tmp_path)
     trial = book.claim()
     value = trial.suggest_float("x", 0, 1)
-    assert book.reap() == []
+    assert book.fail_stale_trials() == []
     trial.set_user_attr(SWEEPER, ended_process())
-    assert book.reap() == [0] and book.reap() == []
+    assert book.fail_stale_trials() == [0] and book.fail_stale_trials() == []
     again = book.claim()
     assert again.number == 1 and again.suggest_float("x", 0, 1) == value
     assert book.failures() == [], "a lost trial is not a failed one"
@@ -106,9 +106,9 @@ def test_a_trial_lives_while_its_job_does(tmp_path: Path) -> None:
     trial = book.claim()
     trial.set_user_attr(SWEEPER, ended_process())
     trial.set_user_attr(JOB, process())
-    assert book.reap() == []
+    assert book.fail_stale_trials() == []
     trial.set_user_attr(JOB, ended_process())
-    assert book.reap() == [0]
+    assert book.fail_stale_trials() == [0]
 
 
 def test_a_silent_trial_of_another_machine_is_lost_after_the_stated_seconds(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_a_silent_trial_of_another_machine_is_lost_after_the_stated_seconds(tmp_
     trial = book.claim()
     trial.set_user_attr(SWEEPER, ["elsewhere", 1, "7"])
     trial.set_user_attr(HEARD, time.time() - 90)
-    assert book.reap() == []
+    assert book.fail_stale_trials() == []
     trial.set_user_attr(HEARD, time.time() - 110)
-    assert book.reap() == [0]
+    assert book.fail_stale_trials() == [0]
 
 
 def test_a_later_process_of_the_same_number_is_another_one() -> None:
@@ -162,10 +162,10 @@ def test_a_heartbeat_is_heard_while_it_lasts(tmp_path: Path) -> None:
     trial = book.claim()
     with Heartbeat(book.study, [0], JOB, 0.8):
         time.sleep(1.6)
-        assert book.reap() == []
+        assert book.fail_stale_trials() == []
     assert book.trials()[0].user_attrs[JOB] == process()
     trial.set_user_attr(HEARD, time.time() - 2)
-    assert book.reap() == [0]
+    assert book.fail_stale_trials() == [0]
 
 
 def test_interruptions_are_not_held_against_a_trial(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_a_trial_that_ended_meanwhile_is_not_reported_as_lost(
         book.study.tell(0, 1.0)
         return True
 
-    monkeypatch.setattr(book, "is_lost", told_just_then)
-    assert book.reap() == [] and book.study.trials[0].state == TrialState.COMPLETE
+    monkeypatch.setattr(book, "is_stale", told_just_then)
+    assert book.fail_stale_trials() == [] and book.study.trials[0].state == TrialState.COMPLETE
 
 
 def _take_part(folder: str, n_trials: int, file: str) -> None:

@@ -1,13 +1,19 @@
-"""Base of the sweepers of this project."""
+"""Base of the sweepers of this project.
+
+Hydra has no public base class for a sweeper that expands choices (hydra#1407). The private one is
+imported here and nowhere else: Hydra executes its own plug-ins anew whenever it looks for plug-ins,
+and this file after them, so that the class is the current one.
+"""
 
 import signal
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from bnn.config.hydra_adapter import BasicSweeper, Override, parsed
+from bnn.config.hydra_adapter import Override, parsed
 from bnn.errors import BnnError
 
 
