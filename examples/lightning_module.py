@@ -16,6 +16,8 @@ except ModuleNotFoundError:
 
 
 class Classifier(L.LightningModule):
+    """Network with a binary layer, and the estimator that trains it."""
+
     def __init__(self, example: Tensor) -> None:
         super().__init__()
         self.net = nn.Sequential(

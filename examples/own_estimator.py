@@ -18,6 +18,8 @@ from bnn.testing import check_estimator
 
 @Estimator.registry.add("batch_reinforce")
 class BatchReinforce(Estimator):
+    """REINFORCE with a baseline from the other samples of the batch."""
+
     # the claims, which check_estimator measures
     unbiased = True
     needs_full_support = True  # takes log q(b)

@@ -15,6 +15,8 @@ from bnn.tasks import Metric, Task
 
 @Task.registry.add("reconstruction")
 class Reconstruction(Task):
+    """Reconstruction of the pixels; the loss is in nats an image."""
+
     metrics = {"loss": Metric("minimize", "nats", digits=2)}  # noqa: RUF012
     fractional_bits = True  # the loss is defined at any output, so at bits between 0 and 1 too
 

@@ -51,7 +51,7 @@ def accuracy(estimates: Tensor, groups: Tensor) -> Accuracy:
         groups: independent and unbiased values of the vector, [groups, numbers]; one is exact.
 
     Returns:
-        Numbers without intervals where the vector's norm is not told from 0; NaN where its squared
+        Numbers without intervals where the vector's norm is compatible with 0; NaN where its squared
         norm comes out at most 0.
     """
     reference = Sample(groups)
@@ -125,7 +125,7 @@ class _Relative:
 
     @cached_property
     def norm_is_known(self) -> bool:
-        """Whether the norm of the true gradient is told from 0."""
+        """Whether the norm of the true gradient is distinguished from 0."""
         return estimate_of_sum(1.0, 2 * (self.given @ self.true)).low > 0
 
     def distance(self, scale: float, without: float = 0.0) -> _Distance:

@@ -167,7 +167,7 @@ def test_the_length_of_a_mean_that_drowns_in_noise_has_an_interval_from_0() -> N
     assert all("[" in str(one) for one in lengths)
 
 
-def test_a_reference_that_is_not_told_from_0_gives_no_intervals() -> None:
+def test_a_reference_compatible_with_0_gives_no_intervals() -> None:
     draws = normal(torch.Generator().manual_seed(0), 50, 5)
     groups = torch.tensor([[1.0], [-0.9], [0.9], [-0.7]], dtype=torch.float64).expand(4, 5)
     bias = accuracy(draws, groups * 0.1 + 0.08).squared_bias

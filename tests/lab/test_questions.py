@@ -86,9 +86,9 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_help_of_the_lab_lists_every_question_and_each_is_a_command() -> None:
-    told = run("bnn.lab", "--help").stdout
+    listed = run("bnn.lab", "--help").stdout
     for name, question in QUESTIONS.items():
-        assert f"{name} " in told and question in told
+        assert f"{name} " in listed and question in listed
         helped = run(f"bnn.lab.questions.{name}", "--help")
         assert helped.returncode == 0, helped.stderr
         assert helped.stdout.startswith(f"usage: python -m bnn.lab.questions.{name}")
