@@ -16,10 +16,10 @@ from bnn.runs.grid import distinct_jobs
 from bnn.runs.jobs import JobComposer
 from bnn.specify import specify
 
-SMALL = ["data=digits", "model=mlp", "model.hidden=4", "device=cpu"]
+SMALL = ["model=mlp", "model.hidden=4", "device=cpu"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def composer() -> Iterator[JobComposer]:
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -41,8 +41,8 @@ JOBS = [
     ["placement.layers=[0]", "trainer.batch_size=32"],
     ["data.limit=100", "seed=1"],
     ["trainer.precision=bf16", "tracking.experiment=other"],
-    ["experiment=estimators", "recipe.by=disarm", "data=digits", "seed=4"],
-    ["experiment=estimators", "recipe.by=rebar", "data=digits", "trainer.epochs=1"],
+    ["experiment=estimators", "recipe.by=disarm", "seed=4"],
+    ["experiment=estimators", "recipe.by=rebar", "trainer.epochs=1"],
     ["lab.every=1", "lab.draws=3", "device=auto"],
 ]
 

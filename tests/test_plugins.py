@@ -424,12 +424,12 @@ def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
 
     def tag() -> tuple[dict[str, Any], list[str]]:
         from bnn import plugins
-        from bnn.report.snapshots import images_of
+        from bnn.report.html.snapshots import fixed_test_images
         from bnn.specify import setup
 
         sys.path.append(str(site))
         plugins._installed.cache_clear()
-        assert len(images_of("my_digits", {})) == 10, "the report's pictures"
+        assert len(fixed_test_images("my_digits", {})) == 10, "the report's pictures"
         config = compose(["estimator=mine", "data=digits"])
         return canonical(config), [str(plugin) for plugin in setup(config).spec.plugins]
 

@@ -51,8 +51,8 @@ def accuracy(estimates: Tensor, groups: Tensor) -> Accuracy:
         groups: independent and unbiased values of the vector, [groups, numbers]; one is exact.
 
     Returns:
-        Numbers without intervals where the vector's norm is compatible with 0; NaN where its squared
-        norm comes out at most 0.
+        Numbers without intervals where the norm of the vector is compatible with 0; NaN where its
+        square comes out at most 0.
     """
     reference = Sample(groups)
     if reference.squared_norm <= 0:  # the reference is all noise, or the gradient is zero

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bnn.paths import folder
-from bnn.report.against import Reference
-from bnn.report.rows import ReportError, read_csv
-from bnn.report.table import section
+from bnn.report.differences import Reference
+from bnn.report.document import results_section
+from bnn.report.row_files import read_csv
+from bnn.report.rows import ReportError
 
 RESULTS = Path("sweeps/results")
 _SECTION = re.compile(
@@ -62,7 +63,7 @@ def _made(root: Path, name: str, reference: Reference | None) -> str:
             re.sub(r"^#", "###", printed.read_text(encoding="utf-8"), flags=re.MULTILINE).rstrip()
             + "\n"
         )
-    return section(
+    return results_section(
         read_csv(root / RESULTS / f"{name}.csv"), (RESULTS / f"{name}.png").as_posix(), reference
     )
 
@@ -95,7 +96,7 @@ def regenerated(text: str, root: Path) -> str:
 
 def regenerate(root: Path) -> list[Path]:
     """Rewrite README.md and the pictures of its sections; answers the files. Errors: as `regenerated`."""
-    from bnn.report.figure import figure, save
+    from bnn.report.dot_plot import dot_plot, save
 
     path = root / "README.md"
     if not path.is_file():
@@ -108,7 +109,7 @@ def regenerate(root: Path) -> list[Path]:
         if not rows.is_file():
             continue
         pictures.append(rows.with_suffix(".png"))
-        save(figure(read_csv(rows)), pictures[-1], rows.read_bytes())
+        save(dot_plot(read_csv(rows)), pictures[-1], rows.read_bytes())
     return [path, *pictures]
 
 
@@ -130,7 +131,7 @@ def _picture_is_current(rows: Path) -> bool:
     """Whether the picture beside a CSV file was drawn from it; true where there is no such file to draw from."""
     if not rows.is_file():
         return True
-    from bnn.report.figure import fingerprint
+    from bnn.report.dot_plot import fingerprint
 
     picture = rows.with_suffix(".png")
     return picture.is_file() and fingerprint(rows.read_bytes()).encode() in picture.read_bytes()

@@ -8,7 +8,8 @@ import pytest
 
 from bnn.report import readme
 from bnn.report.__main__ import main
-from bnn.report.rows import ReportError, Row, write_csv
+from bnn.report.row_files import write_csv
+from bnn.report.rows import ReportError, Row
 
 TEXT = "# Title\n\nBefore: 98.79.\n<!-- results:seed_table_mnist -->\nstale words\n<!-- /results:seed_table_mnist -->\nAfter.\n"
 

@@ -1,4 +1,4 @@
-"""The most exciting patches are found where they were planted."""
+"""Top patches are found where they were planted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnn.analysis import Fields, Patches, most_exciting
-from bnn.analysis.responses import excitation
+from bnn.analysis import Patches, ReceptiveFields, top_patches
+from bnn.analysis.responses import preactivations
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
@@ -31,7 +31,7 @@ PLUS = torch.tensor(
 
 
 class Planted(nn.Module):
-    """Two channels of a 5×5 convolution, pooled, with bits: the first has a filter of its own, the second random weights."""
+    """Two channels of a pooled 5×5 convolution with bits: a given filter, and random weights."""
 
     def __init__(self, pattern: Tensor) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Planted(nn.Module):
 
 
 def images(*plants: tuple[int, int, int], count: int = 12) -> Tensor:
-    """Faint noise of 16×16; in the image of each plant the pattern is centred at its row and column."""
+    """Faint noise of 16×16, with the pattern centred at row and column in each plant's image."""
     drawn = 0.1 * torch.randn(
         count, 1, 16 + 4, 16 + 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
@@ -58,11 +58,11 @@ def images(*plants: tuple[int, int, int], count: int = 12) -> Tensor:
 
 
 def found(pictures: Tensor, pattern: Tensor = PLUS, count: int = 3) -> Patches:
-    return most_exciting(Planted(pattern).double(), "act", pictures, count=count, draws=1, seed=0)
+    return top_patches(Planted(pattern).double(), "act", pictures, count=count, draws=1, seed=0)
 
 
 def assert_planted(patches: Patches, pictures: Tensor, image: int, row: int, column: int) -> None:
-    """The best patch of the first channel is the window in which a unit of 2×2 pooled positions looks at the plant."""
+    """Assert that the first channel's best patch is the field of the unit pooled over the plant."""
     assert int(patches.images[0, 0]) == image
     assert patches.places[0, 0].tolist() == [row // 2, column // 2]
     top, left = 2 * (row // 2) - 2, 2 * (column // 2) - 2
@@ -85,8 +85,8 @@ def test_the_lowest_instead_of_the_highest_and_a_shift_by_one_are_noticed(
     pictures = images((7, 7, 10))
     with pytest.raises(AssertionError):
         assert_planted(found(pictures, -PLUS), pictures, 7, 7, 10)
-    corners = Fields.corners.fget
-    monkeypatch.setattr(Fields, "corners", property(lambda fields: corners(fields) + 1))
+    corners = ReceptiveFields.corners.fget
+    monkeypatch.setattr(ReceptiveFields, "corners", property(lambda fields: corners(fields) + 1))
     with pytest.raises(AssertionError):
         assert_planted(found(pictures), pictures, 7, 7, 10)
 
@@ -107,12 +107,12 @@ def test_an_image_gives_one_patch_and_the_best_stands_first() -> None:
 
 
 def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
-    """Every channel of the reference network's first layer, by its own modules and without the room's functions."""
+    """Every channel of the reference network's first layer, by its own modules alone."""
     model = setup(compose(["device=cpu", "data=digits", "seed=3"])).model.double().eval()
     pictures = torch.randn(
         30, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
-    patches = most_exciting(model, "act1", pictures, count=4, draws=1, seed=0)
+    patches = top_patches(model, "act1", pictures, count=4, draws=1, seed=0)
     with torch.no_grad():
         a = model.pool(model.norm1(model.conv1(pictures)))
     for channel in range(16):
@@ -127,18 +127,18 @@ def test_patches_of_a_whole_network_are_those_of_an_exhaustive_search() -> None:
             )
 
 
-def test_above_random_bits_the_excitation_is_a_mean_over_draws() -> None:
+def test_above_random_bits_the_preactivation_is_a_mean_over_draws() -> None:
     model = setup(
         compose(["device=cpu", "data=digits", "model=mlp", "model.hidden=6"])
     ).model.double()
     pictures = torch.randn(
         8, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
-    patches = most_exciting(model, "act2", pictures, count=8, draws=300, seed=0)
+    patches = top_patches(model, "act2", pictures, count=8, draws=300, seed=0)
     reading = sampled(seeded_noise(1, torch.device("cpu")))
     with torch.no_grad():
         others = torch.stack(
-            [excitation(model, "act2", pictures, reading)[:, :, 0, 0].T for _ in range(300)]
+            [preactivations(model, "act2", pictures, reading)[:, :, 0, 0].T for _ in range(300)]
         )
     others = others.gather(2, patches.images.expand(300, -1, -1))
     error = others.std(0) * math.sqrt(2 / 300)

@@ -1,4 +1,4 @@
-"""Ascent comes to optima that are known, and rises where none is."""
+"""Activation maximization: known optima are reached, and values rise where none is known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import bnn.analysis.activation_maximization
-from bnn.analysis import SCORES, Ascent, maximised, receptive_fields
+from bnn.analysis import SCORES, MaximizedImages, maximize_activation, receptive_fields
 from bnn.analysis.activation_maximization import AMPLITUDE, GREY
-from bnn.analysis.responses import excitation
+from bnn.analysis.responses import preactivations
 from bnn.config.compose import compose
 from bnn.data import spec_of
 from bnn.errors import ConfigError
@@ -43,14 +43,14 @@ class Linear(nn.Module):
         return self.act(self.linear(x.flatten(1)))
 
 
-def of_linear(model: nn.Module) -> Ascent:
-    return maximised(
+def of_linear(model: nn.Module) -> MaximizedImages:
+    return maximize_activation(
         model, "act", SPEC, channels=[1, 0], place=None, steps=40, rate=0.05, draws=1, seed=0
     )
 
 
-def assert_optimal(ascent: Ascent, model: Linear) -> None:
-    """Pixels are white where the weight is positive, black where it is negative, and the value is the largest there is."""
+def assert_optimal(ascent: MaximizedImages, model: Linear) -> None:
+    """Assert white pixels at positive weights, black ones at negative, and the largest value."""
     weight = model.linear.weight.detach()[[1, 0]]
     pixels = ascent.pixels.flatten(1)
     assert torch.equal(pixels[weight != 0], (weight > 0).double()[weight != 0])
@@ -79,9 +79,9 @@ def test_the_optimum_of_a_linear_unit_is_reached() -> None:
 def test_every_channel_rises_whatever_the_bits_below(
     neuron: str, layer: str, channels: int
 ) -> None:
-    """Over what it is on noise, each by its own image, and by another's less. Measured apart, on draws of its own."""
+    """Over its value on noise, more by its own image than by another's; on draws of its own."""
     model, generator = network(neuron), torch.Generator().manual_seed(1)
-    ascent = maximised(
+    ascent = maximize_activation(
         model,
         layer,
         SPEC,
@@ -99,7 +99,7 @@ def test_every_channel_rises_whatever_the_bits_below(
     @torch.no_grad()
     def mean(pixels: Tensor) -> Tensor:
         images = ((pixels - SPEC.mean) / SPEC.std).split(channels)
-        return torch.stack([excitation(model, layer, one, reading) for one in images]).mean(
+        return torch.stack([preactivations(model, layer, one, reading) for one in images]).mean(
             (0, 3, 4)
         )
 
@@ -115,17 +115,19 @@ def test_every_channel_rises_whatever_the_bits_below(
 def test_without_straight_through_nothing_above_bits_can_be_ascended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bnn.analysis.activation_maximization, "through", lambda reading: reading)
+    monkeypatch.setattr(
+        bnn.analysis.activation_maximization, "straight_through_reading", lambda reading: reading
+    )
     words = {"channels": [0], "place": None, "steps": 1, "rate": 0.05, "draws": 1, "seed": 0}
-    maximised(network(), "act1", SPEC, **words)
+    maximize_activation(network(), "act1", SPEC, **words)
     with pytest.raises(RuntimeError, match="not have been used in the graph"):
-        maximised(network(), "act2", SPEC, **words)
+        maximize_activation(network(), "act2", SPEC, **words)
 
 
 def test_a_single_unit_moves_its_receptive_field_alone() -> None:
     model = network("neuron=deterministic")
     words = {"channels": range(16), "steps": 30, "rate": 0.05, "draws": 1, "seed": 0}
-    ascent = maximised(model, "act1", SPEC, place=(1, 3), **words)
+    ascent = maximize_activation(model, "act1", SPEC, place=(1, 3), **words)
     top, left, bottom, right = receptive_fields(model, "act1", SPEC.shape).boxes[1, 3].tolist()
     moved = (ascent.pixels - GREY).abs() > AMPLITUDE
     assert moved.any(1).any(0)[top:bottom, left:right].all()
@@ -133,7 +135,7 @@ def test_a_single_unit_moves_its_receptive_field_alone() -> None:
     assert not moved.any()
     assert (
         ascent.values[-1].mean()
-        > maximised(model, "act1", SPEC, place=None, **words).values[-1].mean()
+        > maximize_activation(model, "act1", SPEC, place=None, **words).values[-1].mean()
     ), "than the mean"
 
 
@@ -142,7 +144,7 @@ def test_a_seed_repeats_an_ascent_and_nothing_of_the_network_moves() -> None:
     before = copy.deepcopy(model.state_dict())
     words = {"channels": [5], "place": None, "steps": 5, "rate": 0.05, "draws": 2}
     first, second, other = (
-        maximised(model, "act2", SPEC, seed=seed, **words) for seed in (0, 0, 1)
+        maximize_activation(model, "act2", SPEC, seed=seed, **words) for seed in (0, 0, 1)
     )
     assert torch.equal(first.pixels, second.pixels) and not torch.equal(first.pixels, other.pixels)
     assert (
@@ -159,7 +161,7 @@ def test_a_channel_or_a_place_that_is_not_there_is_refused(
     channels: list[int], place: tuple | None, told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        maximised(
+        maximize_activation(
             network(),
             "act1",
             SPEC,

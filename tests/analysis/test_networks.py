@@ -1,4 +1,4 @@
-"""A network in one call: the one that a run of these overrides trains, and nothing is left behind."""
+"""A network in one call: that of a run of the same overrides, and no file is left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnn.analysis import Net, each, table, trained
+from bnn.analysis import TrainedNetwork, for_each_network, network_table, train_network
 from bnn.config.compose import compose
 from bnn.data import load
 from bnn.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_the_network_that_a_run_of_these_overrides_trains(alone: Path) -> None:
-    net = trained("data=digits", "seed=3", *QUICK)
+    net = train_network("data=digits", "seed=3", *QUICK)
     checked = setup(compose(["data=digits", "seed=3", *QUICK]))
     data = load(checked.spec.config["data"], 3, checked.training.settings.validation_fraction)
     assert net.fit.history == fit(checked.model, checked.training, data).history
@@ -49,36 +49,36 @@ def test_it_is_the_network_that_a_run_of_these_overrides_trains(alone: Path) -> 
 def test_without_the_data_set_on_disk_the_fallback_is_used_and_nothing_is_downloaded_or_written(
     alone: Path,
 ) -> None:
-    net = trained("data=mnist", *QUICK)
+    net = train_network("data=mnist", *QUICK)
     assert net.data.spec.name == "digits" and len(net.data.train.labels) == 200
     assert not list(alone.iterdir())
     with pytest.raises(DataError, match="no train-images"):
-        trained("data=mnist", "data.offline_fallback=null", *QUICK)
+        train_network("data=mnist", "data.offline_fallback=null", *QUICK)
 
 
 def test_where_it_is_on_disk_it_is_used(mnist_root: Path) -> None:
-    net = trained("data=mnist", f"data.root={mnist_root}", *QUICK, "trainer.epochs=1")
+    net = train_network("data=mnist", f"data.root={mnist_root}", *QUICK, "trainer.epochs=1")
     assert net.data.spec.name == "mnist" and len(net.data.train.labels) == 200
 
 
-def test_what_cannot_run_is_refused_as_in_a_run() -> None:
+def test_a_configuration_that_cannot_run_is_refused_as_in_a_run() -> None:
     with pytest.raises(ConfigError, match="placement=none"):
-        trained("estimator=none", *QUICK)
+        train_network("estimator=none", *QUICK)
 
 
-def test_each_asks_every_network_by_its_name(alone: Path) -> None:
+def test_a_function_is_called_on_every_network_by_its_name(alone: Path) -> None:
     nets = {
-        name: trained("data=digits", *words, *QUICK)
+        name: train_network("data=digits", *words, *QUICK)
         for name, words in (("a", ()), ("b", ("placement=none",)))
     }
 
-    def question(model: object, word: str, *, number: int) -> tuple[object, str, int]:
+    def function(model: object, word: str, *, number: int) -> tuple[object, str, int]:
         return model, word, number
 
-    assert each(nets, question, "x", number=3) == {
+    assert for_each_network(nets, function, "x", number=3) == {
         name: (net.model, "x", 3) for name, net in nets.items()
     }
-    lines = table(nets).splitlines()
+    lines = network_table(nets).splitlines()
     accuracy = {
         name: f"{100 * net.scores['sampled']['accuracy']:.2f}" for name, net in nets.items()
     }
@@ -104,7 +104,7 @@ def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons
     )
 
 
-def test_the_room_needs_no_tracking_and_no_tuning() -> None:
+def test_the_package_imports_neither_tracking_nor_tuning() -> None:
     code = "import sys, bnn.analysis; print([m for m in ('mlflow', 'optuna') if m in sys.modules])"
     assert (
         subprocess.run(
@@ -112,4 +112,4 @@ def test_the_room_needs_no_tracking_and_no_tuning() -> None:
         ).stdout.strip()
         == "[]"
     )
-    assert Net.__module__ == "bnn.analysis.networks"
+    assert TrainedNetwork.__module__ == "bnn.analysis.networks"

@@ -1,16 +1,16 @@
-"""Receptive fields are those that the wiring allows, whatever the weights, the neurons and the edges of the image."""
+"""Receptive fields: those of the wiring, whatever the weights, neurons and image edges are."""
 
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-import bnn.analysis.receptive_fields
-from bnn.analysis import Fields, receptive_fields
+from bnn.analysis import ReceptiveFields, receptive_fields
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.nn.neurons import Deterministic, Real
@@ -26,7 +26,7 @@ def network(*overrides: str) -> nn.Module:
 
 
 def theory(blocks: Sequence[tuple[str, int, int, int]], unit: int) -> range:
-    """Pixels that a unit depends on along one axis, before the image's edge cuts them: from the output down."""
+    """Pixels that a unit depends on along one axis, before the image's edge cuts them off."""
     low = high = unit
     for _, kernel, stride, padding in reversed(blocks):
         low, high = low * stride - padding, high * stride - padding + kernel - 1
@@ -34,7 +34,7 @@ def theory(blocks: Sequence[tuple[str, int, int, int]], unit: int) -> range:
 
 
 def assert_theoretical(
-    fields: Fields, blocks: Sequence[tuple[str, int, int, int]], image: int
+    fields: ReceptiveFields, blocks: Sequence[tuple[str, int, int, int]], image: int
 ) -> None:
     units = range(len(fields.boxes))
     spans = [theory(blocks, unit) for unit in units]
@@ -72,7 +72,10 @@ def test_a_field_larger_than_the_image_is_the_image() -> None:
 
 
 class Narrow(nn.Module):
-    """One channel a layer: a strided convolution with a binary neuron, then a dilated one with a pool, and a real neuron."""
+    """A strided convolution with a binary neuron, then a dilated one, pooled, with a real neuron.
+
+    Each has one channel.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,10 +101,11 @@ def test_strides_dilation_and_single_channels_are_seen_through() -> None:
     assert fields.boxes.shape == (6, 6, 4) and fields.centre == (3, 3)
 
 
-def test_one_look_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_probe_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a pool passes on one pixel of its window alone."""
-    monkeypatch.setattr(bnn.analysis.receptive_fields, "LOOKS", 1)
-    monkeypatch.setattr(bnn.analysis.receptive_fields, "IMAGES", 1)
+    module = sys.modules[receptive_fields.__module__]
+    monkeypatch.setattr(module, "PROBES", 1)
+    monkeypatch.setattr(module, "IMAGES", 1)
     with pytest.raises(AssertionError):
         assert_theoretical(receptive_fields(Narrow(), "second", (3, 24, 24)), NARROW, 24)
 
@@ -120,7 +124,7 @@ def test_weights_that_are_zero_hide_no_pixel_and_nothing_of_the_network_moves() 
 
 
 @pytest.mark.parametrize("overrides", [["model=mlp", "model.hidden=5"], ["model.norm=group"]])
-def test_units_that_look_at_everything_have_the_image_as_field(overrides: list[str]) -> None:
+def test_units_that_depend_on_every_pixel_have_the_image_as_field(overrides: list[str]) -> None:
     fields = receptive_fields(network("data=digits", *overrides), "act1", (1, 8, 8))
     assert (fields.boxes == torch.tensor([0, 0, 8, 8])).all()
     assert fields.boxes.shape[:2] == ((1, 1) if "model=mlp" in overrides else (4, 4))

@@ -1,4 +1,4 @@
-"""Figures: what they draw, not only that they draw."""
+"""Figures of runs: the values that they draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the room: each network in its panel, all on one scale, and what there is not is not drawn."""
+"""Figures of layers: each network in its panel, all on one scale, and NaN left out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bnn.analysis import SCORES, Ascent, Patches, Separability, unit
+from bnn.analysis import SCORES, MaximizedImages, Patches, Separability, unit_response
 from bnn.plots import layers
 
 
 def drawn(figure: Figure, panel: int) -> Tensor:
-    """The values that a panel shows, NaN where it shows nothing."""
+    """Values that a panel shows, NaN where it shows none."""
     return torch.tensor(figure.axes[panel].images[0].get_array().filled(math.nan))
 
 
@@ -78,17 +78,19 @@ def test_patches_stand_by_channel_and_end_with_their_mean() -> None:
 @pytest.mark.parametrize(
     "layer, words", [("act2", "pre-activation of act2 -1.0 → 3.0"), (SCORES, "score -1.0 → 3.0")]
 )
-def test_ascents_say_how_far_they_came(layer: str, words: str) -> None:
+def test_maximized_images_have_start_and_end_of_the_value_in_their_title(
+    layer: str, words: str
+) -> None:
     pixels = torch.rand(4, 1, 6, 6)
     values = torch.tensor([[0.0, -2.0, -1.0, -1.0], [9, 9, 9, 9], [2.0, 4.0, 3.0, 3.0]])
-    figure = layers.ascents({"a": Ascent(layer, (0, 1, 2, 3), pixels, values)})
+    figure = layers.maximized_images({"a": MaximizedImages(layer, (0, 1, 2, 3), pixels, values)})
     assert figure.axes[0].get_title() == f"a\n{words}" and scales(figure, range(1)) == {(0, 1)}
     torch.testing.assert_close(drawn(figure, 0)[7:, 7:], pixels[3, 0])
 
 
 def test_separability_has_a_line_a_network_with_errors_of_one_standard_error() -> None:
-    layers = {"pixels": Separability(0.5, 0.9, 100), "act1": Separability(0.6, 1.0, 100)}
-    figure = layers.separability({"a": layers, "b": layers})
+    by_layer = {"pixels": Separability(0.5, 0.9, 100), "act1": Separability(0.6, 1.0, 100)}
+    figure = layers.separability({"a": by_layer, "b": by_layer})
     for axis, values, title in zip(
         figure.axes, ([50, 60], [90, 100]), ("centroid", "neighbour"), strict=True
     ):
@@ -104,10 +106,10 @@ def test_separability_has_a_line_a_network_with_errors_of_one_standard_error() -
 
 def test_units_show_the_law_the_draws_and_the_derivative() -> None:
     found = {
-        name: unit(f"neuron={name}", slope=2.0, draws=20, seed=0)
+        name: unit_response(f"neuron={name}", slope=2.0, draws=20, seed=0)
         for name in ("stochastic", "deterministic")
     }
-    figure = layers.units(found)
+    figure = layers.unit_responses(found)
     for (name, one), upper, lower in zip(
         found.items(), figure.axes[:2], figure.axes[2:], strict=True
     ):

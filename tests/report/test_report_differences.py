@@ -1,4 +1,4 @@
-"""Paired differences: the interval, the verdict, and which rows are compared."""
+"""Paired differences: intervals, verdicts, and the rows that are compared."""
 
 from __future__ import annotations
 
@@ -6,30 +6,17 @@ import math
 
 import pytest
 
-from bnn.report.against import (
-    Interval,
+from bnn.report.differences import (
     Reference,
-    against,
     default_reference,
+    difference_table,
     differences,
-    interval,
     verdict,
 )
+from bnn.report.numbers import Interval
 from bnn.report.rows import ReportError, Row
 
 FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}
-
-
-def test_the_interval_is_students() -> None:
-    """n = 4: t = 3.182446 (tables), s = 1.290994."""
-    found = interval([1.0, 2.0, 3.0, 4.0])
-    assert found is not None and found.mean == 2.5
-    assert (
-        found.high - 2.5
-        == pytest.approx(3.182446 * 1.290994 / 2, rel=1e-6)
-        == pytest.approx(2.5 - found.low)
-    )
-    assert interval([1.0]) is None
 
 
 @pytest.mark.parametrize(
@@ -53,10 +40,10 @@ def test_a_verdict_follows_from_interval_and_margin(
 
 
 def test_pairing_takes_out_what_seeds_have_in_common(row) -> None:
-    """Seeds differ by whole points, the two estimators by 0.2 on each: unpaired nothing could be told."""
+    """Seeds differ by whole points, the estimators by 0.2 on each, which pairing alone shows."""
     rows = [row(0.95 + 0.01 * seed, seed=seed, **FROZEN) for seed in range(4)]
     rows += [row(0.952 + 0.01 * seed + 1e-5 * (-1) ** seed, seed=seed) for seed in range(4)]
-    text = against(rows, Reference.parse("estimator=frozen", 0.1))
+    text = difference_table(rows, Reference.parse("estimator=frozen", 0.1))
     assert "+0.20 [" in text and "better by more than 0.1" in text and "margin 0.1 points" in text
     assert text.count("reference") == 1
 
@@ -68,9 +55,9 @@ def test_only_common_seeds_are_compared(row) -> None:
         row(0.93, seed=1),
         row(0.99, seed=2),
     ]
-    assert "too few seeds" in against(rows, Reference.parse("estimator=frozen", 0))
+    assert "too few seeds" in difference_table(rows, Reference.parse("estimator=frozen", 0))
     rows.append(row(0.95, seed=0))
-    assert "+4.00 [" in against(rows, Reference.parse("estimator=frozen", 0))
+    assert "+4.00 [" in difference_table(rows, Reference.parse("estimator=frozen", 0))
 
 
 def test_a_configuration_meets_the_reference_of_its_own_neuron_and_placement(row) -> None:
@@ -81,7 +68,7 @@ def test_a_configuration_meets_the_reference_of_its_own_neuron_and_placement(row
         for kind in (FROZEN, {})
         for seed in (0, 1)
     ]
-    assert against(rows, Reference.parse("estimator=frozen", 0)).count("+0.00 [") == 4
+    assert difference_table(rows, Reference.parse("estimator=frozen", 0)).count("+0.00 [") == 4
 
 
 @pytest.mark.parametrize("words", ["frozen", "colour=red", "estimator=", "seed=0"])
@@ -98,17 +85,17 @@ def test_a_margin_is_not_negative() -> None:
 
 def test_a_reference_that_is_not_there_or_not_one_is_refused(row) -> None:
     with pytest.raises(ReportError, match=r"estimator=none.*st"):
-        against([row(seed=0), row(seed=1)], Reference.parse("estimator=none", 0))
+        difference_table([row(seed=0), row(seed=1)], Reference.parse("estimator=none", 0))
     two = [
         row(seed=0),
         row(seed=0, settings="data.limit=5; neuron.rescale_gradient=False; optimizer.momentum=0.9"),
     ]
     with pytest.raises(ReportError, match="several"):
-        against(two, Reference.parse("estimator=st", 0))
+        difference_table(two, Reference.parse("estimator=st", 0))
 
 
 def test_a_setting_can_name_the_reference(row) -> None:
-    """Where a field does not tell configurations apart: a constant slope of 1 and of 4 are both anneal=none."""
+    """No field tells a constant slope of 1 from one of 4: both are anneal=none."""
     slopes = {"1.0": 0.97, "4.0": 0.98}
     rows = [
         row(a + seed / 1000, seed=seed, settings=f"anneal.slope={s}")
@@ -116,11 +103,11 @@ def test_a_setting_can_name_the_reference(row) -> None:
         for seed in (1, 2, 3)
     ]
     with pytest.raises(ReportError, match="several configurations"):
-        against(rows, Reference.parse("anneal=none", 0.1))
-    table = against(rows, Reference.parse("anneal.slope=1.0", 0.1))
+        difference_table(rows, Reference.parse("anneal=none", 0.1))
+    table = difference_table(rows, Reference.parse("anneal.slope=1.0", 0.1))
     assert "+1.00 [+1.00, +1.00]" in table and "better by more than 0.1" in table
     with pytest.raises(ReportError, match=r"anneal\.slope is 1\.0, 4\.0"):
-        against(rows, Reference.parse("anneal.slope=2.0", 0.1))
+        difference_table(rows, Reference.parse("anneal.slope=2.0", 0.1))
 
 
 def test_straight_through_is_the_reference_where_there_is_one(rows: list[Row], row) -> None:
@@ -131,7 +118,7 @@ def test_straight_through_is_the_reference_where_there_is_one(rows: list[Row], r
         for s in (0, 1)
     ]
     assert default_reference(two, 0) == Reference("estimator_title", "st density", 0)
-    assert "+0.00" in against(two, Reference.parse("estimator_title=st density", 0))
+    assert "+0.00" in difference_table(two, Reference.parse("estimator_title=st density", 0))
 
 
 def test_there_is_no_default_reference_without_another_to_compare_or_without_a_single_one(

@@ -1,4 +1,4 @@
-"""What layers answer, and how far the classes lie apart in it."""
+"""Responses of layers, weights of the first layer, and separability of the classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bnn.analysis import PIXELS, SCORES, first_weights, responses, separability
-from bnn.analysis.separability import separated
+from bnn.analysis import PIXELS, SCORES, first_layer_weights, responses, separability
+from bnn.analysis.separability import separability_of
 from bnn.config.compose import compose
 from bnn.data import Split, load
 from bnn.errors import ConfigError
@@ -35,13 +35,13 @@ def clusters(count: int, classes: int, spread: float) -> tuple[torch.Tensor, tor
 
 def test_planted_clusters_are_told_apart_and_shuffled_labels_are_not() -> None:
     values, labels = clusters(3000, 10, 0.3)
-    found = separated(values, labels, 1000)
+    found = separability_of(values, labels, 1000)
     assert (
         found.centroid == found.neighbour == 1.0
         and found.images == 2000
-        and found.error(found.centroid) == 0
+        and found.standard_error(found.centroid) == 0
     )
-    shuffled = separated(
+    shuffled = separability_of(
         values, labels[torch.randperm(3000, generator=torch.Generator().manual_seed(2))], 1000
     )
     for accuracy in (shuffled.centroid, shuffled.neighbour):
@@ -49,23 +49,23 @@ def test_planted_clusters_are_told_apart_and_shuffled_labels_are_not() -> None:
         assert abs(accuracy - 0.1) < 0.035, accuracy
 
 
-def test_the_two_classifiers_ask_different_questions() -> None:
+def test_the_two_classifiers_measure_different_things() -> None:
     """A class on both sides of the other has no centroid of its own, but neighbours."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(2, (600,), generator=generator)
     side = torch.randint(2, (600,), generator=generator) * 2.0 - 1
     values = (labels * side)[:, None] + 0.05 * torch.randn(600, 3, generator=generator)
-    found = separated(values, labels, 300)
+    found = separability_of(values, labels, 300)
     assert found.neighbour == 1.0 and found.centroid < 0.9
 
 
-def test_what_is_measured_is_not_what_was_fitted() -> None:
-    """Labels of the training part are learned, so that exchanging them turns every answer on the others wrong."""
+def test_classifiers_are_measured_on_images_that_they_were_not_fitted_on() -> None:
+    """Exchanged labels in the training part make every prediction on the others wrong."""
     values, labels = clusters(400, 2, 0.1)
     exchanged = torch.cat([1 - labels[:200], labels[200:]])
     assert (
-        separated(values, exchanged, 200).neighbour
-        == separated(values, exchanged, 200).centroid
+        separability_of(values, exchanged, 200).neighbour
+        == separability_of(values, exchanged, 200).centroid
         == 0.0
     )
 
@@ -83,7 +83,7 @@ def test_accuracies_are_those_of_a_plain_search_over_each_layer() -> None:
     x, y = first.flatten(1)[:100], first.flatten(1)[100:]
     distances = (y[:, None] - x[None]).square().sum(2)
     nearest = training.labels[:100][distances.argmin(1)]
-    # bits have ties: an answer is right if the reference's own nearest has the label, up to these
+    # a prediction is right if the reference's own nearest has the label, up to ties of bits
     tied = (distances == distances.min(1, keepdim=True).values).sum(1) > 1
     right = nearest == validation.labels[:100]
     assert (
@@ -97,7 +97,7 @@ def test_accuracies_are_those_of_a_plain_search_over_each_layer() -> None:
     )
 
 
-def test_responses_are_what_the_modules_answer() -> None:
+def test_responses_are_the_outputs_of_the_modules() -> None:
     model, images = network("placement=none"), pictures(700)
     found = responses(model, images, draws=1, seed=0)
     assert list(found) == [PIXELS, "act1", "act2", SCORES] and torch.equal(found[PIXELS], images)
@@ -122,7 +122,7 @@ def test_first_weights_are_the_ones_that_meet_the_pixels(
     model: str, shape: tuple[int, ...]
 ) -> None:
     net = network(f"model={model}")
-    weights = first_weights(net, pictures(2))
+    weights = first_layer_weights(net, pictures(2))
     assert weights.shape == shape and torch.equal(
         weights.flatten(), next(net.parameters()).flatten()
     )
@@ -143,6 +143,6 @@ def test_first_weights_follow_the_pass_and_not_the_order_of_the_modules() -> Non
             return self.readout(self.conv(x).flatten(1))
 
     net = Backwards().double()
-    assert torch.equal(first_weights(net, pictures(1)), net.conv.weight)
+    assert torch.equal(first_layer_weights(net, pictures(1)), net.conv.weight)
     with pytest.raises(ConfigError, match="found none"):
-        first_weights(Weightless(), pictures(1))
+        first_layer_weights(Weightless(), pictures(1))

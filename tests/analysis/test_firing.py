@@ -1,25 +1,28 @@
-"""The picture of one unit shows what the neuron and the estimator do."""
+"""Responses of one unit: the firing rate of its law, and the pseudo-derivative of its estimator."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from bnn.analysis.firing import Unit, annealed, unit
+from bnn.analysis.firing import UnitResponse, annealed_unit_responses, unit_response
 from bnn.errors import ConfigError
 from bnn.nn.noise import NoiseLaw
 
 DRAWS = 400
 
 
-def from_law(one: Unit) -> float:
-    """The largest distance of the firing rate from p, in standard errors; 4.5 of them are met once in 700 pictures."""
+def from_law(one: UnitResponse) -> float:
+    """Largest distance of the firing rate from p in standard errors; 4.5 come once in 700 runs."""
     error = (one.p * (1 - one.p) / DRAWS).sqrt().clamp(min=1 / DRAWS)
     return float(((one.mean - one.p).abs() / error).max())
 
 
-def from_slope(one: Unit, law: str, slope: float) -> float:
-    """The largest distance of the derivative from that of F(slope · x), by differences; corners of a law are left out."""
+def from_slope(one: UnitResponse, law: str, slope: float) -> float:
+    """Largest distance of the derivative from that of F(slope · x), by finite differences.
+
+    Corners of a law are left out.
+    """
     cdf, h = NoiseLaw.registry.build(law).cdf, 1e-6
     left, middle, right = (cdf(slope * (one.x + shift)) for shift in (-h, 0, h))
     smooth = ((right - middle) - (middle - left)).abs() < 1e-9
@@ -28,8 +31,10 @@ def from_slope(one: Unit, law: str, slope: float) -> float:
 
 @pytest.mark.parametrize("law", ["logistic", "gaussian", "uniform", "triangular"])
 @pytest.mark.parametrize("slope", [1.0, 3.0])
-def test_it_fires_by_its_law_and_the_proxy_is_the_laws_derivative(law: str, slope: float) -> None:
-    one = unit(f"neuron.law={law}", slope=slope, draws=DRAWS, seed=0)
+def test_it_fires_by_its_law_and_its_pseudo_derivative_is_the_laws_derivative(
+    law: str, slope: float
+) -> None:
+    one = unit_response(f"neuron.law={law}", slope=slope, draws=DRAWS, seed=0)
     assert from_law(one) < 4.5 and set(one.bits.tolist()) == {0.0, 1.0}
     assert from_slope(one, law, slope) < 1e-4
     assert from_slope(one, law, 1.2 * slope) > 0.05, (
@@ -39,27 +44,28 @@ def test_it_fires_by_its_law_and_the_proxy_is_the_laws_derivative(law: str, slop
 
 def test_a_deterministic_unit_is_a_step_with_the_derivative_of_the_law() -> None:
     one, random = (
-        unit(f"neuron={name}", draws=DRAWS, seed=0) for name in ("deterministic", "stochastic")
+        unit_response(f"neuron={name}", draws=DRAWS, seed=0)
+        for name in ("deterministic", "stochastic")
     )
     assert torch.equal(one.mean, (one.x > 0).double()) and torch.allclose(
         one.derivative, random.derivative
     )
 
 
-def test_the_identity_proxy_forgets_the_law() -> None:
+def test_the_identity_pseudo_derivative_forgets_the_law() -> None:
     assert torch.equal(
-        unit("estimator.proxy=identity", draws=2, seed=0).derivative,
+        unit_response("estimator.proxy=identity", draws=2, seed=0).derivative,
         torch.ones(201, dtype=torch.float64),
     )
 
 
 def test_annealing_follows_the_schedule() -> None:
-    found = annealed(
+    found = annealed_unit_responses(
         "anneal=geometric",
         "anneal.start=1",
         "anneal.rate=2",
         epochs=4,
-        shown=(1, 2, 4),
+        at_epochs=(1, 2, 4),
         draws=2,
         seed=0,
     )
@@ -71,4 +77,4 @@ def test_annealing_follows_the_schedule() -> None:
 def test_a_unit_without_a_pathwise_derivative_is_refused() -> None:
     for words in (["estimator=reinforce"], ["neuron=noisy_rectifier"]):
         with pytest.raises(ConfigError, match="differentiates its bits"):
-            unit(*words, draws=2, seed=0)
+            unit_response(*words, draws=2, seed=0)
