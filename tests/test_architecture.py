@@ -29,7 +29,7 @@ LAYERS = (
     "functional testing training",
     "build",
     "restore specify",
-    "trained",
+    "fitted",
     "analysis",
     "plots",
     "lab tracking",

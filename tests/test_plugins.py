@@ -485,9 +485,9 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 
 
 def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
+    from bnn.fitted import checkpoint_config
     from bnn.predict import main as predict
     from bnn.restore import load_checkpoint
-    from bnn.trained import checkpoint_config
 
     folder, _ = swept
     checkpoint = next(folder.rglob("best.pt"))

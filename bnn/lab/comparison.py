@@ -13,11 +13,11 @@ from bnn.config.compose import changed, compose
 from bnn.config.titles import estimator_title
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
+from bnn.fitted import fit_network, restore_network
 from bnn.lab.gradient_sampler import validation_sampler
 from bnn.lab.measure import Measurement, measure
 from bnn.lab.reference import ReferenceGradient, reference_gradient
 from bnn.specify import estimator_choices, setup
-from bnn.trained import restore_network, train_network
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def compare(
         reference: estimates of the reference gradient, where it cannot be enumerated.
         batch: number of validation examples.
         epochs: epochs of training before.
-        checkpoint: checkpoint of a run of this configuration (`bnn.trained.checkpoint_config`),
+        checkpoint: checkpoint of a run of this configuration (`bnn.fitted.checkpoint_config`),
             in place of the training.
 
     Raises:
@@ -70,7 +70,7 @@ def compare(
     served, refused = usable_estimators(config, choices, strict=bool(estimators))
     setup(changed(config, lab__every=1))
     if checkpoint is None:
-        network = train_network(config, epochs, title="before measuring")
+        network = fit_network(config, epochs, title="before measuring")
     else:
         network = restore_network(config, checkpoint)
     sampler = validation_sampler(network, batch)

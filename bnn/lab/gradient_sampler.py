@@ -20,7 +20,7 @@ from bnn.tasks.readings import generator_noise
 from bnn.training.step import init_estimator
 
 if TYPE_CHECKING:
-    from bnn.trained import TrainedNetwork
+    from bnn.fitted import FittedNetwork
 
 BELOW = "below"
 """Key of all parameters below the highest binary layer together: where the estimators differ."""
@@ -168,7 +168,7 @@ class GradientSampler:
         return {layer: torch.cat(parts).double() for layer, parts in layers.items()}
 
 
-def validation_sampler(network: TrainedNetwork, samples: int) -> GradientSampler:
+def validation_sampler(network: FittedNetwork, samples: int) -> GradientSampler:
     """Sampler on the first `samples` validation examples, with warm-up on the training split."""
     training, data = network.setup.training, network.data
     task, validation, train = training.task, data.validation, data.train

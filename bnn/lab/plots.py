@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bnn.lab.estimate import Estimate
 from bnn.lab.measure import Measurement
-from bnn.plots.style import style, tidy
+from bnn.plots.style import log_axis, style, tidy
 
 BUDGET = 4096
 """Passes to which the curves of error against cost reach."""
@@ -43,8 +43,8 @@ def error_against_cost(found: Mapping[str, Measurement], layer: str) -> Figure:
         left.plot([n * one.evaluations for n in counts], errors, label=name, **style(number))
         right.plot([n * one.seconds for n in counts], errors, **style(number))
     for axis, x in ((left, "passes"), (right, "seconds")):
-        tidy(axis, x, "")
-        logarithmic(axis)
+        log_axis(tidy(axis, x, ""), "x")
+    log_axis(left, "y")
     left.set_ylabel("relative error of the gradient")
     figure.legend(loc="outside right center", frameon=False, fontsize=9)
     return figure
@@ -74,16 +74,11 @@ def interval_curves(
         for number, (name, points) in enumerate(curves.items()):
             _draw(axis, name, points, number)
         if log:
-            logarithmic(axis)
+            log_axis(axis, "x")
+            log_axis(axis, "y")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     return figure
-
-
-def logarithmic(axis: Axes) -> None:
-    """Set both axes to a logarithmic scale."""
-    axis.set_xscale("log")
-    axis.set_yscale("log")
 
 
 def _draw(axis: Axes, name: str, points: Points, number: int) -> None:

@@ -84,11 +84,11 @@ def page(chosen: argparse.Namespace) -> str:
     """
     from bnn.config.compose import compose
     from bnn.data import use_data
+    from bnn.fitted import checkpoint_config
     from bnn.lab.comparison import compare
     from bnn.lab.comparison_tables import tables
     from bnn.lab.gradient_sampler import BELOW
     from bnn.lab.plots import error_against_cost
-    from bnn.trained import checkpoint_config
 
     file = chosen.checkpoint
     config = compose(chosen.overrides) if file is None else checkpoint_config(file)

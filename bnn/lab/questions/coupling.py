@@ -39,12 +39,12 @@ def slope_rows(config: DictConfig, chosen: argparse.Namespace) -> tuple[list[str
     """
     from bnn.config.compose import changed, compose
     from bnn.config.titles import estimator_title
+    from bnn.fitted import fit_network
     from bnn.lab.gradient_sampler import validation_sampler
     from bnn.lab.questions.directional_slopes import directions, projections, slope_along
     from bnn.specify import setup
-    from bnn.trained import train_network
 
-    network = train_network(config, chosen.epochs, title="before measuring")
+    network = fit_network(config, chosen.epochs, title="before measuring")
     sampler = validation_sampler(network, chosen.batch)
     along = directions(sampler, chosen.directions)
     projected = {}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from bnn.build import TrainingSetup, build_model
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
+from bnn.fitted import FittedNetwork, fit_network
 from bnn.lab.accuracy import Accuracy
 from bnn.lab.estimate import Estimate
 from bnn.lab.gradient_sampler import BELOW, GradientSampler, validation_sampler
@@ -16,7 +17,6 @@ from bnn.lab.measure import measure
 from bnn.lab.plots import interval_curves
 from bnn.lab.reference import reference_gradient
 from bnn.nn.neurons import set_slope
-from bnn.trained import TrainedNetwork, train_network
 
 SLOPES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 SAMPLES = 64
@@ -51,14 +51,14 @@ def accuracy_by_slope(
         ConfigError: for a network that cannot be enumerated.
     """
     config = compose([*overrides, "neuron=stochastic", "trainer.progress=none"])
-    network = train_network(config)
+    network = fit_network(config)
     batch = validation_sampler(network, SAMPLES)
     neurons = ("stochastic", "deterministic")
     return network.setup, {neuron: _at_slopes(network, batch, neuron, draws) for neuron in neurons}
 
 
 def _at_slopes(
-    network: TrainedNetwork, batch: GradientSampler, neuron: str, draws: int
+    network: FittedNetwork, batch: GradientSampler, neuron: str, draws: int
 ) -> list[Accuracy]:
     checked = network.setup
     config = {**checked.spec.config, "neuron": {**checked.spec.config["neuron"], "name": neuron}}

@@ -1,6 +1,6 @@
 """Networks trained in this process from a configuration, without tracking, files or test scores.
 
-Prefer `train_network`; `restore_network` takes the weights from a checkpoint instead.
+Prefer `fit_network`; `restore_network` takes the weights from a checkpoint instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bnn.training.loop import FitResult, fit
 
 
 @dataclass(frozen=True)
-class TrainedNetwork:
+class FittedNetwork:
     """Network with everything that it was trained with.
 
     Args:
@@ -42,9 +42,9 @@ class TrainedNetwork:
     fit: FitResult | None = None
 
 
-def train_network(
+def fit_network(
     config: DictConfig, epochs: int | None = None, title: str | None = None
-) -> TrainedNetwork:
+) -> FittedNetwork:
     """Network of a composed configuration, trained in this process.
 
     Nothing is tracked, saved or downloaded, and the test split is not scored.
@@ -65,14 +65,14 @@ def train_network(
     data = read_dataset(checked.spec)
     model = checked.model.to(checked.device)
     if epochs == 0:
-        return TrainedNetwork(checked, model, data)
+        return FittedNetwork(checked, model, data)
     result = fit(
         model, checked.training, data, title=checked.spec.title if title is None else title
     )
-    return TrainedNetwork(checked, model, data, result)
+    return FittedNetwork(checked, model, data, result)
 
 
-def restore_network(config: DictConfig, file: Path) -> TrainedNetwork:
+def restore_network(config: DictConfig, file: Path) -> FittedNetwork:
     """Network of a checkpoint, with the objects of its configuration.
 
     Args:
@@ -85,7 +85,7 @@ def restore_network(config: DictConfig, file: Path) -> TrainedNetwork:
     """
     checked = setup(config)
     data = read_dataset(checked.spec)
-    return TrainedNetwork(checked, load_checkpoint(file)[0].to(checked.device), data)
+    return FittedNetwork(checked, load_checkpoint(file)[0].to(checked.device), data)
 
 
 def checkpoint_config(file: Path) -> DictConfig:
