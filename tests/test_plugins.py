@@ -537,7 +537,8 @@ def test_the_benchmark_times_it(tmp_path: Path) -> None:
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
-        config = benchmark_config(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
+        overrides = ["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"]
+        config = benchmark_config(overrides, 1)
         return type(setup(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)
