@@ -1,6 +1,6 @@
-"""python -m bnn.report EXPERIMENT: an MLflow experiment as an HTML page, as Markdown and a figure.
+"""python -m bnn.report EXPERIMENT: an MLflow experiment as HTML page, Markdown and figure.
 
---readme: tables and figures of the README.
+--results: the generated blocks of the project's pages, and the figures in sweeps/results.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ def parser() -> argparse.ArgumentParser:
         "--margin", type=float, default=0.0, help="a difference that matters, in points of accuracy"
     )
     command.add_argument(
-        "--readme", action="store_true", help="make the README's results anew from sweeps/results"
+        "--results",
+        action="store_true",
+        help="make README.md, docs and sweeps/results anew from the committed tables",
     )
     command.add_argument(
         "--check",
         action="store_true",
-        help="with --readme: change nothing, fail if it is out of date",
+        help="with --results: change nothing, fail if a page is out of date",
     )
     return command
 
@@ -71,7 +73,7 @@ def report(options: argparse.Namespace, uri: str | None) -> None:
     """
     from bnn.report.dot_plot import dot_plot, save
     from bnn.report.experiment import read_experiment
-    from bnn.report.readme import results
+    from bnn.report.generated import results
     from bnn.report.row_files import write_csv
 
     _check_writable(options.out.absolute())
@@ -103,33 +105,33 @@ def _check_writable(folder: Path) -> None:
         raise ReportError(f"--out: expected a folder to write in, got {existing}")
 
 
-def readme(check: bool) -> int:
-    """Make the README's sections anew.
+def pages(check: bool) -> int:
+    """Make the generated blocks of the project's pages anew.
 
     Returns:
-        Exit code: with `check`, which changes nothing, 1 if they are out of date.
+        Exit code: with `check`, which changes nothing, 1 if a page is out of date.
     """
-    from bnn.report.readme import outdated, regenerate, source_tree
+    from bnn.report.generated import COMMAND, outdated, regenerate, source_tree
 
     if not check:
         print("wrote", *regenerate(source_tree()), file=sys.stderr)
         return 0
-    if names := outdated(source_tree()):
-        print(
-            f"README.md: out of date: {', '.join(names)}; run python -m bnn.report --readme",
-            file=sys.stderr,
-        )
-    return int(bool(names))
+    stale = outdated(source_tree())
+    for title in stale:
+        print(f"out of date: {title}; run {COMMAND}", file=sys.stderr)
+    return int(bool(stale))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code of the command line `arguments`, by default that of the process."""
     command = parser()
     options = command.parse_args(arguments)
-    if options.readme == (options.experiment is not None) or (options.check and not options.readme):
-        command.error("expected either EXPERIMENT or --readme [--check]")
+    if options.results == (options.experiment is not None) or (
+        options.check and not options.results
+    ):
+        command.error("expected either EXPERIMENT or --results [--check]")
     uri = options.uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return exit_code(lambda: readme(options.check) if options.readme else report(options, uri))
+    return exit_code(lambda: pages(options.check) if options.results else report(options, uri))
 
 
 if __name__ == "__main__":

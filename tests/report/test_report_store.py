@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param
 from bnn.config.canonical import canonical, digest, flat
 from bnn.config.compose import compose
 from bnn.config.titles import estimator_title
-from bnn.report import readme
+from bnn.report import generated
 from bnn.report.__main__ import main
 from bnn.report.row_files import read_csv
 from bnn.report.rows import rows_of
@@ -124,7 +124,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sweeps").mkdir()
-    monkeypatch.setattr(readme, "source_tree", lambda: tmp_path)
+    monkeypatch.setattr(generated, "source_tree", lambda: tmp_path)
     return tmp_path
 
 
@@ -227,7 +227,7 @@ def test_an_experiment_without_a_report_is_one_line_and_exit_code_one(
 
 def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(tmp_path: Path) -> None:
     quiet = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    quiet["PYTHONPATH"] = str(Path(readme.__file__).resolve().parents[2])
+    quiet["PYTHONPATH"] = str(Path(generated.__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-m", "bnn.report", "x"],
         cwd=tmp_path,
@@ -252,7 +252,7 @@ def test_the_store_comes_from_the_environment_when_none_is_named(
     assert "st density" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["--check"], ["x", "--readme"], ["x", "--check"]])
+@pytest.mark.parametrize("arguments", [[], ["--check"], ["x", "--results"], ["x", "--check"]])
 def test_arguments_that_do_not_go_together_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
