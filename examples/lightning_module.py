@@ -20,9 +20,8 @@ class Classifier(L.LightningModule):
 
     def __init__(self, example: Tensor) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 32), bnn.Stochastic(), nn.Linear(32, 10)
-        )
+        layers = nn.Flatten(), nn.Linear(64, 32), bnn.Stochastic(), nn.Linear(32, 10)
+        self.net = nn.Sequential(*layers)
         self.estimator = bnn.estimators.NVIL().init(self.net, example)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
