@@ -30,7 +30,7 @@ import torchvision
 from omegaconf import OmegaConf
 
 import bnn
-from bnn.data import DATASETS, Dataset, at_hand, load, rename, resolve, spec_of
+from bnn.data import DATASETS, Dataset, load, offline_name, rename, resolve, spec_of
 from bnn.data import download as download_module
 from bnn.data.archives import Archives, Mnist
 from bnn.errors import ConfigError, DataError
@@ -407,7 +407,7 @@ def test_without_a_network_and_a_fallback_the_error_says_what_to_do(
         assert part in str(caught.value)
 
 
-def test_what_is_at_hand_is_told_without_a_network(
+def test_what_is_offline_name_is_told_without_a_network(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -415,11 +415,13 @@ def test_what_is_at_hand_is_told_without_a_network(
 
     monkeypatch.setattr(download_module, "download", refuse)
     monkeypatch.setattr(bnn.data.archives, "download", refuse)
-    assert at_hand(node(published)) == "mnist" and at_hand(digits()) == "digits"
-    assert at_hand(node(tmp_path / "empty")) == "digits"
-    assert at_hand(node(tmp_path / "empty", fallback=None)) == "mnist", "which reading then refuses"
+    assert offline_name(node(published)) == "mnist" and offline_name(digits()) == "digits"
+    assert offline_name(node(tmp_path / "empty")) == "digits"
+    assert offline_name(node(tmp_path / "empty", fallback=None)) == "mnist", (
+        "which reading then refuses"
+    )
     (published / "MNIST" / "raw" / IMAGES).unlink()
-    assert at_hand(node(published)) == "digits", "three archives of four are not enough"
+    assert offline_name(node(published)) == "digits", "three archives of four are not enough"
 
 
 def test_after_a_fallback_the_renamed_node_loads(published: Path, tmp_path: Path) -> None:

@@ -20,16 +20,14 @@ from toys import Toy, batch, product, tangled
 
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
+from bnn.estimators.antithetic import ARM, ARMS, Antithetic, DisARM
+from bnn.estimators.concrete import reparameterize
 from bnn.estimators.enumeration import Enumeration
-from bnn.estimators.layerwise import ARM, ARMS, Antithetic, DisARM, LayerSamples, LocalExpectation
+from bnn.estimators.layerwise import LayerSamples
+from bnn.estimators.local_expectation import LocalExpectation
 from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
-from bnn.estimators.relaxed import (
-    REBAR,
-    RELAX,
-    ControlVariate,
-    conditional_derivative,
-    reparameterize,
-)
+from bnn.estimators.rebar import REBAR, conditional_derivative
+from bnn.estimators.relax import RELAX, ControlVariate
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.neurons import Deterministic, Stochastic
@@ -47,7 +45,7 @@ BASELINES = {
 CONTRACTS = {
     "none": [{}],
     "frozen": [{}],
-    "st": [{"proxy": proxy} for proxy in PSEUDO_DERIVATIVES],
+    "st": [{"pseudo_derivative": name} for name in PSEUDO_DERIVATIVES],
     "reinmax": [{"tau": 1.0}, {"tau": 1.5}],
     "st_gumbel": [{"tau": 1.0}],
     "concrete": [{"tau": 0.5}],
@@ -330,14 +328,14 @@ def test_mutants_are_caught(mutant: Estimator) -> None:
     assert distance(expectation(model, mutant), exact(model)) > 1e-3
 
 
-def test_density_proxy_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
+def test_the_density_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
     for law in NoiseLaw.registry:
         model = Toy((2,), law)
         with (
             torch.no_grad()
         ):  # each score is one bit, so that their product is multilinear and not additive
             model.readout.weight.copy_(torch.eye(2))
-        estimator = Estimator.registry.build({"name": "st", "proxy": "density"})
+        estimator = Estimator.registry.build({"name": "st", "pseudo_derivative": "density"})
         for one in (expectation(model, estimator, product), exact(model, product)):
             assert max(float(g.abs().max()) for g in one) > 1e-3
         # of the layer below: the read-out itself has the derivative of a product by its own weights
@@ -368,7 +366,7 @@ def test_reinmax_is_exact_for_one_layer_under_a_quadratic_loss(law: str) -> None
     assert distance(found[1][:2], true) < 1e-12
     assert distance(found[2][:2], true) > 1e-3, "the control: at another temperature it is not"
     straight = expectation(
-        model, Estimator.registry.build({"name": "st", "proxy": "density"}), quadratic
+        model, Estimator.registry.build({"name": "st", "pseudo_derivative": "density"}), quadratic
     )
     assert distance(straight[:2], true) > 1e-3, "and plain straight-through is not"
 
@@ -409,7 +407,7 @@ def test_pseudo_derivatives_send_back_their_derivative_times_that_of_the_loss() 
     expected = {"identity": torch.ones_like(p), "sigmoid": 2 * p * (1 - p)}
     for name, law in itertools.product(PSEUDO_DERIVATIVES, NoiseLaw.registry):
         site = Site(a, NoiseLaw.registry.build(law), Site.threshold)
-        estimator = Estimator.registry.build({"name": "st", "proxy": name})
+        estimator = Estimator.registry.build({"name": "st", "pseudo_derivative": name})
         bits = estimator.sample(site)  # type: ignore[attr-defined]
         assert torch.equal(bits, (a > 0).double())
         (found,) = torch.autograd.grad((slope_of_f * bits).sum(), a)

@@ -25,15 +25,12 @@ from torch import Tensor, nn
 from toys import Toy, batch, tangled
 
 from bnn.estimators import Baseline, Estimator
-from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples, LocalExpectation
-from bnn.estimators.relaxed import (
-    REBAR,
-    RELAX,
-    TAU_BOUNDS,
-    TAU_EVERY,
-    TAU_RATE,
-    StraightThroughGumbel,
-)
+from bnn.estimators.antithetic import ARM, ARMS, DisARM
+from bnn.estimators.concrete import StraightThroughGumbel
+from bnn.estimators.layerwise import LayerSamples
+from bnn.estimators.local_expectation import LocalExpectation
+from bnn.estimators.rebar import REBAR, TAU_BOUNDS, TAU_EVERY, TAU_RATE
+from bnn.estimators.relax import RELAX
 from bnn.estimators.score_function import MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
@@ -105,7 +102,9 @@ CASES = {
     "rebar": Case({"name": "rebar", "tau": 0.5}, **_rebar(0.5)),
     "rebar-cold": Case({"name": "rebar", "tau": 0.2}, **_rebar(0.2)),
     "relax": Case({"name": "relax", "tau": 0.5}, **_rebar(0.5), at_most=True),
-    "st": Case({"name": "st", "proxy": "density"}, published.straight_through, unbiased=False),
+    "st": Case(
+        {"name": "st", "pseudo_derivative": "density"}, published.straight_through, unbiased=False
+    ),
     "reinmax": Case({"name": "reinmax", "tau": 1.0}, published.reinmax, unbiased=False),
     "st_gumbel": Case({"name": "st_gumbel", "tau": 1.0}, published.st_gumbel, unbiased=False),
     "concrete": Case({"name": "concrete", "tau": 0.5}, published.concrete, unbiased=False),
