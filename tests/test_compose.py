@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import QUICK, bnn_train, environment
 from mlflow import MlflowClient
-from postgres import cluster, free_port, run_sql
+from support.command_line import QUICK, bnn_train, environment
+from support.postgres import cluster, free_port, run_sql
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
 from mlflow import MlflowClient
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, bnn_train, runs
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from support.command_line import QUICK, bnn_train, runs
 
 from bnn.paths import folder
 

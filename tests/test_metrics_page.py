@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import client, run_here, runs
+from support.command_line import client, run_here, runs
 
 import bnn
 from bnn import schema

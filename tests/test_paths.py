@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import run_here
+from support.command_line import run_here
 
 from bnn.paths import network_file_system, shared_file_warning
 

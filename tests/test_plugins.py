@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import QUICK, UNSEEN, environment, run_here, runs
 from omegaconf import OmegaConf
+from support.command_line import QUICK, UNSEEN, environment, run_here, runs
 from test_launchers import LAUNCHERS, NEEDS
 
 import bnn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import bnn_train, run_here
+from support.command_line import bnn_train, run_here
 
 from bnn.data import DATASETS
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, client, run_here, runs
 from mlflow.entities import Run
+from support.command_line import QUICK, client, run_here, runs
 
 from bnn.config import provenance
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of

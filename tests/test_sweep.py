@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, bnn_train, client, environment, run_here, runs
+from support.command_line import QUICK, bnn_train, client, environment, run_here, runs
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, run_here, runs
 from PIL import Image
+from support.command_line import QUICK, run_here, runs
 from torchvision.datasets import ImageFolder
 
 from bnn.config.canonical import digest

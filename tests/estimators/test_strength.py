@@ -21,8 +21,8 @@ import published
 import pytest
 import torch
 from published import Gradients, Net
+from support.toys import Toy, batch, tangled
 from torch import Tensor, nn
-from toys import Toy, batch, tangled
 
 from bnn.estimators import Baseline, Estimator
 from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples, LocalExpectation

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, bnn_train, runs
+from support.command_line import QUICK, bnn_train, runs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -114,7 +114,7 @@ def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) ->
     import subprocess
     import sys
 
-    from command_line import environment
+    from support.command_line import environment
 
     folder, _ = swept
     words = [sys.executable, "-m", "bnn.report", "bnn/digits"]
@@ -157,7 +157,7 @@ def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path,
     import subprocess
     import sys
 
-    from command_line import environment
+    from support.command_line import environment
 
     folder, _ = swept
     few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]

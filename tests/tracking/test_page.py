@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn.schema import PARENT
 from bnn.tracking.mlflow_adapter import SHARED_VIEW

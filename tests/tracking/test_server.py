@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError

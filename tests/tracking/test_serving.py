@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, environment, run_here, runs
+from support.command_line import QUICK, environment, run_here, runs
 
 from bnn.predict import predicted
 from bnn.restore import load_checkpoint

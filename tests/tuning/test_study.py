@@ -12,8 +12,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import UNSEEN, client, environment, run_here, runs
 from optuna.trial import TrialState
+from support.command_line import UNSEEN, client, environment, run_here, runs
 
 from bnn.config.compose import compose
 from bnn.specify import setup
