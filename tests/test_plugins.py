@@ -22,7 +22,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from support.command_line import QUICK, UNSEEN, environment, run_here, runs
-from test_launchers import LAUNCHERS, NEEDS
+from support.launchers import LAUNCHERS, NEEDS
 
 import bnn
 from bnn.config.canonical import GROUPS, TOP, canonical, digest
