@@ -14,6 +14,7 @@ from support.launchers import LAUNCHERS, NEEDS
 
 from bnn.paths import folder
 
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_parent_children_and_a_failure_through_each_launcher(launcher: str, tmp_path: Path) -> None:
     if launcher in NEEDS and importlib.util.find_spec(NEEDS[launcher]) is None:
