@@ -29,6 +29,7 @@ LAYERS = (
     "functional testing training",
     "build",
     "restore specify",
+    "fitted",
     "analysis",
     "plots",
     "lab tracking",

@@ -77,7 +77,7 @@ def test_every_module_is_in_the_wheel(wheel: Path) -> None:
 def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
     code = (
         "import bnn, pathlib, sys; assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
-        "from bnn.build import setup; from bnn.config import compose; from bnn.paths import folder\n"
+        "from bnn.specify import setup; from bnn.config.compose import compose; from bnn.paths import folder\n"
         "names = sorted(p.stem for p in (folder('conf') / 'experiment').glob('*.yaml'))\n"
         "print([(n, setup(compose([f'experiment={n}'])).spec.title) for n in names])"
     )
@@ -109,5 +109,5 @@ def test_hydra_discovers_the_sweepers() -> None:
 
 
 def test_the_console_script_is_declared(wheel: Path) -> None:
-    (declared,) = wheel.glob("bnn-*.dist-info/entry_points.txt")
-    assert "bnn-train = bnn.train:main" in declared.read_text()
+    (declared,) = wheel.glob("binary_neurons-*.dist-info/entry_points.txt")
+    assert "bnn = bnn.__main__:main" in declared.read_text()

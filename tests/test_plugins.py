@@ -485,7 +485,7 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 
 
 def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
-    from bnn.lab.setting import of_checkpoint
+    from bnn.fitted import checkpoint_config
     from bnn.predict import main as predict
     from bnn.restore import load_checkpoint
 
@@ -497,7 +497,7 @@ def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     def choices() -> list[list[str]]:
         from bnn.specify import estimator_choices
 
-        of_checkpoint(checkpoint)
+        checkpoint_config(checkpoint)
         return estimator_choices()
 
     assert ["estimator=mine"] in forked(folder, choices)
@@ -531,13 +531,14 @@ def test_the_lab_measures_it(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_times_it(tmp_path: Path) -> None:
-    from bnn.benchmark.__main__ import settled
+    from bnn.benchmark.__main__ import benchmark_config
     from bnn.specify import estimator_choices, setup
 
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
-        config = settled(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
+        overrides = ["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"]
+        config = benchmark_config(overrides, 1)
         return type(setup(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)

@@ -22,12 +22,6 @@ PAGES = [
     *sorted(ROOT.glob("sweeps/results/*.md")),
     ROOT / "CONTRIBUTING.md",
 ]
-PENDING_IMAGES = {
-    "docs/images/terminal.png",
-    "docs/images/mlflow_sweep.png",
-    "docs/images/report.png",
-}
-"""Screenshots that are linked and not yet made; to be emptied."""
 
 
 def code_blocks(page: Path, language: str = "") -> list[str]:
@@ -91,17 +85,8 @@ def test_every_relative_link_and_image_exists(page: Path) -> None:
             continue
         path, _, anchor = address.partition("#")
         there = (page.parent / path).resolve() if path else page
-        if there.relative_to(ROOT).as_posix() in PENDING_IMAGES:
-            continue
         assert there.exists(), address
         assert not anchor or anchor in anchors(there), address
-
-
-def test_pending_images_are_pending() -> None:
-    shown = {(README.parent / address) for address in links(README)}
-    for name in PENDING_IMAGES:
-        assert ROOT / name in shown
-        assert not (ROOT / name).exists(), f"{name} is made: take it out of PENDING_IMAGES"
 
 
 def test_every_page_is_within_two_clicks_of_the_readme() -> None:

@@ -208,6 +208,7 @@ def test_a_status_set_by_hand_is_no_result(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_of_somebody_else_is_not_here(tmp_path: Path) -> None:
     (tmp_path / "owner").write_text("key")
     assert run_dir_of({"bnn.run_dir": str(tmp_path), "bnn.run_dir_owner": "key"}) == tmp_path
+    assert run_dir_of({"bnn.folder": str(tmp_path), "bnn.home": "key"}) == tmp_path, "of 0.1.0"
     assert run_dir_of({"bnn.run_dir": str(tmp_path), "bnn.run_dir_owner": "another"}) is None
     assert (
         run_dir_of({"bnn.run_dir": "/proc/1/root/nowhere", "bnn.run_dir_owner": "key"}) is None

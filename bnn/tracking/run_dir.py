@@ -50,6 +50,7 @@ def claim_run_dir(folder: Path) -> str:
 
 def run_dir_of(tags: Mapping[str, str]) -> Path | None:
     """The folder of the run with these tags, where it is here, readable, and still that run's."""
+    tags = schema.current_tags(tags)
     folder = Path(tags.get(schema.RUN_DIR, ""))
     try:
         return folder if (folder / OWNER).read_text() == tags.get(schema.RUN_DIR_OWNER) else None

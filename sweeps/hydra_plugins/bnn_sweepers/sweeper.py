@@ -1,6 +1,6 @@
 """Base of the sweepers of this project.
 
-Hydra has no public base class for a sweeper that expands choices (hydra#1407). The private one is
+Hydra has no public base class for a sweeper that expands choices. The private one is
 imported here and nowhere else: Hydra executes its own plug-ins anew whenever it looks for plug-ins,
 and this file after them, so that the class is the current one.
 """

@@ -1,4 +1,4 @@
-"""Two jobs at a time against one after the other."""
+"""Time of two jobs that run at once, beside two that run one after the other."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
+import torch
 from omegaconf import DictConfig
 
 from bnn.benchmark.loops import epoch_of
-from bnn.benchmark.timing import interleaved, of_fastest, speed_ratios, spread
+from bnn.benchmark.timing import fastest_ratio, interleaved, speed_ratios, spread
+from bnn.build import read_dataset
 from bnn.config.compose import changed
 from bnn.errors import BnnError
+from bnn.specify import specify
 from bnn.tables import markdown
 
-JOBS_TARGET = 1.1
+TARGET = 1.1
+"""Speed of two jobs at once, over that of one after the other."""
+TOGETHER, APART = "together, 1 thread each", "one after the other, 2 threads each"
 
 
 def job(pipe: Connection, config: DictConfig) -> None:
-    """A process that runs an epoch whenever it is asked to, and says when it is done."""
-    import torch
+    """Process that trains an epoch for each True it receives, and ends at False.
 
-    from bnn.build import read_dataset
-    from bnn.specify import specify
-
+    It sends its number of threads once it is ready, and None after each epoch.
+    """
     block = epoch_of(config, read_dataset(specify(config)))
     pipe.send(torch.get_num_threads())
     while pipe.recv():
@@ -35,7 +38,7 @@ def job(pipe: Connection, config: DictConfig) -> None:
 
 @contextlib.contextmanager
 def started(config: DictConfig, threads: int) -> Iterator[Connection]:
-    """A `job` with so many threads; it is ready when it has answered their number."""
+    """Context of a process that runs `job`, with so many threads; yields its pipe."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     before = os.environ.get("OMP_NUM_THREADS")
@@ -53,22 +56,31 @@ def started(config: DictConfig, threads: int) -> Iterator[Connection]:
         process.join()
 
 
-def ask(jobs: Sequence[Connection]) -> int:
-    """Have all of `jobs` run an epoch at the same time; answers how many did."""
-    for pipe in jobs:
-        pipe.send(True)
-    return len([pipe.recv() for pipe in jobs])
-
-
 def ready(pipe: Connection, threads: int) -> Connection:
-    """`pipe`, once its job is ready. Errors: BnnError where something overrules its number of threads."""
+    """Pipe of a job, once that is ready.
+
+    Raises:
+        BnnError: for another number of threads than it was started with.
+    """
     if (got := pipe.recv()) != threads:
         raise BnnError(f"OMP_NUM_THREADS={threads} gave {got} threads: unset MKL_NUM_THREADS")
     return pipe
 
 
+def run_epochs(jobs: Sequence[Connection]) -> int:
+    """Have all jobs train an epoch at the same time; return how many did."""
+    for pipe in jobs:
+        pipe.send(True)
+    return len([pipe.recv() for pipe in jobs])
+
+
 def two_jobs(config: DictConfig, rounds: int) -> str:
-    """Two jobs of one thread at a time, against two of two threads one after the other."""
+    """Tables of two jobs of one thread at once, against two of two threads one after the other.
+
+    Args:
+        config: composed configuration.
+        rounds: rounds that are counted.
+    """
     config = changed(config, trainer__epochs=rounds + 1)
     with contextlib.ExitStack() as stack:
         pipes = [
@@ -76,15 +88,14 @@ def two_jobs(config: DictConfig, rounds: int) -> str:
         ]
         jobs = [ready(pipe, threads) for pipe, threads in pipes]
         single, double = jobs[:2], jobs[2:]
-        together, apart = "together, 1 thread each", "one after the other, 2 threads each"
-        blocks = {together: lambda: ask(single), apart: lambda: (ask(double[:1]), ask(double[1:]))}
+        blocks = {
+            TOGETHER: lambda: run_epochs(single),
+            APART: lambda: (run_epochs(double[:1]), run_epochs(double[1:])),
+        }
         seconds = interleaved(blocks, rounds)
-    times = markdown(
-        ["two jobs", "s", "min–max"], [[name, *spread(taken, 2)] for name, taken in seconds.items()]
-    )
-    ratio = [
-        *spread(speed_ratios(seconds, together, apart), 2),
-        f"{of_fastest(seconds, together, apart):.2f}",
-    ]
+    rows = [[name, *spread(taken, 2)] for name, taken in seconds.items()]
+    ratios = spread(speed_ratios(seconds, TOGETHER, APART), 2)
+    fastest = f"{fastest_ratio(seconds, TOGETHER, APART):.2f}"
     head = ["speed", "median", "min–max", "fastest rounds", "target"]
-    return f"{times}\n\n{markdown(head, [['together / one after the other', *ratio, f'{JOBS_TARGET:.2f}']])}"
+    row = ["together / one after the other", *ratios, fastest, f"{TARGET:.2f}"]
+    return f"{markdown(['two jobs', 's', 'min–max'], rows)}\n\n{markdown(head, [row])}"
