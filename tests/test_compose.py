@@ -200,6 +200,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
                 process.wait()
 
 
+@pytest.mark.server
 def test_the_server_asks_for_the_password(team: Team) -> None:
     search = "/api/2.0/mlflow/experiments/search?max_results=5"
     assert team.get(search)[0] == 401
@@ -225,6 +226,7 @@ def login(team: Team) -> dict[str, str]:
     }
 
 
+@pytest.mark.server
 def test_a_run_and_a_study_of_two_workers_end_up_there(
     team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from bnn.tracking import outbox
 from bnn.tracking.run_dir import claim_run_dir
 from bnn.tracking.store import open_store
 
+pytestmark = pytest.mark.integration
+
 SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
 
 

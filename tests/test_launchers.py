@@ -14,6 +14,8 @@ from support.launchers import LAUNCHERS, NEEDS
 
 from bnn.paths import folder
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_parent_children_and_a_failure_through_each_launcher(launcher: str, tmp_path: Path) -> None:

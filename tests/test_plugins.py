@@ -38,6 +38,8 @@ from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 
+pytestmark = pytest.mark.integration
+
 ESTIMATOR = """
 from bnn.estimators import Estimator
 from bnn.estimators.straight_through import StraightThrough

@@ -15,6 +15,8 @@ from bnn.data import load, spec_of
 from bnn.predict import main, predicted
 from bnn.restore import load_checkpoint
 
+pytestmark = pytest.mark.integration
+
 SMALL = [
     *QUICK,
     "trainer.epochs=6",

@@ -9,6 +9,8 @@ from support.command_line import bnn_train, run_here
 
 from bnn.data import DATASETS
 
+pytestmark = pytest.mark.integration
+
 REFUSED: dict[str, list[list[str]]] = {
     "group": [
         ["estimator=nope"],

@@ -19,6 +19,8 @@ from bnn.config import provenance
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
 from bnn.training.loop import fit
 
+pytestmark = pytest.mark.integration
+
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 FINAL = ("test/", "val_best/", "best_epoch")
 

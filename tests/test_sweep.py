@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from support.command_line import QUICK, bnn_train, client, environment, run_here, runs
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:

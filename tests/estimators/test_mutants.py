@@ -234,6 +234,7 @@ class MeansOfUntrue(REBAR):
         )
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     "mutant",
     [

@@ -25,46 +25,47 @@ class Forced:
 
     Args:
         parts: index of the part of each number, in the order of the draws.
-        cuts: cuts of each number; its p where None.
+        bounds: ends of the parts of each number, 0 and 1 included; 0, p and 1 where None.
 
     Attributes:
         mass: probability of the parts taken so far.
     """
 
-    def __init__(self, parts: tuple[int, ...], cuts: list[Tensor] | None = None) -> None:
-        self.parts, self.cuts, self.at, self.mass = parts, cuts, 0, 1.0
+    def __init__(self, parts: tuple[int, ...], bounds: list[list[float]] | None = None) -> None:
+        self.parts, self.bounds, self.at, self.mass = parts, bounds, 0, 1.0
 
     def __call__(self, like: Tensor) -> Tensor:
-        p = like.flatten()
-        ends = []
-        for number in range(len(p)):
-            cuts = p[number : number + 1] if self.cuts is None else self.cuts[self.at + number]
-            part, bounds = self.parts[self.at + number], [torch.zeros(1), cuts, torch.ones(1)]
-            ends.append(torch.cat(bounds)[part : part + 2].double())
-        self.at += len(p)
-        low, high = torch.stack(ends).T
+        taken = slice(self.at, self.at + like.numel())
+        if self.bounds is None:
+            above = torch.tensor(self.parts[taken], dtype=torch.bool).view_as(like)
+            low, high = like.double() * above, torch.where(above, 1.0, like.double())
+        else:
+            pairs = zip(self.bounds[taken], self.parts[taken], strict=True)
+            ends = torch.tensor([one[part : part + 2] for one, part in pairs], dtype=torch.double)
+            low, high = ends.T.reshape(2, *like.shape)
+        self.at = taken.stop
         self.mass *= float((high - low).prod())
-        return ((low + high) / 2).view_as(like)
+        return (low + high) / 2
 
 
-def cuts_of(model: Toy, estimator: Estimator, inputs: Tensor) -> list[Tensor] | None:
-    """Cuts of each uniform number at which one of the draws that it decides for changes.
+def bounds_of(model: Toy, estimator: Estimator, inputs: Tensor) -> list[list[float]] | None:
+    """Ends of the parts of each uniform number in which none of its draws changes.
 
     Returns:
-        For every number the probabilities of its unit given each configuration of the layer below,
-        and 1 - p as well for an antithetic pair; None where a number decides for one draw.
+        For every number 0, 1, the probabilities of its unit given each configuration of the layer
+        below, and 1 - p as well for an antithetic pair; None where a number decides for one draw.
     """
     if not isinstance(estimator, Antithetic | LocalExpectation):
         return None
-    below, cuts = inputs.detach()[None], []
+    below, bounds = inputs.detach()[None], []
     for layer in model.layers:
         p = torch.sigmoid(2 * layer(below).detach())  # [configurations, samples, units]
         both = torch.cat([p, 1 - p]) if isinstance(estimator, Antithetic) else p
-        cuts += [one.unique() for one in both.flatten(1).T]
+        bounds += [[0.0, *one.unique().tolist(), 1.0] for one in both.flatten(1).T]
         units = layer.out_features
         table = torch.tensor(list(itertools.product((0.0, 1.0), repeat=units)), dtype=p.dtype)
         below = table[:, None].expand(-1, len(inputs), -1)
-    return cuts
+    return bounds
 
 
 def gradient(model: Toy, estimator: Estimator, forward: ForwardClosure) -> list[Tensor]:
@@ -81,14 +82,14 @@ def expectation(model: Toy, estimator: Estimator, loss=tangled, samples: int = 1
     probability.
     """
     inputs, targets = batch(samples)
-    cuts = cuts_of(model, estimator, inputs)
+    bounds = bounds_of(model, estimator, inputs)
     total = [torch.zeros_like(p) for p in model.parameters()]
     mass = 0.0
     count = numbers_asked_for(model, estimator, ForwardClosure(model, inputs, targets, loss))
-    parts = [2] * count if cuts is None else [len(one) + 1 for one in cuts]
+    parts = [2] * count if bounds is None else [len(one) - 1 for one in bounds]
     assert len(parts) == count
     for taken in itertools.product(*map(range, parts)):
-        noise = Forced(taken, cuts)
+        noise = Forced(taken, bounds)
         estimate = gradient(
             model, copy.deepcopy(estimator), ForwardClosure(model, inputs, targets, loss, noise)
         )

@@ -26,6 +26,8 @@ from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.store import open_store
 from bnn.training.step import TrainState
 
+pytestmark = pytest.mark.server
+
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 WHOLE = [*SMALL, "tracking.heatmaps=true", "tracking.model=true"]
 

@@ -20,7 +20,7 @@ from support.command_line import QUICK, environment, run_here, runs
 from bnn.predict import predicted
 from bnn.restore import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
 def answer(port: int, pixels: torch.Tensor) -> list[list[float]] | None:

@@ -12,6 +12,8 @@ from support.command_line import QUICK, client, run_here, runs
 
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,6 +21,8 @@ from bnn.tuning.__main__ import main
 from bnn.tuning.settings import IDENTITY
 from bnn.tuning.storage import open_storage
 
+pytestmark = pytest.mark.integration
+
 SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none", *UNSEEN]
 QUICK = [*SMALL, "data.limit=300"]
 PRUNED = ["hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.pruner.n_warmup_steps=1"]
