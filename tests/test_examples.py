@@ -23,7 +23,10 @@ from bnn.registry import REGISTRIES
 
 ROOT = Path(bnn.__file__).resolve().parent.parent
 FILES = sorted((ROOT / "examples").glob("*.py"))
-pytestmark = pytest.mark.skipif(not FILES, reason="the source tree is not at hand")
+pytestmark = [
+    pytest.mark.skipif(not FILES, reason="the source tree is not at hand"),
+    pytest.mark.integration,
+]
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import QUICK, UNSEEN, environment, run_here, runs
 from omegaconf import OmegaConf
-from test_launchers import LAUNCHERS, NEEDS
+from support.command_line import QUICK, UNSEEN, environment, run_here, runs
+from support.launchers import LAUNCHERS, NEEDS
 
 import bnn
 from bnn.config.canonical import GROUPS, TOP, canonical, digest
@@ -37,6 +37,8 @@ from bnn.registry import REGISTRIES, Registry
 from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
+
+pytestmark = pytest.mark.integration
 
 ESTIMATOR = """
 from bnn.estimators import Estimator

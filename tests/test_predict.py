@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, run_here, runs
 from PIL import Image
+from support.command_line import QUICK, run_here, runs
 
 from bnn.config.compose import compose
 from bnn.data import load, spec_of
 from bnn.predict import main, predicted
 from bnn.restore import load_checkpoint
+
+pytestmark = pytest.mark.integration
 
 SMALL = [
     *QUICK,

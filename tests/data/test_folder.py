@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, run_here, runs
 from PIL import Image
+from support.command_line import QUICK, run_here, runs
 from torchvision.datasets import ImageFolder
 
 from bnn.config.canonical import digest
@@ -274,6 +274,7 @@ def test_keys_left_out_and_keys_given_their_defaults_are_one_configuration(tmp_p
     )
 
 
+@pytest.mark.integration
 def test_a_network_trains_on_a_folder_and_predicts_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -309,6 +310,7 @@ def test_a_network_trains_on_a_folder_and_predicts_without_it(
         setup(changed(compose(words), tracking__heatmaps=False))
 
 
+@pytest.mark.integration
 def test_a_missing_folder_ends_a_command_in_one_line(tmp_path: Path) -> None:
     for words in (["data=folder"], ["data=folder", f"data.root={tmp_path / 'none'}"]):
         for more in ([], ["-m", "seed=0,1"]):

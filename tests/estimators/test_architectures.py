@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_contracts import CASES
+from support.estimator_cases import CASES
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
