@@ -239,7 +239,7 @@ def test_bf16_trains_as_well_as_float32() -> None:
 
 @pytest.mark.parametrize("baseline", ["moving_average", "min_variance", "leave_one_out"])
 def test_a_recipe_can_be_used_again(baseline: str) -> None:
-    """What an estimator gathered on one network does not go into the training of the next."""
+    """An estimator's averages of one network do not go into the training of the next."""
     words = ("estimator=reinforce", f"estimator/baseline={baseline}", "optimizer.lr=0.01")
     (first, data), (second, _) = prepared(*words), prepared(*words)
     assert (
@@ -266,7 +266,7 @@ def test_building_a_network_leaves_the_callers_stream_alone() -> None:
 
 
 def test_mnist_trains(mnist_root: Path) -> None:
-    """One epoch on 6,000 real images: far above chance, for the estimator that is slowest to start too."""
+    """One epoch on 6,000 real images is far above chance, with the slowest estimator too."""
     for estimator, least in (("st", 0.8), ("reinforce", 0.5)):
         words = [
             "device=cpu",
