@@ -1,4 +1,4 @@
-"""Command lines in notebooks: run by the notebook's interpreter, with their output in the cell."""
+"""Command lines for notebooks, run by the interpreter of the notebook."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 
 
 def run_command(line: str) -> None:
-    """Run a command line, and print its output as it comes.
+    """Run `python -m … [WORDS]`, and print its output in the cell as it comes.
 
     Args:
-        line: `python -m … [WORDS]`, as in a shell.
+        line: command line, as it is typed in a terminal.
 
     Raises:
         ValueError: for another program than `python`.
-        CalledProcessError: for an exit code that is not 0.
+        CalledProcessError: for an exit code other than 0.
     """
     program, *words = shlex.split(line)
     if program != "python":

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import QUICK, bnn_train, environment
 from mlflow import MlflowClient
-from postgres import cluster, free_port, run_sql
+from support.command_line import QUICK, bnn_train, environment
+from support.postgres import cluster, free_port, run_sql
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -200,6 +200,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
                 process.wait()
 
 
+@pytest.mark.server
 def test_the_server_asks_for_the_password(team: Team) -> None:
     search = "/api/2.0/mlflow/experiments/search?max_results=5"
     assert team.get(search)[0] == 401
@@ -225,6 +226,7 @@ def login(team: Team) -> dict[str, str]:
     }
 
 
+@pytest.mark.server
 def test_a_run_and_a_study_of_two_workers_end_up_there(
     team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,9 +39,9 @@ def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> 
     for by in OmegaConf.to_container(compose(["experiment=estimators"]).vars.estimators):  # type: ignore[union-attr]
         for key in flat(config("experiment=estimators", f"vars.by={by}")):
             group, _, rest = key.partition(".")
-            variable = f"vars.estimators.{by}.{rest}" if group == "estimator" else key
+            recipe = f"vars.estimators.{by}.{rest}" if group == "estimator" else key
             assert (
-                variable in pinned
+                recipe in pinned
                 or not moves_result(key)
                 or key in {"seed", "task.name", "data.root", "device"}
             ), key
@@ -64,6 +64,7 @@ def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
         (["experiment=estimators", "recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
         (["recipe.arm=steep", "recipe.by=disarm"], ["write vars.arm=steep"]),
         (["recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
+        (["estimator.proxy=identity"], ["estimator.proxy", "write estimator.pseudo_derivative"]),
     ],
     ids=" ".join,
 )
@@ -248,7 +249,10 @@ REFUSED = [
         ["estimator=reinmax", "neuron.law=uniform"],
         ["estimator=reinmax", "neuron.law=uniform", "logistic"],
     ),
-    (["estimator.proxy=cubic"], ["estimator.proxy", "density, identity, sigmoid", "cubic"]),
+    (
+        ["estimator.pseudo_derivative=cubic"],
+        ["estimator.pseudo_derivative", "density, identity, sigmoid", "cubic"],
+    ),
     (["neuron.law=cauchy"], ["neuron.law", "gaussian, logistic, triangular, uniform", "cauchy"]),
     (["neuron.rescale_gradient=perhaps"], ["rescale_gradient"]),
     (["model.norm=layer"], ["model.norm", "batch, group, none, running", "layer"]),
@@ -270,7 +274,10 @@ REFUSED = [
     (["trainer.progress=loud"], ["trainer.progress"]),
     (["data.name=imagenet"], ["data.name", "mnist", "imagenet"]),
     (["seed=-1"], ["seed"]),
-    (["placement=none", "estimator.proxy=cubic"], ["estimator.proxy", "cubic"]),
+    (
+        ["placement=none", "estimator.pseudo_derivative=cubic"],
+        ["estimator.pseudo_derivative", "cubic"],
+    ),
     (["placement=none", "anneal.slope=-1"], ["anneal.slope"]),
     (["seed=one"], ["seed"]),
     (["device=tpu"], ["device", "auto, cpu, cuda"]),
@@ -357,8 +364,8 @@ def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
     assert digest(config("device=cpu")) != digest(config("device=cuda"))
 
 
-def test_an_experiment_has_the_last_word_before_the_command_line() -> None:
-    """An experiment is merged after train.yaml's own values, and can set them."""
+def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
+    """`experiment` comes after train.yaml's own values, so that a recipe can set what stands there."""
     defaults = OmegaConf.load(folder("conf") / "train.yaml").defaults
     words = [item if isinstance(item, str) else str(next(iter(item))) for item in defaults]
     assert words.index("experiment") > words.index("_self_")

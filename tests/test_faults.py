@@ -15,14 +15,16 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
 from mlflow import MlflowClient
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import outbox
 from bnn.tracking.run_dir import claim_run_dir
 from bnn.tracking.store import open_store
+
+pytestmark = pytest.mark.integration
 
 SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
 

@@ -7,22 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, bnn_train, runs
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from support.command_line import QUICK, bnn_train, runs
+from support.launchers import LAUNCHERS, NEEDS
 
 from bnn.paths import folder
 
-LAUNCHERS = {
-    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
-    "submitit": ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"],
-    "ray": [
-        "hydra/launcher=ray",
-        "+hydra.launcher.ray.init.num_cpus=2",
-        "+hydra.launcher.ray.init.include_dashboard=false",
-    ],
-}
-NEEDS = {"submitit": "submitit", "ray": "ray"}
+pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

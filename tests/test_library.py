@@ -66,8 +66,10 @@ PAIRS = {
         StraightThrough(),
     ),
     "identity": (
-        lambda a, noise: bnn.functional.straight_through(a, proxy="identity", noise=noise),
-        StraightThrough(proxy="identity"),
+        lambda a, noise: bnn.functional.straight_through(
+            a, pseudo_derivative="identity", noise=noise
+        ),
+        StraightThrough(pseudo_derivative="identity"),
     ),
     "reinmax": (lambda a, noise: bnn.functional.reinmax(a, 1.5, noise=noise), ReinMax(tau=1.5)),
     "st_gumbel": (
@@ -185,6 +187,7 @@ def test_fit_trains_and_repeats_itself(data) -> None:
     assert scores["sampled"]["loss"] == min(epoch["val/loss"] for epoch in histories[0])
 
 
+@pytest.mark.integration
 def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = bnn.MLflow("mine", uri=uri, name="my run")
@@ -241,6 +244,7 @@ def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_p
     assert len(finished_runs(uri, "mine/digits")) == 1, "a report takes it"
 
 
+@pytest.mark.integration
 def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path: Path) -> None:
     """Reports keep the newest run of one result: networks of one class, size and seed must not pass for one."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -253,6 +257,7 @@ def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path:
     assert len(digests) == 4 and len(set(digests)) == 3, "the last is the first again"
 
 
+@pytest.mark.integration
 def test_fit_ends_its_run_as_failed_with_the_reason(data, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with pytest.raises(ArithmeticError):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import client, run_here, runs
+from support.command_line import client, run_here, runs
 
 import bnn
 from bnn import schema
@@ -14,7 +14,10 @@ from bnn.tasks import Classification
 from bnn.training.activations import HEALTH_IMAGES, PICTURE_DRAWS
 
 PAGE = Path(bnn.__file__).resolve().parent.parent / "docs" / "metrics.md"
-pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the source tree is not at hand")
+pytestmark = [
+    pytest.mark.skipif(not PAGE.exists(), reason="the source tree is not at hand"),
+    pytest.mark.integration,
+]
 
 TINY = ["data=digits", "data.limit=128", "model=mlp", "model.hidden=4", "model.norm=none",
         "placement=first", "trainer.epochs=1", "trainer.evaluation_samples=2", "device=cpu",

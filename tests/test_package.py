@@ -14,9 +14,12 @@ import pytest
 import bnn
 
 ROOT = Path(bnn.__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "pyproject.toml").exists(), reason="the source tree is not at hand"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (ROOT / "pyproject.toml").exists(), reason="the source tree is not at hand"
+    ),
+    pytest.mark.integration,
+]
 
 
 @pytest.fixture(scope="module")

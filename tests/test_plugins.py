@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import QUICK, UNSEEN, environment, run_here, runs
 from omegaconf import OmegaConf
-from test_launchers import LAUNCHERS, NEEDS
+from support.command_line import QUICK, UNSEEN, environment, run_here, runs
+from support.launchers import LAUNCHERS, NEEDS
 
 import bnn
 from bnn.config.canonical import GROUPS, TOP, canonical, digest
@@ -38,14 +38,16 @@ from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 
+pytestmark = pytest.mark.integration
+
 ESTIMATOR = """
 from bnn.estimators import Estimator
 from bnn.estimators.straight_through import StraightThrough
 
 @Estimator.registry.add("mine")
 class Mine(StraightThrough):
-    def __init__(self, *, proxy: str = "density", gain: float = 1.0) -> None:
-        super().__init__(proxy=proxy)
+    def __init__(self, *, pseudo_derivative: str = "density", gain: float = 1.0) -> None:
+        super().__init__(pseudo_derivative=pseudo_derivative)
         self.gain = gain
 """
 NETWORK = """
@@ -305,7 +307,7 @@ def test_a_parameter_without_default_must_be_given(tmp_path: Path) -> None:
     words = ["plugins=[my_package]", "estimator=mine", *QUICK]
     assert composed(tmp_path, *words)["estimator"] == {
         "name": "mine",
-        "proxy": "density",
+        "pseudo_derivative": "density",
         "gain": "???",
     }
     assert "estimator.gain: expected a value" in refused(tmp_path, *words)
@@ -397,20 +399,22 @@ def test_every_kind_of_choice_can_be_brought(tmp_path: Path) -> None:
 
 def test_a_conf_folder_joins_the_search_path(tmp_path: Path) -> None:
     written(tmp_path, ESTIMATOR, "my_package/__init__.py")
-    choice = "name: mine\nproxy: identity\ngain: 3.0\n"
+    choice = "name: mine\npseudo_derivative: identity\ngain: 3.0\n"
     written(tmp_path, choice, "my_package/conf/estimator/mine.yaml")
     recipe = "# @package _global_\ndefaults:\n  - override /estimator: mine\nseed: 7\n"
     written(tmp_path, recipe, "my_package/conf/experiment/my_recipe.yaml")
     made = composed(tmp_path, "plugins=[my_package]", "experiment=my_recipe")
     assert made["seed"] == 7
-    assert made["estimator"] == {"name": "mine", "proxy": "identity", "gain": 3.0}
+    assert made["estimator"] == {"name": "mine", "pseudo_derivative": "identity", "gain": 3.0}
     with pytest.raises(ConfigError, match="experiment=my_recipe"):
         compose(["experiment=my_recipe"])
 
 
 def test_a_yaml_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
     written(tmp_path, ESTIMATOR, "my_package/__init__.py")
-    written(tmp_path, "name: st\nproxy: identity\n", "my_package/conf/estimator/st.yaml")
+    written(
+        tmp_path, "name: st\npseudo_derivative: identity\n", "my_package/conf/estimator/st.yaml"
+    )
     line = refused(tmp_path, "plugins=[my_package]", *QUICK)
     assert "bnn has a conf/estimator/st.yaml already; rename" in line
 
@@ -485,7 +489,7 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 
 
 def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
-    from bnn.lab.setting import of_checkpoint
+    from bnn.fitted import checkpoint_config
     from bnn.predict import main as predict
     from bnn.restore import load_checkpoint
 
@@ -497,7 +501,7 @@ def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     def choices() -> list[list[str]]:
         from bnn.specify import estimator_choices
 
-        of_checkpoint(checkpoint)
+        checkpoint_config(checkpoint)
         return estimator_choices()
 
     assert ["estimator=mine"] in forked(folder, choices)
@@ -531,13 +535,14 @@ def test_the_lab_measures_it(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_times_it(tmp_path: Path) -> None:
-    from bnn.benchmark.__main__ import settled
+    from bnn.benchmark.__main__ import benchmark_config
     from bnn.specify import estimator_choices, setup
 
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
-        config = settled(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
+        overrides = ["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"]
+        config = benchmark_config(overrides, 1)
         return type(setup(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)
@@ -641,12 +646,12 @@ def test_a_default_that_differs_from_its_yaml_is_found() -> None:
 
     def reinforce(*, baseline: Baseline | str = "none") -> None: ...
 
-    def st(*, proxy: str = "identity") -> None: ...
+    def st(*, pseudo_derivative: str = "identity") -> None: ...
 
     def reinmax(*, tau: float = 1.0) -> None: ...
 
     for constructor in (reinforce, st, reinmax):
         other.add(constructor.__name__)(constructor)
     assert disagreements("estimator", "reinforce", other) == ["baseline"]
-    assert disagreements("estimator", "st", other) == ["proxy"]
+    assert disagreements("estimator", "st", other) == ["pseudo_derivative"]
     assert disagreements("estimator", "reinmax", other) == []

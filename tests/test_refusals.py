@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import bnn_train, run_here
+from support.command_line import in_new_interpreter, run_here
 
 from bnn.data import DATASETS
+
+pytestmark = pytest.mark.integration
 
 REFUSED: dict[str, list[list[str]]] = {
     "group": [
@@ -28,7 +30,7 @@ REFUSED: dict[str, list[list[str]]] = {
     ],
     "value": [
         ["neuron.law=cauchy"],
-        ["estimator.proxy=nope"],
+        ["estimator.pseudo_derivative=nope"],
         ["trainer.precision=fp16"],
         ["optimizer.lr_schedule=nope"],
         ["device=tpu"],
@@ -106,9 +108,9 @@ def test_every_kind_is_there_and_some_inside_sweeps() -> None:
 
 
 def test_a_process_of_its_own_answers_the_same(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "trainer.epoch=3", "data=digits")
+    result = in_new_interpreter(tmp_path, "trainer.epoch=3", "data=digits")
     assert "did you mean trainer.epochs?" in one_line(tmp_path, result)
-    whole = bnn_train(tmp_path, "trainer.epoch=3", HYDRA_FULL_ERROR="1")
+    whole = in_new_interpreter(tmp_path, "trainer.epoch=3", HYDRA_FULL_ERROR="1")
     assert "Traceback" in whole.stderr, "who asks for the whole gets it"
 
 

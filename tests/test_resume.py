@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, client, run_here, runs
 from mlflow.entities import Run
+from support.command_line import QUICK, client, run_here, runs
 
 from bnn.config import provenance
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
 from bnn.training.loop import fit
+
+pytestmark = pytest.mark.integration
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 FINAL = ("test/", "val_best/", "best_epoch")

@@ -1,4 +1,4 @@
-"""Commands typed in a notebook: their output, and no silence about a failure."""
+"""Command lines of a notebook: their output, and errors for those that fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from bnn.shell import run_command
 
 
-def test_it_prints_what_the_command_prints_on_both_streams(capfd: pytest.CaptureFixture) -> None:
+def test_a_command_prints_both_of_its_streams(capfd: pytest.CaptureFixture) -> None:
     run_command("python -c 'import sys; print(1); print(2, file=sys.stderr)'")
     assert sorted(capfd.readouterr().out.split()) == ["1", "2"]
 

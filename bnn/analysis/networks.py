@@ -8,13 +8,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import nn
 
-from bnn.build import read_dataset
-from bnn.config.compose import with_values, compose
-from bnn.data import Dataset, at_hand, rename
-from bnn.specify import setup
+from bnn.config.compose import compose, with_values
+from bnn.data import Dataset, offline_name, rename
+from bnn.fitted import fit_network
 from bnn.tables import BLANK, markdown
 from bnn.tasks import Scores
-from bnn.training.loop import FitResult, fit
+from bnn.training.loop import FitResult
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -52,12 +51,12 @@ def train_network(*overrides: str) -> TrainedNetwork:
         DataError: for a data set that is missing and has no fallback.
     """
     config = compose(overrides)
-    made = setup(with_values(config, data=rename(config.data, at_hand(config.data))))
-    data = read_dataset(made.spec)
-    finished = fit(made.model, made.training, data, title=made.spec.title)
-    draws, task = made.training.settings.evaluation_samples, made.training.task
-    scores = task.evaluations(made.model, data.validation, draws, made.spec.general.seed)
-    return TrainedNetwork(made.spec.title, made.model, data, finished, scores)
+    fitted = fit_network(with_values(config, data=rename(config.data, offline_name(config.data))))
+    made, data = fitted.setup, fitted.data
+    assert fitted.fit is not None
+    draws, seed = made.training.settings.evaluation_samples, made.spec.general.seed
+    scores = made.training.task.evaluations(fitted.model, data.validation, draws, seed)
+    return TrainedNetwork(made.spec.title, fitted.model, data, fitted.fit, scores)
 
 
 def for_each_network(

@@ -42,7 +42,7 @@ VARS = "vars"
 """Key under which an experiment holds the variables that its own interpolations read."""
 
 
-RENAMED = {"recipe": VARS}
+FORMER_KEYS = {"recipe": VARS}
 """Top keys of earlier versions, and their names now."""
 
 
@@ -78,7 +78,7 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     groups = cast(dict[str, Any], OmegaConf.to_container(config))
     config = OmegaConf.create({key: value for key, value in groups.items() if key != "hydra"})
     if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, PLUGINS, VARS}):
-        if (name := RENAMED.get(unknown[0])) is not None:
+        if (name := FORMER_KEYS.get(unknown[0])) is not None:
             raise ConfigError(f"{unknown[0]}: this key is called {name} now; rename it")
         expected = ", ".join((*GROUPS, *TOP, PLUGINS))
         raise ConfigError(
@@ -134,11 +134,19 @@ def in_0_1_0(key: str, value: Any) -> bool:
     )
 
 
+RENAMED = {"estimator.pseudo_derivative": "estimator.proxy"}
+"""Keys since version 0.1.0 -> their names in it, which digests and identities of studies keep."""
+
+
+def _as_float(value: Any) -> Any:
+    """Value with an integer as a float: 1 and 1.0 are the same choice."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def digest(plain: dict[str, Any]) -> str:
     """Digest of the result-relevant leaves of a canonical configuration: 12 hexadecimal digits."""
     leaves = {
-        # 1 and 1.0 are the same choice
-        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        RENAMED.get(key, key): _as_float(value)
         for key, value in flat(plain).items()
         if moves_result(key) and not in_0_1_0(key, value)
     }

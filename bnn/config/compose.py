@@ -16,15 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.config.canonical import GROUPS, PLUGINS, RENAMED, TOP, VARS
+from bnn.config.canonical import FORMER_KEYS, GROUPS, PLUGINS, TOP, VARS
 from bnn.config.overrides import key_of
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GONE = {
+    "estimator.proxy": "write estimator.pseudo_derivative, the pseudo-derivative of st",
     "estimator.scale": (
         "relax takes the unit of its learned function from the estimates; leave it out"
-    )
+    ),
 }
 """Keys of earlier versions, and advice for their users."""
 
@@ -142,9 +143,9 @@ def _unknown_key(key: str, words: Sequence[str]) -> str:
         words: overrides of the command line.
     """
     group, *rest = re.split(r"[./]", key)
-    if group in RENAMED:
+    if group in FORMER_KEYS:
         value = next((word.partition("=")[2] for word in words if key_of(word) == key), "…")
-        renamed = ".".join([RENAMED[group], *rest])
+        renamed = ".".join([FORMER_KEYS[group], *rest])
         return f"{key}: this key is called {renamed} now; write {renamed}={value}"
     plain = [
         word

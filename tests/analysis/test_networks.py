@@ -56,6 +56,7 @@ def test_without_the_data_set_on_disk_the_fallback_is_used_and_nothing_is_downlo
         train_network("data=mnist", "data.offline_fallback=null", *QUICK)
 
 
+@pytest.mark.integration
 def test_where_it_is_on_disk_it_is_used(mnist_root: Path) -> None:
     net = train_network("data=mnist", f"data.root={mnist_root}", *QUICK, "trainer.epochs=1")
     assert net.data.spec.name == "mnist" and len(net.data.train.labels) == 200
@@ -104,6 +105,7 @@ def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons
     )
 
 
+@pytest.mark.integration
 def test_the_package_imports_neither_tracking_nor_tuning() -> None:
     code = "import sys, bnn.analysis; print([m for m in ('mlflow', 'optuna') if m in sys.modules])"
     assert (

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, run_here, runs
 from PIL import Image
+from support.command_line import QUICK, run_here, runs
 from torchvision.datasets import ImageFolder
 
 from bnn.config.canonical import digest
-from bnn.config.compose import with_values, compose
+from bnn.config.compose import compose, with_values
 from bnn.data import load, resolve, spec_of
 from bnn.data.source import Measured
 from bnn.errors import BnnError, ConfigError, DataError
@@ -46,7 +46,7 @@ def node(root: Path, **values: object) -> dict[str, object]:
 
 
 def pixels(images: torch.Tensor, root: Path, **values: object) -> torch.Tensor:
-    """What the files hold, from normalised images."""
+    """Pixels of the files, from normalised images."""
     spec = spec_of(node(root, **values))
     return ((images.double() * spec.std + spec.mean) * 255).round().long()
 
@@ -55,7 +55,7 @@ def unordered(images: torch.Tensor) -> list[list[int]]:
     return sorted(images.flatten(1).tolist())
 
 
-# What is read
+# Reading
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -157,7 +157,7 @@ def test_dot_files_and_other_files_are_no_examples(tmp_path: Path) -> None:
     assert spec_of(node(root)) == before
 
 
-# What is refused
+# Refusals
 
 
 def no_class(root: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_key_that_cannot_be_is_one_line(tmp_path: Path, values: dict, words: l
     assert all(word in str(refused.value) for word in words) and "\n" not in str(refused.value)
 
 
-# What follows for a run
+# Runs
 
 
 def planned(root: Path, **values: object):
@@ -274,6 +274,7 @@ def test_keys_left_out_and_keys_given_their_defaults_are_one_configuration(tmp_p
     )
 
 
+@pytest.mark.integration
 def test_a_network_trains_on_a_folder_and_predicts_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -309,6 +310,7 @@ def test_a_network_trains_on_a_folder_and_predicts_without_it(
         setup(with_values(compose(words), tracking__heatmaps=False))
 
 
+@pytest.mark.integration
 def test_a_missing_folder_ends_a_command_in_one_line(tmp_path: Path) -> None:
     for words in (["data=folder"], ["data=folder", f"data.root={tmp_path / 'none'}"]):
         for more in ([], ["-m", "seed=0,1"]):

@@ -128,6 +128,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.integration
 def test_runs_unfinished_deleted_of_others_and_parents_are_left_out(
     store: tuple[str, dict[str, str]],
 ) -> None:
@@ -183,7 +184,7 @@ def test_export_keeps_every_value_of_a_run(
     assert st.digest == digest(config("estimator=st", "seed=0"))
     assert st.command == "python -m bnn.train -m seed=0,1"
     assert "optimizer.momentum=0.9" in st.settings.split("; ")
-    assert not {"seed", "tracking.uri", "data.root", "estimator.proxy"} & {
+    assert not {"seed", "tracking.uri", "data.root", "estimator.pseudo_derivative"} & {
         s.partition("=")[0] for s in st.settings.split("; ")
     }
     assert (real.neuron, real.estimator, real.test_loss_mc_mean, real.test_accuracy_threshold) == (
@@ -225,6 +226,7 @@ def test_an_experiment_without_a_report_is_one_line_and_exit_code_one(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.integration
 def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(tmp_path: Path) -> None:
     quiet = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     quiet["PYTHONPATH"] = str(Path(generated.__file__).resolve().parents[2])

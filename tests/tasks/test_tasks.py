@@ -1,4 +1,4 @@
-"""Tasks: a second one, brought by a plug-in, trains through the command line, is tracked, resumed, tuned and reported."""
+"""Tasks: one of a plug-in trains by the command line, is tracked, resumed, tuned and reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, bnn_train, runs
+from support.command_line import QUICK, bnn_train, runs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,7 +52,8 @@ class Reconstruction(Task):
 
     def score(self, outputs, targets):
         targets = targets.expand(len(outputs), *targets.shape)
-        nll = F.binary_cross_entropy_with_logits(outputs.double(), targets.double(), reduction="none").sum(2)
+        error = F.binary_cross_entropy_with_logits
+        nll = error(outputs.double(), targets.double(), reduction="none").sum(2)
         return {"loss": -torch.logsumexp(-nll, 0) + torch.log(torch.tensor(float(len(outputs))))}
 '''
 WORDS = [
@@ -82,6 +83,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, result.stdout
 
 
+@pytest.mark.integration
 def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
     swept: tuple[Path, str],
 ) -> None:
@@ -110,11 +112,12 @@ def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
         ]
 
 
+@pytest.mark.integration
 def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) -> None:
     import subprocess
     import sys
 
-    from command_line import environment
+    from support.command_line import environment
 
     folder, _ = swept
     words = [sys.executable, "-m", "bnn.report", "bnn/digits"]
@@ -127,6 +130,7 @@ def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) ->
     assert "Test loss" in page and "accuracy" not in page.lower()
 
 
+@pytest.mark.integration
 def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[Path, str]) -> None:
     folder, _ = swept
     again = bnn_train(
@@ -142,6 +146,7 @@ def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[P
     assert again.returncode == 0 and "4 of them finished before" in again.stdout, again.stderr
 
 
+@pytest.mark.integration
 def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None:
     folder, _ = swept
     words = ["-m", *WORDS, "study=learning_rate", "hydra.sweeper.n_trials=1", "estimator=st"]
@@ -153,11 +158,12 @@ def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None
     assert bnn_train(folder, *words).returncode == 0
 
 
+@pytest.mark.integration
 def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path, str]) -> None:
     import subprocess
     import sys
 
-    from command_line import environment
+    from support.command_line import environment
 
     folder, _ = swept
     few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]
@@ -179,6 +185,7 @@ def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path,
     assert "| disarm " in result.stdout and "| st density " in result.stdout
 
 
+@pytest.mark.integration
 def test_estimators_that_evaluate_fractional_bits_are_refused_where_the_loss_is_not_defined(
     swept: tuple[Path, str],
 ) -> None:
@@ -198,7 +205,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:
 
 
 class Critic(Task):
-    """A task with a network of its own, trained by an optimizer and a step of its own: it predicts the loss."""
+    """Task with a network of its own, trained in a step of its own: it predicts the loss."""
 
     metrics = {"loss": Metric("minimize", "nats")}  # noqa: RUF012
     fractional_bits = True

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn.schema import PARENT
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 CHOICES = {"estimator": "st,reinforce", "placement": "first,both"}
 
 

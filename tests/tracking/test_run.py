@@ -21,6 +21,8 @@ from bnn.specify import setup
 from bnn.tasks import Classification
 from bnn.tracking.store import open_store, tracking_uri
 
+pytestmark = pytest.mark.integration
+
 QUICK = [
     "device=cpu",
     "data=digits",

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError
@@ -25,6 +25,8 @@ from bnn.tracking import outbox
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.store import open_store
 from bnn.training.step import TrainState
+
+pytestmark = pytest.mark.server
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 WHOLE = [*SMALL, "tracking.heatmaps=true", "tracking.model=true"]

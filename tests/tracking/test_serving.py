@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, environment, run_here, runs
+from support.command_line import QUICK, environment, run_here, runs
 
 from bnn.predict import predicted
 from bnn.restore import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
 def answer(port: int, pixels: torch.Tensor) -> list[list[float]] | None:

@@ -200,6 +200,7 @@ def _take_part(folder: str, n_trials: int, file: str) -> None:
         book.study.tell(trial, 0.0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("waiting", [0, 10])
 @pytest.mark.parametrize("file", [JOURNAL, "studies.db"])
 def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: int) -> None:

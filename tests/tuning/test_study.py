@@ -12,14 +12,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import UNSEEN, client, environment, run_here, runs
 from optuna.trial import TrialState
+from support.command_line import UNSEEN, client, environment, run_here, runs
 
 from bnn.config.compose import compose
 from bnn.specify import setup
 from bnn.tuning.__main__ import main
 from bnn.tuning.settings import IDENTITY
 from bnn.tuning.storage import open_storage
+
+pytestmark = pytest.mark.integration
 
 SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none", *UNSEEN]
 QUICK = [*SMALL, "data.limit=300"]

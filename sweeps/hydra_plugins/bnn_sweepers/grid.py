@@ -10,7 +10,7 @@ from .sweeper import OneLineSweeper
 
 
 class GridSweeper(OneLineSweeper):
-    """Sweeper over all combinations of choices, from the command line and `hydra.sweeper.params`."""
+    """Sweeper over all combinations of the choices of a command line and an experiment."""
 
     def run(self, arguments: list[str]) -> list[JobReturn]:
         """Run the distinct jobs of the grid."""
