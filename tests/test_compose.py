@@ -1,4 +1,4 @@
-"""The team's server: the compose file by its schema and its promises, its topology as processes from its own commands."""
+"""Compose file of the team's server: its schema, and its services as processes."""
 
 from __future__ import annotations
 

@@ -32,16 +32,17 @@ CHOICES = [
 
 
 def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
-    """So that a change of a default changes no published row in silence; seed and task are the sweep's own."""
+    """A change of a default must not change a published row; the sweep sets seed and task."""
     pinned = flat(
         OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml"))
     )  # type: ignore[arg-type]
-    for by in OmegaConf.to_container(compose(["experiment=estimators"]).vars.estimators):  # type: ignore[union-attr]
+    estimators = compose(["experiment=estimators"]).vars.estimators
+    for by in estimators:
         for key in flat(config("experiment=estimators", f"vars.by={by}")):
             group, _, rest = key.partition(".")
-            recipe = f"vars.estimators.{by}.{rest}" if group == "estimator" else key
+            variable = f"vars.estimators.{by}.{rest}" if group == "estimator" else key
             assert (
-                recipe in pinned
+                variable in pinned
                 or not moves_result(key)
                 or key in {"seed", "task.name", "data.root", "device"}
             ), key
@@ -364,8 +365,8 @@ def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
     assert digest(config("device=cpu")) != digest(config("device=cuda"))
 
 
-def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
-    """`experiment` comes after train.yaml's own values, so that a recipe can set what stands there."""
+def test_an_experiment_has_the_last_word_before_the_command_line() -> None:
+    """An experiment is merged after train.yaml's own values, and can set them."""
     defaults = OmegaConf.load(folder("conf") / "train.yaml").defaults
     words = [item if isinstance(item, str) else str(next(iter(item))) for item in defaults]
     assert words.index("experiment") > words.index("_self_")
@@ -373,7 +374,8 @@ def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0.1, 1e-05, 3, True, None, "logistic", "a,b", "null", "true", "5", "1e3", "it's", 'say "so"', "a b", "${x}", "",
+    [0.1, 1e-05, 3, True, None, "logistic", "a,b", "null", "true", "5", "1e3", "it's", 'say "so"',
+     "a b", "${x}", "",
      [0, -1], ["a", "b,c"], {"name": "x", "k": 1.5}, "back\\slash", "a:b", "path/to.x"],
     ids=repr,
 )  # fmt: skip
@@ -393,7 +395,7 @@ def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> N
     ],
 )
 def test_a_configuration_of_version_0_1_0_keeps_its_digest(words: list[str], expected: str) -> None:
-    """What 0.1.0 printed: by it, runs and studies of that version are told to be of the same configuration."""
+    """Digests of version 0.1.0, by which runs of the same configuration are found."""
     assert setup(compose(["data=digits", "device=cpu", *words])).spec.digest == expected
     other = setup(
         compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"])

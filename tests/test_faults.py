@@ -1,4 +1,4 @@
-"""What goes wrong around a training: signals, full disks, files that are not what they were. One line says it."""
+"""Faults around a training: signals, full disks, damaged files, each reported in one line."""
 
 from __future__ import annotations
 

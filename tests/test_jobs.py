@@ -1,4 +1,4 @@
-"""Jobs of a sweep: one composition for many jobs, and the specification that composition alone gives."""
+"""Jobs of a sweep: a shared composition gives the specification that composing each job gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps leave the process through engines that exist: parent and children are right under each, a failure stops nobody."""
+"""Launchers: under each a sweep has its parent and children, and a failed job stops no other."""
 
 from __future__ import annotations
 

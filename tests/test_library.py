@@ -1,4 +1,4 @@
-"""The library: names that come lazily, functions, estimators as losses, and `bnn.fit` with MLflow."""
+"""The library: lazy names, functions, estimators as losses, and `bnn.fit` with MLflow."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ def test_every_name_of_the_package_is_there_and_another_is_refused() -> None:
 
 
 def test_importing_the_package_imports_no_torch_until_a_name_is_used() -> None:
-    code = "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; print(before, 'torch' in sys.modules)"
+    code = (
+        "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; "
+        "print(before, 'torch' in sys.modules)"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -246,7 +249,7 @@ def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_p
 
 @pytest.mark.integration
 def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path: Path) -> None:
-    """Reports keep the newest run of one result: networks of one class, size and seed must not pass for one."""
+    """Networks of equal class, size and seed are different results, which reports keep apart."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     fewer = bnn.data.load({"name": "digits", "limit": 200}, seed=0, validation_fraction=0.1)
     for net, on in ((network(), data), (network(1), data), (network(), fewer), (network(), data)):

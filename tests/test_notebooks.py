@@ -1,4 +1,4 @@
-"""Notebooks: they run from top to bottom without a network, hold no logic, and show their outputs."""
+"""Notebooks run from top to bottom without a network, hold no logic, and show their outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package works the same from a wheel as from the source tree: every yaml, the plugin, the console script."""
+"""Wheel and source tree behave the same: YAML files, Hydra plug-in, console script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thirty and more malformed command lines: each is one readable line and an exit code, and nothing is half written."""
+"""Malformed command lines: each gives one readable line and an exit code, and writes nothing."""
 
 from __future__ import annotations
 

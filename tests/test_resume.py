@@ -1,4 +1,4 @@
-"""`resume=true`: what has finished is not trained again, and what was interrupted goes on in its own run."""
+"""`resume=true`: finished runs are not repeated, interrupted ones continue in their own run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ FINAL = ("test/", "val_best/", "best_epoch")
 
 
 def run_apart(folder: Path, *words: str, after: float | None = None) -> int:
-    """The same in a process of its own, forked from this one, which has imported everything; killed after so many seconds.
+    """Command line in a process forked from this one, killed after so many seconds.
+
     Answers its exit code, or minus the signal that ended it."""
     if not (child := os.fork()):
         torch.set_num_threads(1)

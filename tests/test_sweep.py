@@ -1,4 +1,4 @@
-"""The command line, as a user types it: a sweep with its parent, children, table, link and exit code."""
+"""Sweep on the command line: its parent, children, table, link and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MLflow's page in a real browser (headless Chromium), as it opens from the link that a sweep prints."""
+"""MLflow's page in headless Chromium, as it opens from the link that a sweep prints."""
 
 from __future__ import annotations
 
@@ -107,7 +107,10 @@ class Page:
 
     def pictures(self) -> int:
         """Pictures of layers that were loaded, and are large enough to be looked at."""
-        wide = "[...document.images].filter(i => i.src.includes('heatmap') && i.naturalWidth > 100 && i.width > 100)"
+        wide = (
+            "[...document.images].filter("
+            "i => i.src.includes('heatmap') && i.naturalWidth > 100 && i.width > 100)"
+        )
         return int(self.browser.execute_script(f"return {wide}.length"))
 
     def close(self) -> None:

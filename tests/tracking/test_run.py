@@ -88,7 +88,8 @@ def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_pa
 
 @pytest.mark.parametrize(
     "metric",
-    ["train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/slope", "schedule/lr", "gradient_norm/conv1",
+    ["train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/slope", "schedule/lr",
+     "gradient_norm/conv1",
      "units/act1/dead", "units/act2/saturated", "units/act1/firing_rate"],
 )  # fmt: skip
 def test_curves_have_one_point_an_epoch(tracked, metric: str) -> None:
@@ -229,7 +230,7 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 
 def test_predictions_take_pixels_as_they_are(tracked) -> None:
-    """The exported model normalises: raw pixels in, and the same classes as the network on normalised ones."""
+    """The exported model normalises raw pixels, and gives the classes of the network itself."""
     from bnn.data import spec_of
     from bnn.tracking.export import Predictor
 

@@ -1,4 +1,4 @@
-"""Trials that several processes share: none done twice, none lost, and as many as were asked for."""
+"""Trial queue of several processes: no trial done twice or lost, and as many as asked for."""
 
 from __future__ import annotations
 
