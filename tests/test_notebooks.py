@@ -28,7 +28,7 @@ MINUTES = 3
 """What a notebook may take on two cores."""
 LEAVES = {"01_quickstart": {"mlflow.db", "mlflow.db.lock", "mlartifacts", "multirun", "report"}}
 INLINE = "%matplotlib inline\n"
-"""The one magic there may be, at the beginning of a cell: without it a notebook does not show a figure."""
+"""The one magic that is allowed, at the beginning of a cell: it makes a notebook show figures."""
 LOGIC = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.If, ast.IfExp,
     ast.Match, ast.Try, ast.TryStar, ast.Assert, ast.Raise, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
@@ -45,7 +45,7 @@ def code(notebook: NotebookNode) -> list[str]:
 
 
 def logic(notebook: NotebookNode) -> list[str]:
-    """Kinds of statements and expressions that belong into the package. Errors: SyntaxError for magics and shell."""
+    """Kinds of syntax that belong into the package; a SyntaxError for magics and shell commands."""
     trees = [ast.parse(source.removeprefix(INLINE)) for source in code(notebook)]
     return [
         type(node).__name__ for tree in trees for node in ast.walk(tree) if isinstance(node, LOGIC)
@@ -57,7 +57,7 @@ Execute = Callable[[NotebookNode, Path], float]
 
 @pytest.fixture
 def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
-    """Run a notebook on the data in a folder, by this interpreter's kernel, in a folder of its own; answers the seconds."""
+    """Seconds of a notebook, run by this interpreter's kernel in a folder of its own."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv(
@@ -100,7 +100,7 @@ def test_there_are_notebooks() -> None:
 def test_a_notebook_runs_from_top_to_bottom_on_digits(
     path: Path, execute: Execute, tmp_path: Path
 ) -> None:
-    """With no MNIST on disk and no download, within its time, and it leaves nothing but what it says where it runs."""
+    """Without MNIST and a network it runs within its time, and leaves only the files it names."""
     notebook = nbformat.read(path, as_version=4)
     assert execute(notebook, tmp_path / "empty") < 60 * MINUTES
     assert_shown(notebook)

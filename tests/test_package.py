@@ -79,8 +79,10 @@ def test_every_module_is_in_the_wheel(wheel: Path) -> None:
 
 def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
     code = (
-        "import bnn, pathlib, sys; assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
-        "from bnn.specify import setup; from bnn.config.compose import compose; from bnn.paths import folder\n"
+        "import bnn, pathlib, sys\n"
+        "assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
+        "from bnn.specify import setup; from bnn.config.compose import compose\n"
+        "from bnn.paths import folder\n"
         "names = sorted(p.stem for p in (folder('conf') / 'experiment').glob('*.yaml'))\n"
         "print([(n, setup(compose([f'experiment={n}'])).spec.title) for n in names])"
     )
@@ -102,7 +104,8 @@ def test_the_wheel_finds_its_study_sweeper(wheel: Path) -> None:
 
 def test_hydra_discovers_the_sweepers() -> None:
     code = (
-        "import bnn\nfrom hydra.core.plugins import Plugins\nfrom hydra.plugins.sweeper import Sweeper\n"
+        "import bnn\nfrom hydra.core.plugins import Plugins\n"
+        "from hydra.plugins.sweeper import Sweeper\n"
         "print(sorted(c.__name__ for c in Plugins.instance().discover(Sweeper)))"
     )
     found = subprocess.run(

@@ -28,7 +28,8 @@ FINAL = ("test/", "val_best/", "best_epoch")
 def run_apart(folder: Path, *words: str, after: float | None = None) -> int:
     """Command line in a process forked from this one, killed after so many seconds.
 
-    Answers its exit code, or minus the signal that ended it."""
+    Returns its exit code, or minus the signal that ended it.
+    """
     if not (child := os.fork()):
         torch.set_num_threads(1)
         code = 1

@@ -225,7 +225,7 @@ class TrialQueue:
             Their numbers.
         """
         stale = [trial.number for trial in self.running() if self.is_stale(trial)]
-        reason = "its process ended without a word"
+        reason = "its process ended unexpectedly"
         return [number for number in stale if reenqueue(self.study, number, reason)]
 
     def claim(self) -> Trial | None:

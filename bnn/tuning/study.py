@@ -157,7 +157,7 @@ def _name(
     settings: StudySettings, request: StudyRequest, compositions: Compositions,
     space: SearchSpace, job: Job,
 ) -> str:  # fmt: skip
-    """Name of a study: its file, the data set, and what was typed and moves the result."""
+    """Name of a study: its file, its data set, and the overrides that change results."""
     if settings.study_name is not None:
         return check_name(settings.study_name)
     config = compositions.composer.compose(job.overrides)

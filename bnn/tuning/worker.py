@@ -192,7 +192,8 @@ class Worker:
                 if not waiting:
                     numbers = ", ".join(str(trial.number) for trial in self.queue.running())
                     print(
-                        "every place is taken; waiting for trials that run elsewhere: " + numbers,
+                        "all trials are taken; waiting for those that other workers run: "
+                        + numbers,
                         flush=True,
                     )
                 time.sleep(POLL_SECONDS)
@@ -201,7 +202,7 @@ class Worker:
 
     def _fail_stale_trials(self) -> None:
         for number in self.queue.fail_stale_trials():
-            end_trial_runs(self.store, self.parent, number, "its process ended without a word")
+            end_trial_runs(self.store, self.parent, number, "its process ended unexpectedly")
             self._print_trial(number)
 
     def _claim(self) -> list[tuple[Trial, list[str]]]:

@@ -156,7 +156,7 @@ def test_the_best_is_given_as_a_command_that_makes_it_again(annealed) -> None:
 
 
 def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> None:
-    """Schedule, samples and estimator come from an experiment's interpolations, not from choices."""
+    """Schedule, samples and estimator come from interpolations of an experiment, not choices."""
     for recipe in (
         ["experiment=annealing", "vars.arm=geometric_gs"],
         ["experiment=reinforce_tuned", "placement=both"],
