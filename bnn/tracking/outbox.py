@@ -76,7 +76,7 @@ class Outbox:
             warn(
                 f"{_address(self._client)} does not take what run {self._run_id} logs "
                 f"({format_error(error)}); the training goes on, and its record is kept in "
-                f"{self._folder} until the store answers"
+                f"{self._folder} until the store responds"
             )
 
     def flush(self) -> None:
@@ -124,7 +124,7 @@ class Outbox:
         if self._waiting:
             warn(
                 f"{len(self)} records of run {self._run_id} wait in {self._folder}; "
-                "python -m bnn.sync delivers them when the store answers again"
+                "python -m bnn.sync delivers them when the store responds again"
             )
 
     def _keep(self, call: str, values: Mapping[str, Any], payload: bytes) -> None:

@@ -76,7 +76,7 @@ class Heartbeat:
     Args:
         study: study of the trials.
         numbers: their numbers.
-        role: attribute under which this process answers, SWEEPER or JOB.
+        role: attribute that names this process, SWEEPER or JOB.
         stale_after: seconds of silence after which a trial counts as stale.
     """
 
