@@ -72,7 +72,6 @@ def _run_module(folder: str, words: tuple[str, ...], values: dict[str, str]) -> 
     os.environ.update(values)
     sys.argv = ["bnn.train", *words]
     sys.path[0] = ""
-    sys.stdin = open(os.devnull)
     try:
         runpy.run_module("bnn.train", run_name="__main__", alter_sys=True)
     finally:
