@@ -208,6 +208,7 @@ def test_the_server_asks_for_the_password(team: Team) -> None:
     assert team.get(search, SECRETS["MLFLOW_ADMIN_PASSWORD"])[0] == 200
 
 
+@pytest.mark.server
 def test_a_foreign_host_name_is_refused(team: Team) -> None:
     request = urllib.request.Request(
         f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}

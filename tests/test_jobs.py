@@ -47,6 +47,7 @@ JOBS = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
 def test_a_job_is_the_composition_of_its_overrides(words: list[str], composer: JobComposer) -> None:
     alone = specify(composer.compose(words))

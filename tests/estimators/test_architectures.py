@@ -50,6 +50,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("config", FAST + SLOW)
 def test_claims_hold_with_paths_around_layers_pooling_and_shared_weights(config: dict) -> None:
     if config["name"] == "enumeration":

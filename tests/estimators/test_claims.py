@@ -45,7 +45,7 @@ def test_unbiased_claim_holds_exactly(config: dict, widths: tuple[int, ...]) -> 
     assert distance(expectation(model, estimator), exact(model)) < 1e-12
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 @pytest.mark.parametrize("widths", NETS, ids=str)
 @pytest.mark.parametrize("config", SAMPLED)
 def test_unbiased_claim_holds_within_the_standard_error(

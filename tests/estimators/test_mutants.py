@@ -234,7 +234,7 @@ class MeansOfUntrue(REBAR):
         )
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "mutant",
     [

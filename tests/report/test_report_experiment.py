@@ -174,6 +174,7 @@ def test_a_report_of_some_runs_has_these_alone(uri: str, tmp_path: Path) -> None
     assert one.run_id in text and not any(other.run_id in text for other in others)
 
 
+@pytest.mark.integration
 def test_a_run_that_is_not_there_or_not_finished_is_one_line(
     elsewhere: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
