@@ -15,7 +15,7 @@ from bnn.estimators import Estimator
 from bnn.models import MODELS
 from bnn.nn.neurons import Neuron, Real
 from bnn.nn.noise import NoiseLaw
-from bnn.registry import typed
+from bnn.registry import validate
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placement:
-    """Group `placement`: positions of the binary activations; negative ones count from the output."""
+    """Group `placement`.
+
+    Args:
+        name: display name.
+        layers: positions of the binary activations from the input; negative ones count from the
+            output.
+    """
 
     name: str
     layers: list[int]
@@ -55,15 +61,23 @@ class TrainingSetup:
         return torch.device(self.spec.general.device)
 
 
-def binary_layers(placement: Placement, depth: int) -> frozenset[int]:
-    """Positions from the input of the binary activations among `depth`.
+def binary_positions(node: Mapping[str, Any], depth: int) -> frozenset[int]:
+    """Positions from the input of the binary activations of a network.
 
-    Errors: ConfigError for a position that the network lacks or that is named twice.
+    Args:
+        node: group `placement`.
+        depth: number of activations.
+
+    Raises:
+        ConfigError: for a position that the network lacks or that is named twice.
     """
+    placement = Placement(**validate(Placement, node, "placement"))
     for layer in placement.layers:
         if not -depth <= layer < depth:
-            raise ConfigError(f"placement.layers: the model has {depth} activations, expected positions in "
-                              f"[{-depth}, {depth - 1}], got {layer}")  # fmt: skip
+            raise ConfigError(
+                f"placement.layers: the model has {depth} activations, expected positions in "
+                f"[{-depth}, {depth - 1}], got {layer}"
+            )
     layers = frozenset(layer % depth for layer in placement.layers)
     if len(layers) < len(placement.layers):
         raise ConfigError(
@@ -73,20 +87,27 @@ def binary_layers(placement: Placement, depth: int) -> frozenset[int]:
 
 
 def build_task(config: Mapping[str, Any]) -> Task:
-    """The task of a configuration; version 0.1.0 had one alone, classification."""
+    """Task of a configuration; version 0.1.0 had one alone, classification."""
     return Task.registry.build(config.get("task", "classification"))
 
 
 def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
-    """The network with binary neurons where the placement puts them, initialised from the seed."""
+    """Network with binary neurons where the placement puts them, initialised from the seed.
+
+    Args:
+        config: canonical configuration.
+        spec: facts of the data set.
+
+    Raises:
+        ConfigError: for a placement that the network lacks, or parameters that make no sense.
+    """
     outputs = build_task(config).output_size(spec)
     neuron, model = dict(config["neuron"]), dict(config["model"])
-    depth = MODELS[model["name"]].depth  # type: ignore[attr-defined]
-    binary = binary_layers(Placement(**typed(Placement, config["placement"], "placement")), depth)
+    depth = MODELS.attribute(model["name"], "depth")
+    binary = binary_positions(config["placement"], depth)
     law = NoiseLaw.registry.build(neuron["law"])
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the caller's stream goes on as if nothing had been drawn
+    # the caller's stream goes on as if nothing had been drawn
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(config["seed"], "weights"))
         activations = [
             Neuron.registry.build(neuron) if layer in binary else Real(law=law)
@@ -96,24 +117,21 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
 
 
 def build(spec: RunSpec) -> TrainingSetup:
-    """Objects of a specification: the initialised network and what trains it."""
+    """Objects of a specification: the initialised network and everything that trains it."""
     config, seed = spec.config, spec.general.seed
     task, estimator = build_task(config), Estimator.registry.build(config["estimator"])
     model = build_model(config, spec.data)
     init_task(task, spec.data, seed)
     init_estimator(estimator, model, task.inputs(torch.zeros(2, *spec.data.shape)), seed)
-    return TrainingSetup(
-        spec,
-        model,
-        TrainingConfig(
-            task=task,
-            estimator=estimator,
-            optimization=OPTIMIZERS.build(config["optimizer"]),
-            schedule=SCHEDULES.build(config["anneal"]),
-            settings=TrainerSettings(**typed(TrainerSettings, config["trainer"], "trainer")),
-            seed=seed,
-        ),
+    training = TrainingConfig(
+        task=task,
+        estimator=estimator,
+        optimization=OPTIMIZERS.build(config["optimizer"]),
+        schedule=SCHEDULES.build(config["anneal"]),
+        settings=TrainerSettings(**validate(TrainerSettings, config["trainer"], "trainer")),
+        seed=seed,
     )
+    return TrainingSetup(spec, model, training)
 
 
 def read_dataset(spec: RunSpec) -> Dataset:

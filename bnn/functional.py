@@ -1,10 +1,11 @@
-"""Binary activations with a pathwise gradient, as functions of pre-activations; for networks without an estimator object.
+"""Binary activations with a pathwise gradient, as functions of pre-activations.
 
     hidden = bnn.functional.straight_through(linear(x))
 
-`straight_through` is exact in expectation for one layer under a multilinear loss, `reinmax` under a quadratic one. Every
-function samples its bits, b ~ Bernoulli(F(a)) for a noise law F, and returns them with a gradient by `a`. They are the
-estimators of `bnn.estimators` of the same name.
+For networks without an estimator object. Every function samples its bits, b ~ Bernoulli(F(a)) for a
+noise law F, and returns them with a gradient by `a`. `straight_through` is exact in expectation for
+one layer under a multilinear loss, `reinmax` under a quadratic one. They are the estimators of
+`bnn.estimators` of the same name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bnn.estimators.relaxed import Concrete, StraightThroughGumbel
+from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.straight_through import OnePass, ReinMax, StraightThrough
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Noise, Site
@@ -24,22 +25,27 @@ __all__ = ["concrete", "reinmax", "st_gumbel", "straight_through"]
 def straight_through(
     a: Float[Tensor, "*units"],
     *,
-    proxy: str = "density",
+    pseudo_derivative: str = "density",
     law: NoiseLaw | str = "logistic",
     noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
-    """Bits b ~ Bernoulli(F(a)) with the gradient d b / d a := s'(a) (Bengio, Léonard & Courville 2013, §4).
+    """Bits b ~ Bernoulli(F(a)) with the gradient d b / d a := s'(a).
+
+    The straight-through estimator (Bengio, Léonard & Courville 2013, §4).
 
     Args:
         a: pre-activations, any shape.
-        proxy: pseudo-derivative s', `density`, `identity` or `sigmoid`.
+        pseudo_derivative: s', `density`, `identity` or `sigmoid`.
         law: noise law F, or its name.
         noise: source of the uniform numbers.
 
     Returns:
         Bits, of the shape of `a`.
+
+    Raises:
+        ConfigError: for another pseudo-derivative.
     """
-    return _sample(StraightThrough(proxy=proxy), a, law, noise)
+    return _sample(StraightThrough(pseudo_derivative=pseudo_derivative), a, law, noise)
 
 
 def reinmax(
@@ -49,7 +55,9 @@ def reinmax(
     law: NoiseLaw | str = "logistic",
     noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
-    """Bits b ~ Bernoulli(p) with the gradient d b / d ℓ := 2π(1 - π) - p(1 - p)/2, π = (σ(ℓ/τ) + b)/2 (Liu et al. 2023).
+    """Bits b ~ Bernoulli(p) with the gradient d b / d ℓ := 2π(1 - π) - p(1 - p)/2.
+
+    π = (σ(ℓ/τ) + b)/2 (Liu et al. 2023).
 
     Args:
         a: pre-activations, any shape; ℓ are their log-odds, 2a under the logistic law.
@@ -73,7 +81,9 @@ def st_gumbel(
     law: NoiseLaw | str = "logistic",
     noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
-    """Bits b = 1[z > 0], z = ℓ - logit(u), with the gradient of y = σ(z / τ) (Jang, Gu & Poole 2017).
+    """Bits b = 1[z > 0], z = ℓ - logit(u), with the gradient of y = σ(z / τ).
+
+    Straight-through Gumbel-softmax of two classes (Jang, Gu & Poole 2017).
 
     Args:
         a: pre-activations, any shape; ℓ are their log-odds, 2a under the logistic law.
@@ -97,7 +107,7 @@ def concrete(
     law: NoiseLaw | str = "logistic",
     noise: Noise = torch.rand_like,
 ) -> Float[Tensor, "*units"]:
-    """Binary concrete variable y = σ(z / τ), z = ℓ - logit(u): between 0 and 1 (Maddison, Mnih & Teh 2017).
+    """Binary concrete variable y = σ(z / τ), z = ℓ - logit(u) (Maddison, Mnih & Teh 2017).
 
     Args:
         a: pre-activations, any shape; ℓ are their log-odds, 2a under the logistic law.
@@ -106,7 +116,7 @@ def concrete(
         noise: source of the uniform numbers u.
 
     Returns:
-        y, of the shape of `a`.
+        y in (0, 1), of the shape of `a`.
 
     Raises:
         ConfigError: for tau ≤ 0.

@@ -100,7 +100,7 @@ def predicted(
     from bnn.nn.handlers import evaluating, sampled
     from bnn.nn.layers import binary_layers
     from bnn.nn.neurons import is_stochastic
-    from bnn.tasks.readings import outputs, seeded_noise
+    from bnn.nn.readings import outputs, seeded_noise
     from bnn.training.activations import activations
 
     reading = sampled(seeded_noise(seed, image.device))

@@ -1,8 +1,8 @@
-"""Names to constructors. A registered callable's keyword-only parameters ARE the schema of its group.
+"""Registries: constructors by name, whose keyword-only parameters are the keys of a configuration.
 
-`Registry.build` types a configuration node against that signature through OmegaConf, so a wrong key,
-a wrong type or an unknown choice is answered in one line that names the key and lists what is valid. A
-parameter without a default must be given; one with a default may be left out.
+`Registry.build` validates a configuration node against that signature through OmegaConf, so a wrong
+key, a wrong type or an unknown choice is refused in one line that names the key and lists the valid
+ones. A parameter without a default must be given; one with a default may be left out.
 """
 
 from __future__ import annotations
@@ -21,13 +21,22 @@ from bnn.errors import ConfigError
 T = TypeVar("T")
 
 
-def typed(
+def validate(
     schema: type, node: Mapping[str, Any] | DictConfig, key: str, optional: Collection[str] = ()
 ) -> dict[str, Any]:
-    """`node` converted to the field types of the dataclass `schema`.
+    """Values of a configuration node, converted to the field types of a dataclass.
 
-    `key` is where the node stands, empty at the top; `optional` fields are left out where the node does not have them.
-    Errors: ConfigError naming `key` and the field for an unknown key, a missing key or a value of the wrong type.
+    Args:
+        schema: dataclass of the keys.
+        node: configuration node.
+        key: dotted key of the node, empty at the top; for messages.
+        optional: fields that are left out where the node does not have them.
+
+    Returns:
+        Values by field.
+
+    Raises:
+        ConfigError: for an unknown key, a missing key or a value of the wrong type, naming it.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(node)))
@@ -53,7 +62,11 @@ REGISTRIES: list[Registry[Any]] = []
 
 
 class Registry(Mapping[str, Callable[..., T]], Generic[T]):
-    """Constructors of one kind by name. `key` is where the configuration names the choice, for messages."""
+    """Constructors of one kind by name.
+
+    Args:
+        key: dotted key by which a configuration names the choice; for messages.
+    """
 
     common: ClassVar[Mapping[str, Any]] = {}
     """Keys with their defaults that every choice takes beside its own parameters."""
@@ -65,10 +78,10 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
 
     @property
     def group(self) -> str | None:
-        """The group of the configuration that its names are choices of; None where they are values of a key."""
-        return (
-            self.key.removesuffix(".name").replace(".", "/") if self.key.endswith(".name") else None
-        )
+        """Configuration group of which the names are choices; None for values of a key."""
+        if not self.key.endswith(".name"):
+            return None
+        return self.key.removesuffix(".name").replace(".", "/")
 
     def __getitem__(self, name: str) -> Callable[..., T]:
         try:
@@ -87,10 +100,28 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
     def __len__(self) -> int:
         return len(self._constructors)
 
-    def add(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """A decorator that registers a constructor as `name`. A module that is imported again replaces its own.
+    def attribute(self, name: str, attribute: str) -> Any:
+        """Class attribute of a constructor, such as a declared claim.
 
-        Errors: ConfigError where another object has the name.
+        Args:
+            name: registered name.
+            attribute: name of the attribute.
+
+        Raises:
+            ConfigError: for an unknown name.
+        """
+        return getattr(self[name], attribute)
+
+    def add(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Decorator that registers a constructor.
+
+        A module that is imported again replaces its own.
+
+        Args:
+            name: name to register.
+
+        Raises:
+            ConfigError: where another object has the name.
         """
 
         def register(constructor: Any) -> Any:
@@ -105,19 +136,32 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         return register
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """The configurable parameters of `name`: keyword-only parameters and their types, of `NoiseLaw | str` the member
-        that has a registry. Errors: ConfigError for annotations that cannot be read."""
+        """Configurable parameters of a constructor: its keyword-only parameters and their types.
+
+        Of a union such as `NoiseLaw | str` the type is the member that has a registry.
+
+        Args:
+            name: registered name.
+
+        Raises:
+            ConfigError: for annotations that cannot be read.
+        """
         function = self._function(name)
         try:
             hints = get_type_hints(function)
         except NameError as error:
             raise ConfigError(
-                f"{self.key}: {name}: its annotations cannot be read ({error}); import what they name outside TYPE_CHECKING"
+                f"{self.key}: {name}: its annotations cannot be read ({error}); import what they "
+                "name outside TYPE_CHECKING"
             ) from error
         return {parameter: _choice(hints.get(parameter, Any)) for parameter in self._keywords(name)}
 
     def defaults(self, name: str) -> dict[str, Any]:
-        """The values of those configurable parameters of `name` that may be left out."""
+        """Default values of the configurable parameters that may be left out.
+
+        Args:
+            name: registered name.
+        """
         keywords = self._keywords(name).values()
         return {
             keyword.name: keyword.default
@@ -138,11 +182,19 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         }
 
     def build(self, node: Mapping[str, Any] | DictConfig | str, *context: Any) -> T:
-        """The object that `node` describes: `node.name` picks the constructor, the rest are its keywords; a bare string
-        is a name without keywords.
+        """Object that a configuration node describes.
 
-        A parameter whose type carries a `registry` of its own (a baseline inside an estimator, a law inside a neuron)
-        is built from its sub-node first. `context` holds the positional arguments that no configuration can name.
+        A parameter whose type carries a `registry` of its own (a baseline inside an estimator, a
+        law inside a neuron) is built from its sub-node first.
+
+        Args:
+            node: `name` picks the constructor, the other keys are its keywords; a bare string is a
+                name without keywords.
+            context: positional arguments that no configuration can name.
+
+        Raises:
+            ConfigError: for an unknown name, an unknown or missing key, or a value of the wrong
+                type.
         """
         if not isinstance(node, str | Mapping | DictConfig):
             raise ConfigError(f"{self.key}: expected one of {', '.join(self)}; got {node!r}")
@@ -164,21 +216,18 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
                 nothing = part is None and key in defaults and defaults[key] is None
                 parts[key] = None if nothing else kind.registry.build(part)
         made = dataclasses.make_dataclass(f"{name}_schema", schema.items())
-        return self[name](
-            *context, **typed(made, values, self.key.removesuffix(".name"), defaults), **parts
-        )
+        given = validate(made, values, self.key.removesuffix(".name"), defaults)
+        return self[name](*context, **given, **parts)
 
 
 def _origin(constructor: Any) -> str:
-    """Where a constructor is defined: its module and name."""
-    return f"{getattr(constructor, '__module__', '?')}.{getattr(constructor, '__qualname__', repr(constructor))}"
+    """Module and name of a constructor's definition."""
+    name = getattr(constructor, "__qualname__", repr(constructor))
+    return f"{getattr(constructor, '__module__', '?')}.{name}"
 
 
 def _choice(hint: Any) -> Any:
     """Of a union the member that is chosen by name, or the hint itself."""
-    union = get_origin(hint) in (Union, types.UnionType)
-    return (
-        next((member for member in get_args(hint) if hasattr(member, "registry")), hint)
-        if union
-        else hint
-    )
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    return next((member for member in get_args(hint) if hasattr(member, "registry")), hint)

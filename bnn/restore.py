@@ -22,7 +22,13 @@ from bnn.training.step import init_task
 
 @dataclass(frozen=True)
 class Trained:
-    """A network of a checkpoint in evaluation mode, at the slope it was trained to, its task, and its configuration."""
+    """Trained network of a checkpoint.
+
+    Args:
+        model: network in evaluation mode, at the slope it was trained to.
+        task: its task.
+        about: metadata of the checkpoint, the configuration among them.
+    """
 
     model: nn.Module
     task: Task
@@ -30,10 +36,14 @@ class Trained:
 
 
 def load_trained(file: Path | BinaryIO) -> Trained:
-    """The network and the task of a checkpoint, whose plug-ins are loaded.
+    """Network and task of a checkpoint, whose plug-ins are loaded.
+
+    Args:
+        file: path of a best.pt, or open file.
 
     Raises:
-        CheckpointError: for a file that is none, of a network that this version cannot build, or without its plug-ins.
+        CheckpointError: for a file that is none, of a network that this version cannot build, or
+            without its plug-ins.
     """
     content = checkpoint.load(file)
     about = content.get("about") if isinstance(content, dict) else None
@@ -54,11 +64,11 @@ def load_trained(file: Path | BinaryIO) -> Trained:
             f"{file}: expected a best.pt of this version, from which a network is built ({why})"
         ) from error
     # the layout it was trained in, since noise is drawn in memory order
-    model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last).eval()
     return Trained(model, task, about)
 
 
 def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
-    """The network of a checkpoint and its configuration; see `load_trained`."""
+    """Network of a checkpoint and its configuration; see `load_trained`."""
     trained = load_trained(file)
     return trained.model, trained.about

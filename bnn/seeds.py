@@ -1,4 +1,4 @@
-"""One seed, several streams: what is drawn for one purpose tells nothing about what is drawn for another."""
+"""Independent random streams from one seed."""
 
 from __future__ import annotations
 
@@ -6,5 +6,13 @@ import hashlib
 
 
 def stream(seed: int, purpose: str) -> int:
-    """A 63-bit seed for `purpose` (weights, split, batches, bits, evaluation, estimator), by SHA-256 of both."""
+    """Seed of the stream for one purpose, by SHA-256 of both.
+
+    Args:
+        seed: seed of the run.
+        purpose: `weights`, `split`, `batches`, `bits`, `evaluation`, `estimator` or `task`.
+
+    Returns:
+        63-bit integer.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}".encode()).digest()[:8], "big") >> 1

@@ -1,4 +1,4 @@
-"""Markdown tables that line up, so that they read on a terminal too."""
+"""Markdown tables with padded columns, which line up on a terminal too."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ def numeric(cells: Sequence[object]) -> bool:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with padded columns; a column of numbers is set to the right."""
+    """Markdown table with padded columns; a column of numbers is set to the right.
+
+    Args:
+        head: names of the columns.
+        rows: cells of each row.
+    """
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(3, *(len(line[i]) for line in (head, *rows))) for i in range(len(head))]
     right = [numeric([row[i] for row in rows]) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (
-            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)
-        )
+        columns = zip(cells, widths, right, strict=True)
+        padded = (c.rjust(width) if r else c.ljust(width) for c, width, r in columns)
         return f"| {' | '.join(padded)} |"
 
-    rule = "|".join(
-        "-" * (w + 1) + ":" if r else "-" * (w + 2) for w, r in zip(widths, right, strict=True)
-    )
+    columns = zip(widths, right, strict=True)
+    rule = "|".join("-" * (width + 1) + (":" if r else "-") for width, r in columns)
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 

@@ -1,7 +1,7 @@
 """python notebooks/execute.py [--data FOLDER]: run every notebook, and store its outputs in it.
 
-Pictures are stored with 64 colours, so that a code host shows the notebooks and the repository stays
-small. A digest of the code cells says for which code the outputs are current.
+Pictures are stored with 64 colours, so that a code host shows the notebooks and the repository
+stays small. A digest of the code cells says for which code the outputs are current.
 """
 
 from __future__ import annotations

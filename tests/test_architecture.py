@@ -27,7 +27,7 @@ LAYERS = (
     "tasks",
     "estimators models",
     "functional testing training",
-    "build",
+    "build combinations",
     "restore specify",
     "fitted",
     "analysis",

@@ -61,6 +61,7 @@ def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
         (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "recipe.by"]),
         (["experiment=annealing", "anneal=none"], ["anneal=none", "recipe.arm"]),
         (["estimator=relax", "estimator.scale=0.1"], ["estimator.scale", "leave it out"]),
+        (["estimator.proxy=identity"], ["estimator.proxy", "write estimator.pseudo_derivative"]),
     ],
     ids=" ".join,
 )
@@ -245,7 +246,10 @@ REFUSED = [
         ["estimator=reinmax", "neuron.law=uniform"],
         ["estimator=reinmax", "neuron.law=uniform", "logistic"],
     ),
-    (["estimator.proxy=cubic"], ["estimator.proxy", "density, identity, sigmoid", "cubic"]),
+    (
+        ["estimator.pseudo_derivative=cubic"],
+        ["estimator.pseudo_derivative", "density, identity, sigmoid", "cubic"],
+    ),
     (["neuron.law=cauchy"], ["neuron.law", "gaussian, logistic, triangular, uniform", "cauchy"]),
     (["neuron.rescale_gradient=perhaps"], ["rescale_gradient"]),
     (["model.norm=layer"], ["model.norm", "batch, group, none, running", "layer"]),
@@ -267,7 +271,10 @@ REFUSED = [
     (["trainer.progress=loud"], ["trainer.progress"]),
     (["data.name=imagenet"], ["data.name", "mnist", "imagenet"]),
     (["seed=-1"], ["seed"]),
-    (["placement=none", "estimator.proxy=cubic"], ["estimator.proxy", "cubic"]),
+    (
+        ["placement=none", "estimator.pseudo_derivative=cubic"],
+        ["estimator.pseudo_derivative", "cubic"],
+    ),
     (["placement=none", "anneal.slope=-1"], ["anneal.slope"]),
     (["seed=one"], ["seed"]),
     (["device=tpu"], ["device", "auto, cpu, cuda"]),

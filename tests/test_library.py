@@ -67,8 +67,10 @@ PAIRS = {
         StraightThrough(),
     ),
     "identity": (
-        lambda a, noise: bnn.functional.straight_through(a, proxy="identity", noise=noise),
-        StraightThrough(proxy="identity"),
+        lambda a, noise: bnn.functional.straight_through(
+            a, pseudo_derivative="identity", noise=noise
+        ),
+        StraightThrough(pseudo_derivative="identity"),
     ),
     "reinmax": (lambda a, noise: bnn.functional.reinmax(a, 1.5, noise=noise), ReinMax(tau=1.5)),
     "st_gumbel": (

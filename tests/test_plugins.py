@@ -46,8 +46,8 @@ from bnn.estimators.straight_through import StraightThrough
 
 @Estimator.registry.add("mine")
 class Mine(StraightThrough):
-    def __init__(self, *, proxy: str = "density", gain: float = 1.0) -> None:
-        super().__init__(proxy=proxy)
+    def __init__(self, *, pseudo_derivative: str = "density", gain: float = 1.0) -> None:
+        super().__init__(pseudo_derivative=pseudo_derivative)
         self.gain = gain
 """
 NETWORK = """
@@ -308,7 +308,7 @@ def test_a_parameter_without_default_must_be_given(tmp_path: Path) -> None:
     words = ["plugins=[my_package]", "estimator=mine", *QUICK]
     assert composed(tmp_path, *words)["estimator"] == {
         "name": "mine",
-        "proxy": "density",
+        "pseudo_derivative": "density",
         "gain": "???",
     }
     assert "estimator.gain: expected a value" in refused(tmp_path, *words)
@@ -400,20 +400,22 @@ def test_every_kind_of_choice_can_be_brought(tmp_path: Path) -> None:
 
 def test_a_conf_folder_joins_the_search_path(tmp_path: Path) -> None:
     written(tmp_path, ESTIMATOR, "my_package/__init__.py")
-    choice = "name: mine\nproxy: identity\ngain: 3.0\n"
+    choice = "name: mine\npseudo_derivative: identity\ngain: 3.0\n"
     written(tmp_path, choice, "my_package/conf/estimator/mine.yaml")
     recipe = "# @package _global_\ndefaults:\n  - override /estimator: mine\nseed: 7\n"
     written(tmp_path, recipe, "my_package/conf/experiment/my_recipe.yaml")
     made = composed(tmp_path, "plugins=[my_package]", "experiment=my_recipe")
     assert made["seed"] == 7
-    assert made["estimator"] == {"name": "mine", "proxy": "identity", "gain": 3.0}
+    assert made["estimator"] == {"name": "mine", "pseudo_derivative": "identity", "gain": 3.0}
     with pytest.raises(ConfigError, match="experiment=my_recipe"):
         compose(["experiment=my_recipe"])
 
 
 def test_a_yaml_that_would_not_be_read_is_refused(tmp_path: Path) -> None:
     written(tmp_path, ESTIMATOR, "my_package/__init__.py")
-    written(tmp_path, "name: st\nproxy: identity\n", "my_package/conf/estimator/st.yaml")
+    written(
+        tmp_path, "name: st\npseudo_derivative: identity\n", "my_package/conf/estimator/st.yaml"
+    )
     line = refused(tmp_path, "plugins=[my_package]", *QUICK)
     assert "bnn has a conf/estimator/st.yaml already; rename" in line
 
@@ -645,12 +647,12 @@ def test_a_default_that_differs_from_its_yaml_is_found() -> None:
 
     def reinforce(*, baseline: Baseline | str = "none") -> None: ...
 
-    def st(*, proxy: str = "identity") -> None: ...
+    def st(*, pseudo_derivative: str = "identity") -> None: ...
 
     def reinmax(*, tau: float = 1.0) -> None: ...
 
     for constructor in (reinforce, st, reinmax):
         other.add(constructor.__name__)(constructor)
     assert disagreements("estimator", "reinforce", other) == ["baseline"]
-    assert disagreements("estimator", "st", other) == ["proxy"]
+    assert disagreements("estimator", "st", other) == ["pseudo_derivative"]
     assert disagreements("estimator", "reinmax", other) == []

@@ -30,7 +30,7 @@ REFUSED: dict[str, list[list[str]]] = {
     ],
     "value": [
         ["neuron.law=cauchy"],
-        ["estimator.proxy=nope"],
+        ["estimator.pseudo_derivative=nope"],
         ["trainer.precision=fp16"],
         ["optimizer.lr_schedule=nope"],
         ["device=tpu"],

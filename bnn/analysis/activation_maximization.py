@@ -16,7 +16,7 @@ from bnn.analysis.responses import preactivations, straight_through_reading
 from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
-from bnn.tasks.readings import seeded_noise
+from bnn.nn.readings import seeded_noise
 
 GREY, AMPLITUDE = 0.5, 0.02
 """Start of an ascent: uniform noise of this amplitude around the middle of the pixels' range, from

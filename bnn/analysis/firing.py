@@ -14,7 +14,7 @@ from bnn.estimators import Estimator
 from bnn.estimators.straight_through import OnePass
 from bnn.nn.handlers import handling
 from bnn.nn.neurons import Neuron, set_slope
-from bnn.tasks.readings import generator_noise
+from bnn.nn.sites import generator_noise
 from bnn.training.schedules import SCHEDULES
 
 REACH, POINTS = 4.0, 201

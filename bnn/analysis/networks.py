@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from torch import nn
 
 from bnn.config.compose import changed, compose
-from bnn.data import Dataset, at_hand, rename
+from bnn.data import Dataset, offline_name, rename
 from bnn.fitted import fit_network
 from bnn.tables import BLANK, markdown
 from bnn.tasks import Scores
@@ -51,7 +51,7 @@ def train_network(*overrides: str) -> TrainedNetwork:
         DataError: for a data set that is missing and has no fallback.
     """
     config = compose(overrides)
-    fitted = fit_network(changed(config, data=rename(config.data, at_hand(config.data))))
+    fitted = fit_network(changed(config, data=rename(config.data, offline_name(config.data))))
     made, data = fitted.setup, fitted.data
     assert fitted.fit is not None
     draws, seed = made.training.settings.evaluation_samples, made.spec.general.seed

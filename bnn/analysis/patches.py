@@ -12,7 +12,7 @@ from bnn.analysis.receptive_fields import ReceptiveFields, receptive_fields
 from bnn.analysis.responses import preactivations
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
-from bnn.tasks.readings import BATCH, seeded_noise
+from bnn.nn.readings import BATCH, seeded_noise
 
 
 @dataclass(frozen=True)

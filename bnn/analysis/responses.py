@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from bnn.errors import ConfigError
 from bnn.estimators.pseudo_derivatives import density, replace_gradient
 from bnn.nn.handlers import SiteHandler, sampled, threshold
+from bnn.nn.readings import BATCH, seeded_noise
 from bnn.nn.sites import RandomUnits, Site
-from bnn.tasks.readings import BATCH, seeded_noise
 from bnn.training.activations import activations
 
 PIXELS, SCORES = "pixels", "scores"

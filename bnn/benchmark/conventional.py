@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from bnn.build import Placement, TrainingSetup, binary_layers
+from bnn.build import TrainingSetup, binary_positions
 from bnn.data import Dataset, Split
 from bnn.errors import ConfigError
 from bnn.nn.noise import NoiseLaw
@@ -23,7 +23,7 @@ COVERED = {
     "model.norm": "batch",
     "optimizer.name": "sgd",
     "estimator.name": "st",
-    "estimator.proxy": "density",
+    "estimator.pseudo_derivative": "density",
     "anneal.name": "none",
     "anneal.slope": 1.0,
 }
@@ -70,7 +70,7 @@ def ordinary_network(
         if (got := config[group].get(name)) != value:
             raise ConfigError(f"{key}: the conventional loop is written for {value}, got {got!r}")
     law = NoiseLaw.registry.build(config["neuron"]["law"])
-    binary = binary_layers(Placement(**config["placement"]), depth=2)
+    binary = binary_positions(config["placement"], depth=2)
     stochastic = config["neuron"]["name"] == "stochastic"
 
     def block(inputs: int, outputs: int, position: int) -> list[nn.Module]:

@@ -117,11 +117,17 @@ def in_0_1_0(key: str, value: Any) -> bool:
     )
 
 
+RENAMED = {"estimator.pseudo_derivative": "estimator.proxy"}
+"""Dotted keys that version 0.1.0 called otherwise; digests and a study's identity keep its names."""
+
+
 def digest(plain: dict[str, Any]) -> str:
     """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
     leaves = {
         # 1 and 1.0 are the same choice
-        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        RENAMED.get(key, key): float(value)
+        if isinstance(value, int) and not isinstance(value, bool)
+        else value
         for key, value in flat(plain).items()
         if moves_result(key) and not in_0_1_0(key, value)
     }

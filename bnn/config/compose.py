@@ -21,7 +21,8 @@ from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GONE = {
-    "estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out"
+    "estimator.proxy": "write estimator.pseudo_derivative, the pseudo-derivative of st",
+    "estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out",
 }
 """Keys of earlier versions, and what to write instead."""
 

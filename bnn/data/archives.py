@@ -1,12 +1,14 @@
-"""MNIST and its successors: four gzipped idx files, whose names, mirrors and checksums are torchvision's.
+"""MNIST and its successors: four gzipped idx files each, as torchvision publishes them.
 
-The archives are read as they are, and against their checksums every time. torchvision's own reader unpacks them beside
-themselves, which a read-only folder forbids, and then trusts whatever lies there.
+Names, mirrors and checksums are torchvision's. The archives are read as they are, and against their
+checksums every time. torchvision's own reader unpacks them beside themselves, which a read-only
+folder forbids, and then trusts whatever lies there.
 """
 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +22,13 @@ from bnn.errors import ConfigError, DataError
 
 
 class Archives(Source):
-    """The archives of torchvision's data set `torchvision_name`, in `<data.root>/<torchvision_name>/raw`."""
+    """Archives of a data set of torchvision, in `<data.root>/<torchvision_name>/raw`.
+
+    Args:
+        root: directory of all data sets.
+        offline_fallback: data set to use where this one can be neither found nor downloaded; None:
+            that is an error.
+    """
 
     torchvision_name: ClassVar[str]
     facts: ClassVar[DatasetSpec]
@@ -32,7 +40,6 @@ class Archives(Source):
         return self.facts
 
     def missing(self) -> list[str]:
-        """Names of the archives that are not in `folder`."""
         folder = self.folder(self.root)
         return [
             archive
@@ -43,28 +50,28 @@ class Archives(Source):
     def fetch(self) -> None:
         """Verify the archives that are there and download those that are not.
 
-        Errors: Unreachable if one is missing and no mirror answers; DataError if one is not what its checksum says.
+        Raises:
+            Unreachable: if one is missing and no mirror responds.
+            DataError: if one does not have its checksum.
         """
         folder, published, missing = self.folder(self.root), self._published(), self.missing()
         for archive, md5 in published.resources:
             if archive not in missing:
                 verified(folder / archive, md5)
         if missing:
+            checksums = {a: md5 for a, md5 in published.resources if a in missing}
             try:
-                download(
-                    {a: md5 for a, md5 in published.resources if a in missing},
-                    published.mirrors,
-                    folder,
-                )
+                download(checksums, published.mirrors, folder)
             except Unreachable as error:
                 raise Unreachable(
                     f"{self._missing(folder, missing)}; {error}. {self._remedy()}"
                 ) from error
 
     def read(self) -> tuple[Raw, Raw]:
-        """The training and test examples, images uint8 [n, h, w].
+        """Training and test examples, images uint8 [n, h, w].
 
-        Errors: DataError if an archive is missing or is not what its checksum says.
+        Raises:
+            DataError: if an archive is missing or does not have its checksum.
         """
         folder, checksums = self.folder(self.root), dict(self._published().resources)
         if missing := self.missing():
@@ -80,9 +87,13 @@ class Archives(Source):
         return train, test
 
     def folder(self, root: str) -> Path:
-        """Where the archives lie; torchvision looks there too.
+        """Directory of the archives; torchvision looks there too.
 
-        Errors: ConfigError for an empty `root`, which would mean the working directory.
+        Args:
+            root: directory of all data sets.
+
+        Raises:
+            ConfigError: for an empty `root`, which would mean the working directory.
         """
         if root == "":
             raise ConfigError(
@@ -93,31 +104,36 @@ class Archives(Source):
     def _published(self) -> Any:
         try:
             from torchvision.datasets import mnist
-        # a build for another torch fails while it registers its operators: RuntimeError, and OSError from the linker;
-        # the next attempt in the same process then meets half a module: AttributeError
+        # a build for another torch fails while it registers its operators: RuntimeError, and
+        # OSError from the linker; the next attempt in the same process then meets half a module:
+        # AttributeError
         except (ImportError, RuntimeError, OSError, AttributeError) as error:
             raise DataError(
-                f"torchvision cannot be imported ({error}), and it holds the mirrors and checksums of "
-                f"{self.torchvision_name}. Install torch and torchvision of matching versions from the same package "
-                "index (both for the CPU or both for the same CUDA), or train on the bundled digits: data=digits"
+                f"torchvision cannot be imported ({error}), and it holds the mirrors and checksums "
+                f"of {self.torchvision_name}. Install torch and torchvision of matching versions "
+                "from the same package index (both for the CPU or both for the same CUDA), or "
+                "train on the bundled digits: data=digits"
             ) from error
         return getattr(mnist, self.torchvision_name)
 
-    def _missing(self, folder: Path, archives: Any) -> str:
-        return f"{self.torchvision_name}: no {', '.join(archives)} in {folder} (unpacked files do not count)"
+    def _missing(self, folder: Path, archives: Iterable[str]) -> str:
+        return (
+            f"{self.torchvision_name}: no {', '.join(archives)} in {folder} (unpacked files do not "
+            "count)"
+        )
 
     def _remedy(self) -> str:
         return (
-            f"Set data.root, or the environment variable BNN_DATA_ROOT, to the folder that holds "
-            f"{self.torchvision_name}/raw with these archives; or run once where there is a network; or train on the "
-            "bundled digits: data=digits"
+            "Set data.root, or the environment variable BNN_DATA_ROOT, to the folder that holds "
+            f"{self.torchvision_name}/raw with these archives; or run once where there is a "
+            "network; or train on the bundled digits: data=digits"
         )
 
 
 def _like_mnist(
-    name: str, title: str, mean: float, std: float, extent: int | None = None
+    name: str, title: str, mean: float, std: float, digit_size: int | None = None
 ) -> DatasetSpec:
-    return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, extent)
+    return DatasetSpec(name, title, (1, 28, 28), 10, 60_000, 10_000, mean, std, 255, digit_size)
 
 
 @DATASETS.add("mnist")
@@ -125,7 +141,7 @@ class Mnist(Archives):
     """Handwritten digits (LeCun, Bottou, Bengio & Haffner 1998)."""
 
     torchvision_name = "MNIST"
-    facts = _like_mnist("mnist", "MNIST", 0.1307, 0.3081, extent=20)
+    facts = _like_mnist("mnist", "MNIST", 0.1307, 0.3081, digit_size=20)
 
 
 @DATASETS.add("fashion_mnist")
@@ -145,9 +161,14 @@ class KuzushijiMnist(Archives):
 
 
 def verified(path: Path, md5: str) -> bytes:
-    """The content of `path`.
+    """Content of a file with the right checksum.
 
-    Errors: DataError if it cannot be read, or if its MD5 sum is not `md5`.
+    Args:
+        path: the file.
+        md5: its MD5 sum.
+
+    Raises:
+        DataError: if it cannot be read, or has another MD5 sum.
     """
     try:
         content = path.read_bytes()
@@ -157,14 +178,23 @@ def verified(path: Path, md5: str) -> bytes:
         ) from error
     if (found := md5sum(content)) != md5:
         raise DataError(
-            f"{path}: expected md5 {md5}, found {found} ({len(content)} bytes): the archive is truncated or altered. "
-            "Delete it and run again, and it is downloaded anew"
+            f"{path}: expected md5 {md5}, found {found} ({len(content)} bytes): the archive is "
+            "truncated or altered. Delete it and run again, and it is downloaded anew"
         )
     return content
 
 
 def parse_idx(content: bytes) -> np.ndarray:
-    """The array in an idx file of bytes: 0, 0, type (8: uint8), number of axes, their lengths (big-endian), values."""
+    """Array of an idx file of bytes.
+
+    The format: 0, 0, type (8: uint8), number of axes, their lengths (big-endian), values.
+
+    Args:
+        content: the whole file.
+
+    Returns:
+        uint8, of the shape that the file declares.
+    """
     axes = content[3]
     assert content[:3] == b"\0\0\x08"
     shape = np.frombuffer(content, ">u4", axes, offset=4)

@@ -1,4 +1,4 @@
-"""Data sets by name, and the reading of a configuration node that names one."""
+"""Registry of the data sets, and the reading of a configuration node that names one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bnn.data.measuring import examples, measured
 from bnn.data.source import Measured, Raw, Source
 from bnn.data.spec import DatasetSpec
 from bnn.errors import ConfigError, DataError
-from bnn.registry import Registry, typed
+from bnn.registry import Registry, validate
 
 RESERVED = ("name", "limit")
 """Keys that every data set takes, and that none declares."""
 FACTS = "data_facts"
-"""Where a checkpoint's `about` holds the facts of the data set that the network was trained on."""
+"""Key of a checkpoint's metadata for the facts of the data set that it was trained on."""
 
 
 class Datasets(Registry[Any]):
-    """Functions and subclasses of `Source` by name.
+    """Registry of functions and subclasses of `Source`.
 
     Their keyword-only parameters are the keys of `data`. A parameter with a default may be left out
     of the configuration. `name` and `limit` are keys of every data set.
@@ -34,15 +34,15 @@ class Datasets(Registry[Any]):
         """Decorator that registers a data set.
 
         Args:
-            name: The value of `data.name` that chooses it.
+            name: value of `data.name` that chooses it.
 
         Returns:
-            A decorator for a function with keyword-only parameters that answers
+            Decorator for a function with keyword-only parameters that returns
             ((train_images, train_targets), (test_images, test_targets)), tensors or arrays, or for
-            a subclass of `Source`. It answers what it is given.
+            a subclass of `Source`; its argument is returned unchanged.
 
         Raises:
-            ConfigError: For a parameter that no configuration could give, or a class that is no
+            ConfigError: for a parameter that no configuration could give, or a class that is no
                 `Source`.
         """
 
@@ -62,7 +62,7 @@ class Datasets(Registry[Any]):
         return register
 
     def schema(self, name: str) -> type:
-        """Dataclass of the keys that `name` takes, `limit` last."""
+        """Dataclass of the keys that a data set takes, `limit` last."""
         parameters, fields = inspect.signature(self[name]).parameters, []
         for key, kind in self.parameters(name).items():
             default = parameters[key].default
@@ -80,7 +80,13 @@ DATASETS = Datasets("data.name")
 
 
 class Returned(Measured):
-    """Source whose examples a registered function returns for its arguments."""
+    """Source of the examples that a registered function returns.
+
+    Args:
+        name: name of the data set.
+        function: registered function.
+        arguments: its keyword arguments.
+    """
 
     def __init__(
         self,
@@ -109,44 +115,44 @@ class Returned(Measured):
 
 @dataclass(frozen=True)
 class Configured:
-    """A configuration node that has been checked."""
+    """Checked configuration node of a data set.
+
+    Args:
+        name: name of the data set.
+        source: source of its examples.
+        limit: training examples to keep; None: all.
+        node: every key with its value, those that were left out too.
+    """
 
     name: str
     source: Source
     limit: int | None
-    """Training examples to keep; None for all."""
     node: dict[str, Any]
-    """Every key with its value, those that were left out too."""
 
     def spec(self) -> DatasetSpec:
         """Facts of the data set.
 
         Raises:
-            DataError: Where they have to be read and cannot be.
+            DataError: where they have to be read and cannot be.
         """
         return dataclasses.replace(self.source.spec(), name=self.name)
 
 
 def configured(node: Mapping[str, Any]) -> Configured:
-    """The data set that a configuration node describes.
+    """Data set that a configuration node describes, from which nothing has been read.
 
     Args:
         node: `name` and the keys that this data set takes.
 
-    Returns:
-        Its source, from which nothing has been read.
-
     Raises:
-        ConfigError: For an unknown name or key, a value of the wrong type, a limit below 1, or a
-            fallback that may be as unreachable as what it stands in for.
+        ConfigError: for an unknown name or key, a value of the wrong type, a limit below 1, or a
+            fallback that may be as unreachable as the data set itself.
     """
     values = dict(node)
     name = _known(values.pop("name", None), "data.name")
-    values = typed(DATASETS.schema(name), values, "data")
-    limit, arguments = (
-        values["limit"],
-        {key: value for key, value in values.items() if key != "limit"},
-    )
+    values = validate(DATASETS.schema(name), values, "data")
+    limit = values["limit"]
+    arguments = {key: value for key, value in values.items() if key != "limit"}
     if limit is not None and limit < 1:
         least = "at least 1 training example, or null for all"
         raise ConfigError(f"data.limit: expected {least}; got {limit}")
@@ -166,11 +172,11 @@ def spec_of(node: Mapping[str, Any]) -> DatasetSpec:
         node: `name` and the keys that this data set takes.
 
     Returns:
-        The facts, published or measured; measuring happens once per process and arguments.
+        Facts, published or measured; measuring happens once per process and arguments.
 
     Raises:
-        ConfigError: For a node that cannot be read.
-        DataError: For examples that have to be measured and cannot be read.
+        ConfigError: for a node that cannot be read.
+        DataError: for examples that have to be measured and cannot be read.
     """
     return configured(node).spec()
 
@@ -179,25 +185,32 @@ def recorded_spec(about: Mapping[str, Any]) -> DatasetSpec:
     """Facts of the data set that a checkpoint's network was trained on.
 
     Args:
-        about: A checkpoint's `about`. Those of version 0.1.0 hold a configuration only, whose data
-            set then says.
+        about: metadata of the checkpoint. In version 0.1.0 it is a configuration only, whose data
+            set is then looked up.
 
     Returns:
-        The facts. They are not read from the examples where the checkpoint has them.
+        Facts; not read from the examples where the checkpoint has them.
 
     Raises:
-        KeyError: For an `about` with neither.
-        TypeError: For facts of another version.
-        ConfigError: For a configuration, without facts, of a data set that is unknown here.
+        KeyError: for metadata with neither.
+        TypeError: for facts of another version.
+        ConfigError: for a configuration, without facts, of a data set that is unknown here.
     """
     return DatasetSpec.from_plain(about[FACTS]) if FACTS in about else spec_of(about["data"])
 
 
 def rename(node: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`node` for the data set `name` instead: of its other keys those that `name` takes too.
+    """Configuration node for another data set, with the keys that both take.
 
-    `rename(node, resolve(node))` is what to load: a limit survives the fallback, and the root goes.
-    Errors: ConfigError for an unknown name.
+    `rename(node, resolve(node))` is the node to load: a limit survives the fallback, and the root
+    goes.
+
+    Args:
+        node: configuration node.
+        name: name of the other data set.
+
+    Raises:
+        ConfigError: for an unknown name.
     """
     taken = {field.name for field in dataclasses.fields(DATASETS.schema(_known(name, "data.name")))}
     return {"name": name, **{str(key): value for key, value in node.items() if key in taken}}

@@ -1,4 +1,7 @@
-"""The 1,797 images of 8×8 pixels that scikit-learn bundles (Alpaydin & Kaynak 1998, the UCI test set)."""
+"""The 1,797 images of 8×8 pixels that scikit-learn bundles.
+
+(Alpaydin & Kaynak 1998, the UCI test set.)
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,23 @@ TEST_SIZE = 297
 
 @DATASETS.add("digits")
 class Digits(Source):
-    """scikit-learn's digits; they come in one piece, and the stratified test part of 297 is the same for every seed."""
+    """scikit-learn's digits.
+
+    They come in one piece; the stratified test part of 297 is the same for every seed.
+    """
 
     bundled: ClassVar[bool] = True
     facts: ClassVar = DatasetSpec(
-        "digits",
-        "scikit-learn digits",
-        (1, 8, 8),
-        10,
-        1797 - TEST_SIZE,
-        TEST_SIZE,
-        0.3053,
-        0.3761,
-        16,
-        extent=8,
+        name="digits",
+        title="scikit-learn digits",
+        shape=(1, 8, 8),
+        classes=10,
+        train_size=1797 - TEST_SIZE,
+        test_size=TEST_SIZE,
+        mean=0.3053,
+        std=0.3761,
+        max_value=16,
+        digit_size=8,
     )
 
     def spec(self) -> DatasetSpec:

@@ -1,7 +1,8 @@
-"""Files from mirrors: verified before they are kept, moved into place whole, and given up on in under 20 seconds.
+"""Download of files from mirrors, checked against their checksums and moved into place whole.
 
-torchvision's own download has no timeout and writes in place. The two limits below add up: 5 s until a mirror answers,
-then 6 s of silence on each of at most two. A download that moves, however slowly, is never given up.
+torchvision's own download has no timeout and writes in place. This one gives up in under 20
+seconds, by the two limits below: 5 s until a mirror responds, then 6 s of silence on each of at
+most two. A download that moves, however slowly, is never given up.
 """
 
 from __future__ import annotations
@@ -27,18 +28,28 @@ log = logging.getLogger(__name__)
 
 
 class Unreachable(DataError):
-    """No mirror answers, or those that did fell silent."""
+    """No mirror responds, or those that did fell silent."""
 
 
 def md5sum(content: bytes) -> str:
+    """MD5 sum of some bytes, in hexadecimal digits."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def download(checksums: Mapping[str, str], mirrors: Sequence[str], folder: Path) -> None:
-    """Put the files `checksums` (name to MD5 sum) into `folder`, from the first mirror that serves each correctly.
+    """Download files, each from the first mirror that serves it correctly.
 
-    Processes that download at the same time do not meet: each writes into a folder of its own and moves whole files.
-    Errors: Unreachable; DataError for a file with another checksum, or where `folder` cannot be written.
+    Processes that download at the same time do not meet: each writes into a folder of its own and
+    moves whole files.
+
+    Args:
+        checksums: MD5 sums by the names of the files.
+        mirrors: addresses that end in a slash, in order of preference.
+        folder: directory for the files, made where it is missing.
+
+    Raises:
+        Unreachable: if no mirror responds.
+        DataError: for a file with another checksum, or where `folder` cannot be written.
     """
     answering = reachable(mirrors, next(iter(checksums)))
     try:
@@ -56,9 +67,14 @@ def download(checksums: Mapping[str, str], mirrors: Sequence[str], folder: Path)
 
 
 def reachable(mirrors: Sequence[str], name: str) -> list[str]:
-    """The mirrors that answer within ANSWER_SECONDS, in their order.
+    """Mirrors that respond within ANSWER_SECONDS, in their order.
 
-    Errors: Unreachable, with a reason for each, if there is none.
+    Args:
+        mirrors: addresses that end in a slash.
+        name: file that they are asked for.
+
+    Raises:
+        Unreachable: if there is none, with a reason for each.
     """
     reasons = {mirror: f"no answer in {ANSWER_SECONDS:g} s" for mirror in mirrors}
 
@@ -72,8 +88,8 @@ def reachable(mirrors: Sequence[str], name: str) -> list[str]:
             return
         reasons.pop(mirror)
 
-    # a socket's timeout bounds neither the name's lookup nor the number of addresses tried, so the threads are not
-    # waited for; as daemons they do not hold up the interpreter's exit either
+    # a socket's timeout bounds neither the name's lookup nor the number of addresses tried, so the
+    # threads are not waited for; as daemons they do not hold up the interpreter's exit either
     threads = [Thread(target=ask, args=(mirror,), daemon=True) for mirror in mirrors]
     deadline = time.monotonic() + ANSWER_SECONDS
     for thread in threads:
@@ -89,9 +105,16 @@ def reachable(mirrors: Sequence[str], name: str) -> list[str]:
 
 
 def fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
-    """The content of the file `name`, from the first mirror whose copy has the MD5 sum `md5`.
+    """Content of a file, from the first mirror whose copy has the right checksum.
 
-    Errors: DataError if a mirror served something else and none served the file; Unreachable if none served anything.
+    Args:
+        name: name of the file.
+        md5: its MD5 sum.
+        mirrors: addresses that end in a slash.
+
+    Raises:
+        DataError: if a mirror served something else and none served the file.
+        Unreachable: if none served anything.
     """
     failures, served = [], False
     for url in (mirror + name for mirror in mirrors):
@@ -107,13 +130,17 @@ def fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
     reason = "; ".join(failures)
     if served:
         raise DataError(
-            f"the download is truncated or altered, and was discarded: {reason}. Run again, or data=digits"
+            f"the download is truncated or altered, and was discarded: {reason}. Run again, or "
+            "data=digits"
         )
     raise Unreachable(reason)
 
 
 def get(url: str) -> bytes:
-    """Content of `url`; of a connection that closes early the part before it, which the checksum will judge."""
+    """Content of an address; of a connection that closes early the part before it.
+
+    The checksum will tell the part from the whole.
+    """
     with urlopen(url, timeout=SILENCE_SECONDS) as response:
         try:
             return bytes(response.read())

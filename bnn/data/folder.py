@@ -1,4 +1,4 @@
-"""A folder of images, in which each class has a folder of its own."""
+"""Data set from a folder of images, in which each class has a folder of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bnn.data.spec import DatasetSpec
 from bnn.errors import ConfigError, DataError
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Of image files, as torchvision's ImageFolder takes them; other files are no examples."""
+"""Endings of image files, those of torchvision's ImageFolder; other files are no examples."""
 MODES = {1: "L", 3: "RGB"}
-"""Pillow's name for 8-bit pixels with so many channels."""
+"""Pillow's name for 8-bit pixels, by the number of channels."""
 
 Listing = Mapping[str, Sequence[Path]]
 """Image files by class, both in alphabetical order."""
@@ -31,6 +31,16 @@ class Folder(Measured):
     `root/CLASS`, of whose images a share is held out for test. Classes are numbered in alphabetical
     order. The held-out share of each class is the same for every seed. Names that begin with a dot
     are passed over, and so is transparency.
+
+    Args:
+        root: the folder.
+        size: side in pixels to which images are resized; None: all have the size of the first.
+        channels: 1 (grey) or 3 (red, green and blue).
+        test_fraction: share of each class that is held out for test, where there are no `train` and
+            `test`.
+
+    Raises:
+        ConfigError: for a value that makes no sense, naming its key.
     """
 
     def __init__(
@@ -57,7 +67,7 @@ class Folder(Measured):
         self.size, self.channels, self.test_fraction = size, channels, test_fraction
 
     def key(self) -> Hashable:
-        """The arguments, and name, size and time of every file: what has changed is read anew."""
+        """Arguments, and name, size and time of every file: changed files are read anew."""
         listed = (paths for part in self.parts() for paths in part.values())
         stats = ((path, path.stat()) for paths in listed for path in paths)
         files = tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
@@ -67,7 +77,7 @@ class Folder(Measured):
         """Training and test images by class.
 
         Raises:
-            DataError: Where there is no such folder, class or image, or too few images to hold some
+            DataError: where there is no such folder, class or image, or too few images to hold some
                 out.
         """
         if not self.root.is_dir():
@@ -104,7 +114,7 @@ class Folder(Measured):
         return Raw(images, np.array([label for label, _ in files], np.int64))
 
     def _pixels(self, path: Path) -> np.ndarray:
-        """uint8 [channels, h, w]."""
+        """Pixels of an image file, uint8 [channels, h, w]."""
         from PIL import Image
 
         from bnn.data.image_files import opened
@@ -126,13 +136,13 @@ def listing(folder: Path) -> Listing:
     """Image files of each class.
 
     Args:
-        folder: Holds a folder for each class.
+        folder: directory that holds a folder for each class.
 
     Returns:
         Paths by the name of the class.
 
     Raises:
-        DataError: Where there is no class, a class without an image, or a folder within one; or
+        DataError: where there is no class, a class without an image, or a folder within one; or
             where it cannot be read.
     """
     try:
@@ -161,7 +171,10 @@ def listing(folder: Path) -> Listing:
 
 
 def _held_out(classes: Listing, fraction: float) -> tuple[Listing, Listing]:
-    """A share of each class for test, drawn without any seed of the configuration, and the rest."""
+    """Training and test images, a share of each class for test.
+
+    No seed of the configuration moves the share.
+    """
     train, test = {}, {}
     for name, paths in classes.items():
         count = round(fraction * len(paths))

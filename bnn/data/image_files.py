@@ -1,4 +1,4 @@
-"""An image file as an example of a data set: one that has its size and kind, or a drawing that is brought to it."""
+"""Image files as examples of a data set: images of its size and kind, or drawings of any."""
 
 from __future__ import annotations
 
@@ -15,16 +15,13 @@ FAINT = 0.15
 
 
 def opened(path: Path) -> Image.Image:
-    """The image in a file, turned upright as its EXIF data says.
+    """Image in a file, turned upright as its EXIF data says; all of it is read.
 
     Args:
-        path: A file.
-
-    Returns:
-        The image, all of it read.
+        path: the file.
 
     Raises:
-        DataError: For a file that is missing, truncated or no image.
+        DataError: for a file that is missing, truncated or no image.
     """
     try:
         with Image.open(path) as image:
@@ -40,16 +37,24 @@ def opened(path: Path) -> Image.Image:
 
 
 def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
-    """[channels, height, width] with pixels in [0, 1], from a file of that very size in 8-bit grey, or, where the data set
-    has three channels, in 8-bit colours.
+    """Pixels of an image file of the very size of a data set's images.
 
-    Errors: DataError for a file that is no image, or one of another size or mode.
+    Args:
+        path: file in 8-bit grey or, where the data set has three channels, in 8-bit colours.
+        spec: facts of the data set.
+
+    Returns:
+        float32 [channels, height, width] in [0, 1].
+
+    Raises:
+        DataError: for a file that is no image, or one of another size or mode.
     """
     image, (channels, height, width) = opened(path), spec.shape
     if image.size != (width, height):
         found = "×".join(map(str, image.size))
         raise DataError(
-            f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing takes any size"
+            f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing "
+            "takes any size"
         )
     if channels == 3:
         if image.mode != "RGB":
@@ -63,13 +68,24 @@ def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
 
 
 def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
-    """[1, height, width] with pixels in [0, 1]: what is drawn in a file of any size and colours, as MNIST was made.
+    """Drawing in a file of any size and colours, brought to the form of MNIST's images.
 
-    Bright on dark, cut out, its longer side scaled to `spec.extent` pixels, its centre of mass in the middle of the frame
-    as far as it stays whole (LeCun, Bottou, Bengio & Haffner 1998). What is frequent at the border is the ground.
-    Errors: DataError for a file that is no image or shows nothing, or a data set whose examples are no drawings.
+    Bright on dark, cut out, its longer side scaled to `spec.digit_size` pixels, its centre of mass
+    in the middle of the frame as far as it stays whole (LeCun, Bottou, Bengio & Haffner 1998). The
+    ground is the most frequent value at the border.
+
+    Args:
+        path: the file.
+        spec: facts of the data set.
+
+    Returns:
+        float32 [1, height, width] in [0, 1].
+
+    Raises:
+        DataError: for a file that is no image or shows nothing, or a data set whose examples are no
+            drawings.
     """
-    if spec.extent is None:
+    if spec.digit_size is None:
         raise DataError(
             f"--drawing: the images of {spec.title} are no drawings of signs; leave it out"
         )
@@ -83,31 +99,29 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
     ink /= ink.max()
     rows, columns = (np.flatnonzero((ink > FAINT).any(axis)) for axis in (1, 0))
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = spec.extent / max(cut.shape)
+    scale = spec.digit_size / max(cut.shape)
     height, width = (max(1, round(scale * side)) for side in cut.shape)
-    small = Image.fromarray((255 * cut).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.LANCZOS
-    )
+    whole = Image.fromarray((255 * cut).astype(np.uint8))
+    small = whole.resize((width, height), Image.Resampling.LANCZOS)
     return _centred(np.asarray(small, dtype=np.float32) / 255, spec.shape[1:])[None]
 
 
 def _grey(image: Image.Image) -> np.ndarray:
-    """[height, width] in [0, 1]; what is transparent is white, and wider numbers than 8 bits fill the range."""
+    """Grey values [height, width] in [0, 1].
+
+    Transparent pixels are white; numbers wider than 8 bits are scaled to fill the range.
+    """
     if image.mode[0] in "IF":
         wide = np.asarray(image, dtype=np.float32)
-        return (wide - wide.min()) / max(float(np.ptp(wide)), 1e-12)
+        scaled: np.ndarray = (wide - wide.min()) / max(float(np.ptp(wide)), 1e-12)
+        return scaled
     flat = image.convert("RGBA")
-    return (
-        np.asarray(
-            Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("L"),
-            np.float32,
-        )
-        / 255
-    )
+    opaque = Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat)
+    return np.asarray(opaque.convert("L"), np.float32) / 255
 
 
 def _centred(sign: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
-    """`sign` in a dark frame, its centre of mass in the middle as far as it stays whole."""
+    """Sign in a dark frame, its centre of mass in the middle as far as it stays whole."""
     placed = np.zeros(frame, dtype=np.float32)
     corner = []
     for axis, (side, room) in enumerate(zip(sign.shape, frame, strict=True)):

@@ -1,4 +1,4 @@
-"""Examples of unknown origin: whether they fit together, and the facts that they show."""
+"""Checks of examples of unknown origin, and the facts that are measured from them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bnn.data.spec import DatasetSpec
 from bnn.errors import DataError
 
 CHUNK = 1024
-"""Images that are turned into float64 at a time."""
+"""Number of images that are turned into float64 at a time."""
 
 
 def examples(what: str, part: Any) -> Raw:
-    """Examples in the one layout that is measured and trained on.
+    """Examples in the layout that is measured and trained on.
 
     Args:
-        what: How a refusal names them.
-        part: A pair (images, targets) of tensors or arrays. Images are uint8 or floating point,
+        what: name of the examples in error messages.
+        part: pair (images, targets) of tensors or arrays. Images are uint8 or floating point,
             [n, h, w] or [n, c, h, w]; targets are classes, integer [n], or numbers, floating point
             [n, ...].
 
@@ -29,7 +29,7 @@ def examples(what: str, part: Any) -> Raw:
         Images uint8 or float32 [n, c, h, w], and targets int64 [n] or float32 [n, ...].
 
     Raises:
-        DataError: For anything else, or values that are not finite, or a class below 0.
+        DataError: for anything else, or values that are not finite, or a class below 0.
     """
     if not isinstance(part, tuple | list) or len(part) != 2:
         raise DataError(f"{what}: expected a pair (images, targets), got {_kind(part)}")
@@ -69,18 +69,18 @@ def measured(
     """Facts of a data set, from its examples.
 
     Args:
-        name: What a refusal and the facts call it.
-        title: What people call it.
-        train: Training examples, as `examples` answers them.
-        test: Test examples, likewise.
-        others: Further examples (a validation set), which must be of the same kind.
-        class_names: In the order of the labels.
+        name: name of the data set, also in error messages.
+        title: display name.
+        train: training examples, as `examples` returns them.
+        test: test examples, likewise.
+        others: further examples (a validation set), which must be of the same kind.
+        class_names: names in the order of the labels.
 
     Returns:
-        The facts, `mean` and `std` in units of white.
+        Facts, `mean` and `std` in units of `max_value`.
 
     Raises:
-        DataError: For parts of different kinds, labels without a name, or training images that are
+        DataError: for parts of different kinds, labels without a name, or training images that are
             all of one colour.
     """
     parts = (train, test, *others)
@@ -101,7 +101,7 @@ def measured(
             below = f"labels below {len(class_names)}, the number of names"
             raise DataError(f"data={name}: expected {below}; got {classes - 1}")
         classes = len(class_names)
-    white = 255 if train.images.dtype == np.uint8 else 1
+    max_value = 255 if train.images.dtype == np.uint8 else 1
     mean, std = moments(train.images)
     if std == 0:
         raise DataError(f"data={name}: expected images that differ, but every pixel is {mean:g}")
@@ -113,9 +113,9 @@ def measured(
         classes=classes,
         train_size=len(train.images),
         test_size=len(test.images),
-        mean=mean / white,
-        std=std / white,
-        white=white,
+        mean=mean / max_value,
+        std=std / max_value,
+        max_value=max_value,
         class_names=None if class_names is None else tuple(class_names),
         content=_content(parts),
     )
@@ -128,8 +128,8 @@ def moments(images: np.ndarray) -> tuple[float, float]:
         images: [n, ...], in any unit.
 
     Returns:
-        Both in the images' own unit; the deviation is that of the pixels at hand, not an estimate
-        for others.
+        Both in the images' own unit; the deviation is that of these pixels, not an estimate for
+        others.
     """
     mean = sum(float(chunk.sum()) for chunk in _chunks(images)) / images.size
     squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(images))
@@ -142,6 +142,7 @@ def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _content(parts: Sequence[Raw]) -> str:
+    """12 hexadecimal digits of all examples."""
     content = hashlib.sha256()
     for values in (values for part in parts for values in part):
         content.update(f"{values.dtype} {values.shape}".encode())
@@ -150,4 +151,5 @@ def _content(parts: Sequence[Raw]) -> str:
 
 
 def _kind(value: Any) -> str:
+    """Dtype and shape of an array, or else the name of the type."""
     return f"{value.dtype} {list(value.shape)}" if hasattr(value, "shape") else type(value).__name__

@@ -15,8 +15,9 @@ from bnn.errors import DataError
 class Raw(NamedTuple):
     """Examples as they are stored.
 
-    Images are uint8, or floating point with white at 1, [n, h, w] or [n, c, h, w]; targets are
-    classes, integer [n], or numbers, floating point [n, ...].
+    Args:
+        images: uint8, or floating point with white at 1, [n, h, w] or [n, c, h, w].
+        labels: classes, integer [n], or numbers, floating point [n, ...].
     """
 
     images: np.ndarray
@@ -40,7 +41,7 @@ class Source(ABC):
         """Facts of the data set.
 
         Raises:
-            DataError: Where they have to be read and cannot be.
+            DataError: where they have to be read and cannot be.
         """
 
     @abstractmethod
@@ -48,7 +49,7 @@ class Source(ABC):
         """Training and test examples.
 
         Raises:
-            DataError: For files that are missing or not what they should be.
+            DataError: for files that are missing or not those that were published.
         """
 
     def missing(self) -> Sequence[str]:
@@ -59,13 +60,13 @@ class Source(ABC):
         """Preparation after which `read` succeeds.
 
         Raises:
-            Unreachable: Where that takes a download and none is possible.
-            DataError: For all else that is wrong.
+            Unreachable: where that takes a download and none is possible.
+            DataError: for all else that is wrong.
         """
 
 
 class Measured(Source):
-    """A source whose facts are measured from its examples, once per process and `key`.
+    """Source whose facts are measured from its examples, once per process and `key`.
 
     The examples of the latest key stay in memory, so that measuring them and then training on them
     reads them once.
@@ -76,14 +77,14 @@ class Measured(Source):
 
     @abstractmethod
     def key(self) -> Hashable:
-        """Everything that decides what `produce` answers."""
+        """Everything that determines the result of `produce`."""
 
     @abstractmethod
     def produce(self) -> tuple[DatasetSpec, tuple[Raw, Raw]]:
         """Measured facts and the examples.
 
         Raises:
-            DataError: For examples that cannot be read or that do not fit together.
+            DataError: for examples that cannot be read or that do not fit together.
         """
 
     def spec(self) -> DatasetSpec:
@@ -112,5 +113,5 @@ class Measured(Source):
 
 
 def array(values: Any) -> np.ndarray:
-    """A tensor's or a sequence's values on the CPU."""
+    """Values of a tensor or a sequence as an array on the CPU."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

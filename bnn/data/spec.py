@@ -6,58 +6,67 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+STORED = {"digit_size": "extent", "max_value": "white"}
+"""Keys under which checkpoints hold a fact, where they differ from its name."""
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
     """Facts of a data set.
 
-    `mean` and `std` are those of its training pixels, over all channels, scaled so that `white` is
-    1.
+    Args:
+        name: name by which configurations choose it.
+        title: display name.
+        shape: channels, height and width of an image.
+        classes: number of classes; None where the targets are numbers.
+        train_size: training examples, before any are held out for validation.
+        test_size: test examples.
+        mean: mean of the training pixels over all channels, in units of `max_value`.
+        std: their standard deviation, in units of `max_value`.
+        max_value: largest value that a pixel is stored with; 1 for floating-point pixels.
+        digit_size: pixels of the longer side of a sign in its frame; None where the examples are no
+            drawings of signs.
+        class_names: names in the order of the labels; None where classes have numbers only.
+        content: 12 hexadecimal digits of all examples; None where the name alone identifies them.
     """
 
     name: str
     title: str
     shape: tuple[int, int, int]
-    """Channels, height, width."""
     classes: int | None
-    """None where the targets are numbers and no classes."""
     train_size: int
-    """Training examples, before any are held out for validation."""
     test_size: int
     mean: float
     std: float
-    white: int
-    """The largest value that a pixel is stored with; 1 where pixels are stored as floating-point
-    numbers."""
-    extent: int | None = None
-    """Pixels of the longer side of a sign in its frame; None where the examples are no drawings of
-    signs."""
+    max_value: int
+    digit_size: int | None = None
     class_names: tuple[str, ...] | None = None
-    """In the order of the labels; None where classes have numbers only."""
     content: str | None = None
-    """12 hexadecimal digits of all examples; None where the name alone says which they are."""
 
     def plain(self) -> dict[str, Any]:
-        """The facts as plain values, for a checkpoint.
+        """Facts as plain values, for a checkpoint.
 
         Returns:
-            A mapping of strings to numbers, strings, lists and None, which `from_plain` reads back.
+            Mapping of strings to numbers, strings, lists and None, which `from_plain` reads back.
         """
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {
+            STORED.get(key, key): list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
 
     @classmethod
     def from_plain(cls, facts: Mapping[str, Any]) -> DatasetSpec:
-        """The facts that `plain` wrote.
+        """Facts from the plain values of a checkpoint.
 
         Args:
-            facts: As `plain` returned them.
-
-        Returns:
-            The facts.
+            facts: values that `plain` returned.
 
         Raises:
-            TypeError: For facts of another version of this class.
+            TypeError: for facts of another version of this class.
         """
-        values: dict[str, Any] = dict(facts)
-        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        names = {stored: name for name, stored in STORED.items()}
+        values: dict[str, Any] = {
+            names.get(key, key): tuple(value) if isinstance(value, list) else value
+            for key, value in facts.items()
+        }
         return cls(**values)

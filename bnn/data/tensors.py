@@ -1,4 +1,4 @@
-"""Data sets from Python: tensors at hand, or any map-style data set of torch's."""
+"""Data sets from Python: from tensors, or from a map-style data set of torch's."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ def from_tensors(
     """Data set in memory, as `bnn.training.loop.fit` takes it, from tensors or arrays.
 
     Args:
-        train: Images uint8, or floating point in [0, 1], [n, h, w] or [n, c, h, w]; and targets,
+        train: images uint8, or floating point in [0, 1], [n, h, w] or [n, c, h, w]; and targets,
             integer classes [n] from 0, or floating-point numbers [n, ...].
-        test: Likewise.
-        validation: Likewise; None holds out a share of `train`.
-        validation_fraction: That share, in (0, 1); with `validation` nothing is held out.
-        seed: Decides which examples are held out, as in `bnn.data.load`.
-        name: What facts and messages call the data set.
-        normalise: Whether to subtract the mean of the training pixels and divide by their standard
+        test: likewise.
+        validation: likewise; None: a share of `train` is held out.
+        validation_fraction: that share, in (0, 1); with `validation` nothing is held out.
+        seed: seed of the share that is held out, as in `bnn.data.load`.
+        name: name of the data set in its facts and in messages.
+        normalise: whether to subtract the mean of the training pixels and divide by their standard
             deviation. Without, floating-point pixels stay as they are, and uint8 pixels are divided
             by 255.
-        class_names: In the order of the labels.
+        class_names: names in the order of the labels.
 
     Returns:
-        The data set, on the CPU; its facts are measured from `train`. The tensors given are not
-        changed.
+        Data set on the CPU; its facts are measured from `train`. The tensors given are not changed.
 
     Raises:
-        DataError: For examples that do not fit together.
-        ConfigError: For a fraction that leaves either part empty.
+        DataError: for examples that do not fit together.
+        ConfigError: for a fraction that leaves either part empty.
     """
     parts = {"train": train, "test": test}
     if validation is not None:
@@ -75,23 +74,24 @@ def from_torchvision(
     """Data set in memory from map-style data sets of torch or torchvision.
 
     Args:
-        train_set: Has a length, and answers an index with (image, label). Images are Pillow's in
-            8-bit grey or colours, arrays [h, w] or [h, w, c], or tensors [h, w] or [c, h, w], all
-            of one size.
-        test_set: Likewise.
-        validation_set: Likewise; None holds out a share of `train_set`.
-        validation_fraction: As for `from_tensors`.
-        seed: As for `from_tensors`.
-        name: What facts and messages call the data set; None for the name of `train_set`'s class.
-        normalise: As for `from_tensors`.
+        train_set: object with a length that returns (image, label) for an index. Images are
+            Pillow's in 8-bit grey or colours, arrays [h, w] or [h, w, c], or tensors [h, w] or
+            [c, h, w], all of one size.
+        test_set: likewise.
+        validation_set: likewise; None: a share of `train_set` is held out.
+        validation_fraction: as for `from_tensors`.
+        seed: as for `from_tensors`.
+        name: name of the data set in its facts and in messages; None: the name of `train_set`'s
+            class.
+        normalise: as for `from_tensors`.
 
     Returns:
-        The data set, on the CPU, with the names in `train_set.classes` where it has them.
+        Data set on the CPU, with the names in `train_set.classes` where it has them.
 
     Raises:
-        DataError: For a data set that has no length, or whose images differ in size or are of
+        DataError: for a data set that has no length, or whose images differ in size or are of
             another kind.
-        ConfigError: For a fraction that leaves either part empty.
+        ConfigError: for a fraction that leaves either part empty.
     """
     name = type(train_set).__name__ if name is None else name
     names = getattr(train_set, "classes", None)
@@ -111,7 +111,7 @@ def from_torchvision(
 
 
 def _stacked(source: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images [n, c, h, w] and targets [n, ...]."""
+    """Images [n, c, h, w] and targets [n, ...] of a map-style data set."""
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         found = type(source).__name__
         raise DataError(f"{what}: expected a data set with a length and an index, got {found}")
@@ -137,6 +137,7 @@ def _stacked(source: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _channels_first(image: Any, what: str) -> np.ndarray:
+    """Pixels [c, h, w] of an image of Pillow's, an array or a tensor."""
     mode = getattr(image, "mode", None)
     if isinstance(mode, str):  # Pillow's; a tensor has a method of this name
         if mode not in ("1", "L", "RGB"):

@@ -1,8 +1,10 @@
 """Gradient estimators, one file for each family; `Estimator` is their interface.
 
-To add one: its class in a file here, its yaml in conf/estimator, its row in tests/estimators.
+A new one needs its class in a file here, its yaml in conf/estimator and its row in
+tests/estimators.
 """
 
+from bnn.estimators.antithetic import ARM, ARMS, DisARM
 from bnn.estimators.base import Estimator, gradient_only
 from bnn.estimators.baselines import (
     Baseline,
@@ -12,10 +14,12 @@ from bnn.estimators.baselines import (
     NestedLeaveOneOut,
     NoBaseline,
 )
+from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.controls import Backpropagation, Frozen
 from bnn.estimators.enumeration import Enumeration
-from bnn.estimators.layerwise import ARM, ARMS, DisARM, LocalExpectation
-from bnn.estimators.relaxed import REBAR, RELAX, Concrete, StraightThroughGumbel
+from bnn.estimators.local_expectation import LocalExpectation
+from bnn.estimators.rebar import REBAR
+from bnn.estimators.relax import RELAX
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.estimators.straight_through import ReinMax, StraightThrough
 

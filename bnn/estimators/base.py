@@ -13,9 +13,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
+from bnn.estimators.compatibility import check_layers, check_network
 from bnn.nn.forward import ForwardClosure, Loss
-from bnn.nn.layers import BinaryLayers, binary_layers, has_linear_readout
-from bnn.nn.norms import couples_above_binary, refuse_torch_batch_norms
+from bnn.nn.layers import BinaryLayers, binary_layers
 from bnn.nn.sites import Noise, Site
 from bnn.registry import Registry
 from bnn.tasks.classification import cross_entropy
@@ -24,16 +24,24 @@ Own = TypeVar("Own", bound="Estimator")
 
 
 def gradient_only(term: Tensor) -> Tensor:
-    """`term` with its gradient and the value 0."""
+    """Tensor with the gradient of `term` and the value 0.
+
+    Args:
+        term: any shape.
+
+    Returns:
+        Of the shape of `term`.
+    """
     return term - term.detach()
 
 
 class Estimator(nn.Module, ABC):
-    """Gradient estimator: a program that asks for forward passes and returns a surrogate loss (Schulman et al. 2015).
+    """Gradient estimator: forward passes and a surrogate loss (Schulman et al. 2015).
 
-    The value of the surrogate loss is the mean loss of the network's own samples, so that all estimators log comparable
-    curves; its gradient is the estimate. Terms that carry the gradient alone enter by `gradient_only`. A Module, so that
-    what an estimator learns or averages is saved with it.
+    The value of the surrogate loss is the mean loss of the network's own samples, so that all
+    estimators log comparable curves; its gradient is the estimate. Terms that carry the gradient
+    alone enter by `gradient_only`. An estimator is a module, so that what it learns or averages is
+    saved with it.
 
         estimator = ReinMax()
         loss = estimator(net, inputs, targets)
@@ -42,24 +50,28 @@ class Estimator(nn.Module, ABC):
 
     registry: ClassVar[Registry[Estimator]] = Registry("estimator.name")
     unbiased: bool
-    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, a mean over samples. `init`
-    takes it back for a network with random units that are neither bits nor reparameterised (a differentiable function of
-    their pre-activation and of independent noise), through which the derivative of the loss is another."""
+    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, a
+    mean over samples. `init` withdraws it for a network with random units that are neither bits nor
+    reparameterised (a differentiable function of their pre-activation and of independent noise),
+    through which the derivative of the loss is another."""
     needs_full_support: ClassVar[bool]
     """Whether log q(b) is taken, which needs a noise law with full support."""
     assumes_independent_samples: ClassVar[bool]
-    """Whether a draw's credit is the loss of its own sample, which batch statistics above a binary layer contradict."""
+    """Whether a draw's credit is the loss of its own sample, which batch statistics above a binary
+    layer contradict."""
     samples_in_training: ClassVar[bool] = True
-    """Whether training draws bits by the noise law whatever the neuron's rule: a deterministic neuron then explores by
-    sampling, and thresholds in evaluation."""
+    """Whether training draws bits by the noise law whatever the neuron's rule: a deterministic
+    neuron is then sampled in training, and thresholded in evaluation."""
     up_to_scale: ClassVar[bool] = False
-    """Of an unbiased one: whether the layers below are scaled by a positive number that does not depend on the bits."""
+    """Of an unbiased estimator: whether the gradient of the layers below is scaled by a positive
+    number that does not depend on the bits."""
     needs_linear_readout: ClassVar[bool] = False
     """Whether the output has to be an affine function of the highest binary layer's bits."""
     needs_chain: ClassVar[bool] = False
     """Whether a path around a binary layer is refused."""
     deterministic: ClassVar[bool] = False
-    """Whether the estimate has no noise; its value is then the expected loss, not that of one draw."""
+    """Whether the estimate has no noise; its value is then the expected loss, not that of one
+    draw."""
     fractional_bits: ClassVar[bool] = False
     """Whether the loss is evaluated at bits between 0 and 1, which a task has to be defined at."""
 
@@ -72,23 +84,25 @@ class Estimator(nn.Module, ABC):
         """Binary layers of the network that `init` saw."""
 
     def init(self: Own, model: nn.Module, inputs: Tensor) -> Own:
-        """State and learned parameters for the binary layers of `model`, anew.
+        """Initialise state and learned parameters for the binary layers of a network, anew.
 
         Args:
             model: the network.
             inputs: a batch like those of training, [n, …].
 
+        Returns:
+            The estimator itself.
+
         Raises:
             ConfigError: for a network that the estimator cannot serve.
         """
-        with torch.autocast(
-            inputs.device.type, enabled=False
-        ):  # what is compared here is compared in full precision
+        # the checks compare values, in full precision
+        with torch.autocast(inputs.device.type, enabled=False):
             layers = binary_layers(model, inputs)
-            self._check_layers(layers)
+            check_layers(self, layers)
             self.build(layers.sites, inputs)
             if layers.sites:
-                self._check_network(model, inputs[:2], layers)
+                check_network(self, model, inputs[:2], layers)
         self.layers = layers
         reparameterised = all(
             getattr(module, "reparameterised", True) for module in model.modules()
@@ -102,13 +116,13 @@ class Estimator(nn.Module, ABC):
     ) -> None:
         if self.layers is None and any(key.startswith(prefix) for key in state_dict):
             raise ConfigError(
-                f"{type(self).__name__}: its state is of the binary layers of a network; call estimator.init(net, inputs) "
-                "before load_state_dict"
+                f"{type(self).__name__}: its state is of the binary layers of a network; call "
+                "estimator.init(net, inputs) before load_state_dict"
             )
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
-        """Make what the estimator averages or learns, for these binary layers; nothing unless overridden.
+        """Make the buffers and parameters of the estimator; none unless overridden.
 
         Args:
             sites: the binary layers from the input, [n, *units].
@@ -117,45 +131,6 @@ class Estimator(nn.Module, ABC):
         Raises:
             ConfigError: for layers that the estimator cannot serve.
         """
-
-    def _check_layers(self, layers: BinaryLayers) -> None:
-        name = type(self).__name__
-        if self.needs_full_support:
-            for site in layers.sites:
-                if not site.law.full_support:
-                    raise ConfigError(
-                        f"{name} with the {type(site.law).__name__.lower()} law: the score needs log q(b), which this law "
-                        "makes infinite; write law=logistic or law=gaussian"
-                    )
-        if self.needs_chain and not layers.chain:
-            raise ConfigError(
-                f"estimator: {name} sums layer by layer, and this network has a path around a binary layer; write "
-                "estimator=reinforce"
-            )
-
-    def _check_network(self, model: nn.Module, inputs: Tensor, layers: BinaryLayers) -> None:
-        if self.differentiates_units:
-            for module_name, module in model.named_modules():
-                if not getattr(module, "reparameterised", True):
-                    raise ConfigError(
-                        f"{module_name}: {type(module).__name__} draws by its own probability, and {type(self).__name__} "
-                        "has no derivative of a relaxed loss through it; write estimator=reinforce"
-                    )
-        if self.needs_linear_readout and (
-            couples_above_binary(model, inputs, highest=True)
-            or not has_linear_readout(model, inputs)
-        ):
-            raise ConfigError(
-                "estimator: this one expects the highest binary layer to feed a linear read-out; write placement=last or "
-                "placement=both, or estimator=arms"
-            )
-        if self.deterministic and couples_above_binary(model, inputs):
-            raise ConfigError(
-                "estimator: this one sums over the configurations of single samples, and batch norm above a binary layer "
-                "couples them; write model.norm=running or model.norm=none"
-            )
-        if self.evaluations(layers.units) > 1:
-            refuse_torch_batch_norms(model)
 
     def forward(
         self,
@@ -166,14 +141,14 @@ class Estimator(nn.Module, ABC):
         *,
         noise: Noise = torch.rand_like,
     ) -> Float[Tensor, ""]:
-        """Surrogate loss of `model` on a batch; `.backward()` gives the estimate.
+        """Surrogate loss of a network on a batch; `.backward()` gives the estimate.
 
         Args:
             model: `forward(inputs) -> output`, the batch along the first axis of both.
             inputs: [samples, …].
             targets: [samples, …].
-            loss: `(output, targets) -> [n]`, one value for each row of the output; a third parameter receives the
-                `Latents` of the pass.
+            loss: `(output, targets) -> [n]`, one value for each row of the output; a third
+                parameter receives the `Latents` of the pass.
             noise: source of the uniform numbers.
 
         Returns:
@@ -186,8 +161,9 @@ class Estimator(nn.Module, ABC):
             self.init(model, inputs)
             if any(True for _ in self.parameters()):
                 warnings.warn(
-                    f"{type(self).__name__} has made learned parameters, which an optimizer made before this call lacks: "
-                    "write estimator.init(net, inputs) first, and give its parameters to the optimizer",
+                    f"{type(self).__name__} has made learned parameters, which an optimizer made "
+                    "before this call lacks: write estimator.init(net, inputs) first, and give its "
+                    "parameters to the optimizer",
                     stacklevel=2,
                 )
         return self.surrogate_loss(
@@ -196,23 +172,27 @@ class Estimator(nn.Module, ABC):
 
     @contextlib.contextmanager
     def in_force(self, noise: Noise = torch.rand_like) -> Iterator[None]:
-        """Context in which the network's forward pass and the loss are the user's own; for estimators of one pass.
+        """Context for a forward pass and a loss of the user's own; for estimators of one pass.
+
+        Args:
+            noise: source of the uniform numbers.
 
         Raises:
             ConfigError: for an estimator that has to see the losses.
         """
         raise ConfigError(
-            f"{type(self).__name__} needs the loss of each sample: write loss = estimator(net, inputs, targets)"
+            f"{type(self).__name__} needs the loss of each sample: write loss = "
+            "estimator(net, inputs, targets)"
         )
         yield
 
     def metrics(self) -> dict[str, float]:
-        """What the estimator has learned, by name, as a training logs it each epoch; nothing unless overridden."""
+        """Learned quantities by name, logged after each epoch; none unless overridden."""
         return {}
 
     @abstractmethod
     def evaluations(self, units: Sequence[int]) -> int:
-        """Evaluations of the loss f, forward and backward, for each sample and step.
+        """Number of forward-backward evaluations of the loss f per sample and step.
 
         Args:
             units: number of units of every binary layer.
@@ -220,4 +200,11 @@ class Estimator(nn.Module, ABC):
 
     @abstractmethod
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
-        """Scalar: the mean loss in value, the estimate in gradient."""
+        """Surrogate loss of one batch.
+
+        Args:
+            forward: forward closure of the network on the batch.
+
+        Returns:
+            Scalar: the mean loss in value, the estimate in gradient.
+        """

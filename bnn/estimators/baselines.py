@@ -1,8 +1,8 @@
-"""Baselines of the score-function estimator: the value that is subtracted from a sample's loss before it is credited.
+"""Baselines of the score-function estimator: values subtracted from a sample's loss.
 
-A baseline leaves the expectation as it is as long as it is independent of the bits that it is multiplied with: the
-running ones are therefore updated after their use, and leave-one-out uses the other samples only. `leave_one_out` has
-nothing to tune but K.
+A baseline leaves the expectation as it is as long as it is independent of the bits that it is
+multiplied with: the running ones are therefore updated after their use, and leave-one-out uses the
+other samples only. `leave_one_out` has nothing to tune but K.
 """
 
 from __future__ import annotations
@@ -26,11 +26,18 @@ class Baseline(nn.Module, ABC):
     registry: ClassVar[Registry[Baseline]] = Registry("estimator.baseline.name")
 
     def branches(self, layers: int) -> list[int]:
-        """Draws of each of `layers` binary layers, from the input, for each draw below; one each unless overridden."""
+        """Draws of each binary layer for each draw below; one each unless overridden.
+
+        Args:
+            layers: number of binary layers.
+
+        Returns:
+            One number for each layer, from the input.
+        """
         return [1] * layers
 
     def init(self, sites: Sequence[Site]) -> None:
-        """State for these binary layers, anew.
+        """Initialise the state for these binary layers, anew.
 
         Args:
             sites: the binary layers from the input, [n, *units].
@@ -52,22 +59,30 @@ class Baseline(nn.Module, ABC):
         """
 
     def update(self, latest: ForwardPass) -> None:
-        """Take in a pass whose credits have been computed already."""
+        """Update the state by a pass whose credits have been computed already.
+
+        Args:
+            latest: the pass.
+        """
 
 
 @Baseline.registry.add("none")
 class NoBaseline(Baseline):
-    """B = 0: plain REINFORCE (Williams 1992)."""
+    """No baseline, B = 0: plain REINFORCE (Williams 1992). One evaluation a step."""
 
     def forward(self, site: Site, loss: Tensor) -> Tensor:
         return loss.new_zeros(())
 
 
 def check_decay(key: str, decay: float) -> float:
-    """`decay`, checked.
+    """Decay of an exponential average, checked.
+
+    Args:
+        key: configuration key that sets it, for the message.
+        decay: weight of the past.
 
     Raises:
-        ConfigError: naming `key`, outside [0, 1).
+        ConfigError: outside [0, 1).
     """
     if not 0 <= decay < 1:
         raise ConfigError(f"{key}: expected a number in [0, 1), got {decay}")
@@ -76,9 +91,11 @@ def check_decay(key: str, decay: float) -> float:
 
 @Baseline.registry.add("moving_average")
 class MovingAverage(Baseline):
-    """B = exponential average of the batches' mean losses, up to the previous batch.
+    """Moving average of the batches' mean losses, up to the previous batch.
 
-    c ← decay · c + (1 - decay) · mean f, divided by 1 - decay^t for the t batches seen; 0 before the first.
+        B = c / (1 - decay^t),   c ← decay · c + (1 - decay) · mean f
+
+    for the t batches seen; 0 before the first. One evaluation a step.
 
     Args:
         decay: of the average, in [0, 1).
@@ -106,9 +123,12 @@ class MovingAverage(Baseline):
 
 @Baseline.registry.add("min_variance")
 class MinimumVariance(Baseline):
-    """B_i = E[(b_i - p_i)² f] / E[(b_i - p_i)²] per unit, both expectations as exponential averages up to the last batch.
+    """Minimum-variance baseline per unit (Bengio, Léonard & Courville 2013, eq. 6).
 
-    The constant per unit that minimises the variance of (b_i - p_i)(f - B_i) (Bengio, Léonard & Courville 2013, eq. 6).
+        B_i = E[(b_i - p_i)² f] / E[(b_i - p_i)²]
+
+    The constant per unit that minimises the variance of (b_i - p_i)(f - B_i). Both expectations are
+    exponential averages up to the previous batch. One evaluation a step.
 
     Args:
         decay: of the averages, in [0, 1).
@@ -149,16 +169,18 @@ def _at_least(least: int, why: str, **values: int) -> None:
 
 
 def _mean_of_others(loss: Tensor, draws: int) -> Tensor:
-    """Mean over the other draws, of `loss` [draws · below, samples], the latest branch outermost."""
+    """Mean loss of the other draws, [draws · below, samples]; the latest branch is outermost."""
     peers = loss.view(draws, -1, loss.shape[-1])
     return ((peers.sum(0, keepdim=True) - peers) / (draws - 1)).view_as(loss)
 
 
 @Baseline.registry.add("leave_one_out")
 class LeaveOneOut(Baseline):
-    """B_k = the mean loss of the same sample under the other K - 1 draws (Kool, van Hoof & Welling 2019).
+    """Leave-one-out baseline (Kool, van Hoof & Welling 2019).
 
-    Summed over k this is Σ_k (f_k - f̄) ∇ log q(b_k) / (K - 1). K evaluations a step.
+        B_k = mean of f_j over the other K - 1 draws j ≠ k of the same sample
+
+    Summed over k the estimate is Σ_k (f_k - f̄) ∇ log q(b_k) / (K - 1). K evaluations a step.
 
     Args:
         samples: K.
@@ -181,11 +203,15 @@ class LeaveOneOut(Baseline):
 
 @Baseline.registry.add("nested_leave_one_out")
 class NestedLeaveOneOut(Baseline):
-    """Leave-one-out, layer by layer: K draws of the first binary layer, and M of each further one for each draw below it.
+    """Leave-one-out baseline at every layer, among the draws that share the bits below.
 
-    A draw is compared with the others of its layer that share what lies below, so that the noise of the layers below is not
-    in its credit; its own loss is the mean over what was drawn above it. Unbiased, since each baseline is independent of its
-    draw given the layers below. K · M^(layers - 1) evaluations a step; layers below the last branch are computed less often.
+    K draws of the first binary layer, and M of each further one for each draw below it. A draw is
+    compared with the others of its layer that share the bits below, so that the noise of the layers
+    below is not in its credit; its own loss is the mean over the draws above it. Unbiased, since
+    each baseline is independent of its draw given the layers below. This is the leave-one-out
+    estimator of Kool et al. 2019 for each conditional distribution.
+
+    K · M^(layers - 1) evaluations a step; layers below the last branch are computed less often.
 
     Args:
         samples: K.
@@ -203,8 +229,8 @@ class NestedLeaveOneOut(Baseline):
     def init(self, sites: Sequence[Site]) -> None:
         if len(sites) == 1:
             raise ConfigError(
-                "estimator/baseline=nested_leave_one_out: one binary layer has nothing to nest; write "
-                "estimator/baseline=leave_one_out, or placement=both"
+                "estimator/baseline=nested_leave_one_out: one binary layer has nothing to nest; "
+                "write estimator/baseline=leave_one_out, or placement=both"
             )
 
     def branches(self, layers: int) -> list[int]:

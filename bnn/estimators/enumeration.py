@@ -1,4 +1,4 @@
-"""Exact enumeration: the gradient of the expected loss as a sum over every configuration of the binary units."""
+"""Exact enumeration: the gradient of the expected loss as a sum over all configurations of bits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from bnn.nn.forward import ForwardClosure
 from bnn.nn.replicas import SampleTree
 from bnn.nn.sites import Site
 
-LAYER = 12
-"""The most units of one layer: 2^12 replicas of each sample."""
-NEIGHBOURS = 20
-"""The most units of two layers that follow each other: the table of transitions has 2^20 entries for each sample."""
+LAYER_LIMIT = 12
+"""Largest number of units of one layer: 2^12 replicas of each sample."""
+PAIR_LIMIT = 20
+"""Largest number of units of two layers that follow each other: the table of transitions has 2^20
+entries for each sample."""
 
 
 def probabilities(p: Tensor) -> Tensor:
-    """Probability of each configuration, [2^units, …], from firing probabilities [..., units]; unit k is bit k of it."""
+    """Probability of each configuration of independent bits; unit k is bit k of its number.
+
+    Args:
+        p: firing probabilities, [..., units].
+
+    Returns:
+        [2^units, ...].
+    """
     q = torch.ones_like(p[None, ..., 0])
     for one in p.unbind(-1):
         q = torch.cat([q * (1 - one), q * one])
@@ -29,22 +37,35 @@ def probabilities(p: Tensor) -> Tensor:
 
 
 def configurations(units: int, like: Tensor) -> Tensor:
-    """Configurations of so many units in the order of `probabilities`, [2^units, units]."""
+    """Configurations of the bits of a layer, in the order of `probabilities`.
+
+    Args:
+        units: number of units.
+        like: tensor of the wanted dtype and device.
+
+    Returns:
+        [2^units, units].
+    """
     index = torch.arange(2**units, device=like.device)
     return (index[:, None] >> torch.arange(units, device=like.device) & 1).to(like.dtype)
 
 
 @Estimator.registry.add("enumeration")
 class Enumeration(Estimator):
-    """Exact enumeration, E[f] = Σ_b q(b) f(b) for each sample; differentiable, so that its gradient is the true one.
+    """Exact enumeration, the true gradient as a finite sum.
 
-    Layer by layer: what lies above a layer depends on its configuration alone, whatever led to it, so the distribution of
-    each layer's 2^units configurations follows from that of the one below. The replicas of a pass are the configurations of
-    the widest layer. Its value is the expected loss. Any law: no logarithm is taken. Batch norm must not couple the samples.
+        E[f] = Σ_b q(b) f(b) for each sample, differentiated
+
+    Layer by layer: what lies above a layer depends on its configuration alone, whatever led to it,
+    so the distribution of each layer's 2^units configurations follows from that of the one below.
+    The replicas of a pass are the configurations of the widest layer. Its value is the expected
+    loss. Any law: no logarithm is taken. Batch norm must not couple the samples.
+
+    Evaluations of f per sample and step: 2^units of the widest layer. Exact.
 
     Raises:
-        ConfigError: in `init`, above LAYER units in a layer or NEIGHBOURS in two; for a network with a path around a
-            binary layer; for a loss of several layers' bits.
+        ConfigError: in `init`, above LAYER_LIMIT units in a layer or PAIR_LIMIT in two; for a
+            network with a path around a binary layer; for a loss of several layers' bits.
     """
 
     unbiased = True
@@ -61,22 +82,30 @@ class Enumeration(Estimator):
         self._units = [site.preactivation[0].numel() for site in sites]
         if not self.holds(self._units):
             raise ConfigError(
-                f"estimator=enumeration: expected at most {LAYER} binary units a layer and {NEIGHBOURS} in two that follow "
-                f"each other, the network has {' + '.join(map(str, self._units))}; write estimator=reinforce"
+                f"estimator=enumeration: expected at most {LAYER_LIMIT} binary units a layer and "
+                f"{PAIR_LIMIT} in two that follow each other, the network has "
+                f"{' + '.join(map(str, self._units))}; write estimator=reinforce"
             )
 
     @staticmethod
     def holds(units: Sequence[int]) -> bool:
         """Whether binary layers of so many units can be enumerated."""
         pairs = (below + above for below, above in itertools.pairwise(units))
-        return max(units, default=0) <= LAYER and max(pairs, default=0) <= NEIGHBOURS
+        return max(units, default=0) <= LAYER_LIMIT and max(pairs, default=0) <= PAIR_LIMIT
 
     def evaluations(self, units: Sequence[int]) -> int:
         return len(self.tree(units)[-1])
 
     @staticmethod
     def tree(units: Sequence[int]) -> SampleTree:
-        """Replica c goes on from replica c, and new ones from the first: none that a later layer needs is lost."""
+        """Sample tree with one replica for each configuration of the widest layer so far.
+
+        Replica c goes on from replica c, and new ones from the first: none that a later layer needs
+        is lost.
+
+        Args:
+            units: number of units of every binary layer.
+        """
         tree: list[list[int]] = []
         for count in units:
             below = len(tree[-1]) if tree else 1
@@ -84,25 +113,22 @@ class Enumeration(Estimator):
         return tree
 
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
-        def rule(site: Site) -> Tensor:
-            table = configurations(self._units[site.index], site.preactivation)
-            index = torch.arange(len(site.preactivation), device=table.device) % len(table)
-            return (
-                table[index]
-                .view(-1, 1, *site.preactivation.shape[2:])
-                .expand_as(site.preactivation)
-            )
-
-        drawn = forward(rule, self.tree(self._units))
+        drawn = forward(self._configured, self.tree(self._units))
         if drawn.latents.used and len(drawn.sites) > 1:
             raise ConfigError(
-                "estimator=enumeration: it sums layer by layer, and this loss depends on the bits of lower layers; write "
-                "estimator=reinforce"
+                "estimator=enumeration: it sums layer by layer, and this loss depends on the bits "
+                "of lower layers; write estimator=reinforce"
             )
         weight = drawn.loss.new_ones(1, drawn.loss.shape[1])
         for site in drawn.sites:
-            q = probabilities(
-                site.probs[: len(weight)].flatten(2)
-            )  # [configurations, replicas below, samples]
+            # [configurations, replicas below, samples]
+            q = probabilities(site.probs[: len(weight)].flatten(2))
             weight = (q * weight).sum(1)
         return (weight * drawn.loss[: len(weight)]).sum(0).mean()
+
+    def _configured(self, site: Site) -> Tensor:
+        """Bits of a layer, its configurations one by one along the replicas."""
+        table = configurations(self._units[site.index], site.preactivation)
+        index = torch.arange(len(site.preactivation), device=table.device) % len(table)
+        bits = table[index].view(-1, 1, *site.preactivation.shape[2:])
+        return bits.expand_as(site.preactivation)

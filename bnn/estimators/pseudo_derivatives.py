@@ -1,7 +1,8 @@
-"""Pseudo-derivatives, each as the function whose gradient the backward pass takes instead of the step's.
+"""Pseudo-derivatives s'(a): what the backward pass takes for the derivative of the step.
 
-`replace_gradient(bits, function)` has the value of the bits and the gradient of the function. Prefer `density`: it is the
-derivative of the unit's own firing probability, and so the straight-through estimator that theory derives.
+Each is given as the function whose gradient it is: `replace_gradient(bits, function)` has the value
+of the bits and the gradient of the function. Prefer `density`: it is the derivative of the unit's
+own firing probability, and so the straight-through estimator that theory derives.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from bnn.nn.sites import Site
 from bnn.registry import Registry
 
-PSEUDO_DERIVATIVES: Registry[Tensor] = Registry("estimator.proxy")
+PSEUDO_DERIVATIVES: Registry[Tensor] = Registry("estimator.pseudo_derivative")
 
 
 class _ReplaceGradient(torch.autograd.Function):
@@ -28,29 +29,38 @@ class _ReplaceGradient(torch.autograd.Function):
 
 
 def replace_gradient(bits: Tensor, function: Tensor) -> Tensor:
-    """`bits` in the forward pass and the gradient of `function` in the backward pass; both of one shape.
+    """Tensor with the value of `bits` and the gradient of `function`.
 
     Equal to bits + (function - function.detach()), without its arithmetic.
+
+    Args:
+        bits: values of the forward pass, any shape.
+        function: of the same shape, differentiated in the backward pass.
+
+    Returns:
+        Of the same shape.
     """
-    return _ReplaceGradient.apply(bits, function)
+    replaced: Tensor = _ReplaceGradient.apply(bits, function)
+    return replaced
 
 
 @PSEUDO_DERIVATIVES.add("identity")
 def identity(site: Site) -> Tensor:
-    """s'(a) = 1 (Hinton 2012; Bengio, Léonard & Courville 2013)."""
+    """Function a with s'(a) = 1 (Hinton 2012; Bengio, Léonard & Courville 2013)."""
     return site.preactivation
 
 
 @PSEUDO_DERIVATIVES.add("density")
 def density(site: Site) -> Tensor:
-    """s'(a) = F'(a), the density of the unit's own noise law (Shekhovtsov & Yanush 2021)."""
+    """Function F(a) with s'(a) = F'(a), the density of the law (Shekhovtsov & Yanush 2021)."""
     return site.probs
 
 
 @PSEUDO_DERIVATIVES.add("sigmoid")
 def sigmoid(site: Site) -> Tensor:
-    """s'(a) = 2 p (1 - p) with p = σ(2a), whatever the unit's law (sigmoid-adjusted: Bengio et al. 2013; Raiko et al. 2015).
+    """Function σ(2a) with s'(a) = 2 p (1 - p), p = σ(2a), whatever the unit's law.
 
-    Under the logistic law this is `density`; under another it is a mismatch that was asked for.
+    The sigmoid-adjusted variant (Bengio et al. 2013; Raiko et al. 2015). Under the logistic law
+    this is `density`; under another it is a mismatch that was asked for.
     """
     return torch.sigmoid(2 * site.preactivation)

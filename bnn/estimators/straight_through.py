@@ -1,7 +1,7 @@
-"""Straight-through and its kin: one pass, biased, with a pseudo-derivative in place of the step's.
+"""Straight-through estimators: one pass, biased, a pseudo-derivative in place of the step's.
 
-`st` with the density of the noise is exact where the loss is multilinear in the bits of one layer, `reinmax` where it is
-quadratic in them.
+`st` with the density of the noise is exact where the loss is multilinear in the bits of one layer,
+`reinmax` where it is quadratic in them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from bnn.nn.sites import Noise, RandomUnits, Site
 
 
 class OnePass(Estimator):
-    """Estimator of one pass whose estimate is the gradient that the bits carry."""
+    """Estimator of one pass whose estimate is the gradient that the bits carry.
+
+    Evaluations of f per sample and step: 1. Biased, unless a subclass claims otherwise.
+    """
 
     unbiased = False
     assumes_independent_samples = False
@@ -35,13 +38,24 @@ class OnePass(Estimator):
 
     @abstractmethod
     def sample(self, site: Site) -> Tensor:
-        """Bits with a pathwise gradient by the pre-activation, of the shape of the site."""
+        """Bits with a pathwise gradient by the pre-activation.
+
+        Args:
+            site: the layer, any shape.
+
+        Returns:
+            Of the shape of the site.
+        """
 
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         return forward(self.sample).loss.mean()
 
     def handler(self, noise: Noise = torch.rand_like) -> SiteHandler:
-        """Site handler that samples every binary layer by this estimator."""
+        """Site handler that samples every binary layer by this estimator.
+
+        Args:
+            noise: source of the uniform numbers.
+        """
 
         def handle(layer: Site | RandomUnits) -> Tensor:
             layer = dataclasses.replace(layer, noise=noise)
@@ -57,11 +71,14 @@ class OnePass(Estimator):
 
     @contextlib.contextmanager
     def in_force(self, noise: Noise = torch.rand_like) -> Iterator[None]:
-        """Context in which the network's forward pass and the loss are the user's own.
+        """Context for a forward pass and a loss of the user's own.
 
             with estimator.in_force():
                 loss = criterion(net(inputs), targets)
             loss.backward()
+
+        Args:
+            noise: source of the uniform numbers.
 
         Raises:
             NoEstimatorError: at the end, if no binary layer was met within.
@@ -77,39 +94,51 @@ class OnePass(Estimator):
             yield
         if not met:
             raise NoEstimatorError(
-                f"{type(self).__name__}.in_force: no binary layer was met; the forward pass of the network belongs within"
+                f"{type(self).__name__}.in_force: no binary layer was met; the forward pass of the "
+                "network belongs within"
             )
 
 
 @Estimator.registry.add("st")
 class StraightThrough(OnePass):
-    """Straight-through estimator, d f / d a := f'(b) · s'(a), b fired by the neuron's own rule (Bengio et al. 2013, §4).
+    """Straight-through estimator (Hinton 2012; Bengio, Léonard & Courville 2013, §4).
 
-    With the density of the noise law as s' it is exact in expectation for one stochastic layer under a multilinear f, and
-    biased elsewhere (Shekhovtsov & Yanush 2021).
+        d f / d a := f'(b) · s'(a)
+
+    b is fired by the neuron's own rule, s' is a pseudo-derivative. With the density of the noise
+    law as s' it is exact in expectation for one stochastic layer under a multilinear f, and biased
+    elsewhere (Shekhovtsov & Yanush 2021). Evaluations of f per sample and step: 1.
 
     Args:
-        proxy: pseudo-derivative s', `density`, `identity` or `sigmoid` (bnn/estimators/pseudo_derivatives.py).
+        pseudo_derivative: s', `density`, `identity` or `sigmoid`
+            (bnn/estimators/pseudo_derivatives.py).
+
+    Raises:
+        ConfigError: for another pseudo-derivative.
     """
 
     needs_full_support = False
     samples_in_training = False
 
-    def __init__(self, *, proxy: str = "density") -> None:
+    def __init__(self, *, pseudo_derivative: str = "density") -> None:
         super().__init__()
-        self.pseudo_derivative = PSEUDO_DERIVATIVES[proxy]
+        self._function = PSEUDO_DERIVATIVES[pseudo_derivative]
+        self.pseudo_derivative = pseudo_derivative
 
     def sample(self, site: Site) -> Tensor:
-        return replace_gradient(site.fire(), self.pseudo_derivative(site))
+        return replace_gradient(site.fire(), self._function(site))
 
 
 @Estimator.registry.add("reinmax")
 class ReinMax(OnePass):
-    """ReinMax, d f / d ℓ := f'(b) [2π(1 - π) - p(1 - p)/2], π = (σ(ℓ/τ) + b)/2, b ~ Bernoulli(p) (Liu et al. 2023).
+    """ReinMax, a second-order straight-through estimator (Liu et al. 2023).
 
-    At τ = 1 the bracket is |b - p|/2: the ½-estimator of DARN (Gregor et al. 2014), exact in expectation for one layer under
-    an f that is quadratic in its bits. Bits are always sampled: a deterministic neuron explores by its noise law in training
-    and thresholds in evaluation.
+        d f / d ℓ := f'(b) [2π(1 - π) - p(1 - p)/2],   π = (σ(ℓ/τ) + b)/2,   b ~ Bernoulli(p)
+
+    At τ = 1 the bracket is |b - p|/2: the ½-estimator of DARN (Gregor et al. 2014), exact in
+    expectation for one layer under an f that is quadratic in its bits, and biased elsewhere. Bits
+    are always sampled: a deterministic neuron is sampled by its noise law in training and
+    thresholded in evaluation. Evaluations of f per sample and step: 1.
 
     Args:
         tau: temperature τ ≥ 1.

@@ -14,9 +14,8 @@ from torch import Generator, Tensor, nn
 from bnn.estimators import Estimator
 from bnn.estimators.controls import Frozen
 from bnn.nn.forward import ForwardClosure, Loss
-from bnn.nn.sites import Noise
+from bnn.nn.sites import Noise, generator_noise
 from bnn.tasks.classification import cross_entropy
-from bnn.tasks.readings import generator_noise
 from bnn.training.step import init_estimator
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Networks. No estimator is known here: a network is an ordinary module with activation modules."""
+"""Networks: ordinary modules with activation modules; no estimator is known here."""
 
 from bnn.models.base import MODELS
 from bnn.models.cnn import ConvNet

@@ -1,4 +1,4 @@
-"""Networks of this package by name: `forward(inputs) -> output`, with one activation module per place."""
+"""Registry of the networks: `forward(inputs) -> output`, one activation module for each place."""
 
 from __future__ import annotations
 
@@ -7,4 +7,5 @@ from torch import nn
 from bnn.registry import Registry
 
 MODELS: Registry[nn.Module] = Registry("model.name")
-"""Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`, the number of activations."""
+"""Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`, the number of
+activations."""

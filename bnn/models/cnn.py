@@ -1,4 +1,4 @@
-"""The reference convolutional network of the sources: 29,034 parameters on 28×28 images."""
+"""Reference convolutional network of the sources: 29,034 parameters on 28×28 images."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from bnn.nn.norms import NORMS
 
 @MODELS.add("cnn")
 class ConvNet(nn.Module):
-    """Conv(16, 5×5) - norm - max-pool 2 - act - Conv(32, 5×5) - norm - max-pool 2 - act - Linear.
+    """Convolutional network of two hidden layers.
 
-    forward: images [n, c, h, w] -> [n, outputs]. Activation maps are [16, h/2, w/2] and [32, h/4, w/4].
+    Conv(16, 5×5) - norm - max-pool 2 - act - Conv(32, 5×5) - norm - max-pool 2 - act - Linear. The
+    activation maps are [16, h/2, w/2] and [32, h/4, w/4].
+
+    Args:
+        shape: channels, height and width of the images.
+        outputs: number of outputs.
+        activations: two activation modules, from the input.
+        norm: `batch`, `running`, `group` or `none`.
     """
 
     depth = 2
@@ -38,6 +45,8 @@ class ConvNet(nn.Module):
         self.linear = nn.Linear(32 * (height // 4) * (width // 4), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Outputs [n, outputs] of images [n, c, h, w]."""
         x = self.act1(self.pool(self.norm1(self.conv1(x))))
         x = self.act2(self.pool(self.norm2(self.conv2(x))))
-        return self.linear(x.flatten(1))
+        output: Tensor = self.linear(x.flatten(1))
+        return output

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron of two hidden layers."""
+"""Multi-layer perceptron of two hidden layers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from bnn.nn.norms import NORMS
 
 @MODELS.add("mlp")
 class MLP(nn.Module):
-    """Linear(hidden) - norm - act - Linear(hidden) - norm - act - Linear.
+    """Multi-layer perceptron, Linear - norm - act - Linear - norm - act - Linear.
 
-    forward: images [n, c, h, w] -> [n, outputs]. Activations are [hidden].
+    Args:
+        shape: channels, height and width of the images.
+        outputs: number of outputs.
+        activations: two activation modules, from the input.
+        hidden: number of units of each hidden layer.
+        norm: `batch`, `running`, `group` or `none`.
+
+    Raises:
+        ConfigError: for hidden < 1.
     """
 
     depth = 2
@@ -41,6 +49,8 @@ class MLP(nn.Module):
         self.linear3 = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Outputs [n, outputs] of images [n, c, h, w]."""
         x = self.act1(self.norm1(self.linear1(x.flatten(1))))
         x = self.act2(self.norm2(self.linear2(x)))
-        return self.linear3(x)
+        output: Tensor = self.linear3(x)
+        return output

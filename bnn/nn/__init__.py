@@ -1,4 +1,4 @@
-"""Binary layers: noise laws, neurons and their sample sites, effect handlers, forward passes, and norms."""
+"""Binary layers: noise laws, neurons, sample sites, site handlers, forward passes, norms."""
 
 from bnn.nn.forward import ForwardClosure, ForwardPass
 from bnn.nn.handlers import apply, handling, sampled, threshold
@@ -13,6 +13,7 @@ from bnn.nn.neurons import (
 )
 from bnn.nn.noise import Gaussian, Logistic, NoiseLaw, Triangular, Uniform
 from bnn.nn.norms import BatchNorm, GroupNorm, NoNorm, RunningNorm, convert_batch_norms
+from bnn.nn.readings import Reading, outputs
 from bnn.nn.replicas import branching, join
 from bnn.nn.sites import Latents, Site
 
@@ -29,6 +30,7 @@ __all__ = [
     "NoNorm",
     "NoiseLaw",
     "NoisyRectifier",
+    "Reading",
     "Real",
     "RunningNorm",
     "Site",
@@ -41,6 +43,7 @@ __all__ = [
     "convert_batch_norms",
     "handling",
     "join",
+    "outputs",
     "sampled",
     "set_slope",
     "threshold",

@@ -1,10 +1,12 @@
-"""Forward passes: one network on one batch, run as often as an estimator asks.
+"""Forward passes of one network on one batch, run as often as an estimator asks.
 
-An estimator gets a `ForwardClosure` and calls it with a site handler; each call returns a `ForwardPass`: the loss of each
-replica and sample, the binary layers that were met, and their bits. Replicas branch by a sample tree. In a chain, where
-everything above a binary layer depends on what lies below through its bits alone, they branch at the layer, and what lies
-below is computed once. With a path around a binary layer (a residual connection, a gate beside what it gates, shared
-weights) the batch is repeated from the input instead, and the replicas that share an ancestor share its bits.
+An estimator gets a `ForwardClosure` and calls it with a site handler; each call returns a
+`ForwardPass`: the loss of each replica and sample, the binary layers that were met, and their bits.
+Replicas branch by a sample tree. In a chain, where everything above a binary layer depends on what
+lies below through its bits alone, they branch at the layer, and what lies below is computed once.
+With a path around a binary layer (a residual connection, a gate beside what it gates, shared
+weights) the batch is repeated from the input instead, and the replicas that share an ancestor share
+its bits.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from bnn.nn.replicas import SampleTree, ancestors, flatten, replicas_at, select,
 from bnn.nn.sites import Latent, Latents, Noise, RandomUnits, Site
 
 SampleRule = Callable[[Site], Tensor]
-"""An estimator's rule: a site with named axes [replicas, samples, *units] to bits of that shape."""
+"""An estimator's rule: from a site with named axes, [replicas, samples, *units], to its bits."""
 Loss = Callable[..., Tensor]
-"""`(output, targets) -> [n]`, or `(output, targets, latents) -> [n]`: the loss of each row of the output."""
+"""Loss of each row of the output: `(output, targets) -> [n]`, or
+`(output, targets, latents) -> [n]`."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,9 @@ class ForwardPass:
 def takes_latents(loss: Loss) -> bool:
     """Whether a loss needs a third argument, or its third parameter is called `latents`."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    function = loss.forward if isinstance(loss, nn.Module) else loss
     try:
-        parameters = inspect.signature(
-            loss.forward if isinstance(loss, nn.Module) else loss
-        ).parameters
+        parameters = inspect.signature(function).parameters
     except ValueError:  # some built-in functions have no signature
         return False
     needed = [one for one in parameters.values() if one.kind in kinds and one.default is one.empty]
@@ -73,7 +75,8 @@ class ForwardClosure:
         loss: loss of each row of the output, see `Loss`.
         noise: source of the sites' uniform numbers.
         record: whether the first pass updates the running statistics of norms; no further one does.
-        layers: the binary layers, as `binary_layers` found them; None: found when replicas are first asked for.
+        layers: the binary layers, as `binary_layers` found them; None: found when replicas are
+            first asked for.
     """
 
     def __init__(
@@ -94,22 +97,33 @@ class ForwardClosure:
         """Output of the first replica of the first pass, detached, [samples, …]."""
 
     def loss_of(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
-        """Loss of each row of `output`, [n]. Half precision is widened first."""
-        output = (
-            output.float() if output.is_floating_point() and output.dtype.itemsize < 4 else output
-        )
-        return (
-            self._loss(output, targets, latents)
-            if self._takes_latents
-            else self._loss(output, targets)
-        )
+        """Loss of each row of the output; half precision is widened first.
+
+        Args:
+            output: [n, …].
+            targets: [n, …].
+            latents: binary layers, [n, *units], for a loss that takes them.
+
+        Returns:
+            [n].
+        """
+        if output.is_floating_point() and output.dtype.itemsize < 4:
+            output = output.float()
+        if self._takes_latents:
+            return self._loss(output, targets, latents)
+        return self._loss(output, targets)
 
     def __call__(self, rule: SampleRule, tree: SampleTree = ()) -> ForwardPass:
-        """One pass in which every binary layer is sampled by `rule`, and replicas branch by `tree`.
+        """One pass in which every binary layer is sampled by a rule, and replicas branch by a tree.
+
+        Args:
+            rule: bits of each site.
+            tree: sample tree; empty: one replica.
 
         Raises:
             NoEstimatorError: if no binary layer of a network that has some is met.
-            ValueError: for a network that does not keep the batch along the first axis, or a reduced loss.
+            ValueError: for a network that does not keep the batch along the first axis, or a
+                reduced loss.
         """
         samples, top = len(self.inputs), replicas_at(tree, len(tree) - 1)
         if top > 1 and self._layers is None:
@@ -120,12 +134,12 @@ class ForwardClosure:
         met = _Sampling(rule, tree, samples, repeated, self.noise, self._names, self._layers)
         inputs = torch.cat([self.inputs] * top) if repeated else self.inputs  # keeps channels_last
         with handling(met, Replication(lambda: met.replicas, self._record)):
-            output = self.model(inputs)
+            output: Tensor = self.model(inputs)
         self._record = False
         if not met.sites and self._names.binary:
             raise NoEstimatorError(
-                "the forward pass met no binary layer, and the network has some: call the network itself, not a compiled, "
-                "traced or parallel copy of it"
+                "the forward pass met no binary layer, and the network has some: call the network "
+                "itself, not a compiled, traced or parallel copy of it"
             )
         if self.output is None:
             self.output = output[:samples].detach()
@@ -134,42 +148,50 @@ class ForwardClosure:
     def _result(
         self, output: Tensor, met: _Sampling, tree: SampleTree, samples: int
     ) -> ForwardPass:
-        count = replicas_at(tree, len(tree) - 1)
+        count, targets = replicas_at(tree, len(tree) - 1), self.targets
         if len(output) != count * samples:
             raise ValueError(
-                f"expected the batch along the first axis of the output, {count} · {samples} rows; got shape "
-                f"{tuple(output.shape)}"
+                "expected the batch along the first axis of the output, "
+                f"{count} · {samples} rows; got shape {tuple(output.shape)}"
             )
-        targets = (
-            self.targets.repeat(count, *[1] * (self.targets.dim() - 1))
-            if count > 1
-            else self.targets
-        )
+        if count > 1:
+            targets = targets.repeat(count, *[1] * (targets.dim() - 1))
         latents = Latents(len(met.sites), lambda i: at_top(met.sites[i], met.bits[i], samples))
         loss = self.loss_of(output, targets, latents)
         if loss.shape != (count * samples,):
             raise ValueError(
-                f"loss: expected one value per sample, shape ({count * samples},), got {tuple(loss.shape)}"
+                f"loss: expected one value per sample, shape ({count * samples},), got "
+                f"{tuple(loss.shape)}"
             )
         return ForwardPass(
             loss.view(count, samples), tuple(met.sites), tuple(met.bits), output, latents, tree
         )
 
     def _refuse_dropout(self) -> None:
+        """Check that no random module would differ between replicas that share their bits."""
         for name, module in self.model.named_modules():
-            share = getattr(
-                module, "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout", 0
-            )
+            of_torch = isinstance(module, nn.modules.dropout._DropoutNd)
+            share = getattr(module, "p" if of_torch else "dropout", 0)
             drops = isinstance(module, nn.RReLU) or (isinstance(share, int | float) and share > 0)
             if module.training and drops:
                 raise ValueError(
-                    f"{name}: dropout in a network with a path around a binary layer would differ between replicas that "
-                    "share their bits; leave it out, or use an estimator of one pass"
+                    f"{name}: dropout in a network with a path around a binary layer would differ "
+                    "between replicas that share their bits; leave it out, or use an estimator of "
+                    "one pass"
                 )
 
 
 def at_top(site: Site, bits: Tensor, samples: int) -> Latent:
-    """A binary layer at the replicas of the top, with a flat batch axis."""
+    """Binary layer at the replicas of the top, with a flat batch axis.
+
+    Args:
+        site: [replicas at the layer, samples, *units].
+        bits: likewise.
+        samples: size of the batch, to which shared bits are expanded.
+
+    Returns:
+        Site and bits, [replicas at the top · samples, *units].
+    """
 
     def rows(named: Tensor) -> Tensor:
         named = select(named, site.lineage)
@@ -181,7 +203,10 @@ def at_top(site: Site, bits: Tensor, samples: int) -> Latent:
 
 
 class _Sampling:
-    """Handler of one pass: splits what a neuron sends into named axes, asks the estimator's rule, and joins its bits."""
+    """Site handler of one pass.
+
+    It splits a neuron's tensors into named axes, applies the estimator's rule, and joins its bits.
+    """
 
     def __init__(
         self,
@@ -207,7 +232,10 @@ class _Sampling:
         return self._units(layer) if isinstance(layer, RandomUnits) else self._bits(layer)
 
     def _units(self, layer: RandomUnits) -> Tensor:
-        """Random units that are no bits: in a repeated batch, replicas that share their ancestors share the noise."""
+        """Activations of random units that are no bits.
+
+        In a repeated batch, replicas that share their ancestors share the noise.
+        """
 
         def noise(like: Tensor) -> Tensor:
             if not self.repeated:
@@ -218,11 +246,13 @@ class _Sampling:
         return dataclasses.replace(layer, noise=noise).fire()
 
     def _bits(self, layer: Site) -> Tensor:
+        """Bits of a binary layer by the estimator's rule, [n, *units]."""
         rows = self.replicas * self.samples
         if not layer.shared and self.replicas > 1 and len(layer.preactivation) != rows:
             raise ValueError(
-                f"expected the batch along the first axis of a binary layer, {self.replicas} · {self.samples} rows; got "
-                f"shape {tuple(layer.preactivation.shape)}"
+                "expected the batch along the first axis of a binary layer, "
+                f"{self.replicas} · {self.samples} rows; got shape "
+                f"{tuple(layer.preactivation.shape)}"
             )
         index = self._index(self.name(layer.module), layer)
         lineage = ancestors(self.tree, index)
@@ -252,14 +282,14 @@ class _Sampling:
         )
         if name not in expected.names or (len(self.tree) > 0 and not in_order):
             raise ValueError(
-                f"expected the binary layers {', '.join(expected.names)}, met {name} of {units} units; call "
-                "estimator.init(net, inputs) for another network: an estimator of several passes needs the same layers in "
-                "every pass"
+                f"expected the binary layers {', '.join(expected.names)}, met {name} of {units} "
+                "units; call estimator.init(net, inputs) for another network: an estimator of "
+                "several passes needs the same layers in every pass"
             )
         return expected.names.index(name)
 
     def _named(self, layer: Site, index: int) -> Tensor:
-        """[replicas at this layer, samples, *units], branched off the replicas below."""
+        """Pre-activations [replicas at this layer, samples, *units], branched off those below."""
         here = replicas_at(self.tree, index)
         if layer.shared:
             return layer.preactivation.expand(here, 1, *layer.preactivation.shape)
@@ -270,6 +300,9 @@ class _Sampling:
         return select(named, parents)
 
     def _first(self, named: Tensor, layer: int) -> Tensor:
-        """Of a repeated batch, one replica for each at `layer`: its first descendant, whose ancestors' bits are the same."""
+        """First descendant of each replica at `layer`, of a repeated batch.
+
+        The further descendants have the same bits up to that layer.
+        """
         lineage = ancestors(self.tree, layer) if layer >= 0 else [0] * len(named)
         return select(named, [lineage.index(replica) for replica in range(max(lineage) + 1)])

@@ -1,6 +1,7 @@
-"""Binary layers of a network, found by forward passes in evaluation mode: names, units, and how they depend on each other.
+"""Binary layers of a network: their names, their units, and how they depend on each other.
 
-Nothing is trained, recorded or drawn from the global random streams.
+They are found by forward passes in evaluation mode. Nothing is trained, recorded or drawn from the
+global random streams.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from bnn.nn.sites import RandomUnits, Site
 
 
 class Names:
-    """Names of the binary layers of a network: the module's name, and `name#n` from its second call in a pass on.
+    """Names of the binary layers of a network.
 
-    A name does not depend on the order in which a network calls its layers.
+    A name is the module's own, and `name#n` from its second call in a pass on. It does not depend
+    on the order in which a network calls its layers.
+
+    Args:
+        model: the network.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -55,8 +60,10 @@ class BinaryLayers:
     Args:
         names: `act1`, or `act1#2` for a neuron's second call in a pass.
         units: number of units of each.
-        chain: whether everything above each layer depends on what lies below it through its bits alone.
-        sites: the layers on the inputs that they were found with, [n, *units]; thresholded bits below.
+        chain: whether everything above each layer depends on what lies below it through its bits
+            alone.
+        sites: the layers on the inputs that they were found with, [n, *units]; thresholded bits
+            below.
     """
 
     names: tuple[str, ...]
@@ -66,7 +73,15 @@ class BinaryLayers:
 
 
 def sites_of(model: nn.Module, inputs: Tensor) -> tuple[Site, ...]:
-    """Binary layers of `model` as one thresholded forward pass on `inputs` meets them."""
+    """Sites of the binary layers as one thresholded forward pass meets them.
+
+    Args:
+        model: the network.
+        inputs: [n, …].
+
+    Returns:
+        One site for each call of a binary layer, [n, *units], from the input.
+    """
     sites: list[Site] = []
 
     def look(layer: Site | RandomUnits) -> Tensor:
@@ -80,10 +95,14 @@ def sites_of(model: nn.Module, inputs: Tensor) -> tuple[Site, ...]:
 
 
 def binary_layers(model: nn.Module, inputs: Tensor) -> BinaryLayers:
-    """Binary layers of `model` on inputs like these, [n, …] with n ≥ 1."""
-    inputs = (
-        inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs])
-    )  # one row would broadcast against replicas
+    """Binary layers of a network on inputs of a kind.
+
+    Args:
+        model: the network.
+        inputs: [n, …] with n ≥ 1; the first two are used.
+    """
+    # one row would broadcast against replicas
+    inputs = inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs])
     sites, name = sites_of(model, inputs), Names(model).counting()
     found = tuple(name(site.module) for site in sites)
     units = tuple(
@@ -97,12 +116,18 @@ def binary_layers(model: nn.Module, inputs: Tensor) -> BinaryLayers:
 
 
 def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
-    """Whether everything above each binary layer depends on what lies below it through its bits alone.
+    """Whether what lies above each binary layer depends on what lies below through its bits alone.
 
-    Two tests. By value: for each layer a pair of rows with other inputs and other bits below it, and the same bits from it
-    upwards; above it both must meet the same. By shape: replicas branch at every layer, and the pass must go through, since
-    a path around a layer brings a batch of another length (this sees a path whose weight is zero for now). Random units that
-    are no bits take part in the second test alone.
+    Two tests. By value: for each layer a pair of rows with other inputs and other bits below it,
+    and the same bits from it upwards; above it both must meet the same. By shape: replicas branch
+    at every layer, and the pass must go through, since a path around a layer brings a batch of
+    another length (this sees a path whose weight is zero for now). Random units that are no bits
+    take part in the second test alone.
+
+    Args:
+        model: the network.
+        inputs: [n, …] with n ≥ 2.
+        sites: its binary layers on these inputs.
     """
     if any(site.shared for site in sites):
         return False
@@ -112,7 +137,7 @@ def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
 
 
 def _branches_pass(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether a pass goes through in which every random layer has one replica more than the one below."""
+    """Whether a pass goes through in which each random layer has one replica more than the last."""
     replicas = 1
 
     def branch(layer: Site | RandomUnits) -> Tensor:
@@ -133,6 +158,7 @@ def _branches_pass(model: nn.Module, inputs: Tensor) -> bool:
 
 
 def _depends_on_bits_alone(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
+    """Whether pairs of rows that agree from a layer upwards meet the same above it."""
     others = inputs.flip(0)
     if torch.equal(others, inputs) and inputs.is_floating_point():
         others = inputs + 1
@@ -165,11 +191,15 @@ def _depends_on_bits_alone(model: nn.Module, inputs: Tensor, sites: Sequence[Sit
 
 
 def has_linear_readout(model: nn.Module, inputs: Tensor) -> bool:
-    """Whether the output is an affine function of the highest binary layer's bits, which are no shared ones, and nothing is
-    drawn above it.
+    """Whether the output is an affine function of the highest binary layer's bits.
 
-    Affine on lines through random bits, far beyond 0 and 1 too, where a rectifier or a saturation shows. A read-out whose
+    These bits must be no shared ones, and nothing may be drawn above them. Affine on lines through
+    random bits, far beyond 0 and 1 too, where a rectifier or a saturation shows. A read-out whose
     weights are all zero looks affine.
+
+    Args:
+        model: a network with binary layers.
+        inputs: [n, …].
     """
     sites = sites_of(model, inputs)
     if sites[-1].shared:

@@ -1,7 +1,8 @@
 """Neurons: a noise law, a slope and a fire rule, as activation modules for any network.
 
-A binary neuron does not decide how its bits are drawn: it describes its layer as a `Site` and asks the handler in force
-(`bnn.nn.handlers`). Prefer `Stochastic`; `Deterministic` is the hard threshold.
+A binary neuron does not decide how its bits are drawn: it describes its layer as a `Site` and asks
+the handler in force (`bnn.nn.handlers`). Prefer `Stochastic`; `Deterministic` is the hard
+threshold.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Neuron(nn.Module, ABC):
 
     Args:
         law: noise law F, or its name.
-        rescale_gradient: whether the backward pass ignores the slope's factor (the g/s variant): the gradient by x is the
-            one by slope · x.
+        rescale_gradient: whether the backward pass ignores the slope's factor (the g/s variant):
+            the gradient by x is the one by slope · x.
     """
 
     registry: ClassVar[Registry[Neuron]] = Registry("neuron.name")
@@ -38,7 +39,8 @@ class Neuron(nn.Module, ABC):
     random: ClassVar[bool] = False
     """Whether its own rule draws."""
     reparameterised: ClassVar[bool] = True
-    """Of random units that are no bits: whether they are a differentiable function of a and of independent noise."""
+    """Of random units that are no bits: whether they are a differentiable function of a and of
+    independent noise."""
     slope: Tensor
 
     def __init__(self, *, law: NoiseLaw | str = "logistic", rescale_gradient: bool = False) -> None:
@@ -48,7 +50,16 @@ class Neuron(nn.Module, ABC):
         self.register_buffer("slope", torch.ones(()))
 
     def preactivation(self, x: Tensor) -> Tensor:
-        """a = slope · x in float32 or wider (under autocast too: bfloat16 has 8 bits for a probability)."""
+        """Pre-activation a = slope · x, in float32 or wider.
+
+        Under autocast too: bfloat16 has 8 bits for a probability.
+
+        Args:
+            x: [n, *units].
+
+        Returns:
+            [n, *units].
+        """
         x = x if x.dtype == torch.float64 else x.float()
         if self.rescale_gradient:
             return x + ((self.slope - 1) * x).detach()
@@ -56,7 +67,14 @@ class Neuron(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
-        """Activations of the units of `x`; m is n, or more where an estimator's replicas branch at this layer."""
+        """Activations of the layer.
+
+        Args:
+            x: [n, *units].
+
+        Returns:
+            [m, *units]; m is n, or more where an estimator's replicas branch at this layer.
+        """
 
 
 class Real(Neuron):
@@ -78,7 +96,12 @@ class Binary(Neuron):
 
 @Neuron.registry.add("stochastic")
 class Stochastic(Binary):
-    """Stochastic binary unit, b = 1[u < F(slope · x)] with u ~ U[0, 1) (Bengio, Léonard & Courville 2013)."""
+    """Stochastic binary unit, b = 1[u < F(slope · x)], u ~ U[0, 1) (Bengio et al. 2013).
+
+    Args:
+        law: noise law F, or its name.
+        rescale_gradient: whether the backward pass ignores the slope's factor.
+    """
 
     rule = Site.sample
     random = True
@@ -86,16 +109,22 @@ class Stochastic(Binary):
 
 @Neuron.registry.add("deterministic")
 class Deterministic(Binary):
-    """Deterministic binary unit, b = 1[x > 0]; the slope and the law shape its backward pass only."""
+    """Deterministic binary unit, b = 1[x > 0]; slope and law shape its backward pass only.
+
+    Args:
+        law: noise law F, or its name.
+        rescale_gradient: whether the backward pass ignores the slope's factor.
+    """
 
     rule = Site.threshold
 
 
 @Neuron.registry.add("stochastic_smooth")
 class StochasticSmooth(Neuron):
-    """Stochastic times smooth unit, h = b √p with b ~ Bernoulli(√p), p = F(slope · x) (Bengio et al. 2013).
+    """Stochastic times smooth unit, h = b √p, b ~ Bernoulli(√p), p = F(slope · x).
 
-    E[h] = p. No bit: h is 0 or √p, and the gradient passes through √p where it fired. Without noise: p.
+    E[h] = p. No bit: h is 0 or √p, and the gradient passes through √p where it fired. Without
+    noise: p (Bengio, Léonard & Courville 2013).
 
     Args:
         law: noise law F, or its name.
@@ -121,9 +150,10 @@ NOISES = ("additive", "multiplicative")
 
 @Neuron.registry.add("noisy_rectifier")
 class NoisyRectifier(Neuron):
-    """Noisy rectifier, h = max(0, a + z) or max(0, a (1 + z)), a = slope · x (Bengio, Léonard & Courville 2013).
+    """Noisy rectifier, h = max(0, a + z) or max(0, a (1 + z)), a = slope · x.
 
-    Trained by plain backpropagation; exactly 0 at random. Without noise: max(0, a).
+    Trained by plain backpropagation; exactly 0 at random. Without noise: max(0, a) (Bengio,
+    Léonard & Courville 2013).
 
     Args:
         law: law of the noise z, or its name.
@@ -155,7 +185,12 @@ def is_stochastic(model: nn.Module) -> bool:
 
 
 def set_slope(model: nn.Module, slope: float) -> None:
-    """Set the slope of every neuron of `model` but the real-valued ones, which keep theirs."""
+    """Set the slope of every neuron but the real-valued ones, which keep theirs.
+
+    Args:
+        model: network; its buffers are changed in place.
+        slope: factor of the pre-activations.
+    """
     for module in model.modules():
         if isinstance(module, Neuron) and not isinstance(module, Real):
             module.slope.fill_(slope)

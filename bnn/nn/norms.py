@@ -1,11 +1,13 @@
 """Norms that know of replicas; `model.norm` selects one for every norm of a network.
 
-Batch statistics taken above a binary layer couple the samples of a batch: one sample's bits move its neighbours' losses,
-and an estimator that credits each sample with its own loss drops those terms. `batch` keeps that coupling, as the
-reference network does; `running` and `group` do not have it.
+Batch statistics taken above a binary layer couple the samples of a batch: one sample's bits move
+its neighbours' losses, and an estimator that credits each sample with its own loss drops those
+terms. `batch` keeps that coupling, as the reference network does; `running` and `group` do not have
+it.
 
-In a network of your own, use these classes in place of torch's, or `convert_batch_norms(net)`: when an estimator runs
-several replicas of a batch at once, they normalise each replica apart, and the first one alone updates running statistics.
+In a network of your own, use these classes in place of torch's, or `convert_batch_norms(net)`: when
+an estimator runs several replicas of a batch at once, they normalise each replica apart, and the
+first one alone updates running statistics.
 """
 
 from __future__ import annotations
@@ -28,7 +30,16 @@ ALONE = Replication(replicas=lambda: 1, record=True)
 
 
 class _Norm(nn.modules.batchnorm._BatchNorm):
-    """Per-channel norm of [n, channels, ...] with running statistics; torch's parameters and buffers."""
+    """Per-channel norm of [n, channels, ...] with running statistics.
+
+    Its parameters and buffers are those of torch's batch norm.
+
+    Args:
+        channels: number of channels.
+        eps: added to the variance.
+        momentum: weight of the newest batch in the running statistics.
+        affine: whether there are a learned scale and shift.
+    """
 
     def __init__(
         self, channels: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True
@@ -51,7 +62,10 @@ class _Norm(nn.modules.batchnorm._BatchNorm):
 
 @NORMS.add("batch")
 class BatchNorm(_Norm):
-    """Batch statistics in training, running statistics in evaluation (Ioffe & Szegedy 2015), each replica by its own."""
+    """Batch norm (Ioffe & Szegedy 2015), each replica by its own statistics.
+
+    Batch statistics in training, running statistics in evaluation.
+    """
 
     couples_samples = True
 
@@ -60,9 +74,8 @@ class BatchNorm(_Norm):
             return self._normalise(x, self.running_mean, self.running_var, batch=False)
         found = replication() or ALONE
         recorded = (self.running_mean, self.running_var) if found.record else (None, None)
-        if (
-            replicas := found.replicas()
-        ) == 1:  # the backward pass of a split copies the whole gradient
+        replicas = found.replicas()
+        if replicas == 1:  # the backward pass of a split copies the whole gradient
             return self._normalise(x, *recorded, batch=True)
         first, *others = x.split(len(x) // replicas)
         normalised = [self._normalise(first, *recorded, batch=True)]
@@ -72,20 +85,24 @@ class BatchNorm(_Norm):
 
 @NORMS.add("running")
 class RunningNorm(_Norm):
-    """Running statistics in training too: those of the batches before this one, so that no sample sees another."""
+    """Norm by running statistics in training too: those of the batches before this one.
+
+    No sample sees another of its batch.
+    """
 
     couples_samples = False
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None
-        # copies: the update below would otherwise change in place what the backward pass still needs
+        # copies: the update below would otherwise change in place what the backward pass needs
         y = self._normalise(x, self.running_mean.clone(), self.running_var.clone(), batch=False)
         found = replication() or ALONE
         if self.training and found.record:
             first = x[: len(x) // found.replicas()].detach()
             if first.numel() == first.shape[1]:
                 raise ValueError(
-                    f"expected more than one value per channel in training, got input size {tuple(first.shape)}"
+                    "expected more than one value per channel in training, got input size "
+                    f"{tuple(first.shape)}"
                 )
             var, mean = torch.var_mean(
                 first.to(self.running_mean.dtype), dim=[0, *range(2, x.dim())]
@@ -97,7 +114,16 @@ class RunningNorm(_Norm):
 
 @NORMS.add("group")
 class GroupNorm(nn.GroupNorm):
-    """Statistics of groups of 4 channels within one sample (Wu & He 2018); the same parameters as batch norm."""
+    """Group norm, by groups of 4 channels within one sample (Wu & He 2018).
+
+    The parameters are those of batch norm.
+
+    Args:
+        channels: number of channels, divisible by 4.
+
+    Raises:
+        ConfigError: for another number of channels.
+    """
 
     couples_samples = False
 
@@ -111,7 +137,11 @@ class GroupNorm(nn.GroupNorm):
 
 @NORMS.add("none")
 class NoNorm(nn.Identity):
-    """No normalisation."""
+    """No normalisation.
+
+    Args:
+        channels: number of channels, without effect.
+    """
 
     couples_samples = False
 
@@ -124,7 +154,10 @@ def _is_torch_batch_norm(module: nn.Module) -> TypeGuard[nn.modules.batchnorm._B
 
 
 def refuse_torch_batch_norms(model: nn.Module) -> None:
-    """Check that `model` holds no batch norm of torch's own, which would mix the replicas of a batch.
+    """Check that no batch norm of torch's own would mix the replicas of a batch.
+
+    Args:
+        model: the network.
 
     Raises:
         ConfigError: naming the module and the conversion.
@@ -132,18 +165,26 @@ def refuse_torch_batch_norms(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if _is_torch_batch_norm(module):
             raise ConfigError(
-                f"{name}: {type(module).__name__} would normalise the replicas of a batch together and bias the estimate; "
-                "write net = bnn.nn.convert_batch_norms(net) (same parameters), or take an estimator of one pass"
+                f"{name}: {type(module).__name__} would normalise the replicas of a batch together "
+                "and bias the estimate; write net = bnn.nn.convert_batch_norms(net) (same "
+                "parameters), or take an estimator of one pass"
             )
 
 
 def convert_batch_norms(model: nn.Module) -> nn.Module:
-    """`model` with each batch norm of torch's own replaced by `BatchNorm`, which has the same parameters and buffers.
+    """Network in which `BatchNorm` replaces each batch norm of torch's own.
 
-    The counterpart of `torch.nn.SyncBatchNorm.convert_sync_batchnorm`. In place, but for a model that is a norm itself.
+    The counterpart of `torch.nn.SyncBatchNorm.convert_sync_batchnorm`: parameters and buffers stay.
+
+    Args:
+        model: network; changed in place, unless it is a norm itself.
+
+    Returns:
+        The converted network.
 
     Raises:
-        ConfigError: for a batch norm without running statistics, or with a cumulative average (`momentum=None`).
+        ConfigError: for a batch norm without running statistics, or with a cumulative average
+            (`momentum=None`).
     """
     for name, module in list(model.named_children()):
         setattr(model, name, convert_batch_norms(module))
@@ -151,8 +192,9 @@ def convert_batch_norms(model: nn.Module) -> nn.Module:
         return model
     if model.running_mean is None or model.momentum is None:
         raise ConfigError(
-            f"{type(model).__name__}: expected a batch norm with running statistics and a momentum, got "
-            f"track_running_stats={model.track_running_stats}, momentum={model.momentum}"
+            f"{type(model).__name__}: expected a batch norm with running statistics and a "
+            f"momentum, got track_running_stats={model.track_running_stats}, "
+            f"momentum={model.momentum}"
         )
     converted = BatchNorm(model.num_features, model.eps, model.momentum, model.affine)
     converted.to(model.running_mean).load_state_dict(model.state_dict())
@@ -160,8 +202,13 @@ def convert_batch_norms(model: nn.Module) -> nn.Module:
 
 
 def couples_above_binary(model: nn.Module, inputs: Tensor, *, highest: bool = False) -> bool:
-    """Whether a pass of `model` on `inputs` meets a norm with batch statistics after its first (`highest`: its highest)
-    binary layer."""
+    """Whether a norm above a binary layer has batch statistics, which couple the samples.
+
+    Args:
+        model: the network.
+        inputs: [n, …], for one pass.
+        highest: look above the highest binary layer alone, instead of above the first.
+    """
     met: list[nn.Module] = []
     hooks = [
         module.register_forward_hook(lambda m, i, o: met.append(m))

@@ -1,8 +1,8 @@
-"""Replicas: several draws of a layer in one pass, joined along the batch axis, and the tree by which they branch.
+"""Replicas: several draws of a layer in one pass, joined along the batch axis, and their tree.
 
 The batch axis of a network is flat, `[replicas · samples, *units]`, replica by replica. Named axes,
-`[replicas, samples, *units]`, are views of it, which keeps the memory format (`channels_last`); `split` and `join` are the
-only places where the two meet.
+`[replicas, samples, *units]`, are views of it, which keeps the memory format (`channels_last`);
+`split` and `join` are the only places where the two meet.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ import torch
 from torch import Tensor
 
 SampleTree = Sequence[Sequence[int]]
-"""How replicas branch: for each binary layer from the input, the parent of each of its replicas among those of the layer
-below. The layer below the first has one replica, the batch itself."""
+"""Branching of replicas: for each binary layer from the input, the parent of each of its replicas
+among those of the layer below. Below the first layer there is one replica, the batch itself."""
 
 
 def branching(*counts: int) -> SampleTree:
-    """The tree in which every replica branches into `counts[i]` at the i-th binary layer; later branches are outermost."""
+    """Sample tree in which every replica branches into equally many at each layer.
+
+    Args:
+        counts: branches of each replica, for each binary layer from the input.
+
+    Returns:
+        The tree; the branches of later layers are outermost.
+    """
     tree, below = [], 1
     for count in counts:
         tree.append(list(range(below)) * count)
@@ -27,14 +34,26 @@ def branching(*counts: int) -> SampleTree:
 
 
 def replicas_at(tree: SampleTree, layer: int) -> int:
-    """Number of replicas at binary layer `layer`; layers beyond the tree have as many as its last, layer -1 has one."""
+    """Number of replicas at a binary layer.
+
+    Args:
+        tree: sample tree.
+        layer: position of the layer; beyond the tree there are as many replicas as at its last
+            layer, and at layer -1 there is one.
+    """
     if not tree or layer < 0:
         return 1
     return len(tree[min(layer, len(tree) - 1)])
 
 
 def ancestors(tree: SampleTree, layer: int, of: int | None = None) -> list[int]:
-    """The lineage of the replicas at layer `of` (None: at the top): for each, its ancestor at layer `layer` ≤ `of`."""
+    """Ancestor at one layer of each replica at another.
+
+    Args:
+        tree: sample tree.
+        layer: layer of the ancestors.
+        of: layer of the replicas, at least `layer`; None: the top.
+    """
     lineage = list(range(replicas_at(tree, layer)))
     for parents in tree[layer + 1 : None if of is None else of + 1]:
         lineage = [lineage[parent] for parent in parents]
@@ -42,11 +61,12 @@ def ancestors(tree: SampleTree, layer: int, of: int | None = None) -> list[int]:
 
 
 def mean_of_descendants(loss: Tensor, lineage: Sequence[int], *, first: bool = False) -> Tensor:
-    """Mean loss of the descendants of each replica of a layer, or that of its first descendant.
+    """Mean loss of the descendants of each replica of a layer.
 
     Args:
         loss: [replicas at the top, samples].
-        lineage: the ancestor at the layer of each replica at the top.
+        lineage: ancestor at the layer of each replica at the top.
+        first: take the loss of the first descendant instead of the mean.
 
     Returns:
         [replicas at the layer, samples].
@@ -64,19 +84,26 @@ def mean_of_descendants(loss: Tensor, lineage: Sequence[int], *, first: bool = F
 
 
 def split(flat: Tensor, replicas: int) -> Tensor:
-    """[replicas · samples, *units] as the view [replicas, samples, *units]."""
+    """View [replicas, samples, *units] of a tensor [replicas · samples, *units]."""
     return flat.unsqueeze(0) if replicas == 1 else flat.unflatten(0, (replicas, -1))
 
 
 def flatten(named: Tensor) -> Tensor:
-    """[replicas, samples, *units] as the view [replicas · samples, *units]."""
+    """View [replicas · samples, *units] of a tensor [replicas, samples, *units]."""
     return named.squeeze(0) if len(named) == 1 else named.flatten(0, 1)
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
-    """Named tensors [k, samples, *units] one after the other along the replica axis.
+    """Concatenation of named tensors along the replica axis.
 
-    They meet on the flat batch axis: `torch.cat` along a fifth axis would lose the memory format.
+    The parts meet on the flat batch axis: `torch.cat` along a fifth axis would lose the memory
+    format.
+
+    Args:
+        parts: [replicas of the part, samples, *units] each.
+
+    Returns:
+        [replicas of all parts, samples, *units].
     """
     if len(parts) == 1:
         return parts[0]
@@ -84,7 +111,15 @@ def join(parts: Sequence[Tensor]) -> Tensor:
 
 
 def select(named: Tensor, replicas: Sequence[int]) -> Tensor:
-    """The given replicas of a named tensor, in that order; `named` itself where they are all of its own."""
+    """Selected replicas of a named tensor, in the given order.
+
+    Args:
+        named: [replicas, samples, *units].
+        replicas: positions on the replica axis.
+
+    Returns:
+        [selected replicas, samples, *units]; `named` itself where all are selected in order.
+    """
     if list(replicas) == list(range(len(named))):
         return named
     return join([named[replica : replica + 1] for replica in replicas])

@@ -1,9 +1,11 @@
 """Sample sites: the binary variables of one layer, as one forward pass meets them.
 
-A neuron describes its layer as a `Site` and asks the handler in force for bits (`bnn.nn.handlers.sample`). The neuron's
-tensors have a flat batch axis, `[replicas · samples, *units]`. An estimator sees the same layer with named axes,
-`[replicas, samples, *units]`, where `replicas` is the number of draws at that layer; a site that the whole batch shares
-(weights) is `[replicas, 1, *units]`. `bnn.nn.replicas` holds the split and the join.
+A neuron describes its layer as a `Site` and asks the site handler in force for bits
+(`bnn.nn.handlers.sample`). The neuron's tensors have a flat batch axis,
+`[replicas · samples, *units]`. An estimator sees the same layer with named axes,
+`[replicas, samples, *units]`, where `replicas` is the number of draws at that layer; a site that
+the whole batch shares (weights) is `[replicas, 1, *units]`. `bnn.nn.replicas` holds the split and
+the join.
 """
 
 from __future__ import annotations
@@ -22,7 +24,17 @@ from bnn.nn.noise import NoiseLaw
 from bnn.nn.replicas import mean_of_descendants
 
 Noise = Callable[[Tensor], Tensor]
-"""`like -> u`: independent uniform numbers in [0, 1) of the shape, dtype and device of `like`."""
+"""Source of noise, `like -> u`: independent uniform numbers in [0, 1) of the shape, dtype and
+device of `like`."""
+
+
+def generator_noise(generator: torch.Generator) -> Noise:
+    """Source of noise from one generator, in the memory layout of the tensor it is compared with.
+
+    Args:
+        generator: on the device of the tensors.
+    """
+    return lambda like: torch.empty_like(like).uniform_(generator=generator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +42,16 @@ class Site:
     """Binary variables b of one layer, with q(b = 1) = F(preactivation) for a noise law F.
 
     Args:
-        preactivation: a, after the slope; [replicas, samples, *units] in an estimator, [n, *units] in a neuron.
-        law: the noise law F.
+        preactivation: a, after the slope; [replicas, samples, *units] in an estimator,
+            [n, *units] in a neuron.
+        law: noise law F.
         rule: the neuron's own fire rule, `Site.sample` or `Site.threshold`.
         noise: source of the uniform numbers.
         shared: whether one draw serves the whole batch, as for weights.
         module: the neuron.
         index: position among the binary layers of the network, from the input.
-        lineage: for each replica at the top of the pass, the replica of this layer that it descends from.
+        lineage: for each replica at the top of the pass, its ancestor among the replicas of this
+            layer.
     """
 
     preactivation: Tensor
@@ -51,13 +65,16 @@ class Site:
 
     @cached_property
     def probs(self) -> Tensor:
-        """p = F(a), the probability of a 1, differentiable in a."""
+        """Firing probabilities p = F(a), of the shape of the site; differentiable in a."""
         return self.law.cdf(self.preactivation)
 
     @cached_property
     def logits(self) -> Tensor:
-        """ℓ = log p - log(1 - p), differentiable in a; infinite where the law lacks full support."""
-        return self.law.log_odds(self.preactivation)
+        """Log-odds ℓ = log p - log(1 - p), of the shape of the site; differentiable in a.
+
+        Infinite where the law lacks full support.
+        """
+        return self.law.logits(self.preactivation)
 
     @property
     def samples(self) -> int:
@@ -65,35 +82,64 @@ class Site:
         return self.preactivation.shape[1]
 
     def replicas(self, start: int, stop: int | None = None) -> Site:
-        """The same layer for the replicas `start` to `stop`."""
+        """Site of the replicas `start` to `stop` alone."""
         kept = self.preactivation[start:stop]
         return dataclasses.replace(self, preactivation=kept, lineage=range(len(kept)))
 
     def sample(self) -> Tensor:
-        """b = 1[u < p] with u ~ U[0, 1), so that E[b] = p. No gradient."""
+        """Sampled bits b = 1[u < p], u ~ U[0, 1), so that E[b] = p. No gradient.
+
+        Returns:
+            Of the shape and dtype of the pre-activation.
+        """
         return (self.noise(self.probs.detach()) < self.probs).to(self.preactivation.dtype)
 
     def threshold(self) -> Tensor:
-        """b = 1[p > 1/2] = 1[a > 0]; a tie gives 0. No gradient."""
+        """Thresholded bits b = 1[p > 1/2] = 1[a > 0]; a tie gives 0. No gradient.
+
+        Returns:
+            Of the shape and dtype of the pre-activation.
+        """
         return (self.preactivation > 0).to(self.preactivation.dtype)
 
     def fire(self) -> Tensor:
-        """Bits by the neuron's own rule. No gradient."""
+        """Bits by the neuron's own rule, of the shape of the pre-activation. No gradient."""
         return self.rule(self)
 
     def log_prob(self, bits: Tensor) -> Tensor:
-        """log q(b) = log σ((2b - 1) ℓ) for each unit."""
+        """Log-likelihood log q(b) = log σ((2b - 1) ℓ) of each unit.
+
+        Args:
+            bits: of the shape of the site.
+
+        Returns:
+            Of the shape of the site, differentiable in a.
+        """
         return F.logsigmoid((2 * bits - 1) * self.logits)
 
     def score(self, bits: Tensor) -> Tensor:
-        """(b - p) ℓ for each unit, with b - p detached: the gradient of `log_prob`, since d log q / dℓ = b - p.
+        """Score term (b - p) ℓ of each unit, b - p detached; its gradient is that of `log_prob`.
 
-        The value is not log q; where the gradient alone is wanted this saves a logarithm for each unit.
+        d log q / dℓ = b - p. The value is not log q; where the gradient alone is wanted this saves
+        a logarithm for each unit.
+
+        Args:
+            bits: of the shape of the site.
+
+        Returns:
+            Of the shape of the site, differentiable in a.
         """
         return (bits - self.probs).detach() * self.logits
 
     def aligned(self, values: Tensor) -> Tensor:
-        """[replicas, samples] with trailing axes of length 1, to broadcast against the units of this layer."""
+        """View of values by replica and sample that broadcasts against the units of this layer.
+
+        Args:
+            values: [replicas, samples].
+
+        Returns:
+            [replicas, samples, 1, …].
+        """
         return values.reshape(*values.shape, *[1] * (self.preactivation.dim() - 2))
 
     def descendants(self, loss: Tensor, *, first: bool = False) -> Tensor:
@@ -101,7 +147,8 @@ class Site:
 
         Args:
             loss: [replicas at the top, samples].
-            first: the loss of the first descendant alone, where the others are no samples of the network.
+            first: take the loss of the first descendant alone, where the others are no samples of
+                the network.
 
         Returns:
             [replicas, samples]; for a shared site [replicas, 1], the mean over the batch.
@@ -110,22 +157,27 @@ class Site:
         return found.mean(1, keepdim=True) if self.shared else found
 
     def credit(self, loss: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
-        """Weight of each draw's score: (f - B) / (replicas · samples), f the mean loss of the draw's descendants.
+        """Weight of each draw's score, (f - B) / (replicas · samples).
 
-        `(site.credit(loss) * site.score(bits)).sum()` is then the score-function estimate of the gradient of the mean
-        loss.
+        f is the mean loss of the draw's descendants. `(site.credit(loss) * site.score(bits)).sum()`
+        is then the score-function estimate of the gradient of the mean loss.
 
         Args:
             loss: f, [replicas at the top, samples].
             baseline: B, broadcast against [replicas, samples, *units].
 
         Returns:
-            [replicas, samples, 1, …] or, where the baseline differs by unit, [replicas, samples, *units].
+            [replicas, samples, 1, …] or, where the baseline differs by unit,
+            [replicas, samples, *units].
+
+        Raises:
+            ValueError: for a layer that does not keep the batch along its first axis.
         """
         if not self.shared and self.samples != loss.shape[1]:
             raise ValueError(
-                f"expected the batch along the first axis of a binary layer, {loss.shape[1]} samples; got shape "
-                f"{tuple(self.preactivation.shape)} with the replicas first"
+                "expected the batch along the first axis of a binary layer, "
+                f"{loss.shape[1]} samples; got shape {tuple(self.preactivation.shape)} with the "
+                "replicas first"
             )
         credited = self.aligned(self.descendants(loss))
         return (credited - baseline) / (credited.shape[0] * credited.shape[1])
@@ -133,44 +185,52 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class RandomUnits:
-    """Random units that are no bits: differentiable, so that no estimator is asked, and noise is all that they need.
+    """Random units that are no bits: differentiable functions of a and noise.
+
+    No estimator is asked for them; a site handler supplies their noise alone.
 
     Args:
         preactivation: a, after the slope, [n, *units].
-        output: activations, given a and noise.
-        quiet: activations without noise.
+        output: activations from a and noise, [n, *units].
+        noise_free: activations from a without noise, [n, *units].
         noise: source of the uniform numbers.
     """
 
     preactivation: Tensor
     output: Callable[[Tensor, Noise], Tensor]
-    quiet: Callable[[Tensor], Tensor]
+    noise_free: Callable[[Tensor], Tensor]
     noise: Noise = torch.rand_like
 
     def fire(self) -> Tensor:
-        """Activations by the units' own rule."""
+        """Activations by the units' own rule, [n, *units]."""
         return self.output(self.preactivation, self.noise)
 
     def threshold(self) -> Tensor:
-        """Activations without noise, the counterpart of a binary layer's threshold."""
-        return self.quiet(self.preactivation)
+        """Activations without noise, [n, *units]: the counterpart of `Site.threshold`."""
+        return self.noise_free(self.preactivation)
 
 
 class Latent(NamedTuple):
-    """A binary layer as a loss receives it: the site and its bits, both with the flat batch axis of the output."""
+    """Binary layer as a loss receives it.
+
+    Args:
+        site: the layer, [n, *units], n as in the output of the network.
+        bits: its bits, [n, *units].
+    """
 
     site: Site
     bits: Tensor
 
 
 class Latents:
-    """Sequence of the binary layers of one pass at the replicas of the top, computed when a loss asks for them.
+    """Sequence of the binary layers of one pass, computed when a loss asks for them.
 
-    Each is a `Latent` whose tensors are [replicas at the top · samples, *units], row by row those of the output.
+    Each is a `Latent` whose tensors are [replicas at the top · samples, *units], row by row those
+    of the output.
 
     Args:
         count: number of binary layers.
-        latent: the i-th of them, from the input.
+        latent: function from a position, counted from the input, to the layer.
     """
 
     def __init__(self, count: int, latent: Callable[[int], Latent]) -> None:

@@ -1,4 +1,7 @@
-"""Tasks: inputs, targets, loss, metrics and evaluation. To add one: its class here, its yaml in conf/task."""
+"""Tasks: what a network is trained for, and its metrics.
+
+A new task needs its class here and its yaml in conf/task.
+"""
 
 from bnn.tasks.base import Metric, Scores, Task
 from bnn.tasks.classification import Classification, cross_entropy

@@ -1,7 +1,8 @@
 """Interface of a task: what a network is trained for, and how it is measured.
 
-A task owns how a batch becomes inputs and targets, the loss of each sample, the size of the output, the metrics with their
-direction, the one that selects the best epoch, and the evaluation of a split. Nothing else knows any of these.
+A task owns how a batch becomes inputs and targets, the loss of each sample, the size of the output,
+the metrics with their direction, the one that selects the best epoch, and the evaluation of a
+split. Nothing else knows any of these.
 """
 
 from __future__ import annotations
@@ -14,14 +15,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bnn import schema
 from bnn.data import DatasetSpec, Split
-from bnn.nn.handlers import SiteHandler, evaluating, sampled, threshold
 from bnn.nn.layers import binary_layers
-from bnn.nn.neurons import is_stochastic
+from bnn.nn.readings import BATCH, Reading, outputs, readings
 from bnn.nn.sites import Latents
 from bnn.registry import Registry
-from bnn.tasks.readings import BATCH, outputs, seeded_noise
 
 Scores = dict[str, float]
 """Metrics by name, `loss` among them; means over the samples of a split."""
@@ -29,13 +27,13 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a task.
+    """Metric of a task.
 
     Args:
         direction: `minimize` or `maximize`.
-        unit: `nats`, `%`.
-        scale: factor between a value and how it is printed.
-        digits: printed behind the point.
+        unit: unit of the printed value, `nats` or `%`.
+        scale: factor between a value and the printed value.
+        digits: printed digits behind the point.
     """
 
     direction: str
@@ -44,25 +42,26 @@ class Metric:
     digits: int = 4
 
     def format(self, value: float) -> str:
-        """The value without its unit: `98.92`."""
+        """Printed value without its unit: `98.92`."""
         return f"{self.scale * value:.{self.digits}f}"
 
 
 class Task(nn.Module, ABC):
-    """Task: inputs, targets, loss, metrics and evaluation. A Module, for the networks that it may bring.
+    """Task: inputs, targets, loss, metrics and evaluation.
 
-    Parameters of a task are a parameter group of their own (`optimizer.groups.task`); networks with an optimizer of their
-    own are trained in `step`.
+    A task is a module, for the networks that it may bring. Its parameters are a parameter group of
+    their own (`optimizer.groups.task`); networks with an optimizer of their own are trained in
+    `step`.
     """
 
     registry: ClassVar[Registry[Task]] = Registry("task.name")
     metrics: ClassVar[Mapping[str, Metric]]
     """Metrics by name, the one that tables show first; `loss` is among them."""
     selection: ClassVar[str] = "loss"
-    """The metric that selects the best epoch on the validation split."""
+    """Metric that selects the best epoch on the validation split."""
     fractional_bits: ClassVar[bool]
-    """Whether the loss is defined at bits between 0 and 1, which some estimators evaluate (muprop, rebar, relax, concrete);
-    those are refused where it is not."""
+    """Whether the loss is defined at bits between 0 and 1, which some estimators evaluate (muprop,
+    rebar, relax, concrete); those are refused where it is not."""
 
     @property
     def headline(self) -> str:
@@ -71,25 +70,55 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def output_size(self, data: DatasetSpec) -> int:
-        """Number of outputs of a network for this data set.
+        """Number of outputs of a network for a data set.
+
+        Args:
+            data: facts of the data set.
 
         Raises:
             ConfigError: for a data set that the task cannot use.
         """
 
     def init(self, data: DatasetSpec) -> None:
-        """Networks that the task brings, for this data set; none unless overridden."""
+        """Make the networks that the task brings; none unless overridden.
+
+        Args:
+            data: facts of the data set.
+        """
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Inputs of the network; the images [n, c, h, w] themselves unless overridden."""
+        """Inputs of the network; the images themselves unless overridden.
+
+        Args:
+            images: [n, c, h, w].
+
+        Returns:
+            [n, …].
+        """
         return images
 
     @abstractmethod
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Targets of the loss, [n, …], from images [n, c, h, w] and the labels [n] of the data set."""
+        """Targets of the loss.
+
+        Args:
+            images: [n, c, h, w].
+            labels: labels of the data set, [n].
+
+        Returns:
+            [n, …].
+        """
 
     def batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of one batch, [n, …] each."""
+        """Inputs and targets of one batch.
+
+        Args:
+            images: [n, c, h, w].
+            labels: labels of the data set, [n].
+
+        Returns:
+            [n, …] each.
+        """
         return self.inputs(images), self.targets(images, labels)
 
     @abstractmethod
@@ -106,7 +135,15 @@ class Task(nn.Module, ABC):
         """
 
     def statistics(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Metrics beside the loss that the training curves show, [n] each; none unless overridden."""
+        """Metrics beside the loss for the training curves; none unless overridden.
+
+        Args:
+            output: [n, …].
+            targets: [n, …].
+
+        Returns:
+            [n] by metric.
+        """
         return {}
 
     @abstractmethod
@@ -122,7 +159,14 @@ class Task(nn.Module, ABC):
         """
 
     def predict(self, output: Tensor) -> Tensor:
-        """Prediction that an exported model returns, from the network's output; the output itself unless overridden."""
+        """Prediction that an exported model returns; the output itself unless overridden.
+
+        Args:
+            output: output of the network, [n, …].
+
+        Returns:
+            [n, …].
+        """
         return output
 
     def step(
@@ -132,10 +176,11 @@ class Task(nn.Module, ABC):
 
         Args:
             train: one step of the network's optimizer on inputs and targets; returns the mean loss.
-            inputs, targets: the batch.
+            inputs: [n, …].
+            targets: [n, …].
 
         Returns:
-            The mean loss, a detached scalar.
+            Mean loss, a detached scalar.
         """
         return train(inputs, targets)
 
@@ -143,36 +188,45 @@ class Task(nn.Module, ABC):
         """Optimizers of the task's own, which checkpoints keep; none unless overridden."""
         return {}
 
-    def evaluate(
-        self, model: nn.Module, split: Split, reading: SiteHandler, draws: int = 1
-    ) -> Scores:
-        """Metrics of `model` in evaluation mode under a reading of its random units, over `draws` of them."""
+    def evaluate(self, model: nn.Module, split: Split, reading: Reading) -> Scores:
+        """Metrics of a network on a split under one reading.
+
+        Args:
+            model: the network.
+            split: examples, on the network's device.
+            reading: reading of its random units.
+
+        Returns:
+            Means over the samples, by metric.
+        """
         total: dict[str, Tensor] = {}
+        handler, draws = reading.handler(split.images.device), reading.draws
         chain = draws == 1 or binary_layers(model, self.inputs(split.images[:2])).chain
-        with evaluating(model), torch.no_grad():
-            for images, labels in zip(
-                split.images.split(BATCH), split.labels.split(BATCH), strict=True
-            ):
+        parts = zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True)
+        for images, labels in parts:
+            with torch.no_grad():
                 inputs, targets = self.batch(images, labels)
-                for name, values in self.score(
-                    outputs(model, inputs, reading, draws, chain), targets
-                ).items():
-                    total[name] = total.get(name, 0) + values.double().sum()
+                scores = self.score(outputs(model, inputs, handler, draws, chain), targets)
+            for name, values in scores.items():
+                total[name] = total.get(name, 0) + values.double().sum()
         return {name: float(value) / len(split.labels) for name, value in total.items()}
 
     def evaluations(
         self, model: nn.Module, split: Split, draws: int, seed: int
     ) -> dict[str, Scores]:
-        """Metrics under every reading that applies, by the reading's name.
+        """Metrics of a network on a split under every reading that applies.
 
-        `sampled` is one draw by the neurons' own rule. Networks with random units have two more: `mc_mean` of `draws` draws, and
-        `threshold`.
+        Args:
+            model: the network.
+            split: examples, on the network's device.
+            draws: draws of the reading `mc_mean`.
+            seed: seed of the noise.
+
+        Returns:
+            By reading the metrics by name: `sampled`, and of a network with random units `mc_mean`
+            and `threshold`.
         """
-        device = split.images.device
-        scores = {schema.SAMPLED: self.evaluate(model, split, sampled(seeded_noise(seed, device)))}
-        if is_stochastic(model):
-            scores[schema.MC_MEAN] = self.evaluate(
-                model, split, sampled(seeded_noise(seed, device)), draws
-            )
-            scores[schema.THRESHOLD] = self.evaluate(model, split, threshold)
-        return scores
+        return {
+            reading.name: self.evaluate(model, split, reading)
+            for reading in readings(model, draws, seed)
+        }

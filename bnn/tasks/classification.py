@@ -16,7 +16,7 @@ from bnn.tasks.base import Metric, Task
 def cross_entropy(
     output: Float[Tensor, "n classes"], targets: Int[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
-    """Negative log-likelihood in nats.
+    """Negative log-likelihood of each sample, in nats.
 
     Args:
         output: logits, [n, classes].
@@ -41,7 +41,8 @@ class Classification(Task):
     def output_size(self, data: DatasetSpec) -> int:
         if data.classes is None:
             raise ConfigError(
-                f"task=classification with data={data.name}: expected class labels, got real-valued targets"
+                f"task=classification with data={data.name}: expected class labels, got "
+                "real-valued targets"
             )
         return data.classes
 

@@ -1,1 +1,1 @@
-"""One update, the loop around it, evaluation and checkpoints. Knows a Tracker protocol and no tracking library."""
+"""Training: steps, the loop around them, callbacks and checkpoints, without a tracking library."""

@@ -1,4 +1,4 @@
-"""Units of a network on given images: activations, firing rates, dead and saturated units, pictures of bits."""
+"""Activations of a network on given images: firing rates, dead and saturated units, mean bits."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from bnn.data import Split
-from bnn.nn.handlers import SiteHandler, apply, evaluating, sampled
+from bnn.nn.handlers import SiteHandler, apply, evaluating
 from bnn.nn.neurons import Binary, Neuron
-from bnn.tasks.readings import seeded_noise
+from bnn.nn.readings import seeded_handler
 
 HEALTH_IMAGES = 1000
+"""Number of inputs on which the health of units is measured."""
 PICTURE_DRAWS = 32
+"""Number of draws over which pictures of bits average."""
 
 
 @dataclass(frozen=True)
 class LayerView:
-    """One activation layer on n fixed images: `bits` is the mean output over draws, `p` the mean of the law F(slope·x)
-    in the last of these draws; both [n, *units]."""
+    """One activation layer on fixed images.
+
+    Args:
+        name: name of the module.
+        binary: whether it fires bits.
+        bits: mean output over draws, [n, *units].
+        p: mean F(slope · x) of the noise law in the last of these draws, [n, *units].
+    """
 
     name: str
     binary: bool
@@ -30,15 +38,29 @@ class LayerView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The activation layers of a network on fixed images [n, c, h, w], from the input up."""
+    """Activation layers of a network on fixed images.
+
+    Args:
+        images: [n, c, h, w].
+        layers: the layers, from the input.
+    """
 
     images: Tensor
     layers: tuple[LayerView, ...]
 
 
 def fixed_images(test: Split) -> Tensor:
-    """The first test image of each class, or the first ten where there are no classes: the same for every seed, since the
-    test set is never permuted. They are drawn and never scored, so that pictures of different runs compare."""
+    """First test image of each class, or the first ten where there are no classes.
+
+    They are the same for every seed, since the test set is never permuted. They are drawn and never
+    scored, so that pictures of different runs compare.
+
+    Args:
+        test: test split.
+
+    Returns:
+        [n, c, h, w].
+    """
     if test.labels.is_floating_point():
         return test.images[:10]
     first = [int((test.labels == label).nonzero()[0, 0]) for label in test.labels.unique().tolist()]
@@ -46,16 +68,31 @@ def fixed_images(test: Split) -> Tensor:
 
 
 class Activation(NamedTuple):
-    """One activation layer in one pass: the pre-activation slope · x and the output, both [n, *units]."""
+    """One activation layer in one pass.
+
+    Args:
+        preactivation: slope · x, [n, *units].
+        output: [n, *units].
+    """
 
     preactivation: Tensor
     output: Tensor
 
 
 def activations(
-    model: nn.Module, images: Tensor, reading: SiteHandler
+    model: nn.Module, images: Tensor, handler: SiteHandler
 ) -> tuple[dict[str, Activation], Tensor]:
-    """One pass in evaluation mode: each activation layer by module name, in the order in which they ran, and the scores."""
+    """Activation layers and scores of one pass in evaluation mode.
+
+    Args:
+        model: the network.
+        images: its inputs, [n, …].
+        handler: site handler.
+
+    Returns:
+        Each activation layer by module name, in the order in which they ran, and the output of the
+        network, [n, …].
+    """
     seen: dict[str, Activation] = {}
     hooks = [
         module.register_forward_hook(
@@ -66,7 +103,7 @@ def activations(
     ]
     try:
         with evaluating(model):
-            return seen, apply(model, images, reading)
+            return seen, apply(model, images, handler)
     finally:
         for hook in hooks:
             hook.remove()
@@ -74,19 +111,17 @@ def activations(
 
 @torch.no_grad()
 def snapshot(model: nn.Module, images: Tensor, seed: int, inputs: Tensor | None = None) -> Snapshot:
-    """Mean bits over PICTURE_DRAWS draws and firing probability of every activation layer.
+    """Mean bits over PICTURE_DRAWS draws and firing probabilities of every activation layer.
 
     Args:
         model: the network.
-        images: [n, c, h, w], to be shown.
-        seed: of the draws.
+        images: images to be shown, [n, c, h, w].
+        seed: seed of the draws.
         inputs: inputs of the network that belong to the images; None: the images themselves.
     """
-    reading, inputs = (
-        sampled(seeded_noise(seed, images.device)),
-        images if inputs is None else inputs,
-    )
-    passes = [activations(model, inputs, reading)[0] for _ in range(PICTURE_DRAWS)]
+    handler = seeded_handler(seed, images.device)
+    inputs = images if inputs is None else inputs
+    passes = [activations(model, inputs, handler)[0] for _ in range(PICTURE_DRAWS)]
     layers = []
     for name, (a, _) in passes[-1].items():
         neuron = model.get_submodule(name)
@@ -100,11 +135,20 @@ def snapshot(model: nn.Module, images: Tensor, seed: int, inputs: Tensor | None 
 
 @torch.no_grad()
 def unit_health(model: nn.Module, inputs: Tensor, seed: int) -> dict[str, float]:
-    """Per binary layer, on the first HEALTH_IMAGES inputs and one draw each: the mean firing rate, and the shares of units
-    that never fire (dead) and that always fire (saturated). Keys `<layer>/<figure>`."""
+    """Firing rate, dead and saturated units of each binary layer, by one draw for each input.
+
+    Args:
+        model: the network.
+        inputs: [n, …]; the first HEALTH_IMAGES are used.
+        seed: seed of the draws.
+
+    Returns:
+        `<layer>/firing_rate`, the mean over units, and the shares of units that never fire
+        (`<layer>/dead`) and that always fire (`<layer>/saturated`).
+    """
     inputs = inputs[:HEALTH_IMAGES]
     figures: dict[str, float] = {}
-    layers, _ = activations(model, inputs, sampled(seeded_noise(seed, inputs.device)))
+    layers, _ = activations(model, inputs, seeded_handler(seed, inputs.device))
     for name, layer in layers.items():
         if isinstance(model.get_submodule(name), Binary):
             rate = layer.output.float().mean(0)

@@ -69,7 +69,11 @@ class Callback:
 
 
 class Callbacks(Callback):
-    """Several callbacks as one."""
+    """Several callbacks as one, called in their order.
+
+    Args:
+        callbacks: the callbacks.
+    """
 
     def __init__(self, *callbacks: Callback) -> None:
         self.callbacks = callbacks

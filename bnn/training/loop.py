@@ -14,10 +14,9 @@ from bnn import schema
 from bnn.data import Dataset
 from bnn.errors import DivergedError
 from bnn.estimators import Estimator
-from bnn.nn.handlers import sampled
 from bnn.nn.neurons import set_slope
+from bnn.nn.readings import Reading
 from bnn.tasks import Task
-from bnn.tasks.readings import seeded_noise
 from bnn.training import checkpoint
 from bnn.training.activations import HEALTH_IMAGES, unit_health
 from bnn.training.callback import Callback, Callbacks, FitContext
@@ -28,18 +27,32 @@ from bnn.training.step import TrainState
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished training. The model holds the weights of `best_epoch`, the best one by the task's selection metric."""
+    """Result of a finished training, whose model holds the weights of the best epoch.
+
+    Args:
+        best_epoch: best epoch by the task's selection metric, counted from 1.
+        history: metrics of every epoch by key.
+        train_seconds: seconds in training steps alone, without evaluation, pictures and tracking.
+        checkpoint: file of the best network, where a folder was given.
+    """
 
     best_epoch: int
     history: tuple[dict[str, float], ...]
     train_seconds: float
-    """Time in training steps alone: evaluation, pictures and tracking are not in it."""
     checkpoint: Path | None
 
 
 @dataclass
 class _Best:
-    """State after the epoch that is best by the task's selection metric, in memory and, where a folder is given, on disk."""
+    """State after the best epoch so far, in memory and, where a path is given, on disk.
+
+    Args:
+        path: checkpoint file, or None.
+        about: metadata of the checkpoint.
+        task: task, whose selection metric decides.
+        content: `epoch`, `value` and the states of `model`, `estimator` and `task`; empty before
+            the first epoch with a finite value.
+    """
 
     path: Path | None
     about: Mapping[str, Any]
@@ -49,11 +62,11 @@ class _Best:
     def offer(
         self, epoch: int, metrics: Mapping[str, float], model: nn.Module, estimator: Estimator
     ) -> None:
+        """Keep the state of an epoch whose value is better than the best so far."""
         value = metrics[schema.VALIDATION + self.task.selection]
         sign = 1 if self.task.metrics[self.task.selection].direction == "minimize" else -1
-        if math.isfinite(value) and sign * value < sign * self.content.get(
-            "value", sign * math.inf
-        ):
+        best = self.content.get("value", sign * math.inf)
+        if math.isfinite(value) and sign * value < sign * best:
             parts = {"model": model, "estimator": estimator, "task": self.task}
             copies = {
                 k: {key: one.clone() for key, one in part.state_dict().items()}
@@ -62,6 +75,7 @@ class _Best:
             self.keep({"epoch": epoch, "value": value, **copies})
 
     def keep(self, content: dict[str, Any]) -> None:
+        """Take over a state, and write it to disk."""
         self.content = content
         if self.path is not None and content:
             checkpoint.save(self.path, {**content, "about": dict(self.about)})
@@ -93,7 +107,7 @@ def fit(
             interrupted: on a CPU, with as many threads, to the last bit.
 
     Returns:
-        The best epoch, and the metrics of every epoch.
+        Best epoch, and the metrics of every epoch.
 
     Raises:
         DivergedError: for a loss that is not finite; the last good checkpoints stay in `folder`.
@@ -103,15 +117,7 @@ def fit(
     state = TrainState(model, config, data)
     epochs, seed, task = config.settings.epochs, config.seed, config.task
     best = _Best(folder / checkpoint.BEST if folder is not None else None, metadata or {}, task)
-    history: list[dict[str, float]] = []
-    if folder is not None and resume:
-        earlier = checkpoint.load(folder / checkpoint.LAST, data.train.images.device)
-        state.load_state_dict(earlier["updates"])
-        history = list(earlier["history"])
-        best.keep(earlier["best"])
-    elif folder is not None:
-        for name in (checkpoint.BEST, checkpoint.LAST):
-            (folder / name).unlink(missing_ok=True)  # another run's, where a folder is used again
+    history = _earlier_history(state, best, folder, resume)
     set_slope(model, config.schedule(min(len(history), epochs - 1), epochs))
     context = FitContext(model, task, data, seed, title, epochs, state.steps, len(history))
     try:
@@ -120,9 +126,7 @@ def fit(
             slope = config.schedule(epoch - 1, epochs)
             set_slope(model, slope)
             metrics = state.epoch(hooks) | {schema.SLOPE: slope}
-            metrics |= _measure(model, task, data, seed)
-            learned = config.estimator.metrics()
-            metrics |= {schema.ESTIMATOR + name: value for name, value in learned.items()}
+            metrics |= _measure(model, config, data)
             hooks.on_evaluation(epoch, metrics)
             history.append(metrics)
             hooks.on_epoch_end(epoch, metrics)
@@ -140,12 +144,34 @@ def fit(
     return FitResult(best.content["epoch"], tuple(history), state.seconds, best.path)
 
 
-def _measure(model: nn.Module, task: Task, data: Dataset, seed: int) -> dict[str, float]:
-    """Metrics after an epoch: validation by the net's own rule, the last step's gradient, the units' health."""
-    split, health = data.validation, task.inputs(data.validation.images[:HEALTH_IMAGES])
-    scores = task.evaluate(model, split, sampled(seeded_noise(seed, split.images.device)))
+def _earlier_history(
+    state: TrainState, best: _Best, folder: Path | None, resume: bool
+) -> list[dict[str, float]]:
+    """Metrics of the epochs that an earlier process finished, whose state is loaded.
+
+    Without `resume` the checkpoints of another run, where a folder is used again, are removed.
+    """
+    if folder is None:
+        return []
+    if not resume:
+        for name in (checkpoint.BEST, checkpoint.LAST):
+            (folder / name).unlink(missing_ok=True)
+        return []
+    earlier = checkpoint.load(folder / checkpoint.LAST, state.split.images.device)
+    state.load_state_dict(earlier["updates"])
+    best.keep(earlier["best"])
+    return list(earlier["history"])
+
+
+def _measure(model: nn.Module, config: TrainingConfig, data: Dataset) -> dict[str, float]:
+    """Metrics after an epoch, on the validation split, of the last step, and of the estimator."""
+    task, split, seed = config.task, data.validation, config.seed
+    health = task.inputs(split.images[:HEALTH_IMAGES])
+    scores = task.evaluate(model, split, Reading.sampled(seed))
+    learned = config.estimator.metrics()
     return {
         **{schema.VALIDATION + name: value for name, value in scores.items()},
         **{schema.GRADIENT_NORM + layer: norm for layer, norm in gradient_norms(model).items()},
         **{schema.UNITS + key: value for key, value in unit_health(model, health, seed).items()},
+        **{schema.ESTIMATOR + name: value for name, value in learned.items()},
     }

@@ -1,7 +1,7 @@
 """Optimizers by name, each with its learning-rate schedule.
 
-A schedule is a pure function `(step, steps, warmup) -> multiplier` of the peak learning rate, with `warmup` a share of the
-steps.
+A schedule is a pure function `(step, steps, warmup) -> multiplier` of the peak learning rate, with
+`warmup` a share of the steps.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ LR_SCHEDULES: Registry[float] = Registry("optimizer.lr_schedule")
 
 @LR_SCHEDULES.add("constant")
 def constant(step: int, steps: int, warmup: float) -> float:
-    """Linear from 0 during the warm-up, then 1."""
+    """Constant rate: linear from 0 during the warm-up, then 1."""
     return min(1.0, (step + 1) / max(1.0, warmup * steps))
 
 
 @LR_SCHEDULES.add("cosine")
 def cosine(step: int, steps: int, warmup: float) -> float:
-    """Linear from 0 during the warm-up, then half a cosine down to 0 (Loshchilov & Hutter 2017, no restarts)."""
+    """Cosine annealing without restarts (Loshchilov & Hutter 2017).
+
+    Linear from 0 during the warm-up, then half a cosine down to 0.
+    """
     rising = warmup * steps
     if step < rising:
         return (step + 1) / max(1.0, rising)
@@ -40,7 +43,10 @@ def cosine(step: int, steps: int, warmup: float) -> float:
 
 @LR_SCHEDULES.add("one_cycle")
 def one_cycle(step: int, steps: int, warmup: float) -> float:
-    """Half a cosine up from 1/25 during the warm-up, then half a cosine down to 1/250,000 (Smith & Topin 2018)."""
+    """One-cycle policy (Smith & Topin 2018).
+
+    Half a cosine up from 1/25 during the warm-up, then half a cosine down to 1/250,000.
+    """
     rising = warmup * steps
     low, progress = (
         (1 / 25, 1 - step / rising)
@@ -51,16 +57,21 @@ def one_cycle(step: int, steps: int, warmup: float) -> float:
 
 
 NETWORK, ESTIMATOR, TASK = "network", "estimator", "task"
-"""Parameter groups: the network's weights, what the estimator learns, and the networks of the task."""
+"""Parameter groups: of the network, of the estimator, and of the networks that a task brings."""
 
 
 def parameter_groups(
     model: nn.Module, estimator: nn.Module, task: Task
 ) -> dict[str, list[nn.Parameter]]:
-    """Parameters by the name of their group, those without any left out.
+    """Parameters by the name of their group; groups without any are left out.
 
-    A module of the network puts its own parameters into another group by an attribute `parameter_group`; a parameter that
-    several modules share counts for the first of them.
+    A module of the network puts its own parameters into another group by an attribute
+    `parameter_group`; a parameter that several modules share counts for the first of them.
+
+    Args:
+        model: the network.
+        estimator: gradient estimator.
+        task: the task; parameters that its own optimizers hold are left out.
 
     Raises:
         ConfigError: for a module that names the estimator's or the task's group.
@@ -70,7 +81,8 @@ def parameter_groups(
         group = getattr(module, "parameter_group", NETWORK)
         if group in (ESTIMATOR, TASK):
             raise ConfigError(
-                f"{name}.parameter_group: {group!r} holds what is no part of the network; give it another name"
+                f"{name}.parameter_group: {group!r} holds what is no part of the network; give it "
+                "another name"
             )
         for parameter in module.parameters(recurse=False):
             owner.setdefault(id(parameter), group)
@@ -90,13 +102,19 @@ def parameter_groups(
 
 @dataclass(frozen=True)
 class Optimization:
-    """Optimizer for given parameters, and its learning rate over a number of steps."""
+    """Optimizer for given parameters, and its learning rate over a number of steps.
+
+    Args:
+        optimizer: constructor from parameter groups.
+        lr_schedule: multiplier of the learning rate, `(step, steps, warmup) -> multiplier`.
+        warmup: share of the steps with a rising learning rate.
+        groups: settings of parameter groups that differ from the network's: `lr`, `weight_decay`.
+    """
 
     optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer]
     lr_schedule: Callable[[int, int, float], float]
     warmup: float
     groups: Mapping[str, Mapping[str, float]]
-    """Settings of parameter groups that differ from the network's: `lr`, `weight_decay`."""
 
     def start(
         self, groups: Mapping[str, Sequence[nn.Parameter]], steps: int
@@ -112,28 +130,22 @@ class Optimization:
         """
         if unknown := set(groups) - {NETWORK, *self.groups}:
             raise ConfigError(
-                f"optimizer.groups: expected settings of the group {min(unknown)}, which has parameters; write "
-                f"+optimizer.groups.{min(unknown)}={{}} for those of the network"
+                f"optimizer.groups: expected settings of the group {min(unknown)}, which has "
+                f"parameters; write +optimizer.groups.{min(unknown)}={{}} for those of the network"
             )
-        optimizer = self.optimizer(
-            [
-                {"params": list(own), "name": name, **self.groups.get(name, {})}
-                for name, own in groups.items()
-            ]
-        )
-        return optimizer, LambdaLR(
-            optimizer, lambda step: self.lr_schedule(step, steps, self.warmup)
-        )
+        settings = [
+            {"params": list(own), "name": name, **self.groups.get(name, {})}
+            for name, own in groups.items()
+        ]
+        optimizer = self.optimizer(settings)
+        rate = LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
+        return optimizer, rate
 
 
 OPTIMIZERS: Registry[Optimization] = Registry("optimizer.name")
-GROUPS: dict[str, Any] = {
-    name: dict.fromkeys(("lr", "weight_decay")) for name in ("estimator", "task")
-}
-"""Default of `groups`: null stands for the network's setting."""
-
-
 GROUP_KEYS = ("lr", "weight_decay")
+GROUPS: dict[str, Any] = {name: dict.fromkeys(GROUP_KEYS) for name in (ESTIMATOR, TASK)}
+"""Default of `groups`: null stands for the network's setting."""
 
 
 def _group_settings(groups: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -141,12 +153,14 @@ def _group_settings(groups: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     for name, settings in groups.items():
         if not isinstance(settings, Mapping) or set(settings) - set(GROUP_KEYS):
             raise ConfigError(
-                f"optimizer.groups.{name}: expected a mapping with {' and '.join(GROUP_KEYS)}, got {settings}"
+                f"optimizer.groups.{name}: expected a mapping with {' and '.join(GROUP_KEYS)}, got "
+                f"{settings}"
             )
         for key, value in settings.items():
             if value is not None and not (isinstance(value, int | float) and value >= 0):
                 raise ConfigError(
-                    f"optimizer.groups.{name}.{key}: expected a number >= 0, or null for the network's; got {value}"
+                    f"optimizer.groups.{name}.{key}: expected a number >= 0, or null for the "
+                    f"network's; got {value}"
                 )
     return {
         name: {k: float(v) for k, v in own.items() if v is not None} for name, own in groups.items()
@@ -238,8 +252,6 @@ def gradient_norms(model: nn.Module) -> dict[str, float]:
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             layer = name.rpartition(".")[0] or name
-            squares[layer] = (
-                squares.get(layer, torch.zeros((), device=parameter.device))
-                + parameter.grad.square().sum()
-            )
+            before = squares.get(layer, torch.zeros((), device=parameter.device))
+            squares[layer] = before + parameter.grad.square().sum()
     return {layer: float(square.sqrt()) for layer, square in squares.items()}

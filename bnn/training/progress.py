@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal: a bar, or one line an epoch elsewhere."""
+"""Progress of a training: a bar on a terminal, one line an epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ProgressBar(Callback):
             left = clock(seconds * (context.epochs - epoch))
             print(
                 f"  {context.title}  epoch {epoch}/{context.epochs}  "
-                f"train loss {metrics[schema.TRAIN + 'loss']:.4f}  {value}  ETA {left}",
+                f"train loss {loss:.4f}  {value}  ETA {left}",
                 flush=True,
             )
 

@@ -1,8 +1,8 @@
-"""Slope schedules: `(epoch, epochs) -> slope`, with epochs counted from 0. Pure: no optimizer, no module.
+"""Slope schedules: pure functions `(epoch, epochs) -> slope`, with epochs counted from 0.
 
-A slope s makes a unit fire with F(s·a): annealing it upwards moves the straight-through backward towards the step that
-the forward takes (Chung, Ahn & Bengio 2017). It also scales the gradient by s, so it is confounded with the learning
-rate; `neuron.rescale_gradient` takes that factor out.
+A slope s makes a unit fire with F(s·a): annealing it upwards moves the straight-through backward
+towards the step that the forward takes (Chung, Ahn & Bengio 2017). It also scales the gradient by
+s, so it is confounded with the learning rate; `neuron.rescale_gradient` takes that factor out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from bnn.errors import ConfigError
 from bnn.registry import Registry
 
 Schedule = Callable[[int, int], float]
+"""Slope of an epoch: `(epoch, epochs) -> slope`."""
 SCHEDULES: Registry[Schedule] = Registry("anneal.name")
 
 
@@ -25,35 +26,45 @@ def _positive(**values: float) -> None:
 
 @SCHEDULES.add("none")
 def constant(*, slope: float = 1.0) -> Schedule:
-    """s_e = slope."""
+    """Constant slope, s_e = slope."""
     _positive(slope=slope)
     return lambda epoch, epochs: slope
 
 
 @SCHEDULES.add("geometric")
 def geometric(*, start: float = 1.0, rate: float = 1.1) -> Schedule:
-    """s_e = start · rate^e. Rates in the sources: 1.005 (the first repository), 1.1 (Pitis 2016)."""
+    """Geometric schedule, s_e = start · rate^e.
+
+    Rates in the sources: 1.005 (the first repository), 1.1 (Pitis 2016).
+    """
     _positive(start=start, rate=rate)
     return lambda epoch, epochs: start * rate**epoch
 
 
 @SCHEDULES.add("linear")
 def linear(*, start: float = 1.0, step: float = 0.04, cap: float = 5.0) -> Schedule:
-    """s_e = min(cap, start + step · e). Chung, Ahn & Bengio 2017: min(5, 1 + 0.04 e).
+    """Linear schedule, s_e = min(cap, start + step · e).
 
-    Errors: ConfigError for a negative step or a cap below the start.
+    Chung, Ahn & Bengio 2017: min(5, 1 + 0.04 e).
+
+    Raises:
+        ConfigError: for a negative step or a cap below the start.
     """
     _positive(start=start, cap=cap)
     if step < 0 or cap < start:
         raise ConfigError(
-            f"anneal: expected step >= 0 and cap >= start, got step={step}, start={start}, cap={cap}"
+            f"anneal: expected step >= 0 and cap >= start, got step={step}, start={start}, "
+            f"cap={cap}"
         )
     return lambda epoch, epochs: min(cap, start + step * epoch)
 
 
 @SCHEDULES.add("cosine")
 def cosine(*, start: float = 1.0, end: float = 3.0) -> Schedule:
-    """s_e = end + (start - end) (1 + cos(π e / (E - 1))) / 2: from `start` in the first epoch to `end` in the last."""
+    """Cosine schedule, s_e = end + (start - end) (1 + cos(π e / (E - 1))) / 2.
+
+    From `start` in the first epoch to `end` in the last of E.
+    """
     _positive(start=start, end=end)
 
     def slope(epoch: int, epochs: int) -> float:

@@ -1,4 +1,4 @@
-"""Training configuration: everything that moves the result, but the data and the network."""
+"""Training configuration: everything that determines the result but data and network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from bnn.training.schedules import Schedule
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """The `trainer` group."""
+    """Group `trainer`.
+
+    Args:
+        epochs: number of epochs.
+        batch_size: samples of a step.
+        validation_fraction: share of the training examples that is held out, in (0, 1).
+        precision: `float32`, or `bf16` under autocast.
+        evaluation_samples: draws of the reading `mc_mean`.
+        progress: `auto`, `bar`, `lines` or `none`.
+
+    Raises:
+        ConfigError: for a value that makes no sense, naming its key.
+    """
 
     epochs: int
     batch_size: int
@@ -28,11 +40,13 @@ class TrainerSettings:
                 raise ConfigError(f"trainer.{key}: expected at least 1, got {getattr(self, key)}")
         if self.batch_size < 2:
             raise ConfigError(
-                f"trainer.batch_size: expected at least 2 (batch norm needs two), got {self.batch_size}"
+                "trainer.batch_size: expected at least 2 (batch norm needs two), got "
+                f"{self.batch_size}"
             )
         if not 0 < self.validation_fraction < 1:
             raise ConfigError(
-                f"trainer.validation_fraction: expected a share in (0, 1), got {self.validation_fraction}"
+                "trainer.validation_fraction: expected a share in (0, 1), got "
+                f"{self.validation_fraction}"
             )
         for key, valid in (
             ("precision", ("float32", "bf16")),
@@ -46,7 +60,16 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Training configuration, whatever the network and the data."""
+    """Training configuration, whatever the network and the data.
+
+    Args:
+        task: loss, metrics and evaluation.
+        estimator: gradient estimator.
+        optimization: optimizer and its learning rate.
+        schedule: slope of the neurons by epoch.
+        settings: group `trainer`.
+        seed: seed of batches, bits, and learned parameters of estimator and task.
+    """
 
     task: Task
     estimator: Estimator

@@ -1,6 +1,7 @@
 """Training steps: batches from tensors in memory, and one optimizer step on each.
 
-The same seed gives the same metrics to the last bit on one machine's CPU at the same number of threads.
+The same seed gives the same metrics to the last bit on one machine's CPU at the same number of
+threads.
 """
 
 from __future__ import annotations
@@ -18,19 +19,30 @@ from bnn.data import Dataset, DatasetSpec, Split
 from bnn.errors import CheckpointError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.sites import generator_noise
 from bnn.seeds import stream
 from bnn.tasks import Task
-from bnn.tasks.readings import generator_noise
 from bnn.training.callback import Callback
 from bnn.training.optimizers import parameter_groups
 from bnn.training.settings import TrainingConfig
 
 FINITE_EVERY = 50
-"""Steps between two looks at whether the loss is finite; each look waits for the device."""
+"""Steps from one check of a finite loss to the next; each check waits for the device."""
 
 
 def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """A permutation of the split in batches of `size`; a last one of a single sample is dropped (it has no variance)."""
+    """Batches of a permutation of a split.
+
+    A last batch of a single sample is dropped: it has no variance.
+
+    Args:
+        split: examples.
+        size: number of samples of a batch.
+        generator: source of the permutation, on the CPU.
+
+    Yields:
+        Images [n, c, h, w] and labels [n, …].
+    """
     order = torch.randperm(len(split.labels), generator=generator).to(split.labels.device)
     for index in order.split(size):
         if len(index) > 1:
@@ -38,6 +50,7 @@ def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[tup
 
 
 def steps_per_epoch(samples: int, size: int) -> int:
+    """Number of batches of an epoch, see `batches`."""
     return samples // size + (samples % size > 1)
 
 
@@ -46,8 +59,14 @@ def train_step(
 ) -> Tensor:
     """One optimizer step on one batch.
 
+    Args:
+        forward: forward closure of the batch.
+        estimator: gradient estimator.
+        optimizer: optimizer of the network.
+        precision: `float32`, or `bf16` under autocast.
+
     Returns:
-        The mean loss, a detached scalar.
+        Mean loss, a detached scalar.
     """
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast(forward.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -60,10 +79,16 @@ def train_step(
 def init_estimator(
     estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int
 ) -> tuple[int, ...]:
-    """`estimator.init`, with what it learns initialised from the seed.
+    """Initialise an estimator for a network, its learned parameters from a seed.
+
+    Args:
+        estimator: gradient estimator.
+        model: the network.
+        inputs: a batch like those of training, [n, …].
+        seed: seed of the run.
 
     Returns:
-        The number of units of each binary layer.
+        Number of units of each binary layer.
 
     Raises:
         ConfigError: for a network that the estimator cannot serve.
@@ -76,14 +101,26 @@ def init_estimator(
 
 
 def init_task(task: Task, data: DatasetSpec, seed: int) -> None:
-    """`task.init`, with its networks initialised from the seed."""
+    """Initialise a task for a data set, its networks from a seed.
+
+    Args:
+        task: the task.
+        data: facts of the data set.
+        seed: seed of the run.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(seed, "task"))
         task.init(data)
 
 
 class TrainState:
-    """State that training steps move: weights, optimizer, learning rate, and the streams of batches and of noise."""
+    """State of a training: weights, optimizer, learning rate, and the streams of random numbers.
+
+    Args:
+        model: network, moved to the device of the data.
+        config: training configuration.
+        data: data set.
+    """
 
     STREAMS = ("order", "bits")
 
@@ -91,7 +128,7 @@ class TrainState:
         device = data.train.images.device
         self.model, self.config, self.split = model, config, data.train
         self.task, self.estimator = config.task, config.estimator
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(device).to(memory_format=torch.channels_last)
         init_task(self.task, data.spec, config.seed)
         self.task.to(device)
         inputs, _ = self.task.batch(data.train.images[:2], data.train.labels[:2])
@@ -106,7 +143,7 @@ class TrainState:
         self.seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it, as tensors and plain values, to go on from as if nothing had come between."""
+        """State as tensors and plain values, from which a training goes on as if uninterrupted."""
         return {
             "seconds": self.seconds,
             **{key: getattr(self, key).get_state() for key in self.STREAMS},
@@ -114,7 +151,14 @@ class TrainState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Errors: CheckpointError for the state of another network, optimizer or estimator."""
+        """Restore a state.
+
+        Args:
+            state: value of `state_dict`.
+
+        Raises:
+            CheckpointError: for the state of another network, optimizer or estimator.
+        """
         try:
             self.seconds = state["seconds"]
             for key in self.STREAMS:
@@ -137,7 +181,13 @@ class TrainState:
         }
 
     def epoch(self, callback: Callback) -> dict[str, float]:
-        """One pass over the training split.
+        """Train on the whole split once.
+
+        Args:
+            callback: hooks, called after each step.
+
+        Returns:
+            Metrics of the epoch by key: means over its samples, and its first learning rate.
 
         Raises:
             DivergedError: for a loss that is not finite.
@@ -145,26 +195,17 @@ class TrainState:
         start = time.perf_counter()
         self.model.train()
         rate = float(self.learning_rate.get_last_lr()[0])
-        seen = 0
-        total = torch.zeros((), device=self.split.images.device)
+        seen, total = 0, torch.zeros((), device=self.split.images.device)
         sums: dict[str, Tensor] = {}
 
         def train(inputs: Tensor, targets: Tensor) -> Tensor:
-            layers = self.estimator.layers
-            forward = ForwardClosure(
-                self.model, inputs, targets, self.task.loss, self.noise, layers=layers
-            )
-            loss = train_step(
-                forward, self.estimator, self.optimizer, self.config.settings.precision
-            )
-            assert forward.output is not None
-            for name, values in self.task.statistics(forward.output, targets).items():
+            loss, output = self._step(inputs, targets)
+            for name, values in self.task.statistics(output, targets).items():
                 sums[name] = sums.get(name, 0) + values.sum()
             return loss
 
-        for step, (images, labels) in enumerate(
-            batches(self.split, self.config.settings.batch_size, self.order), 1
-        ):
+        loader = batches(self.split, self.config.settings.batch_size, self.order)
+        for step, (images, labels) in enumerate(loader, 1):
             total += self.task.step(train, *self.task.batch(images, labels)) * len(labels)
             seen += len(labels)
             self.learning_rate.step()
@@ -176,3 +217,13 @@ class TrainState:
         self.seconds += time.perf_counter() - start
         measured = {schema.TRAIN + name: float(value) / seen for name, value in sums.items()}
         return {schema.TRAIN + "loss": float(total) / seen, **measured, schema.LEARNING_RATE: rate}
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and output of the first replica, [n, …], of one step of the optimizer."""
+        layers, precision = self.estimator.layers, self.config.settings.precision
+        forward = ForwardClosure(
+            self.model, inputs, targets, self.task.loss, self.noise, layers=layers
+        )
+        loss = train_step(forward, self.estimator, self.optimizer, precision)
+        assert forward.output is not None
+        return loss, forward.output

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn.build import build_task
-from bnn.config.canonical import NOT_RESULT, flat, in_0_1_0
+from bnn.config.canonical import NOT_RESULT, RENAMED, flat, in_0_1_0
 from bnn.config.hydra_adapter import Override
 from bnn.config.overrides import key_of, without_dataset
 from bnn.data import use_data
@@ -176,7 +176,7 @@ def _identity(
     searched = [key.lstrip("+").replace("/", ".") for key in space.searched]
     apart = (*searched, *NOT_RESULT, "device")
     config = {
-        key: str(value)
+        RENAMED.get(key, key): str(value)
         for key, value in flat(dict(job.spec.config)).items()
         if not in_0_1_0(key, value)
         and not any(key == part or key.startswith(f"{part}.") for part in apart)

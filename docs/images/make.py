@@ -1,4 +1,4 @@
-"""python docs/images/make.py: screenshots of the terminal, of MLflow's sweep view and of the report.
+"""python docs/images/make.py: screenshots of the terminal, MLflow's sweep view and the report.
 
 A small sweep on the bundled digits is run in a scratch folder and looked at in headless Chromium.
 Needs `chromium` and `chromedriver` on the path, and the package `selenium` (extra `test-all`).
@@ -28,7 +28,8 @@ HERE = Path(__file__).resolve().parent
 SWEEP = "-m estimator=st,reinforce placement=first,last,both data=digits trainer.epochs=4"
 WIDTH = 1000
 """Pixels of a stored picture."""
-TERMINAL = """<body style="margin:0;background:#1b1f24"><pre style="margin:0;padding:18px;color:#d7dde4;
+TERMINAL = """<body style="margin:0;background:#1b1f24">
+<pre style="margin:0;padding:18px;color:#d7dde4;
 font:13px/1.45 'DejaVu Sans Mono',monospace">{}</pre></body>"""
 
 

@@ -18,8 +18,8 @@ from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
+from bnn.nn.sites import generator_noise
 from bnn.specify import setup
-from bnn.tasks.readings import generator_noise
 
 SPEC = spec_of({"name": "digits"})
 NETS = ["neuron=stochastic", "neuron=deterministic", "placement=none"]

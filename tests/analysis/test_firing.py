@@ -54,7 +54,7 @@ def test_a_deterministic_unit_is_a_step_with_the_derivative_of_the_law() -> None
 
 def test_the_identity_pseudo_derivative_forgets_the_law() -> None:
     assert torch.equal(
-        unit_response("estimator.proxy=identity", draws=2, seed=0).derivative,
+        unit_response("estimator.pseudo_derivative=identity", draws=2, seed=0).derivative,
         torch.ones(201, dtype=torch.float64),
     )
 

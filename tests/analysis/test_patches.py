@@ -16,8 +16,8 @@ from bnn.errors import ConfigError
 from bnn.nn.handlers import sampled
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
+from bnn.nn.readings import seeded_noise
 from bnn.specify import setup
-from bnn.tasks.readings import seeded_noise
 
 PLUS = torch.tensor(
     [

@@ -1,6 +1,6 @@
-"""Laws of bnn.data. Most use 60 + 20 tiny images under MNIST's name, published by a server on this machine.
+"""Laws of bnn.data, on 60 + 20 tiny images under MNIST's name, published by a local server.
 
-Those on real MNIST read the environment variable BNN_TEST_DATA, a folder that holds MNIST/raw/*.gz.
+Tests on real MNIST read the environment variable BNN_TEST_DATA, a folder that holds MNIST/raw/*.gz.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torchvision
 from omegaconf import OmegaConf
 
 import bnn
-from bnn.data import DATASETS, Dataset, at_hand, load, rename, resolve, spec_of
+from bnn.data import DATASETS, Dataset, load, offline_name, rename, resolve, spec_of
 from bnn.data import download as download_module
 from bnn.data.archives import Archives, Mnist
 from bnn.errors import ConfigError, DataError
@@ -65,7 +65,10 @@ def closed_mirror() -> str:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the four archives of a tiny MNIST; pixel [0, 0] is the example's index, and no mirror answers."""
+    """Folder with the four archives of a tiny MNIST, for which no mirror answers.
+
+    Pixel [0, 0] is the example's index.
+    """
     raw = tmp_path / "published" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     resources = []
@@ -113,7 +116,7 @@ class Mirror(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve(published: Path, monkeypatch: pytest.MonkeyPatch):
-    """Makes a server with the given manners the only mirror (and adds others after it), and answers its address."""
+    """Function that makes a server with the given manners the first mirror; returns its address."""
     servers = []
 
     def start(*others: str, **manners: float) -> str:
@@ -407,7 +410,7 @@ def test_without_a_network_and_a_fallback_the_error_says_what_to_do(
         assert part in str(caught.value)
 
 
-def test_what_is_at_hand_is_told_without_a_network(
+def test_what_is_offline_name_is_told_without_a_network(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -415,11 +418,12 @@ def test_what_is_at_hand_is_told_without_a_network(
 
     monkeypatch.setattr(download_module, "download", refuse)
     monkeypatch.setattr(bnn.data.archives, "download", refuse)
-    assert at_hand(node(published)) == "mnist" and at_hand(digits()) == "digits"
-    assert at_hand(node(tmp_path / "empty")) == "digits"
-    assert at_hand(node(tmp_path / "empty", fallback=None)) == "mnist", "which reading then refuses"
+    assert offline_name(node(published)) == "mnist" and offline_name(digits()) == "digits"
+    assert offline_name(node(tmp_path / "empty")) == "digits"
+    alone = node(tmp_path / "empty", fallback=None)
+    assert offline_name(alone) == "mnist", "which reading then refuses"
     (published / "MNIST" / "raw" / IMAGES).unlink()
-    assert at_hand(node(published)) == "digits", "three archives of four are not enough"
+    assert offline_name(node(published)) == "digits", "three archives of four are not enough"
 
 
 def test_after_a_fallback_the_renamed_node_loads(published: Path, tmp_path: Path) -> None:
@@ -624,7 +628,8 @@ def test_two_processes_that_download_at_once_both_succeed(
     [
         (
             {"name": "cifar"},
-            r"data\.name: expected one of digits, fashion_mnist, folder, kmnist, mnist; got 'cifar'",
+            r"data\.name: expected one of digits, fashion_mnist, folder, kmnist, mnist; "
+            r"got 'cifar'",
         ),
         ({"offline_fallback": "cifar"}, r"data\.offline_fallback: expected one of"),
         ({"offline_fallback": "kmnist"}, r"data\.offline_fallback: expected null or one of digits"),

@@ -46,7 +46,7 @@ def node(root: Path, **values: object) -> dict[str, object]:
 
 
 def pixels(images: torch.Tensor, root: Path, **values: object) -> torch.Tensor:
-    """What the files hold, from normalised images."""
+    """Pixels of the files, from normalised images."""
     spec = spec_of(node(root, **values))
     return ((images.double() * spec.std + spec.mean) * 255).round().long()
 
@@ -55,7 +55,7 @@ def unordered(images: torch.Tensor) -> list[list[int]]:
     return sorted(images.flatten(1).tolist())
 
 
-# What is read
+# Reading
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -157,7 +157,7 @@ def test_dot_files_and_other_files_are_no_examples(tmp_path: Path) -> None:
     assert spec_of(node(root)) == before
 
 
-# What is refused
+# Refusals
 
 
 def no_class(root: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_key_that_cannot_be_is_one_line(tmp_path: Path, values: dict, words: l
     assert all(word in str(refused.value) for word in words) and "\n" not in str(refused.value)
 
 
-# What follows for a run
+# Runs
 
 
 def planned(root: Path, **values: object):

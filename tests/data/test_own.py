@@ -131,7 +131,7 @@ def test_a_run_is_planned_trained_and_told_apart_by_its_examples(calls: list[int
     made = setup(changed(compose(QUICK), data={"name": "stripes"}))
     assert made.spec.config["data"] == {"name": "stripes", "side": 8, "seed": 0, "limit": None}
     other = setup(changed(compose(QUICK), data={"name": "stripes", "seed": 5}))
-    assert made.spec.digest != other.digest
+    assert made.spec.digest != other.spec.digest
     best = fit(made.model, made.training, read_dataset(made.spec))
     assert best.history[-1]["val/accuracy"] > 0.9
 
@@ -326,7 +326,7 @@ def test_pixels_are_left_alone_where_they_are_not_to_be_normalised() -> None:
         train=(images, targets), test=(images, targets), normalise=False, name="own"
     )
     assert torch.equal(made.test.images, images) and made.test.labels.dtype == torch.int64
-    assert (made.spec.mean, made.spec.std, made.spec.white, made.spec.classes) == (0, 1, 1, 4)
+    assert (made.spec.mean, made.spec.std, made.spec.max_value, made.spec.classes) == (0, 1, 1, 4)
     whole = (images * 255).to(torch.uint8)
     scaled = from_tensors(train=(whole, targets), test=(whole, targets), normalise=False)
     assert torch.equal(scaled.test.images, whole.float() / 255)

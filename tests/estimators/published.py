@@ -1,13 +1,14 @@
-"""Gradient estimators as their papers print them, for fully connected nets of binary layers with a linear read-out.
+"""Gradient estimators as their papers print them, for fully connected nets with a linear read-out.
 
-Written from the papers (and the authors' code, where a paper leaves several layers open), not from `bnn`: plain float64
-tensors, one sample of data, and many independent draws of an estimate at once. Each estimator returns the estimates of the
-weight gradients, a tensor [draws, units, inputs] for every binary layer.
+Written from the papers (and the authors' code, where a paper leaves several layers open), not from
+`bnn`: plain float64 tensors, one sample of data, and many independent draws of an estimate at once.
+Each estimator returns the estimates of the weight gradients, a tensor [draws, units, inputs] for
+every binary layer.
 
-Notation: ℓ are the logits of a layer and p = σ(ℓ); a bit is b = 1[u < p] for a uniform number u; f is the loss. The layers
-above a layer always fire by the same uniform numbers, whatever is tried below them (common random numbers: the option
-`shared_randomness` of the multi-layer code of Dong, Mnih & Tucker 2020), so that differences of losses hold no noise from
-above.
+Notation: ℓ are the logits of a layer and p = σ(ℓ); a bit is b = 1[u < p] for a uniform number u; f
+is the loss. The layers above a layer always fire by the same uniform numbers, whatever is tried
+below them (common random numbers: the option `shared_randomness` of the multi-layer code of Dong,
+Mnih & Tucker 2020), so that differences of losses hold no noise from above.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Gradients = list[Tensor]
 
 @dataclass(frozen=True)
 class Net:
-    """Binary layers of Bernoulli-logistic units, p = σ(2 (W b + c)), and a linear read-out, at one sample of data.
+    """Binary layers of Bernoulli-logistic units and a linear read-out, at one sample of data.
+
+    p = σ(2 (W b + c)).
 
     Args:
         layers: weight [units, inputs] and bias [units] of each binary layer, from the input.
@@ -41,7 +44,7 @@ class Net:
     loss: Callable[[Tensor, Tensor], Tensor]
 
     def logits(self, layer: int, below: Tensor) -> Tensor:
-        """ℓ of a layer, [..., units], given the bits below."""
+        """Logits ℓ of a layer, [..., units], given the bits below."""
         weight, bias = self.layers[layer]
         return 2 * (below @ weight.T + bias)
 
@@ -59,40 +62,49 @@ class Net:
         return [self.uniform(layer, generator, *shape) for layer in range(len(self.layers))]
 
     def loss_of(self, top: Tensor) -> Tensor:
-        """f of the highest layer's values, [..., units] to [...]."""
+        """Loss f of the highest layer's values, [..., units] to [...]."""
         weight, bias = self.readout
         scores = (top @ weight.T + bias).flatten(0, -2)
         return self.loss(scores, self.target.expand(len(scores))).view(top.shape[:-1])
 
     def sample(self, u: Sequence[Tensor]) -> list[Tensor]:
-        """Input and bits of every layer that uniform numbers fire, [..., units] each; the input as [inputs]."""
+        """Input [inputs], and bits of every layer that uniform numbers fire, [..., units] each."""
         values = [self.x]
         for layer, numbers in enumerate(u):
             values.append((numbers < self.probs(layer, values[-1])).double())
         return values
 
     def continued(self, layer: int, bits: Tensor, u: Sequence[Tensor]) -> Tensor:
-        """f when a layer has these bits and uniform numbers fire those above."""
+        """Loss f when a layer has these bits and uniform numbers fire those above."""
         for above in range(layer + 1, len(self.layers)):
             bits = (u[above] < self.probs(above, bits)).double()
         return self.loss_of(bits)
 
     def relaxed(self, layer: int, y: Tensor, u: Sequence[Tensor], tau: float) -> Tensor:
-        """f when a layer has the values y in (0, 1) and those above are relaxed by the uniform numbers that fire them."""
+        """Loss f when a layer has the values y in (0, 1), and those above are relaxed.
+
+        They are relaxed by the uniform numbers that fire them.
+        """
         for above in range(layer + 1, len(self.layers)):
             y = torch.sigmoid((self.logits(above, y) - torch.logit(u[above])) / tau)
         return self.loss_of(y)
 
 
 def _weights(by_logits: Tensor, below: Tensor) -> Tensor:
-    """Gradient by the weights of a layer, 2 dℓ ⊗ inputs, [draws, units, inputs]; the mean over axes before the draws."""
+    """Gradient by the weights of a layer, 2 dℓ ⊗ inputs, [draws, units, inputs].
+
+    The mean over axes before the draws.
+    """
     below = below.expand(*by_logits.shape[:-1], -1)
     products = 2 * by_logits[..., :, None] * below[..., None, :]
     return products.flatten(0, -4).mean(0) if products.dim() > 3 else products
 
 
 def leave_one_out(net: Net, draws: int, generator: Generator, *, samples: int = 4) -> Gradients:
-    """REINFORCE with leave-one-out baseline, Σ_k (f_k - f̄) ∇ log q(b_k) / (K - 1) (Kool, van Hoof & Welling 2019)."""
+    """REINFORCE with leave-one-out baseline (Kool, van Hoof & Welling 2019).
+
+    Σ_k (f_k - f̄) ∇ log q(b_k) / (K - 1).
+    """
     values = net.sample(net.uniforms(generator, samples, draws))
     loss = net.loss_of(values[-1])
     credit = (loss - loss.mean(0)) * samples / (samples - 1)
@@ -105,10 +117,10 @@ def leave_one_out(net: Net, draws: int, generator: Generator, *, samples: int = 
 def nested_leave_one_out(
     net: Net, draws: int, generator: Generator, *, samples: int = 2, nested: int = 2
 ) -> Gradients:
-    """Leave-one-out at every layer among K draws of the first and M of each further one, given the same bits below.
+    """Leave-one-out at every layer, among the draws that share the bits below.
 
-    The leave-one-out estimator of Kool et al. 2019 for each conditional distribution, the loss of a draw being the mean over
-    what was drawn above it.
+    K draws of the first layer and M of each further one: the leave-one-out estimator of Kool et al.
+    2019 for each conditional distribution, the loss of a draw being the mean over the draws above.
     """
     layers = range(len(net.layers))
     values = net.sample([net.uniform(k, generator, *[nested] * k, samples, draws) for k in layers])
@@ -123,7 +135,9 @@ def nested_leave_one_out(
 
 
 def nvil(net: Net, draws: int, generator: Generator, *, learned: tuple[float, float]) -> Gradients:
-    """NVIL, (f - C(x) - c) ∇ log q(b) / max(1, sd), of one input, where C(x) + c is a constant (Mnih & Gregor 2014).
+    """NVIL, (f - C(x) - c) ∇ log q(b) / max(1, sd) (Mnih & Gregor 2014).
+
+    Of one input, where C(x) + c is a constant.
 
     Args:
         learned: E[f] and the standard deviation of f, to which baseline and normalisation converge.
@@ -136,7 +150,7 @@ def nvil(net: Net, draws: int, generator: Generator, *, learned: tuple[float, fl
 
 
 def moments_of_loss(net: Net, draws: int, generator: Generator) -> tuple[float, float]:
-    """E[f] and the standard deviation of f."""
+    """Mean and standard deviation of f."""
     loss = net.loss_of(net.sample(net.uniforms(generator, draws))[-1])
     return float(loss.mean()), float(loss.std())
 
@@ -149,11 +163,14 @@ def muprop(
     learned: Sequence[float],
     conditional: bool = False,
 ) -> Gradients:
-    """MuProp, (f(b) - f(m) - f'(m)(b - m) - c) ∇ log q(b) + f'(m) ∇p, m a mean-field pass (Gu et al. 2016).
+    """MuProp, (f(b) - f(m) - f'(m)(b - m) - c) ∇ log q(b) + f'(m) ∇p (Gu et al. 2016).
+
+    m are the probabilities of a mean-field pass.
 
     Args:
         learned: c of each layer, the mean of its residual, to which a running baseline converges.
-        conditional: Σ f'(m)(b - p) over all layers, p given the bits below, in place of the layer's own f'(m)(b - m).
+        conditional: Σ f'(m)(b - p) over all layers, p given the bits below, in place of the layer's
+            own f'(m)(b - m).
     """
     values = net.sample(net.uniforms(generator, draws))
     found = []
@@ -171,7 +188,7 @@ def muprop(
 def mean_residuals(
     net: Net, draws: int, generator: Generator, *, conditional: bool = False
 ) -> list[float]:
-    """Mean of what is left of f(b) - f(m) for each layer."""
+    """Mean residual of f(b) - f(m) for each layer."""
     values = net.sample(net.uniforms(generator, draws))
     return [float(residual.mean()) for residual, _ in _residuals(net, values, conditional)]
 
@@ -195,7 +212,7 @@ def _residuals(
 
 
 def arm(net: Net, draws: int, generator: Generator) -> Gradients:
-    """ARM, (f(1[u > 1 - p]) - f(1[u < p])) (u - ½) for each layer given the one below (Yin & Zhou 2019)."""
+    """ARM, (f(1[u > 1 - p]) - f(1[u < p])) (u - ½), layer by layer (Yin & Zhou 2019)."""
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
     for k, below in enumerate(values[:-1]):
@@ -206,7 +223,10 @@ def arm(net: Net, draws: int, generator: Generator) -> Gradients:
 
 
 def disarm(net: Net, draws: int, generator: Generator) -> Gradients:
-    """DisARM, ½ (f(b) - f(b')) (-1)^b' 1[b ≠ b'] σ(|ℓ|), b and b' antithetic (Dong, Mnih & Tucker 2020)."""
+    """DisARM, ½ (f(b) - f(b')) (-1)^b' 1[b ≠ b'] σ(|ℓ|) (Dong, Mnih & Tucker 2020).
+
+    b and b' are antithetic.
+    """
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
     for k, below in enumerate(values[:-1]):
@@ -222,11 +242,12 @@ def disarm(net: Net, draws: int, generator: Generator) -> Gradients:
 
 
 def arms(net: Net, draws: int, generator: Generator, *, samples: int = 4) -> Gradients:
-    """ARMS, Σ_k (f_k - f̄) (b_k - p) / ((K - 1) (1 - ρ)), b_k by a Dirichlet copula (Dimitriev & Zhou 2021).
+    """ARMS, Σ_k (f_k - f̄) (b_k - p) / ((K - 1) (1 - ρ)) (Dimitriev & Zhou 2021).
 
-    The copula's numbers are v_k = (1 - d_k)^(K - 1), d ~ Dirichlet(1, …, 1), or 1 - v_k where p > ½, so that of the rarer
-    value two are never drawn together as long as it is rare enough. The bivariate distribution function at (m, m) is
-    max(0, 2 m^(1/(K-1)) - 1)^(K-1). The first draw is the one on which the layers above are built.
+    b_k are drawn by a Dirichlet copula, v_k = (1 - d_k)^(K - 1), d ~ Dirichlet(1, …, 1), or 1 - v_k
+    where p > ½, so that of the rarer value two are never drawn together as long as it is rare
+    enough. The bivariate distribution function at (m, m) is max(0, 2 m^(1/(K-1)) - 1)^(K-1). The
+    first draw is the one on which the layers above are built.
     """
     values, u, copula = [net.x], [], []
     for k in range(len(net.layers)):
@@ -251,7 +272,10 @@ def arms(net: Net, draws: int, generator: Generator, *, samples: int = 4) -> Gra
 
 
 def local_expectation(net: Net, draws: int, generator: Generator) -> Gradients:
-    """Local expectation gradient, p (1 - p) [f(b_i = 1) - f(b_i = 0)] for each unit (Titsias & Lázaro-Gredilla 2015)."""
+    """Local expectation gradient of each unit (Titsias & Lázaro-Gredilla 2015).
+
+    p (1 - p) [f(b_i = 1) - f(b_i = 0)].
+    """
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
     for k, below in enumerate(values[:-1]):
@@ -272,11 +296,14 @@ Weights = Sequence[tuple[float, float]]
 def rebar(
     net: Net, draws: int, generator: Generator, *, learned: Weights, tau: float = 0.5
 ) -> Gradients:
-    """REBAR, (f(b) - η c(z̃) - a) (b - p) + η (d c(z) / dℓ - d c(z̃) / dℓ), z̃ ~ p(z | b) (Tucker et al. 2017).
+    """REBAR (Tucker et al. 2017).
 
-    For a layer of several, c is the loss with this layer and all beyond it relaxed, those beyond by the uniform numbers that
-    fire the hard sample (the authors' code, `switch_layer`). z̃ is tied to z by common random numbers, as in that code: it
-    has the value of z and another derivative. a is a baseline, constant here, where there is one sample of data.
+    (f(b) - η c(z̃) - a) (b - p) + η (d c(z) / dℓ - d c(z̃) / dℓ), z̃ ~ p(z | b).
+
+    For a layer of several, c is the loss with this layer and all beyond it relaxed, those beyond by
+    the uniform numbers that fire the hard sample (the authors' code, `switch_layer`). z̃ is tied to
+    z by common random numbers, as in that code: it has the value of z and another derivative. a is
+    a baseline, constant here, where there is one sample of data.
 
     Args:
         learned: η and a of each layer, see `best_weights`.
@@ -290,7 +317,10 @@ def rebar(
 
 
 def best_weights(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) -> Weights:
-    """η and a of each layer that minimise the variance of its estimates; what they multiply has no mean."""
+    """Weights η and a of each layer that minimise the variance of its estimates.
+
+    Their factors have no mean.
+    """
     found = []
     for plain, control, score, _ in _rebar_terms(net, draws, generator, tau):
         regressors = torch.stack([control.flatten(), score.flatten()], 1)
@@ -304,7 +334,7 @@ def best_weights(net: Net, draws: int, generator: Generator, *, tau: float = 0.5
 def _rebar_terms(
     net: Net, draws: int, generator: Generator, tau: float
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """f (b - p), the control variate, b - p, and the values below, for each layer."""
+    """Terms f (b - p), control variate and b - p of each layer, and the values below."""
     u = net.uniforms(generator, draws)
     values, found = net.sample(u), []
     loss = net.loss_of(values[-1])[:, None]
@@ -326,12 +356,12 @@ def _rebar_terms(
 
 
 def straight_through(net: Net, draws: int, generator: Generator) -> Gradients:
-    """Straight-through with the unit's own density, d f / dℓ := f'(b) p (1 - p) (Bengio et al. 2013, §4)."""
+    """Straight-through by the density, d f / dℓ := f'(b) p (1 - p) (Bengio et al. 2013, §4)."""
     return _backward(net, net.sample(net.uniforms(generator, draws)), lambda k, p, b: p * (1 - p))
 
 
 def reinmax(net: Net, draws: int, generator: Generator) -> Gradients:
-    """ReinMax, 2 ∇ at π₁ = (p + b) / 2 less ½ ∇ at p, for binary units (Liu et al. 2023, at temperature 1)."""
+    """ReinMax at temperature 1, 2 ∇ at π₁ = (p + b) / 2 less ½ ∇ at p (Liu et al. 2023)."""
 
     def derivative(layer: int, p: Tensor, b: Tensor) -> Tensor:
         middle = (p + b) / 2
@@ -341,7 +371,10 @@ def reinmax(net: Net, draws: int, generator: Generator) -> Gradients:
 
 
 def st_gumbel(net: Net, draws: int, generator: Generator, *, tau: float = 1.0) -> Gradients:
-    """Straight-through Gumbel-softmax, d f / dℓ := f'(b) y (1 - y) / τ, y = σ(z / τ), z what fired (Jang et al. 2017)."""
+    """Straight-through Gumbel-softmax (Jang, Gu & Poole 2017).
+
+    d f / dℓ := f'(b) y (1 - y) / τ, y = σ(z / τ), z the variable that fired.
+    """
     u = net.uniforms(generator, draws)
     values = net.sample(u)
 
@@ -353,7 +386,7 @@ def st_gumbel(net: Net, draws: int, generator: Generator, *, tau: float = 1.0) -
 
 
 def concrete(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) -> Gradients:
-    """Binary concrete distribution, y = σ(z / τ) forward and backward (Maddison, Mnih & Teh 2017)."""
+    """Binary concrete distribution, y = σ(z / τ) in both passes (Maddison, Mnih & Teh 2017)."""
     values = [net.x]
     for layer, u in enumerate(net.uniforms(generator, draws)):
         values.append(torch.sigmoid((net.logits(layer, values[-1]) - torch.logit(u)) / tau))
@@ -363,7 +396,7 @@ def concrete(net: Net, draws: int, generator: Generator, *, tau: float = 0.5) ->
 def _backward(
     net: Net, values: Sequence[Tensor], derivative: Callable[[int, Tensor, Tensor], Tensor]
 ) -> Gradients:
-    """Backpropagation through the bits, with a derivative of (layer, p, b) by ℓ in place of the step's."""
+    """Backpropagation through the bits, by a derivative of (layer, p, b) in place of the step's."""
     top = values[-1].clone().requires_grad_()
     (slope,) = torch.autograd.grad(net.loss_of(top).sum(), top)
     found = []

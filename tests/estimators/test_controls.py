@@ -13,7 +13,7 @@ from bnn.nn.neurons import Neuron, NoisyRectifier, Real, Stochastic, StochasticS
 from bnn.nn.sites import Site
 
 DRAWS = 100_000
-"""Uniform numbers in equal steps, in place of random ones: the mean over them is the expectation."""
+"""Uniform numbers in equal steps: the mean over them is the expectation."""
 
 
 def linear(scores: Tensor, targets: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def test_backpropagation_claims_no_bias_where_it_has_none(
 
 
 def test_the_claim_is_one_of_the_network() -> None:
-    """An estimator that is initialised for another network claims what holds there; any module may say that it is none."""
+    """An estimator that is initialised for another network makes the claims that hold there."""
     estimator, inputs = Backpropagation(), batch(2)[0]
     mixed = nn.Sequential(Toy((2,), neuron=Real), nn.Identity()).double()
     assert estimator.init(mixed, inputs).unbiased

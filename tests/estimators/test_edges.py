@@ -1,4 +1,4 @@
-"""Networks, losses and states at the edges of what estimators serve: served rightly, or refused in one line."""
+"""Networks, losses and states at the edges: served rightly, or refused in one line."""
 
 from __future__ import annotations
 
@@ -103,9 +103,7 @@ def test_a_score_of_another_axis_than_the_batch_is_refused() -> None:
         Reinforce(baseline="none")(TimeFirst(), X, Y)
 
 
-def test_groups_of_the_estimator_and_the_task_are_not_for_layers_and_tied_parameters_count_once() -> (
-    None
-):
+def test_groups_of_estimator_and_task_are_not_for_layers_and_tied_parameters_count_once() -> None:
     net = chain()
     net[0].parameter_group = "estimator"
     with pytest.raises(ConfigError, match=r"0\.parameter_group: 'estimator'"):

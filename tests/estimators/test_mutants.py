@@ -13,11 +13,11 @@ from support.toys import Toy
 from torch import Tensor
 
 from bnn.estimators import Baseline, Estimator
-from bnn.estimators.layerwise import ARMS, DisARM, LayerSamples, LocalExpectation
-from bnn.estimators.relaxed import (
-    REBAR,
-    RELAX,
-)
+from bnn.estimators.antithetic import ARMS, DisARM
+from bnn.estimators.layerwise import LayerSamples
+from bnn.estimators.local_expectation import LocalExpectation
+from bnn.estimators.rebar import REBAR
+from bnn.estimators.relax import RELAX
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site

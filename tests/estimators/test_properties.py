@@ -21,26 +21,25 @@ from support.toys import Toy, batch, product, quadratic, tangled
 from torch import Tensor
 
 from bnn.estimators import Estimator
-from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples
+from bnn.estimators.antithetic import ARM, ARMS, DisARM
+from bnn.estimators.concrete import reparameterize
+from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
-from bnn.estimators.relaxed import (
-    ControlVariate,
-    conditional_derivative,
-    reparameterize,
-)
+from bnn.estimators.rebar import conditional_derivative
+from bnn.estimators.relax import ControlVariate
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Site
 
 
-def test_density_proxy_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
+def test_density_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
     for law in NoiseLaw.registry:
         model = Toy((2,), law)
         with (
             torch.no_grad()
         ):  # each score is one bit, so that their product is multilinear and not additive
             model.readout.weight.copy_(torch.eye(2))
-        estimator = Estimator.registry.build({"name": "st", "proxy": "density"})
+        estimator = Estimator.registry.build({"name": "st", "pseudo_derivative": "density"})
         for one in (expectation(model, estimator, product), exact(model, product)):
             assert max(float(g.abs().max()) for g in one) > 1e-3
         # of the layer below: the read-out itself has the derivative of a product by its own weights
@@ -65,7 +64,7 @@ def test_reinmax_is_exact_for_one_layer_under_a_quadratic_loss(law: str) -> None
     assert distance(found[1][:2], true) < 1e-12
     assert distance(found[2][:2], true) > 1e-3, "the control: at another temperature it is not"
     straight = expectation(
-        model, Estimator.registry.build({"name": "st", "proxy": "density"}), quadratic
+        model, Estimator.registry.build({"name": "st", "pseudo_derivative": "density"}), quadratic
     )
     assert distance(straight[:2], true) > 1e-3, "and plain straight-through is not"
 
@@ -95,7 +94,7 @@ def test_pseudo_derivatives_send_back_their_derivative_times_that_of_the_loss() 
     expected = {"identity": torch.ones_like(p), "sigmoid": 2 * p * (1 - p)}
     for name, law in itertools.product(PSEUDO_DERIVATIVES, NoiseLaw.registry):
         site = Site(a, NoiseLaw.registry.build(law), Site.threshold)
-        estimator = Estimator.registry.build({"name": "st", "proxy": name})
+        estimator = Estimator.registry.build({"name": "st", "pseudo_derivative": name})
         bits = estimator.sample(site)  # type: ignore[attr-defined]
         assert torch.equal(bits, (a > 0).double())
         (found,) = torch.autograd.grad((slope_of_f * bits).sum(), a)

@@ -1,9 +1,9 @@
-"""Variance of every estimator, held against that of its published formula; and weak mutants of it, which must be caught.
+"""Variance of every estimator against its published formula; weak mutants, which must be caught.
 
-An estimator may be right and weak: unbiased, and yet noisier than what its paper promises. So the total variance of the
-weight gradient of each binary layer is compared with that of `published.py`. Both are sampled, and their ratio has to be 1
-within its standard error, which is small enough for 15 % more variance to be seen. As a script this file
-prints the ratios.
+An estimator may be right and weak: unbiased, and yet noisier than its paper promises. So the total
+variance of the weight gradient of each binary layer is compared with that of `published.py`. Both
+are sampled, and their ratio has to be 1 within its standard error, which is small enough for 15 %
+more variance to be seen. As a script this file prints the ratios.
 """
 
 from __future__ import annotations
@@ -25,15 +25,12 @@ from support.toys import Toy, batch, tangled
 from torch import Tensor, nn
 
 from bnn.estimators import Baseline, Estimator
-from bnn.estimators.layerwise import ARM, ARMS, DisARM, LayerSamples, LocalExpectation
-from bnn.estimators.relaxed import (
-    REBAR,
-    RELAX,
-    TAU_BOUNDS,
-    TAU_EVERY,
-    TAU_RATE,
-    StraightThroughGumbel,
-)
+from bnn.estimators.antithetic import ARM, ARMS, DisARM
+from bnn.estimators.concrete import StraightThroughGumbel
+from bnn.estimators.layerwise import LayerSamples
+from bnn.estimators.local_expectation import LocalExpectation
+from bnn.estimators.rebar import REBAR, TAU_BOUNDS, TAU_EVERY, TAU_RATE
+from bnn.estimators.relax import RELAX
 from bnn.estimators.score_function import MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
@@ -58,7 +55,8 @@ class Case:
         config: the project's, as a configuration names it.
         form: the published one, with its parameters.
         learn: the constants that the published one would have learned.
-        unbiased: whether the mean has to be the exact gradient; otherwise it has to be the project's mean.
+        unbiased: whether the mean has to be the exact gradient; otherwise it has to be the
+            project's mean.
         at_most: whether less variance than published is fine too.
         nets: widths of the binary layers.
     """
@@ -107,12 +105,14 @@ CASES = {
     "rebar": Case({"name": "rebar", "tau": 0.5}, **_rebar(0.5)),
     "rebar-cold": Case({"name": "rebar", "tau": 0.2}, **_rebar(0.2)),
     "relax": Case({"name": "relax", "tau": 0.5}, **_rebar(0.5), at_most=True),
-    "st": Case({"name": "st", "proxy": "density"}, published.straight_through, unbiased=False),
+    "st": Case(
+        {"name": "st", "pseudo_derivative": "density"}, published.straight_through, unbiased=False
+    ),
     "reinmax": Case({"name": "reinmax", "tau": 1.0}, published.reinmax, unbiased=False),
     "st_gumbel": Case({"name": "st_gumbel", "tau": 1.0}, published.st_gumbel, unbiased=False),
     "concrete": Case({"name": "concrete", "tau": 0.5}, published.concrete, unbiased=False),
 }
-"""Estimators by name; one whose weights, baseline or r_φ are learned is measured after it has been."""
+"""Estimators by name; learned weights, baselines and r_φ are measured after their learning."""
 PAIRS = [
     pytest.param(name, widths, id=f"{name}-{len(widths)}")
     for name, case in CASES.items()
@@ -131,7 +131,10 @@ def test_every_estimator_is_held_to_a_published_formula() -> None:
 
 
 class Spread(NamedTuple):
-    """Mean and total variance of one layer's weight gradient, with standard errors (that of the variance is relative)."""
+    """Mean and total variance of one layer's weight gradient, with standard errors.
+
+    That of the variance is relative.
+    """
 
     mean: Tensor
     error: Tensor
@@ -185,7 +188,8 @@ def copies_of_one(copies: int) -> tuple[Tensor, Tensor]:
 def estimates(estimator: Estimator, model: Toy, draws: int = DRAWS) -> Gradients:
     """Weight gradients [draws, units, inputs] of each binary layer, each from a copy of one sample.
 
-    The surrogate loss is a mean over the copies, so that its gradient by the pre-activations of one is that of its own loss.
+    The surrogate loss is a mean over the copies, so that its gradient by the pre-activations of one
+    is that of its own loss.
     """
     seen: list[list[tuple[Tensor, Tensor]]] = [[] for _ in model.layers]
 
@@ -214,7 +218,7 @@ def estimates(estimator: Estimator, model: Toy, draws: int = DRAWS) -> Gradients
 
 
 class Comparison(NamedTuple):
-    """Variance of one layer over that of the published form, and the standard error of the ratio's logarithm."""
+    """Variance of one layer over the published one, and the standard error of its logarithm."""
 
     ratio: float
     error: float
@@ -254,7 +258,7 @@ def test_variance_is_that_of_the_published_formula(name: str, widths: tuple[int,
 
 @pytest.mark.parametrize("name, widths", PAIRS)
 def test_published_formula_has_the_mean_it_claims(name: str, widths: tuple[int, ...]) -> None:
-    """That of an unbiased one is the exact gradient, up to NVIL's scale; that of a biased one is what the project has."""
+    """Of an unbiased one it is the exact gradient, up to NVIL's scale; of a biased one our mean."""
     model, case = Toy(widths), CASES[name]
     theirs = published_spread(name, widths)
     scale = 1.0
@@ -304,7 +308,7 @@ class NoiseAboveDrawnAnew(DisARM):
 
 
 class MeanOfTheDrawsAbove(DisARM):
-    """Mutant: noise is shared above, and the base draw has the mean credit of both its draws there."""
+    """Mutant: noise is shared above, where the base draw has the mean credit of both its draws."""
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         site = layer.drawn.sites[layer.site.index]
@@ -331,14 +335,14 @@ class Independent(ARMS):
 
 
 class ProbabilitiesAbove(REBAR):
-    """Mutant: the layers above a relaxed one send their firing probabilities, and not their own relaxation."""
+    """Mutant: the layers above a relaxed one send firing probabilities, and no relaxation."""
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         return site.probs
 
 
 class OtherNoiseAbove(REBAR):
-    """Mutant: the layers above are relaxed with noise of their own, and not with that of the hard sample."""
+    """Mutant: the layers above are relaxed with noise of their own, not of the hard sample."""
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         return super().follow(site, cache._replace(u=site.noise(cache.u)))
@@ -399,7 +403,7 @@ MUTANTS: dict[str, tuple[str, tuple[int, ...], Callable[[], Estimator]]] = {
     "another-temperature": ("rebar", (3,), lambda: REBAR(tau=0.2)),
     "another-temperature-of-one-pass": ("st_gumbel", (3,), lambda: StraightThroughGumbel(tau=0.5)),
 }
-"""Right (but for the last, of a biased one) and weak: the published form each is passed for, the net, and the mutant."""
+"""Weak mutants, the published form of each, and a net; all but the last are unbiased."""
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -428,7 +432,7 @@ def sizes(estimator: REBAR, model: Toy, copies: int = 2000) -> Tensor:
 
 @pytest.mark.parametrize("kind", [REBAR, RELAX])
 def test_a_temperature_moves_against_the_derivative_of_the_mean_square(kind: type[REBAR]) -> None:
-    """By central differences at the same noise; two layers, of which the lower one is relaxed with the upper one."""
+    """By central differences at the same noise; the lower of two layers relaxed with the upper."""
     model = Toy((3, 2))
     estimator = warmed(kind(), model, steps=2 * TAU_EVERY)
     assert int(estimator.steps) % TAU_EVERY == 0
@@ -453,9 +457,9 @@ def test_a_temperature_moves_against_the_derivative_of_the_mean_square(kind: typ
 
 @pytest.mark.parametrize("widths", [(3, 3), (3, 2, 3)], ids=str)
 def test_learned_temperatures_are_near_the_best_fixed_ones(widths: tuple[int, ...]) -> None:
-    """The sum over layers is at most a twentieth above that of the best of a grid, and far below that of the worst.
+    """At most a twentieth above the best of a grid, and far below the worst, summed over layers.
 
-    Of all layers together, since a layer's temperature is also that with which it follows the layers below.
+    Summed, since a layer's temperature is also that with which it follows the layers below.
     """
     model = Toy(widths)
 
@@ -485,7 +489,7 @@ def test_learned_temperatures_keep_their_bounds_and_are_metrics() -> None:
 
 
 def test_a_fit_of_the_temperatures_sends_nothing_to_the_network() -> None:
-    """A gradient that is differentiated leads to the weights; the estimate has to be that of a step without a fit."""
+    """A differentiated gradient leads to the weights; the estimate is that without a fit."""
     model = Toy((3, 2))
     for kind in (REBAR, RELAX):
         found = []

@@ -52,7 +52,7 @@ def test_enumeration_has_no_error_and_an_unbiased_estimator_none_beyond_its_nois
         estimator = sampler.warm_up(Estimator.registry.build(config), 5)
         bias = below(sampler, estimator, exact, 300).squared_bias
         assert abs(bias.value) < bias.high - bias.low, config
-    identity = sampler.warm_up(built("st", proxy="identity"), 0)
+    identity = sampler.warm_up(built("st", pseudo_derivative="identity"), 0)
     bias = below(sampler, identity, exact, 300).squared_bias
     assert bias.value > 3 * (bias.high - bias.low)
 

@@ -39,7 +39,7 @@ def test_the_closed_forms_are_those_of_the_literature(
 
 @pytest.mark.parametrize("power", power_target.POWERS)
 def test_straight_through_rests_where_its_gradient_vanishes(power: float) -> None:
-    st = built("st", proxy="density")
+    st = built("st", pseudo_derivative="density")
     loss, p = power_target.descend(st, power, 300, power_target.UNITS)
     assert p == pytest.approx(power_target.resting_probability(power), abs=0.005)
     assert loss > 1.1 * power_target.least_loss(power)

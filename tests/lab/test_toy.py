@@ -32,9 +32,8 @@ from bnn.lab.questions.toy_problem import (
     variance,
 )
 from bnn.lab.questions.toy_published import PUBLISHED, PublishedSetting
-from bnn.nn.sites import Noise
+from bnn.nn.sites import Noise, generator_noise
 from bnn.specify import estimator_choices
-from bnn.tasks.readings import generator_noise
 
 NESTED = "estimator/baseline=nested_leave_one_out"
 CHOICES = [words for words in estimator_choices() if NESTED not in words]

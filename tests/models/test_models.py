@@ -58,7 +58,7 @@ def test_placement_decides_which_activations_fire(placement: str, expected: int)
 
 
 def test_replicas_are_normalised_apart() -> None:
-    """Two replicas in one pass give what two passes give, for the same bits."""
+    """Two replicas in one pass give the outputs of two passes, for the same bits."""
     model = network("placement=first").train()
     images, labels = torch.randn(8, 1, 28, 28), torch.arange(8)
     bits = (torch.rand(2, 8, 16, 14, 14) < torch.tensor([0.2, 0.8]).view(2, 1, 1, 1, 1)).float()

@@ -1,4 +1,4 @@
-"""Forward passes: replicas, the paths that lead around a binary layer, and what an estimator may rely on."""
+"""Forward passes: replicas, paths around a binary layer, and the guarantees to estimators."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_path_around_a_layer_repeats_the_batch_and_replays_the_bits_below(
 
 
 def test_a_chain_and_its_repetition_from_the_input_agree() -> None:
-    """The cheap branch at the layer and the batch repeated from the input give the same losses on the same bits."""
+    """A branch at the layer and a batch repeated from the input give the same losses of bits."""
     model, inputs = Two(), torch.randn(5, 3)
     chain = binary_layers(model, inputs)
     repeated = type(chain)(chain.names, chain.units, False, chain.sites)
@@ -161,10 +161,18 @@ class NoisyPath(nn.Module):
 
 @pytest.mark.parametrize(
     "model, chain",
-    [(Counting(), True), (Two(), True), (nn.Sequential(NoisyRectifier(), Stochastic()), True), (nn.Identity(), True),
-     (Residual(), False), (Branches(), False), (ZeroPath(), False), (NoisyPath(), False)],
+    [
+        (Counting(), True),
+        (Two(), True),
+        (nn.Sequential(NoisyRectifier(), Stochastic()), True),
+        (nn.Identity(), True),
+        (Residual(), False),
+        (Branches(), False),
+        (ZeroPath(), False),
+        (NoisyPath(), False),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_chain_is_told_from_a_network_with_a_path_around_a_layer(
     model: nn.Module, chain: bool, rows: int
@@ -270,7 +278,7 @@ def test_dropout_beside_a_path_around_a_layer_is_refused() -> None:
 
 
 def test_random_units_share_their_noise_where_replicas_share_their_ancestors() -> None:
-    """A noisy rectifier below the branch is one draw, whether the batch branches at the layer or is repeated."""
+    """A noisy rectifier below the branch is one draw, also where the batch is repeated."""
 
     class Noisy(Residual):
         def __init__(self) -> None:

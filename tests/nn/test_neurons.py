@@ -1,4 +1,4 @@
-"""Neurons: fire rules, the slope, and what the backward pass makes of it."""
+"""Neurons: fire rules, the slope, and its part in the backward pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bnn.nn.neurons import (
     set_slope,
 )
 from bnn.nn.noise import NoiseLaw
-from bnn.nn.sites import Site
+from bnn.nn.sites import Site, generator_noise
 from bnn.paths import folder
 
 LAW = NoiseLaw.registry.build("logistic")
@@ -134,8 +134,7 @@ def test_quantiles_invert_the_law(law: NoiseLaw) -> None:
 
 
 def noisy(neuron: Neuron, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    noise = lambda like: torch.empty_like(like).uniform_(generator=generator)
+    noise = generator_noise(torch.Generator().manual_seed(seed))
     return apply(neuron, x, sampled(noise))
 
 

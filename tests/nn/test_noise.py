@@ -35,10 +35,10 @@ def test_laws_are_symmetric_and_share_their_slope_at_the_threshold(name: str) ->
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_log_odds_belong_to_the_probability(name: str) -> None:
+def test_logits_belong_to_the_probability(name: str) -> None:
     law = NoiseLaw.registry.build(name)
     inside = A[A.abs() < 0.9]
-    torch.testing.assert_close(torch.sigmoid(law.log_odds(inside)), law.cdf(inside))
+    torch.testing.assert_close(torch.sigmoid(law.logits(inside)), law.cdf(inside))
 
 
 def test_the_claim_of_full_support_is_true() -> None:
@@ -47,11 +47,11 @@ def test_the_claim_of_full_support_is_true() -> None:
         law = NoiseLaw.registry.build(name)
         p = law.cdf(far)
         assert bool(((p > 0) & (p < 1)).all()) == law.full_support, name
-        assert bool(law.log_odds(far * 5).isfinite().all()) == law.full_support, name
+        assert bool(law.logits(far * 5).isfinite().all()) == law.full_support, name
 
 
-def test_gaussian_log_odds_keep_their_digits_in_the_tails() -> None:
+def test_gaussian_logits_keep_their_digits_in_the_tails() -> None:
     law = NoiseLaw.registry.build("gaussian")
     a = torch.tensor([-9.0, 9.0], dtype=torch.float64, requires_grad=True)
-    assert law.log_odds(a).isfinite().all() and torch.logit(law.cdf(a)).isinf().any()
-    assert gradcheck(law.log_odds, a)
+    assert law.logits(a).isfinite().all() and torch.logit(law.cdf(a)).isinf().any()
+    assert gradcheck(law.logits, a)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from findings import UNBIASED, figure, printed, text
 
-from bnn.estimators.enumeration import LAYER
-from bnn.estimators.layerwise import LOWER
+from bnn.estimators.enumeration import LAYER_LIMIT
+from bnn.estimators.local_expectation import LOWER_LIMIT
 from bnn.report.catalogue import UNITS
 
 SMALL, REFERENCE = "lab_exact", "lab_cnn"
@@ -136,8 +136,8 @@ def estimators() -> Iterator[str]:
     yield f"has {nvil[0]:.1f} times on the small network and {nvil[1]:.1f} times on"
     yield next(coupling())
     yield f"layers of {UNITS} units"
-    yield f"at most {LOWER} units in each lower one"
-    yield f"up to {LAYER} units a layer"
+    yield f"at most {LOWER_LIMIT} units in each lower one"
+    yield f"up to {LAYER_LIMIT} units a layer"
     yield "with 95 % intervals"
 
 

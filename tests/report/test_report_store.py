@@ -185,7 +185,7 @@ def test_export_keeps_every_value_of_a_run(
     assert st.digest == digest(config("estimator=st", "seed=0"))
     assert st.command == "python -m bnn.train -m seed=0,1"
     assert "optimizer.momentum=0.9" in st.settings.split("; ")
-    assert not {"seed", "tracking.uri", "data.root", "estimator.proxy"} & {
+    assert not {"seed", "tracking.uri", "data.root", "estimator.pseudo_derivative"} & {
         s.partition("=")[0] for s in st.settings.split("; ")
     }
     assert (real.neuron, real.estimator, real.test_loss_mc_mean, real.test_accuracy_threshold) == (

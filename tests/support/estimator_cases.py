@@ -17,7 +17,7 @@ BASELINES = {
 CONTRACTS = {
     "none": [{}],
     "frozen": [{}],
-    "st": [{"proxy": proxy} for proxy in PSEUDO_DERIVATIVES],
+    "st": [{"pseudo_derivative": name} for name in PSEUDO_DERIVATIVES],
     "reinmax": [{"tau": 1.0}, {"tau": 1.5}],
     "st_gumbel": [{"tau": 1.0}],
     "concrete": [{"tau": 0.5}],

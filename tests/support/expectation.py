@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bnn.estimators import Estimator
+from bnn.estimators.antithetic import Antithetic
 from bnn.estimators.enumeration import Enumeration
-from bnn.estimators.layerwise import Antithetic, LocalExpectation
+from bnn.estimators.local_expectation import LocalExpectation
 from bnn.nn.forward import ForwardClosure
 from support.toys import Toy, batch, tangled
 

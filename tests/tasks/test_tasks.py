@@ -1,4 +1,4 @@
-"""Tasks: a second one, brought by a plug-in, trains through the command line, is tracked, resumed, tuned and reported."""
+"""Tasks: one of a plug-in trains by the command line, is tracked, resumed, tuned and reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Reconstruction(Task):
 
     def score(self, outputs, targets):
         targets = targets.expand(len(outputs), *targets.shape)
-        nll = F.binary_cross_entropy_with_logits(outputs.double(), targets.double(), reduction="none").sum(2)
+        error = F.binary_cross_entropy_with_logits
+        nll = error(outputs.double(), targets.double(), reduction="none").sum(2)
         return {"loss": -torch.logsumexp(-nll, 0) + torch.log(torch.tensor(float(len(outputs))))}
 '''
 WORDS = [
@@ -204,7 +205,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:
 
 
 class Critic(Task):
-    """A task with a network of its own, trained by an optimizer and a step of its own: it predicts the loss."""
+    """Task with a network of its own, trained in a step of its own: it predicts the loss."""
 
     metrics = {"loss": Metric("minimize", "nats")}  # noqa: RUF012
     fractional_bits = True

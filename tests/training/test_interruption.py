@@ -1,4 +1,4 @@
-"""A training that was interrupted ends as one that was not: to the last bit, whatever the estimator keeps."""
+"""An interrupted training ends as one that was not, to the last bit, under every estimator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = ["device=cpu", "data=digits", "data.limit=192", "trainer.progress=none",
 
 
 class Interrupted(Callback):
-    """A callback that ends the process, as it were, while epoch `at` is being recorded; it remembers what it heard of."""
+    """Callback that ends the process while epoch `at` is recorded, and lists the epochs it saw."""
 
     def __init__(self, at: int = 0) -> None:
         self.at, self.heard = at, []
@@ -55,7 +55,7 @@ def go(made: TrainingSetup, folder: Path, tracker: Interrupted, resume: bool = F
 def in_pieces(
     words: list[str], folder: Path, *ends: int
 ) -> tuple[TrainingSetup, FitResult, list[int]]:
-    """The training, interrupted in each of these epochs and begun again by objects of its own each time."""
+    """Training that is interrupted in each of these epochs, and resumed by objects of its own."""
     heard: list[int] = []
     for number, end in enumerate((*ends, 0)):
         made, tracker = training(words), Interrupted(end)
@@ -116,7 +116,7 @@ def test_every_part_of_the_state_matters(
     assert in_pieces(words, tmp_path / "pieces", 3)[1].history != expected.history
 
 
-def test_a_training_that_had_finished_only_answers(tmp_path: Path) -> None:
+def test_a_training_that_had_finished_only_returns(tmp_path: Path) -> None:
     words = ["estimator=st"]
     expected = go(training(words), tmp_path, Interrupted())
     made, tracker = training(words), Interrupted()

@@ -13,15 +13,15 @@ from bnn.build import TrainingSetup
 from bnn.config.compose import compose
 from bnn.data import Dataset, load
 from bnn.errors import DivergedError
-from bnn.nn.handlers import sample, sampled, threshold
+from bnn.nn.handlers import sample, sampled
 from bnn.nn.neurons import Binary, Stochastic
 from bnn.nn.noise import NoiseLaw
+from bnn.nn.readings import Reading, outputs
 from bnn.nn.sites import Site
 from bnn.restore import load_checkpoint
 from bnn.seeds import stream
 from bnn.specify import setup
 from bnn.tasks import Classification
-from bnn.tasks.readings import outputs, seeded_noise
 from bnn.training.activations import PICTURE_DRAWS, fixed_images, snapshot, unit_health
 from bnn.training.loop import FitResult, fit
 from bnn.training.step import batches, steps_per_epoch
@@ -84,9 +84,8 @@ def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
     )
     losses = [epoch["val/loss"] for epoch in result.history]
     assert result.best_epoch == losses.index(min(losses)) + 1
-    again = made.training.task.evaluate(
-        made.model, data.validation, sampled(seeded_noise(made.training.seed, torch.device("cpu")))
-    )
+    reading = Reading.sampled(made.training.seed)
+    again = made.training.task.evaluate(made.model, data.validation, reading)
     assert again["loss"] == min(losses)
 
 
@@ -174,7 +173,7 @@ def test_a_deterministic_net_evaluates_by_threshold() -> None:
     made, data = prepared("neuron=deterministic")
     task = made.training.task
     own = task.evaluations(made.model, data.validation, 2, 0)["sampled"]
-    assert own == task.evaluate(made.model, data.validation, threshold)
+    assert own == task.evaluate(made.model, data.validation, Reading.threshold())
 
 
 def test_unit_health_counts_what_it_says() -> None:
@@ -244,7 +243,7 @@ def test_bf16_trains_as_well_as_float32() -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("baseline", ["moving_average", "min_variance", "leave_one_out"])
 def test_a_recipe_can_be_used_again(baseline: str) -> None:
-    """What an estimator gathered on one network does not go into the training of the next."""
+    """An estimator's averages of one network do not go into the training of the next."""
     words = ("estimator=reinforce", f"estimator/baseline={baseline}", "optimizer.lr=0.01")
     (first, data), (second, _) = prepared(*words), prepared(*words)
     assert (
@@ -272,7 +271,7 @@ def test_building_a_network_leaves_the_callers_stream_alone() -> None:
 
 @pytest.mark.integration
 def test_mnist_trains(mnist_root: Path) -> None:
-    """One epoch on 6,000 real images: far above chance, for the estimator that is slowest to start too."""
+    """One epoch on 6,000 real images is far above chance, with the slowest estimator too."""
     for estimator, least in (("st", 0.8), ("reinforce", 0.5)):
         words = [
             "device=cpu",

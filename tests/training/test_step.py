@@ -1,4 +1,4 @@
-"""One step on the real network: what it must move, and what it must leave."""
+"""One step on the real network: layers that it must move, and layers that it must leave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bnn.tasks.classification import cross_entropy
 from bnn.training.step import init_estimator, train_step
 
 ROUNDING = 1e-6
-"""Gradients of weights below this size are rounding: float32 sums of thousands of terms of order one."""
+"""Size below which gradients are rounding: float32 sums of thousands of terms of order one."""
 SMALL = ("enumeration", "local_expectation")
 """They cannot hold the CNN's layers, or not at every placement."""
 NESTED = ("nested_leave_one_out",)
@@ -37,7 +37,10 @@ NEURONS = ("stochastic", "deterministic")
 
 
 def one_step(*overrides: str) -> tuple[dict[str, tuple[float, float]], list[str]]:
-    """(gradient norm, change) of each layer's weights after one step on the CNN; and the layers below the highest binary."""
+    """Gradient norm and change of each layer's weights after one step on the CNN.
+
+    Beside them the layers below the highest binary one.
+    """
     checked = setup(compose(["device=cpu", *overrides, "optimizer.warmup=0"]))
     return step(checked.model, checked)
 
@@ -96,7 +99,7 @@ def test_frozen_sends_exactly_nothing_below_the_highest_binary_layer(
 def test_without_the_score_term_the_layers_below_stay(
     placement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control of the first test: what it asserts of REINFORCE is false once log q is not used."""
+    """The control of the first test: its claim about REINFORCE is false without log q."""
     monkeypatch.setattr(Site, "score", lambda site, bits: torch.zeros_like(bits))
     moved, below = one_step(f"placement={placement}", "estimator=reinforce")
     assert all(moved[layer] == (0.0, 0.0) for layer in below)

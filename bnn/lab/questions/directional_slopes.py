@@ -32,7 +32,7 @@ def directions(sampler: GradientSampler, count: int) -> dict[str, Direction]:
     Returns:
         Directions by name.
     """
-    st = Estimator.registry.build({"name": "st", "proxy": "density"})
+    st = Estimator.registry.build({"name": "st", "pseudo_derivative": "density"})
     sampler.init(st)
     mean = sampler.mean(st, 20)
     generator = torch.Generator().manual_seed(0)

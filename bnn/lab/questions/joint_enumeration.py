@@ -28,7 +28,7 @@ PLACEMENTS: dict[str, tuple[int, ...]] = {"first": (0,), "both": (0, 1)}
 """Positions of the binary layers by the name of the placement."""
 ESTIMATORS: tuple[dict[str, Any], ...] = (
     {"name": "reinforce", "baseline": "none"},
-    {"name": "st", "proxy": "density"},
+    {"name": "st", "pseudo_derivative": "density"},
 )
 
 

@@ -32,8 +32,8 @@ STEPS = (0, 20, 100, 300)
 """Steps of Adam at RATE on all points, after which the estimators are measured."""
 RATE = 0.02
 ESTIMATORS: tuple[dict[str, Any], ...] = (
-    {"name": "st", "proxy": "density"},
-    {"name": "st", "proxy": "identity"},
+    {"name": "st", "pseudo_derivative": "density"},
+    {"name": "st", "pseudo_derivative": "identity"},
     {"name": "reinmax", "tau": 1.0},
     {"name": "st_gumbel", "tau": 1.0},
     {"name": "concrete", "tau": 0.5},

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bnn.estimators import Estimator
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
-from bnn.tasks.readings import generator_noise
+from bnn.nn.sites import generator_noise
 from bnn.training.step import init_estimator
 
 C = 0.45

@@ -20,8 +20,7 @@ from bnn.estimators import Estimator
 from bnn.lab.estimate import Estimate
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
-from bnn.nn.sites import Noise
-from bnn.tasks.readings import generator_noise
+from bnn.nn.sites import Noise, generator_noise
 from bnn.training.step import init_estimator
 
 TARGETS = (0.45, 0.499)

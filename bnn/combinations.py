@@ -1,0 +1,115 @@
+"""Checks of choices that make no sense together, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnn.config.specification import LabSettings
+from bnn.errors import ConfigError
+from bnn.estimators import Estimator
+from bnn.estimators.enumeration import Enumeration
+from bnn.nn.neurons import Neuron
+from bnn.nn.noise import NoiseLaw
+from bnn.tasks import Task
+
+
+def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Task) -> None:
+    """Check that estimator, neuron, placement and task go together.
+
+    Args:
+        config: canonical configuration.
+        estimator: its gradient estimator.
+        task: its task.
+
+    Raises:
+        ConfigError: for choices that do not, naming both keys.
+    """
+    _check_units(config)
+    if config["placement"]["layers"] and _fires_bits(config):
+        _check_fractional_bits(config, estimator, task)
+    _check_law(config, estimator)
+
+
+def _fires_bits(config: Mapping[str, Any]) -> bool:
+    return bool(Neuron.registry.attribute(config["neuron"]["name"], "binary"))
+
+
+def _check_units(config: Mapping[str, Any]) -> None:
+    """Check that bits have an estimator, and other units none."""
+    name, layers = config["estimator"]["name"], config["placement"]["layers"]
+    if not layers:
+        return
+    if not _fires_bits(config) and name != "none":
+        raise ConfigError(
+            f"estimator={name} with neuron={config['neuron']['name']}: its units are no bits, and "
+            "plain backpropagation trains them; write estimator=none"
+        )
+    if _fires_bits(config) and name == "none":
+        raise ConfigError(
+            f"estimator=none with placement={config['placement']['name']}: plain backpropagation "
+            "cannot train a binary layer; write placement=none, or choose an estimator"
+        )
+
+
+def _check_fractional_bits(config: Mapping[str, Any], estimator: Estimator, task: Task) -> None:
+    """Check that the loss is defined wherever the estimator evaluates it."""
+    if not estimator.fractional_bits or task.fractional_bits:
+        return
+    registry = Estimator.registry
+    whole = [n for n in registry if n != "none" and not registry.attribute(n, "fractional_bits")]
+    raise ConfigError(
+        f"estimator={config['estimator']['name']} with task={config['task']['name']}: it evaluates "
+        "the loss at bits between 0 and 1, where the loss of this task is not defined; write "
+        f"estimator= one of {', '.join(whole)}"
+    )
+
+
+def _check_law(config: Mapping[str, Any], estimator: Estimator) -> None:
+    """Check that the estimator takes the neuron's gradient and noise law."""
+    name, law = config["estimator"]["name"], config["neuron"]["law"]
+    if estimator.unbiased and config["neuron"].get("rescale_gradient"):
+        raise ConfigError(
+            f"estimator={name} with neuron.rescale_gradient=true: leaving the slope out of the "
+            "gradient biases an unbiased estimator; write neuron.rescale_gradient=false, or "
+            "estimator=st"
+        )
+    laws = NoiseLaw.registry
+    if estimator.needs_full_support and not laws.attribute(law, "full_support"):
+        smooth = [one for one in laws if laws.attribute(one, "full_support")]
+        raise ConfigError(
+            f"estimator={name} with neuron.law={law}: the score needs log q(b), which this law "
+            f"makes infinite; write neuron.law= one of {', '.join(smooth)}"
+        )
+
+
+def check_lab(config: Mapping[str, Any], units: Sequence[int], settings: LabSettings) -> None:
+    """Check that gradients can be measured during training, where that is asked for.
+
+    Args:
+        config: canonical configuration.
+        units: number of units of each binary layer.
+        settings: group `lab`.
+
+    Raises:
+        ConfigError: where there is nothing to measure, or no reference to measure it against.
+    """
+    if not settings.every:
+        return
+    if not units:
+        raise ConfigError(
+            "lab.every: without binary layers no gradient is estimated; write lab.every=0"
+        )
+    epochs, law = config["trainer"].get("epochs"), config["neuron"]["law"]
+    if isinstance(epochs, int) and settings.every > epochs:
+        raise ConfigError(
+            f"lab.every: expected at most trainer.epochs={epochs}, got {settings.every}: nothing "
+            "would be measured"
+        )
+    smooth = NoiseLaw.registry.attribute(law, "full_support")
+    if not smooth and not Enumeration.holds(units):
+        raise ConfigError(
+            f"lab.every={settings.every} with neuron.law={law}: a network too large to enumerate "
+            "takes log q(b) for its true gradient, which this law makes infinite; write "
+            "lab.every=0 or neuron.law=logistic"
+        )

@@ -1,0 +1,157 @@
+"""Readings: how the random units of a network are evaluated.
+
+`sampled` is one draw of each unit by its own rule, `mc_mean` several of them, over which a task
+averages its predictions, and `threshold` the more probable bit. A reading without a seed has no
+noise.
+
+    reading = Reading.mc_mean(draws=8, seed=0)
+    outputs = reading.outputs(net, images)  # [8, n, classes]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnn import schema
+from bnn.nn.handlers import SiteHandler, apply, evaluating, sampled, threshold
+from bnn.nn.layers import binary_layers
+from bnn.nn.neurons import is_stochastic
+from bnn.nn.replicas import split
+from bnn.nn.sites import Noise, RandomUnits, Site, generator_noise
+from bnn.seeds import stream
+
+BATCH = 500
+"""Number of samples of a split that are evaluated at once."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Reading of a network's random units in evaluation.
+
+    Args:
+        name: name under which its metrics are logged (`bnn.schema`).
+        seed: seed of the noise; None: no noise.
+        draws: number of draws of the random units.
+    """
+
+    name: str
+    seed: int | None
+    draws: int = 1
+
+    @classmethod
+    def sampled(cls, seed: int) -> Reading:
+        """Reading by each neuron's own rule: stochastic units drawn once, others thresholded."""
+        return cls(schema.SAMPLED, seed)
+
+    @classmethod
+    def mc_mean(cls, draws: int, seed: int) -> Reading:
+        """Reading by several draws, over which predictions are averaged."""
+        return cls(schema.MC_MEAN, seed, draws)
+
+    @classmethod
+    def threshold(cls) -> Reading:
+        """Reading without noise: the more probable bit."""
+        return cls(schema.THRESHOLD, None)
+
+    def handler(self, device: torch.device) -> SiteHandler:
+        """Site handler of this reading, whose noise starts anew from the seed.
+
+        Args:
+            device: device of the network.
+        """
+        return threshold if self.seed is None else seeded_handler(self.seed, device)
+
+    def outputs(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Outputs of a network, whose noise starts anew from the seed.
+
+        Args:
+            model: the network.
+            inputs: [n, …].
+
+        Returns:
+            [draws, n, …].
+        """
+        return outputs(model, inputs, self.handler(inputs.device), self.draws)
+
+
+def readings(model: nn.Module, draws: int, seed: int) -> tuple[Reading, ...]:
+    """Readings that differ for a network: `sampled`, and of random units the two others too.
+
+    Args:
+        model: the network.
+        draws: draws of `mc_mean`.
+        seed: seed of the noise.
+    """
+    own = Reading.sampled(seed)
+    if not is_stochastic(model):
+        return (own,)
+    return (own, Reading.mc_mean(draws, seed), Reading.threshold())
+
+
+def seeded_noise(seed: int, device: torch.device) -> Noise:
+    """Source of noise for evaluation, which starts anew from a seed.
+
+    Args:
+        seed: seed of the run.
+        device: device of the network.
+    """
+    return generator_noise(torch.Generator(device).manual_seed(stream(seed, "evaluation")))
+
+
+def seeded_handler(seed: int, device: torch.device) -> SiteHandler:
+    """Site handler by each neuron's own rule, whose noise starts anew from a seed.
+
+    Args:
+        seed: seed of the run.
+        device: device of the network.
+    """
+    return sampled(seeded_noise(seed, device))
+
+
+@torch.no_grad()
+def outputs(
+    model: nn.Module,
+    inputs: Tensor,
+    handler: SiteHandler,
+    draws: int = 1,
+    chain: bool | None = None,
+) -> Tensor:
+    """Outputs of a network in evaluation mode under several draws of its random units.
+
+    Args:
+        model: the network.
+        inputs: [n, …].
+        handler: site handler, whose noise goes on from call to call.
+        draws: number of draws.
+        chain: whether no path leads around a random layer; layers below the first one are then
+            computed once. None: it is found out by passes on these inputs.
+
+    Returns:
+        [draws, n, …].
+    """
+    with evaluating(model):
+        if chain is None:
+            chain = draws == 1 or binary_layers(model, inputs).chain
+        if not chain:
+            return torch.stack([apply(model, inputs, handler) for _ in range(draws)])
+        flat = apply(model, inputs, _branched(handler, draws))
+        return split(flat, len(flat) // len(inputs))
+
+
+def _branched(handler: SiteHandler, draws: int) -> SiteHandler:
+    """Site handler of one pass whose batch branches into `draws` replicas at the first layer."""
+    first = True
+
+    def handle(layer: Site | RandomUnits) -> Tensor:
+        nonlocal first
+        if first and draws > 1:
+            repeated = torch.cat([layer.preactivation] * draws)
+            layer = dataclasses.replace(layer, preactivation=repeated)
+        first = False
+        return handler(layer)
+
+    return handle
