@@ -173,6 +173,8 @@ def healthy(service: str, moved: Mapping[str, str], process: subprocess.Popen, l
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    for needed in ("psycopg", "flask_wtf", "optuna_dashboard"):
+        pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("team")
     about = COMPOSE["services"]["postgres"]["environment"]
     password, user = SECRETS["POSTGRES_PASSWORD"], about["POSTGRES_USER"]
