@@ -82,6 +82,7 @@ def test_a_job_that_cannot_run_is_refused_as_its_composition_is(
     assert str(refused.value) == f"{alone.value} (in the job {' '.join(words)})"
 
 
+@pytest.mark.integration
 def test_jobs_of_one_choice_share_its_composition_and_its_network(
     composer: JobComposer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

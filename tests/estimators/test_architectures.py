@@ -133,6 +133,7 @@ class WrongReplica(Reinforce):
         return drawn.loss.mean() + gradient_only(score)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("name", ["two layers", "residual", "gated", "shared weights"])
 def test_a_credit_of_the_wrong_replica_is_caught(name: str) -> None:
     with pytest.raises(AssertionError, match="standard errors"):

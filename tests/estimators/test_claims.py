@@ -38,6 +38,7 @@ def test_every_estimator_and_baseline_has_its_three_places() -> None:
     )
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("config, widths", EXACT_PAIRS)
 def test_unbiased_claim_holds_exactly(config: dict, widths: tuple[int, ...]) -> None:
     model = Toy(widths)
