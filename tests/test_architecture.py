@@ -115,6 +115,7 @@ ONLY_IN = {
 """Libraries, and the packages and modules that may import them."""
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("library", sorted(ONLY_IN))
 def test_a_library_is_imported_in_its_own_packages_alone(library: str) -> None:
     users = {

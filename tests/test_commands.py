@@ -34,6 +34,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"binary-neurons {__version__}\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_command_is_the_module_of_its_name(name: str) -> None:
     shown = bnn(name, "--help")

@@ -173,6 +173,8 @@ def healthy(service: str, moved: Mapping[str, str], process: subprocess.Popen, l
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    for needed in ("psycopg", "flask_wtf", "optuna_dashboard"):
+        pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("team")
     about = COMPOSE["services"]["postgres"]["environment"]
     password, user = SECRETS["POSTGRES_PASSWORD"], about["POSTGRES_USER"]
@@ -208,6 +210,7 @@ def test_the_server_asks_for_the_password(team: Team) -> None:
     assert team.get(search, SECRETS["MLFLOW_ADMIN_PASSWORD"])[0] == 200
 
 
+@pytest.mark.server
 def test_a_foreign_host_name_is_refused(team: Team) -> None:
     request = urllib.request.Request(
         f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}

@@ -31,6 +31,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.integration
 def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
     """A change of a default must not change a published row; the sweep sets seed and task."""
     pinned = flat(
@@ -75,6 +76,7 @@ def test_an_override_without_effect_is_refused(words: list[str], said: list[str]
     assert all(word in str(refused.value) for word in said), refused.value
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("group, choice", CHOICES, ids="=".join)
 def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: Path) -> None:
     for number, name in itertools.product(range(5), "ab"):
@@ -121,6 +123,7 @@ def test_seed_table_takes_the_sources_law_where_it_can() -> None:
     assert laws == {"st": "uniform", "frozen": "uniform", "reinforce": "logistic"}
 
 
+@pytest.mark.integration
 def test_the_reference_table_has_19_rows() -> None:
     cells = itertools.product(
         ("stochastic", "deterministic"),
@@ -144,6 +147,7 @@ def test_without_binary_layers_nothing_else_of_the_unit_matters() -> None:
     assert len({digest(config("placement=both", *cell)) for cell in cells}) == 3
 
 
+@pytest.mark.integration
 def test_the_digest_follows_what_moves_the_result_and_nothing_else() -> None:
     reference = digest(config())
     for moved in (
@@ -308,6 +312,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "overrides, words", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None
 )
@@ -331,6 +336,7 @@ def test_jobs_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("cpu", 1) == "cpu"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "layers, name",
     [
@@ -351,6 +357,7 @@ def test_a_placement_is_named_by_the_layers_it_makes_binary(layers: str, name: s
     assert by_layers.spec.digest == by_name.spec.digest
 
 
+@pytest.mark.integration
 def test_integers_and_floats_of_one_value_are_one_choice() -> None:
     assert digest(config("optimizer.weight_decay=0")) == digest(
         config("optimizer.weight_decay=0.0")

@@ -47,6 +47,7 @@ JOBS = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
 def test_a_job_is_the_composition_of_its_overrides(words: list[str], composer: JobComposer) -> None:
     alone = specify(composer.compose(words))
@@ -81,6 +82,7 @@ def test_a_job_that_cannot_run_is_refused_as_its_composition_is(
     assert str(refused.value) == f"{alone.value} (in the job {' '.join(words)})"
 
 
+@pytest.mark.integration
 def test_jobs_of_one_choice_share_its_composition_and_its_network(
     composer: JobComposer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

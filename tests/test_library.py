@@ -52,6 +52,7 @@ def test_every_name_of_the_package_is_there_and_another_is_refused() -> None:
         _ = bnn.Stochastik
 
 
+@pytest.mark.integration
 def test_importing_the_package_imports_no_torch_until_a_name_is_used() -> None:
     code = (
         "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; "

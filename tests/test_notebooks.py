@@ -96,6 +96,7 @@ def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
 
 
+@pytest.mark.integration
 @each_notebook
 def test_a_notebook_runs_from_top_to_bottom_on_digits(
     path: Path, execute: Execute, tmp_path: Path
@@ -118,6 +119,7 @@ def test_a_notebook_runs_from_top_to_bottom_on_mnist(
     assert_shown(notebook)
 
 
+@pytest.mark.integration
 def test_a_cell_that_fails_fails_the_notebook(execute: Execute, tmp_path: Path) -> None:
     """The control, of the pictures too."""
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):

@@ -240,6 +240,7 @@ def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     assert len({run.data.tags["bnn.plugins"] for run in found}) == 1
 
 
+@pytest.mark.slow  # as the same sweep with the folder, under the same launcher
 def test_they_would_not_without_being_told_where(tmp_path: Path) -> None:
     untold = START.replace("train.main()", "plugins; plugins.handed = dict; train.main()")
     untold = untold.replace("import train", "import train, plugins")

@@ -47,6 +47,7 @@ def test_the_readme_has_at_most_220_lines() -> None:
     assert len(README.read_text().splitlines()) <= 220
 
 
+@pytest.mark.integration
 def test_the_example_of_a_network_of_ones_own_runs_and_learns(
     capsys: pytest.CaptureFixture,
 ) -> None:

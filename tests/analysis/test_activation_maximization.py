@@ -74,6 +74,7 @@ def test_the_optimum_of_a_linear_unit_is_reached() -> None:
         assert_optimal(of_linear(opposite), model)  # what a descent would come to
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("neuron", NETS)
 @pytest.mark.parametrize("layer, channels", [("act1", 16), ("act2", 32), (SCORES, 10)])
 def test_every_channel_rises_whatever_the_bits_below(

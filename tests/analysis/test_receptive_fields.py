@@ -48,6 +48,7 @@ def assert_theoretical(
             ), (row, column)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("neuron", ["neuron=stochastic", "neuron=deterministic", "placement=none"])
 @pytest.mark.parametrize("layer, depth, size", [("act1", 1, 6), ("act2", 2, 16)])
 def test_fields_of_the_reference_network_are_those_of_its_kernels(

@@ -268,6 +268,7 @@ def test_a_checkpoint_loads_where_its_data_set_is_not_known(calls: list[int], tm
         DATASETS.add("stripes")(lambda: None)
 
 
+@pytest.mark.integration
 def test_a_checkpoint_of_version_0_1_0_has_the_facts_of_its_configuration(tmp_path) -> None:
     made = setup(compose(QUICK))
     kept(made, tmp_path, made.spec.public_config)

@@ -50,6 +50,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("config", FAST + SLOW)
 def test_claims_hold_with_paths_around_layers_pooling_and_shared_weights(config: dict) -> None:
     if config["name"] == "enumeration":
@@ -132,6 +133,7 @@ class WrongReplica(Reinforce):
         return drawn.loss.mean() + gradient_only(score)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("name", ["two layers", "residual", "gated", "shared weights"])
 def test_a_credit_of_the_wrong_replica_is_caught(name: str) -> None:
     with pytest.raises(AssertionError, match="standard errors"):

@@ -159,6 +159,7 @@ class NeighbourFlipped(LocalExpectation):
         return super()._flipped(layer).roll(1, -1)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "mutant",
     [
@@ -234,7 +235,7 @@ class MeansOfUntrue(REBAR):
         )
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 @pytest.mark.parametrize(
     "mutant",
     [

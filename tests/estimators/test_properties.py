@@ -185,7 +185,7 @@ def test_arms_of_two_draws_is_disarm() -> None:
     )
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 @pytest.mark.parametrize("samples", [2, 3, 5])
 def test_draws_of_arms_have_the_probability_and_the_correlation_that_it_says(samples: int) -> None:
     p = torch.tensor([0.05, 0.3, 0.5, 0.8, 0.97], dtype=torch.float64).expand(200_000, 5)
@@ -226,12 +226,12 @@ def spread(
     )  # type: ignore
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 def test_leave_one_out_reduces_the_variance_of_plain_reinforce_at_equal_passes() -> None:
     assert spread({"name": "leave_one_out", "samples": 4}, runs=1) < spread("none", runs=4) / 4
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 @pytest.mark.parametrize("layer", [0, 1])
 def test_nesting_reduces_the_variance_of_leave_one_out_in_every_layer(layer: int) -> None:
     plain, nested = (
@@ -253,7 +253,7 @@ def variances(config: dict, widths: tuple[int, ...] = (3, 3)) -> Tensor:
     )
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 def test_orders_of_variance() -> None:
     """Dong, Mnih & Tucker 2020: DisARM varies less than ARM.
 

@@ -36,7 +36,7 @@ from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
 from bnn.testing import exact_loss, gradient, seeded
 
-pytestmark = pytest.mark.statistical
+pytestmark = pytest.mark.numerical
 
 NETS = [(3,), (3, 3), (3, 2, 3)]
 DRAWS = 100_000

@@ -27,6 +27,7 @@ SHOWN = (
 )
 
 
+@pytest.mark.integration
 def test_the_page_measures_all_estimators_on_all_layers(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -48,6 +49,7 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
     assert "checkpoint best.pt" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "words, expected",
     [

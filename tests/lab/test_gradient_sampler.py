@@ -39,6 +39,7 @@ def below(
     return measure(sampler, estimator, exact, draws).layers[BELOW]
 
 
+@pytest.mark.numerical
 def test_enumeration_has_no_error_and_an_unbiased_estimator_none_beyond_its_noise() -> None:
     """Control: the identity's bias is far above 0."""
     sampler = toy_sampler()
@@ -56,6 +57,7 @@ def test_enumeration_has_no_error_and_an_unbiased_estimator_none_beyond_its_nois
     assert bias.value > 3 * (bias.high - bias.low)
 
 
+@pytest.mark.numerical
 def test_the_mean_of_many_unbiased_estimates_is_the_exact_gradient() -> None:
     """Reference of networks that cannot be enumerated, on one that can."""
     sampler = toy_sampler()
@@ -152,6 +154,7 @@ def test_a_learned_baseline_has_less_variance_after_a_warm_up() -> None:
     assert warm < cold / 2
 
 
+@pytest.mark.numerical
 def test_a_warm_up_on_training_batches_does_not_fit_the_batch_that_is_measured() -> None:
     """Labels are random, so that a baseline can only memorise them.
 

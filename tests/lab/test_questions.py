@@ -48,6 +48,7 @@ def test_straight_through_rests_where_its_gradient_vanishes(power: float) -> Non
 OTHERS = {"local_expectation": {}, "arms": {"samples": 4}, "reinmax": {"tau": 1.0}}
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_others_reach_the_optimum(name: str) -> None:
     """Within 2 % of the loss: the optimum lies at saturation, where gradients vanish."""
@@ -62,6 +63,7 @@ def test_slopes_refuse_a_network_that_cannot_be_enumerated() -> None:
         accuracy_by_slope(large, draws=20)
 
 
+@pytest.mark.numerical
 def test_a_steeper_slope_biases_stochastic_units_and_deterministic_ones_have_no_noise() -> None:
     overrides = [*DEFAULTS, "model.hidden=4", "trainer.epochs=10"]
     _, found = accuracy_by_slope(overrides, draws=100)
@@ -71,6 +73,7 @@ def test_a_steeper_slope_biases_stochastic_units_and_deterministic_ones_have_no_
     assert all(one.variance.value < 1e-20 for one in deterministic)
 
 
+@pytest.mark.integration
 def test_every_estimator_is_measured_on_every_layer_along_the_training() -> None:
     found = moons_training.along_training(draws=20, steps=(0, 20))
     losses = [loss for loss, _ in found.values()]

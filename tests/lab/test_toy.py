@@ -84,6 +84,7 @@ def test_the_closed_forms_are_sums_over_both_bits(p: float, t: float) -> None:
     assert square - mean**2 == pytest.approx(reinforce_variance(p, t))
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("words", CHOICES, ids=" ".join)
 def test_estimates_of_one_pass_are_distributed_as_estimates_one_by_one(words: list[str]) -> None:
     """Mean and variance of both agree at the state after some steps, for every estimator."""
@@ -165,7 +166,7 @@ def test_the_published_setting_is_unbiased(name: str) -> None:
     assert float((0.5 * true.abs() / errors).min()) > 4.5
 
 
-@pytest.mark.statistical
+@pytest.mark.numerical
 def test_relax_reaches_the_variance_of_the_published_setting() -> None:
     """Within half of an order of magnitude, at the same steps, by medians over three seeds."""
     steps, seeds = 300, 3
@@ -193,6 +194,7 @@ SHOWN = (
 )
 
 
+@pytest.mark.integration
 def test_the_page_has_a_table_for_each_target_and_shows_its_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

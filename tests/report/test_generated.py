@@ -29,6 +29,7 @@ def tree(tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path
 
 
+@pytest.mark.integration
 def test_regeneration_is_idempotent_and_leaves_the_rest(tree: Path) -> None:
     assert main(["--results"]) == 0
     once = (tree / "README.md").read_text()

@@ -82,6 +82,7 @@ def test_more_estimators_than_colours_still_look_different(row: Callable[..., Ro
     assert len({(one["color"], one["fillstyle"]) for one in marker_styles(found).values()}) == 18
 
 
+@pytest.mark.integration
 def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(
     rows: list[Row], row: Callable[..., Row]
 ) -> None:

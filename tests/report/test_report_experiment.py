@@ -23,6 +23,8 @@ from bnn.specify import setup
 from bnn.tracking import query
 from bnn.tracking.query import fetch, finished_runs, histories, unfinished
 
+pytestmark = pytest.mark.integration
+
 NAME = "small/digits"
 SMALL = [
     "data=digits",
@@ -76,7 +78,6 @@ def page(uri: str, out: Path, *words: str) -> str:
     return (out / "small_digits.html").read_text()
 
 
-@pytest.mark.integration
 def test_one_command_leaves_a_page_markdown_and_a_figure_and_writes_nothing_into_the_store(
     trained: Path, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_runs_unfinished_deleted_of_others_and_parents_are_left_out(
     assert found == {ids[name] for name in ("newest", "older", "seed 1", "real")}
 
 
+@pytest.mark.integration
 def test_the_newest_of_one_digest_stands(store: tuple[str, dict[str, str]]) -> None:
     uri, ids = store
     runs = finished_runs(uri, EXPERIMENT)
@@ -145,6 +146,7 @@ def test_the_newest_of_one_digest_stands(store: tuple[str, dict[str, str]]) -> N
         assert {row.run_id for row in rows} == {ids[name] for name in ("newest", "seed 1", "real")}
 
 
+@pytest.mark.integration
 def test_export_keeps_every_value_of_a_run(
     store: tuple[str, dict[str, str]], tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

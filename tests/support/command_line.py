@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
-import multiprocessing
 import os
 import runpy
 import subprocess
@@ -16,6 +15,8 @@ from pathlib import Path
 from unittest import mock
 
 from mlflow import MlflowClient
+
+from support.processes import context
 
 UNSEEN = ["tracking.heatmaps=false", "tracking.model=false"]
 """Overrides without the artifacts that take most of the time of a short run."""
@@ -60,10 +61,6 @@ def in_new_interpreter(folder: Path, *words: str, **values: str) -> subprocess.C
     )
 
 
-IMPORTS = ["mlflow.store.tracking.sqlalchemy_store", "sklearn.datasets", "torch._dynamo"]
-"""Libraries whose imports take most of the seconds of a short command; nothing of the project."""
-
-
 def _run_module(folder: str, words: tuple[str, ...], values: dict[str, str]) -> None:
     """`python -m bnn.train WORDS` within a forked process; its streams go to files in `folder`."""
     for name, stream in (("out", 1), ("error", 2)):
@@ -72,7 +69,6 @@ def _run_module(folder: str, words: tuple[str, ...], values: dict[str, str]) -> 
     os.environ.update(values)
     sys.argv = ["bnn.train", *words]
     sys.path[0] = ""
-    sys.stdin = open(os.devnull)
     try:
         runpy.run_module("bnn.train", run_name="__main__", alter_sys=True)
     finally:
@@ -82,17 +78,16 @@ def _run_module(folder: str, words: tuple[str, ...], values: dict[str, str]) -> 
 def bnn_train(folder: Path, *words: str, **values: str) -> subprocess.CompletedProcess:
     """Finished `python -m bnn.train WORDS` in a process of its own, forked after the imports.
 
-    The process is forked from one that has only imported libraries, so that it holds nothing of the
-    tests. A command whose environment is given is run by `in_new_interpreter`: libraries read
-    theirs when they are imported.
+    A command whose number of threads is given gets a new interpreter: OpenMP reads the number when
+    it is loaded. Arguments as of `in_new_interpreter`.
     """
-    if values:
+    if "OMP_NUM_THREADS" in values:
         return in_new_interpreter(folder, *words, **values)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTS)
     with tempfile.TemporaryDirectory() as streams:
         with contextlib.chdir(folder):
-            process = context.Process(target=_run_module, args=(streams, words, environment()))
+            process = context.Process(
+                target=_run_module, args=(streams, words, environment(**values))
+            )
             process.start()
         process.join(SECONDS)
         if process.is_alive():

@@ -55,3 +55,22 @@ NETS = [(3,), (2, 2), (2, 1, 1)]
 def applies(config: dict, widths: tuple[int, ...]) -> bool:
     """Whether a case is enumerated: nesting needs two layers, and on three has 2^14 outcomes."""
     return len(widths) == 2 or "nested" not in str(config)
+
+
+def _pairs() -> list:
+    """Parameters `config, widths` of every estimator whose expectation is enumerated.
+
+    Nesting on (2, 2) has 4096 outcomes: it is left to the slow tests, and (2, 1) holds the law.
+    """
+    pairs = []
+    for case in EXACTLY:
+        (config,) = case.values
+        if "nested" in str(config):
+            pairs.append(pytest.param(config, (2, 1), id=f"{case.id}-(2, 1)"))
+        for widths in filter(lambda one: applies(config, one), NETS):
+            marks = [pytest.mark.slow] if "nested" in str(config) else []
+            pairs.append(pytest.param(config, widths, id=f"{case.id}-{widths}", marks=marks))
+    return pairs
+
+
+EXACT_PAIRS = _pairs()

@@ -273,6 +273,7 @@ def trained(
     return task
 
 
+@pytest.mark.integration
 def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_with_it(
     tmp_path: Path,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from support.processes import context
 
 from bnn.config.canonical import flat
 from bnn.config.compose import compose
@@ -191,7 +191,7 @@ def _open(uri: str) -> str:
 @pytest.mark.timeout(120)
 def test_parallel_jobs_on_a_missing_database_share_one(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(4, mp_context=context) as pool:
         identifiers = list(pool.map(_open, [uri] * 4))
     assert len(set(identifiers)) == 1
     assert MlflowClient(uri).get_experiment(identifiers[0]).artifact_location == str(

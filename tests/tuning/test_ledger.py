@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from support.processes import context
 
 from bnn.tuning import queue as ledgers
 from bnn.tuning import storage as storages
@@ -207,8 +207,7 @@ def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: 
     """Three processes; without waiting trials they meet a storage that does not exist yet."""
     for number in range(waiting):
         study(tmp_path, file).enqueue_trial({"x": number / 100})
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_take_part, args=(str(tmp_path), 20, file)) for _ in range(3)]
+    workers = [context.Process(target=_take_part, args=(str(tmp_path), 20, file)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
