@@ -79,7 +79,7 @@ GRAPH = {
     for module, path in FILES.items()
     if module != "bnn"
 }
-"""Modules of bnn that each module imports. `bnn` itself names what it offers, and imports lazily."""
+"""Modules of bnn that each module imports; `bnn` itself imports lazily."""
 
 
 def test_every_package_and_module_has_its_layer() -> None:

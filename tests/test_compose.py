@@ -141,7 +141,11 @@ class Team:
 
 
 def start(service: str, moved: Mapping[str, str], folder: Path) -> subprocess.Popen:
-    """The process of a service, by its own command and environment; `moved`: what is elsewhere outside of containers."""
+    """Process of a service, by its command and environment.
+
+    Args:
+        moved: addresses and paths that differ outside of containers.
+    """
 
     def here(text: str) -> str:
         for before, after in moved.items():
@@ -154,9 +158,13 @@ def start(service: str, moved: Mapping[str, str], folder: Path) -> subprocess.Po
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with (folder / f"{service}.log").open("w") as log:
         return subprocess.Popen(
-            words, env={**environment(), **{k: v for k, v in values.items() if v}, "PATH": path}, cwd=folder,
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            words,
+            env={**environment(), **{k: v for k, v in values.items() if v}, "PATH": path},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def healthy(service: str, moved: Mapping[str, str], process: subprocess.Popen, log: Path) -> None:
@@ -181,8 +189,12 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     with cluster(user, password, about["POSTGRES_DB"]) as port:
         run_sql(port, user, password, COMPOSE["configs"]["databases"]["content"])
         one, two = free_port(), free_port()
-        moved = {"postgres:5432": f"127.0.0.1:{port}", "0.0.0.0": "127.0.0.1", "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
-                 "/artifacts": f"{folder}/artifacts"}  # fmt: skip
+        moved = {
+            "postgres:5432": f"127.0.0.1:{port}",
+            "0.0.0.0": "127.0.0.1",
+            "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
+            "/artifacts": f"{folder}/artifacts",
+        }
         ini = filled(COMPOSE["configs"]["auth"]["content"], SECRETS).replace(
             "postgres:5432", f"127.0.0.1:{port}"
         )
@@ -252,8 +264,16 @@ def test_a_run_and_a_study_of_two_workers_end_up_there(
     workers = []
     for folder in (one, two):
         folder.mkdir()
-        workers.append(subprocess.Popen([sys.executable, "-m", "bnn.train", *study], cwd=folder, env=values, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE))  # fmt: skip
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "bnn.train", *study],
+                cwd=folder,
+                env=values,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
     answers = [worker.communicate(timeout=200) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], answers
     for key, value in login(team).items():

@@ -30,10 +30,27 @@ LEAVES = {"01_quickstart": {"mlflow.db", "mlflow.db.lock", "mlartifacts", "multi
 INLINE = "%matplotlib inline\n"
 """The one magic that is allowed, at the beginning of a cell: it makes a notebook show figures."""
 LOGIC = (
-    ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.If, ast.IfExp,
-    ast.Match, ast.Try, ast.TryStar, ast.Assert, ast.Raise, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
-    ast.BoolOp, ast.Compare,
-)  # fmt: skip
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.If,
+    ast.IfExp,
+    ast.Match,
+    ast.Try,
+    ast.TryStar,
+    ast.Assert,
+    ast.Raise,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.BoolOp,
+    ast.Compare,
+)
 pytestmark = pytest.mark.skipif(
     not (ROOT / "notebooks").is_dir(), reason="the source tree is not at hand"
 )
@@ -87,8 +104,12 @@ def assert_shown(notebook: NotebookNode) -> None:
         output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     ]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert not any("text/plain" in output.get("data", {}) and "image/png" not in output.data
-                   and output.data["text/plain"].startswith("<Figure") for output in outputs)  # fmt: skip
+    assert not any(
+        "text/plain" in output.get("data", {})
+        and "image/png" not in output.data
+        and output.data["text/plain"].startswith("<Figure")
+        for output in outputs
+    )
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
 
 
@@ -155,9 +176,22 @@ def test_a_notebook_holds_no_logic_of_its_own(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["def f(): 0", "f = lambda: 0", "class C: pass", "for x in y: f(x)", "while f(): 0", "if x: f()", "f(1 if x else 2)",
-     "[f(x) for x in y]", "{x: f(x) for x in y}", "f(x for x in y)", "try:\n    f()\nexcept E: 0", "x or f()", "x < 3"],
-)  # fmt: skip
+    [
+        "def f(): 0",
+        "f = lambda: 0",
+        "class C: pass",
+        "for x in y: f(x)",
+        "while f(): 0",
+        "if x: f()",
+        "f(1 if x else 2)",
+        "[f(x) for x in y]",
+        "{x: f(x) for x in y}",
+        "f(x for x in y)",
+        "try:\n    f()\nexcept E: 0",
+        "x or f()",
+        "x < 3",
+    ],
+)
 def test_logic_is_noticed(source: str) -> None:
     assert logic(new_notebook(cells=[new_code_cell("f(x)"), new_code_cell(source)])) != []
     assert (

@@ -1,4 +1,4 @@
-"""Every estimator on networks with pooling, residual paths, gates and shared weights, and under losses of the bits."""
+"""Every estimator on pooling, residual paths, gates and shared weights, and losses of the bits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REFUSED = {
     "enumeration": {"residual", "gated", "shared weights"},
     "nested_leave_one_out": {"one layer", "gated"},
 }
-"""Networks that an estimator refuses, by a word of its configuration: those that it cannot serve rightly, or more simply."""
+"""Networks that an estimator refuses, by a word of its configuration."""
 
 
 @pytest.mark.parametrize("config", ESTIMATORS)
@@ -102,8 +102,11 @@ def test_enumeration_layer_by_layer_refuses_a_loss_of_lower_bits() -> None:
 
 
 class PerSampleCredit(Reinforce):
-    """Mutant: every site is credited as if each sample had a draw of its own, less the mean loss of the other samples. Right
-    for activations, and wrong for weights, whose draw the samples share."""
+    """Mutant: every site is credited as if each sample had a draw of its own.
+
+    The baseline is the mean loss of the other samples. It is right for activations, and wrong for
+    weights, whose draw the samples share.
+    """
 
     def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
         drawn = forward(Site.sample)
