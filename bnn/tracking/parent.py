@@ -147,7 +147,7 @@ def end_trial_runs(store: Store, parent: str, trial: int, reason: str) -> None:
     search = (
         f"{children_filter(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
     )
-    for run in client.search_runs([store.experiment_id], search):
+    for run in search_runs(client, store.experiment_id, search):
         client.set_tag(run.info.run_id, schema.REASON, reason)
         client.set_terminated(run.info.run_id, "KILLED")
 
