@@ -1,12 +1,14 @@
-"""Binary neurons, their gradient estimators, and the cost of each. The entry point is `python -m bnn.train`.
+"""Networks with binary neurons, and estimators of their gradients.
+
+The command line is `python -m bnn.train`. In Python:
 
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 200), bnn.Stochastic(), nn.Linear(200, 10))
     loss = bnn.estimators.ReinMax()(net, images, labels)
     loss.backward()
 
-The names below are imported when they are first used: importing the package makes its Hydra plugins
-(sweeps/hydra_plugins) discoverable in a source tree, an editable install and a wheel alike, and imports neither torch nor
-mlflow.
+Names are imported when they are first used, so that `import bnn` imports neither torch nor mlflow.
+It makes the Hydra plugins in sweeps/hydra_plugins discoverable, in a source tree, an editable
+install and a wheel alike.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Task function of Hydra: one configuration, alone, as a job of a sweep, or as a trial of a study."""
+"""Task function of Hydra: runs one configuration, alone, as a job of a sweep, or as a trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ from bnn.job_environment import JobEnvironment
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:
-    """Run a composed configuration; its summary is plain values, which travel between processes."""
+    """Run a composed configuration.
+
+    Args:
+        config: composed configuration.
+
+    Returns:
+        Summary of the run, or number and state of a trial, as plain values; None for a dry run.
+
+    Raises:
+        SystemExit: with the message, where a run that is no job of a sweep fails.
+        BnnError: in a job of a sweep.
+    """
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
     try:
@@ -38,5 +49,5 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         raise
     except Exception:
         if not alone:
-            traceback.print_exc()  # a sweep's table has one line for it
+            traceback.print_exc()  # the table of the sweep has one line for it
         raise

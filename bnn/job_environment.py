@@ -1,4 +1,4 @@
-"""Contract between a sweep and its jobs, as one environment variable that every launcher passes on."""
+"""Contract between a sweep and its jobs: one environment variable that every launcher passes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training from Python: `bnn.fit`, the loop of the command line for a network and a data set of one's own."""
+"""Training from Python: `bnn.fit` for any network and data set, and `bnn.evaluate`."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from bnn.tracking.run import RunDescription
 
 Choice = str | Mapping[str, Any]
-"""A name, or a mapping with `name` and other parameters than the defaults: `{"name": "adam", "lr": 0.01}`."""
+"""Name of a choice, or a mapping with `name` and parameters: `{"name": "adam", "lr": 0.01}`."""
 
 
 @dataclass(frozen=True)
 class MLflow:
-    """MLflow as the tracker of `bnn.fit`: one run with curves, heatmaps and the checkpoint, as the command line leaves it.
+    """Tracker of `bnn.fit`: an MLflow run with curves, heatmaps and a checkpoint.
 
     Args:
         experiment: name of the experiment; the data set's name is appended, `mine/digits`.
         uri: tracking store; None: MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
         name: name of the run.
-        heatmaps: whether a picture of each layer is logged after each epoch.
+        heatmaps: whether an image of each binary layer is logged after each epoch.
     """
 
     experiment: str = "bnn"
@@ -77,19 +77,21 @@ def fit(
 
     Args:
         model: `forward(inputs) -> output`, with neurons of `bnn.nn` anywhere in it.
-        data: training, validation and test split (`bnn.data.load`, `from_tensors`, `from_torchvision`); names the device.
+        data: training, validation and test split (`bnn.data.load`, `from_tensors`,
+            `from_torchvision`), on the device of the training.
         estimator: gradient estimator, or its name.
         task: loss, metrics and evaluation; None: classification.
-        epochs, batch_size: of the training.
+        epochs: passes over the training split.
+        batch_size: samples in a batch.
         optimizer: `sgd`, `adam` or `adamw`, with its learning rate and schedule.
         anneal: schedule of the neurons' slope, `none`, `geometric`, `linear` or `cosine`.
-        seed: of batches, bits and what the estimator learns; the network is initialised already.
+        seed: seed of batches, random bits and the estimator; the network is initialised already.
         precision: `float32`, or `bf16` under autocast.
         evaluation_samples: draws behind the mean reading of a stochastic network.
         progress: `auto`, `bar`, `lines` or `none`.
         tracker: `MLflow(...)`; None: the run is not tracked.
         callbacks: hooks of the training loop, called in this order.
-        folder: where the checkpoints go; None: nowhere, or into the MLflow run alone.
+        folder: folder for checkpoints; None: none are kept, except in the MLflow run.
 
     Returns:
         The history by epoch, the best epoch, and the checkpoint's path.
@@ -98,24 +100,12 @@ def fit(
         ConfigError: for parameters that do not fit together, naming the key of the configuration.
         DivergedError: for a loss that is not finite.
     """
-    _check_kinds(
-        model,
-        data,
-        task,
-        estimator,
-        tracker,
-        optimizer,
-        anneal,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-    )
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise ConfigError(f"callbacks: expected objects of bnn.Callback; got {callback!r}")
+    integers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    _check_kinds(model, data, task, estimator, tracker, optimizer, anneal, **integers)
+    _check_callbacks(callbacks)
     config: dict[str, Any] = {
-        "optimizer": _complete(OPTIMIZERS, optimizer),
-        "anneal": _complete(SCHEDULES, anneal),
+        "optimizer": _with_defaults(OPTIMIZERS, optimizer),
+        "anneal": _with_defaults(SCHEDULES, anneal),
         "trainer": {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -124,20 +114,7 @@ def fit(
         },
         "seed": seed,
     }
-    held_out = len(data.validation.labels)
-    fraction = held_out / (held_out + len(data.train.labels))
-    training = TrainingConfig(
-        task=task if task is not None else Classification(),
-        estimator=estimator
-        if isinstance(estimator, Estimator)
-        else Estimator.registry.build(_named(estimator)),
-        optimization=OPTIMIZERS.build(config["optimizer"]),
-        schedule=SCHEDULES.build(config["anneal"]),
-        settings=TrainerSettings(
-            **config["trainer"], validation_fraction=fraction, progress=progress
-        ),
-        seed=seed,
-    )
+    training = _training_config(config, data, estimator, task, progress)
     where = Path(folder) if folder is not None else None
     hooks = [*callbacks, ProgressBar(progress)]
     if tracker is None:
@@ -146,10 +123,40 @@ def fit(
             model, training, data, callbacks=hooks, folder=where, metadata=config, title=title
         )
     if where is not None:
-        return _tracked(model, training, data, tracker, where, config, hooks)
+        return _fit_tracked(model, training, data, tracker, where, config, hooks)
     with tempfile.TemporaryDirectory() as scratch:
-        result = _tracked(model, training, data, tracker, Path(scratch), config, hooks)
+        result = _fit_tracked(model, training, data, tracker, Path(scratch), config, hooks)
     return FitResult(result.best_epoch, result.history, result.train_seconds, None)
+
+
+def _training_config(
+    config: Mapping[str, Any],
+    data: Dataset,
+    estimator: Estimator | Choice,
+    task: Task | None,
+    progress: str,
+) -> TrainingConfig:
+    """Objects of a training, from the arguments of `fit`."""
+    if not isinstance(estimator, Estimator):
+        estimator = Estimator.registry.build(_as_mapping(estimator))
+    held_out = len(data.validation.labels)
+    fraction = held_out / (held_out + len(data.train.labels))
+    return TrainingConfig(
+        task=task if task is not None else Classification(),
+        estimator=estimator,
+        optimization=OPTIMIZERS.build(config["optimizer"]),
+        schedule=SCHEDULES.build(config["anneal"]),
+        settings=TrainerSettings(
+            **config["trainer"], validation_fraction=fraction, progress=progress
+        ),
+        seed=config["seed"],
+    )
+
+
+def _check_callbacks(callbacks: Sequence[Any]) -> None:
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"callbacks: expected objects of bnn.Callback; got {callback!r}")
 
 
 def _check_kinds(
@@ -211,26 +218,27 @@ def evaluate(
         model: the network.
         split: `data.validation` or `data.test`.
         task: None: classification.
-        draws: of the mean reading.
-        seed: of the draws.
+        draws: forward passes of the reading `mc_mean`.
+        seed: seed of the random bits.
 
     Returns:
-        By reading (`own`, and of a stochastic network `mean` and `threshold`) the metrics by name.
+        Metrics by name, for each reading: `sampled`, and for a stochastic network `mc_mean` and
+        `threshold`.
     """
     return (task if task is not None else Classification()).evaluations(model, split, draws, seed)
 
 
-def _named(choice: Choice) -> dict[str, Any]:
+def _as_mapping(choice: Choice) -> dict[str, Any]:
     return {"name": choice} if isinstance(choice, str) else dict(choice)
 
 
-def _complete(registry: Registry[Any], choice: Choice) -> dict[str, Any]:
-    """A choice with the defaults of the parameters that it does not name."""
-    named = _named(choice)
+def _with_defaults(registry: Registry[Any], choice: Choice) -> dict[str, Any]:
+    """Mapping of a choice with the defaults of the parameters that it does not name."""
+    named = _as_mapping(choice)
     return {"name": named.get("name"), **registry.defaults(str(named.get("name"))), **named}
 
 
-def _tracked(
+def _fit_tracked(
     model: nn.Module,
     training: TrainingConfig,
     data: Dataset,
@@ -245,7 +253,7 @@ def _tracked(
     from bnn.tracking.store import open_store
 
     task = training.task
-    init_task(task, data.spec, training.seed)  # its inputs may pass a network of its own
+    init_task(task, data.spec, training.seed)  # a task may have a network of its own
     uri = tracker.uri or os.environ.get("MLFLOW_TRACKING_URI")
     store = open_store(uri, f"{tracker.experiment}/{data.spec.name}")
     about = _description(model, training, data, tracker, config)
@@ -279,16 +287,16 @@ def _description(
 
     estimator, task = training.estimator, training.task
     registry = Estimator.registry
-    chosen = {"name": _name_of(registry, estimator), **_parameters(registry, estimator)}
+    chosen = {"name": _registered_name(registry, estimator), **_parameters(registry, estimator)}
     neurons = [m for m in model.modules() if isinstance(m, Neuron) and not isinstance(m, Real)]
     first = neurons[0] if neurons else None
     neuron = {
-        "name": _name_of(Neuron.registry, first) if first is not None else "real",
+        "name": _registered_name(Neuron.registry, first) if first is not None else "real",
         "law": type(first.law).__name__.lower() if first is not None else "none",
     }
     full = {
         **config,
-        "task": {"name": _name_of(Task.registry, task)},
+        "task": {"name": _registered_name(Task.registry, task)},
         "data": {"name": data.spec.name, "limit": None},
         "model": {"name": type(model).__name__, "norm": "custom"},
         "neuron": neuron,
@@ -312,24 +320,24 @@ def _description(
 
 
 def _hash(model: nn.Module, data: Dataset) -> str:
-    """Hexadecimal digits of the weights that a training begins with and of its examples, which no configuration names."""
+    """Hexadecimal digest of the initial weights and the examples, which no configuration names."""
     content = hashlib.sha256()
     for tensor in (*model.state_dict().values(), data.train.images, data.train.labels):
         plain = tensor.detach().cpu().contiguous()  # numpy has no bfloat16
-        content.update(
-            (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().tobytes()
-        )
+        if plain.dtype == torch.bfloat16:
+            plain = plain.float()
+        content.update(plain.numpy().tobytes())
     return content.hexdigest()
 
 
-def _name_of(registry: Registry[Any], thing: object) -> str:
+def _registered_name(registry: Registry[Any], thing: object) -> str:
     """Registered name of an object's class, or the name of the class."""
     return next((name for name in registry if registry[name] is type(thing)), type(thing).__name__)
 
 
 def _parameters(registry: Registry[Any], thing: object) -> dict[str, Any]:
     """Configurable parameters of a registered object, as far as it keeps them under their names."""
-    name = _name_of(registry, thing)
+    name = _registered_name(registry, thing)
     if name not in set(registry):
         return {}
     found: dict[str, Any] = {}
@@ -337,7 +345,7 @@ def _parameters(registry: Registry[Any], thing: object) -> dict[str, Any]:
         value = getattr(thing, key, None)
         if hasattr(kind, "registry"):
             found[key] = {
-                "name": _name_of(kind.registry, value),
+                "name": _registered_name(kind.registry, value),
                 **_parameters(kind.registry, value),
             }
         elif value is not None:

@@ -1,4 +1,4 @@
-"""Where the top-level folders `conf` and `sweeps` lie: beside the package in a source tree, inside it in a wheel."""
+"""Paths of the folders `conf` and `sweeps`, in a source tree or a wheel; network file systems."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ NETWORK = (
     "smb3",
     "smbfs",
 )
-"""Kinds of file systems that other machines share, on which locks are slow or broken."""
+"""Types of network file systems, on which file locks are slow or broken."""
 
 
 def folder(name: str) -> Path:
     """Absolute path of a top-level folder that is shipped with the package.
 
-    Errors: FileNotFoundError when the installation lacks it.
+    It lies beside the package in a source tree, and inside the package in a wheel.
+
+    Args:
+        name: `conf` or `sweeps`.
+
+    Raises:
+        FileNotFoundError: when the installation lacks it.
     """
     package = Path(__file__).resolve().parent
     for candidate in (package / name, package.parent / name):
@@ -36,7 +42,12 @@ def folder(name: str) -> Path:
 
 
 def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """The kind of network file system on which `path` lies; None where it is local, or where that cannot be told."""
+    """Type of the network file system that holds a path; None where it is local or unknown.
+
+    Args:
+        path: file or folder.
+        mounts: table of mounts, in the format of /proc/mounts.
+    """
     try:
         lines = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
@@ -47,17 +58,17 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
         for _, point, kind, *_ in lines
         if place.is_relative_to(point.replace("\\040", " "))
     ]
-    kind = max(holding, key=lambda found: len(found[0]), default=("", ""))[
-        1
-    ]  # of mounts at one point the last is seen
+    # of several mounts at one point the last hides the others; max returns the first of equals
+    _, kind = max(reversed(holding), key=lambda found: len(found[0]), default=("", ""))
     return kind if kind in NETWORK else None
 
 
 def shared_file_warning(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
-    """What to say of a database file that other machines may write too."""
+    """Warning about a database file on a network file system; None for a local one."""
     if (kind := network_file_system(path, mounts)) is None:
         return None
     return (
-        f"warning: {path} lies on a network file system ({kind}), where several writers can damage it: use a server "
-        "(docker-compose.yml), or a folder of this machine and python -m bnn.sync afterwards"
+        f"warning: {path} lies on a network file system ({kind}), where several writers can damage "
+        "it: use a server (docker-compose.yml), or a folder of this machine and python -m bnn.sync "
+        "afterwards"
     )

@@ -1,9 +1,9 @@
-"""Plug-ins: modules of a user's own that register choices, so that a new one takes no fork.
+"""Plug-ins: modules of a user's own that register estimators, models, data sets and the like.
 
 A plug-in is named in the configuration (`plugins=[my_package]`) or declares the entry point
-`bnn.plugins`. Importing it is all that is done with it: what it adds to the registries can be
-chosen, a `conf/` folder in its package joins Hydra's search path, and a choice without a yaml gets
-one from its signature. Neither torch nor Hydra is imported here.
+`bnn.plugins`. It is imported, and nothing more: its additions to the registries become choices, a
+`conf/` folder in its package joins Hydra's search path, and a choice without a YAML file gets its
+configuration from its signature. Neither torch nor Hydra is imported here.
 """
 
 from __future__ import annotations
@@ -25,28 +25,32 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bnn.errors import ConfigError
+from bnn.errors import ConfigError, format_error
 from bnn.job_environment import JobEnvironment
 from bnn.paths import folder
 from bnn.registry import REGISTRIES, Registry
 
 ENTRY_POINTS = "bnn.plugins"
-"""The group of entry points by which an installed package says that it is a plug-in."""
+"""Group of entry points by which an installed package declares a plug-in."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A module that was imported for what it registers."""
+    """Plug-in that has been imported.
+
+    Args:
+        name: name of the module.
+        version: version of its distribution; empty where it is not installed.
+        source: digest of the .py files of the module or package at the time of its import.
+        root: folder in which `import` finds it.
+        conf: its folder of YAML files; None where it has none.
+    """
 
     name: str
     version: str
-    """Of the distribution that it was installed with; empty where it was not installed."""
     source: str
-    """12 hexadecimal digits of every .py file of the module or package, as they were on import."""
     root: Path
-    """The folder in which `import` finds it."""
     conf: Path | None
-    """Its folder of yamls, where it has one."""
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.name, self.version, f"(source {self.source})")))
@@ -59,10 +63,10 @@ def module_names(value: Any) -> list[str]:
     """Names of modules, each once and in order, from the value of the key `plugins`.
 
     Args:
-        value: A list of names, one name, or None.
+        value: a list of names, one name, or None.
 
     Raises:
-        ConfigError: For anything else, and for a name that `import` does not take.
+        ConfigError: for anything else, and for a name that `import` does not take.
     """
     names = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
@@ -77,19 +81,19 @@ def module_names(value: Any) -> list[str]:
 
 
 def load(names: Sequence[str] = ()) -> tuple[Plugin, ...]:
-    """The plug-ins that are installed, and those named, all of them imported.
+    """Import the plug-ins that are installed, and those that are named.
 
-    A module is imported once in a process, from the folders of `sys.path`, those that a sweep has
-    handed over, and the current directory.
+    A module is imported once in a process, from the folders of `sys.path`, those of the process
+    that started the sweep, and the current directory.
 
     Args:
-        names: Names of modules (see `module_names`).
+        names: names of modules (see `module_names`).
 
     Returns:
-        What the choices of this configuration may come from, in alphabetical order.
+        The plug-ins in alphabetical order.
 
     Raises:
-        ConfigError: In one line, for a module that is not found, raises, or takes a name again.
+        ConfigError: for a module that is not found, raises, or registers a name that is taken.
     """
     installed = _installed()
     if names:
@@ -107,12 +111,12 @@ def loaded_folders() -> list[str]:
 
 
 def conf_folders() -> dict[str, Path]:
-    """The folders of yamls that loaded plug-ins bring, by plug-in."""
+    """Folders of YAML files of the loaded plug-ins, by plug-in."""
     return {plugin.name: plugin.conf for plugin in _LOADED.values() if plugin.conf is not None}
 
 
 def choices() -> dict[tuple[str, str], dict[str, Any]]:
-    """Configurations, made from signatures, of the registered choices that have no yaml.
+    """Configurations, made from signatures, of registered choices without a YAML file.
 
     Returns:
         By group and name: the name, the defaults, and `???` for each parameter without one.
@@ -128,7 +132,7 @@ def choices() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _from_signature(registry: Registry[Any], name: str, group: str) -> dict[str, Any]:
-    """The configuration of one choice; a parameter with a group of its own is a choice of it."""
+    """Configuration of one choice; a parameter with a config group becomes a choice of it."""
     node: dict[str, Any] = {"name": name, **registry.common}
     chosen: list[Any] = []
     defaults = registry.defaults(name)
@@ -152,7 +156,7 @@ def _is_plain(value: Any) -> bool:
 
 @cache
 def _installed() -> Mapping[str, metadata.Distribution]:
-    """The distributions that declare a plug-in, by the name of its module."""
+    """Distributions that declare a plug-in, by the name of its module."""
     found: dict[str, metadata.Distribution] = {}
     for point in metadata.entry_points(group=ENTRY_POINTS):
         assert point.dist is not None
@@ -164,7 +168,7 @@ def _installed() -> Mapping[str, metadata.Distribution]:
 
 
 def _look_in_more_folders() -> None:
-    """Import from where a sweep says, and from the current directory, as under `python -m`."""
+    """Extend `sys.path` by a sweep's plug-in folders and the current directory."""
     there = {os.path.abspath(entry) for entry in sys.path}
     job = JobEnvironment.current()
     more = job.plugin_folders if job is not None else []
@@ -198,7 +202,7 @@ def _imported(name: str, distribution: metadata.Distribution | None) -> Plugin:
 
 
 def _outermost(name: str) -> tuple[ModuleType, int]:
-    """The outermost package of a module that has a file, and how many namespaces it lies in."""
+    """Outermost package of a module that has a file, and the number of namespaces around it."""
     parts = name.split(".")
     modules = [sys.modules[".".join(parts[: depth + 1])] for depth in range(len(parts))]
     depth = next(n for n, module in enumerate(modules) if getattr(module, "__file__", None))
@@ -211,7 +215,11 @@ def _version(package: str) -> str:
 
 
 def _refuse_taken(name: str, conf: Path) -> None:
-    """Errors: ConfigError for a yaml that another folder has too, and which would not be read."""
+    """Refusal of a YAML file that another folder has too, since it would not be read.
+
+    Raises:
+        ConfigError: naming the file.
+    """
     shelves = {"bnn": folder("conf"), **conf_folders()}
     for path in sorted(conf.rglob("*.yaml")):
         for owner, shelf in shelves.items():
@@ -221,8 +229,8 @@ def _refuse_taken(name: str, conf: Path) -> None:
 
 
 def _reason(name: str, error: BaseException, leave: str) -> str:
-    """Why a plug-in could not be imported, and what to do, from the parenthesis on."""
-    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    """Reason why a plug-in cannot be imported, and advice; continues an open parenthesis."""
+    what = format_error(error)
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and f"{name}.".startswith(f"{missing}."):
         there = "run the command in the folder that holds it"
@@ -231,7 +239,7 @@ def _reason(name: str, error: BaseException, leave: str) -> str:
 
 
 def _line(name: str, error: BaseException) -> str:
-    """The file and line of a plug-in at which an error came up."""
+    """File and line of a plug-in at which an error was raised."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     found = importlib.util.find_spec(name.partition(".")[0])

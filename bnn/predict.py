@@ -1,7 +1,7 @@
-"""python -m bnn.predict MODEL IMAGE [--drawing] [--picture FILE.png]: which class a trained network sees in an image.
+"""Class of one image by a trained network, and a figure of the bits of its binary layers.
 
-MODEL is the id of a run in the tracking store, or a checkpoint. IMAGE is a file of the data set's size in 8-bit grey, or
-with --drawing any picture of a sign. The bits of every binary layer are drawn beside it.
+The image has the size of the data set in 8-bit grey; with --drawing it is a picture of a sign, of
+any size and colours.
 """
 
 from __future__ import annotations
@@ -26,35 +26,43 @@ SHOWN = 3
 """Classes whose probability is printed."""
 
 
-def parser() -> argparse.ArgumentParser:
-    usage, _, about = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
-        prog="python -m bnn.predict", description=f"{usage.partition(': ')[2]} {about}"
+def argument_parser() -> argparse.ArgumentParser:
+    """Parser of `python -m bnn.predict`."""
+    parser = argparse.ArgumentParser(prog="python -m bnn.predict", description=__doc__)
+    parser.add_argument(
+        "model", metavar="MODEL", help="id of a finished run, or a checkpoint file (best.pt)"
     )
-    made.add_argument(
-        "model", metavar="MODEL", help="the id of a finished run, or a checkpoint file (best.pt)"
-    )
-    made.add_argument("image", metavar="IMAGE", type=Path, help="an image file")
-    made.add_argument(
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="image file")
+    parser.add_argument(
         "--drawing",
         action="store_true",
-        help="bring a drawing of any size and colours to the data set's form",
+        help="bring a drawing of any size and colours to the form of the data set",
     )
-    made.add_argument(
+    parser.add_argument(
         "--picture",
         type=Path,
+        metavar="FILE",
         default=Path("prediction.png"),
-        help="where to draw the bits (%(default)s)",
+        help="file of the figure (%(default)s)",
     )
-    made.add_argument(
-        "--uri", help="the tracking store (MLFLOW_TRACKING_URI, else mlflow.db in this folder)"
+    parser.add_argument(
+        "--uri", help="tracking store (MLFLOW_TRACKING_URI, else mlflow.db in this folder)"
     )
-    return made
+    return parser
 
 
 @contextlib.contextmanager
-def _checkpoint(model: str, uri: str | None) -> Iterator[Path]:
-    """The checkpoint file that `model` names, by its path or by its run. Errors: TrackingError, CheckpointError."""
+def checkpoint_file(model: str, uri: str | None) -> Iterator[Path]:
+    """Context with a checkpoint file, which is fetched from the tracking store if need be.
+
+    Args:
+        model: path of the file, or id of the run that keeps it.
+        uri: tracking store; None: mlflow.db in the working directory.
+
+    Raises:
+        CheckpointError: for a file that does not exist, or a run without a checkpoint.
+        TrackingError: for a store that cannot be reached, or a run that it does not have.
+    """
     from bnn.errors import CheckpointError
     from bnn.tracking.query import fetch
     from bnn.training.checkpoint import BEST
@@ -76,8 +84,17 @@ def _checkpoint(model: str, uri: str | None) -> Iterator[Path]:
 def predicted(
     model: nn.Module, image: Tensor, samples: int, seed: int
 ) -> tuple[Tensor, dict[str, Activation]]:
-    """Class probabilities [classes], their mean over `samples` draws where units are random, and the activation layers of
-    one more draw. image: [1, c, h, w], normalised."""
+    """Class probabilities of an image, and the activations of one draw.
+
+    Args:
+        model: network.
+        image: normalised, [1, c, h, w].
+        samples: draws that the probabilities are averaged over, where units are random.
+        seed: seed of the draws.
+
+    Returns:
+        [classes]; activation layers by name, of another draw.
+    """
     import torch
 
     from bnn.nn.handlers import evaluating, sampled
@@ -94,7 +111,19 @@ def predicted(
 
 
 def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | None) -> str:
-    """Draw the bits to `picture`; answers what to print. Errors: BnnError for what cannot be read."""
+    """Lines with the most probable classes, after the bits were drawn to a file.
+
+    Args:
+        model: path of a checkpoint, or id of a run.
+        path: image file.
+        drawing: whether the image is brought to the form of the data set.
+        picture: file of the figure.
+        uri: tracking store; None: mlflow.db in the working directory.
+
+    Raises:
+        BnnError: for a model or an image that cannot be read, a network that does not classify, or
+            a figure that cannot be written.
+    """
     import torch
 
     from bnn.build import build_task
@@ -107,11 +136,12 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     from bnn.restore import load_checkpoint
     from bnn.tasks import Classification
 
-    with _checkpoint(model, uri) as file:
+    with checkpoint_file(model, uri) as file:
         network, config = load_checkpoint(file)
     if not isinstance(build_task(config), Classification):
         raise ConfigError(
-            f"{model}: expected a network that was trained to classify, got task={config['task']['name']}"
+            f"{model}: expected a network that was trained to classify, "
+            f"got task={config['task']['name']}"
         )
     spec, samples = recorded_spec(config), config["trainer"]["evaluation_samples"]
     pixels = torch.from_numpy((read_drawing if drawing else read_image)(path, spec))
@@ -125,22 +155,26 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
         prediction(pixels, bits, p).savefig(picture, dpi=100)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--picture: {picture} cannot be written ({error})") from error
-    first, *others = p.argsort(descending=True)[:SHOWN].tolist()
-    names = spec.class_names or range(len(p))
-    rest = ", ".join(f"{names[other]} {100 * float(p[other]):.1f} %" for other in others)
+    names = spec.class_names or [str(number) for number in range(len(p))]
     how = f"the mean of {samples} draws" if is_stochastic(network) else "no unit is random"
     seen = f"bits of {', '.join(bits)} in one draw" if bits else "without binary layers"
-    return (
-        f"{names[first]}  ({100 * float(p[first]):.1f} %; then {rest}; {how})\n"
-        f"{run_title(dict(config))} on {spec.title}, {seen}: {picture}"
-    )
+    title = f"{run_title(dict(config))} on {spec.title}"
+    return f"{summary(p, names, how)}\n{title}, {seen}: {picture}"
+
+
+def summary(p: Tensor, names: Sequence[str], how: str) -> str:
+    """Line with the SHOWN most probable classes, and how their probabilities came about."""
+    first, *others = p.argsort(descending=True)[:SHOWN].tolist()
+    rest = ", ".join(f"{names[other]} {100 * float(p[other]):.1f} %" for other in others)
+    return f"{names[first]}  ({100 * float(p[first]):.1f} %; then {rest}; {how})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    asked = parser().parse_args(arguments)
-    uri = asked.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    """Entry of `python -m bnn.predict`; returns the exit code."""
+    chosen = argument_parser().parse_args(arguments)
+    uri = chosen.uri or os.environ.get("MLFLOW_TRACKING_URI")
     return exit_code(
-        lambda: print(predict(asked.model, asked.image, asked.drawing, asked.picture, uri))
+        lambda: print(predict(chosen.model, chosen.image, chosen.drawing, chosen.picture, uri))
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands as a user types them, for notebooks: by the interpreter that is at work, their output where the cell is."""
+"""Command lines for notebooks, run by the interpreter of the notebook."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import subprocess
 import sys
 
 
-def typed(line: str) -> None:
-    """Run `python -m … [WORDS]`, and print what it prints as it comes.
+def run_command(line: str) -> None:
+    """Run `python -m … [WORDS]`, and print its output in the cell as it comes.
 
-    Errors: ValueError for another program; CalledProcessError for an exit code that is not 0.
+    Args:
+        line: command line, as it is typed in a terminal.
+
+    Raises:
+        ValueError: for another program than `python`.
+        CalledProcessError: for an exit code other than 0.
     """
     program, *words = shlex.split(line)
     if program != "python":
@@ -19,7 +24,7 @@ def typed(line: str) -> None:
         [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
-        for told in process.stdout:
-            print(told, end="", flush=True)
+        for output in process.stdout:
+            print(output, end="", flush=True)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, line)

@@ -1,6 +1,7 @@
-"""python -m bnn.sync [FOLDER] [--to ADDRESS]: bring to a tracking server what it does not have yet.
+"""Delivery of runs to a tracking server: records that wait, and the runs of a local store.
 
-Without --to: what runs below FOLDER kept while their server was away. With it, also the runs of a local store.
+Without --to: what runs below FOLDER kept while their server was away. With it, also the runs of a
+local store that have ended, each once.
 """
 
 from __future__ import annotations
@@ -13,52 +14,74 @@ from pathlib import Path
 from bnn.errors import exit_code
 
 
-def parser() -> argparse.ArgumentParser:
-    about = (__doc__ or "").partition("\n\n")
-    made = argparse.ArgumentParser(
-        prog="python -m bnn.sync", description=about[0].partition(": ")[2] + "\n\n" + about[2]
+def argument_parser() -> argparse.ArgumentParser:
+    """Parser of `python -m bnn.sync`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bnn.sync",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
-        "folder", nargs="?", type=Path, default=Path(), help="where runs were started (here)"
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="folder in which runs were started (the working directory)",
     )
-    made.add_argument(
-        "--to", metavar="ADDRESS", help="copy the runs of the local store to this server, each once"
+    parser.add_argument(
+        "--to", metavar="ADDRESS", help="server to which the runs of the local store are copied"
     )
-    made.add_argument("--uri", help="the store that is copied (mlflow.db in FOLDER)")
-    made.add_argument(
+    parser.add_argument("--uri", help="store that is copied (mlflow.db in FOLDER)")
+    parser.add_argument(
         "--experiment",
         action="append",
         default=[],
-        help="copy this one only; may be given several times",
+        metavar="NAME",
+        help="copy this experiment alone; may be repeated (default: all)",
     )
-    return made
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = parser()
-    asked = made.parse_args(arguments)
-    if not asked.folder.is_dir():
-        made.error(f"expected a folder, got {asked.folder}")
-    if asked.to is None and (asked.uri or asked.experiment):
-        made.error("--uri and --experiment say what is copied: expected --to ADDRESS with them")
-    return exit_code(lambda: brought(asked))
+    """Entry of `python -m bnn.sync`; returns the exit code."""
+    parser = argument_parser()
+    chosen = parser.parse_args(arguments)
+    if not chosen.folder.is_dir():
+        parser.error(f"expected a folder, got {chosen.folder}")
+    if chosen.to is None and (chosen.uri or chosen.experiment):
+        parser.error("--uri and --experiment say what is copied: expected --to ADDRESS with them")
+    return exit_code(lambda: deliver(chosen.folder, chosen.to, chosen.uri, chosen.experiment))
 
 
-def brought(asked: argparse.Namespace) -> int:
-    """Deliver and copy what is asked for, a line for each; answers 1 where something still waits."""
-    from bnn.tracking.sync import copy, flush
+def deliver(folder: Path, target: str | None, uri: str | None, experiments: Sequence[str]) -> int:
+    """Deliver and copy, printing a line for each run.
 
-    said, complete = 0, True
-    for done, line in flush(asked.folder):
-        said, complete = said + 1, complete and done
+    Args:
+        folder: folder in which runs were started.
+        target: server to which runs are copied; None: nothing is copied.
+        uri: store that is copied; None: mlflow.db in `folder`.
+        experiments: names of the experiments that are copied; empty: all.
+
+    Returns:
+        Exit code: 1 where records still wait.
+
+    Raises:
+        TrackingError: for a store that is not there, or an experiment that it does not have.
+    """
+    from bnn.tracking.sync import copy_runs, flush_outboxes
+
+    lines, complete = 0, True
+    for done, line in flush_outboxes(folder):
+        lines, complete = lines + 1, complete and done
         print(line, file=sys.stdout if done else sys.stderr, flush=True)
-    if asked.to is not None:
-        for line in copy(
-            asked.uri or f"sqlite:///{asked.folder.resolve()}/mlflow.db", asked.to, asked.experiment
+    if target is not None:
+        for line in copy_runs(
+            uri or f"sqlite:///{folder.resolve()}/mlflow.db", target, experiments
         ):
-            said += 1
+            lines += 1
             print(line, flush=True)
-    if not said:
+    if not lines:
         print("nothing waits, and nothing is new")
     return 0 if complete else 1
 

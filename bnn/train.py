@@ -1,4 +1,4 @@
-"""python -m bnn.train [-m] [-q] [GROUP=CHOICE] [KEY=VALUE]: train one configuration, or with -m many."""
+"""python -m bnn.train [-m] [-q] [GROUP=CHOICE] [KEY=VALUE]: train one configuration, or many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.config.compose import explained, named_plugins
+from bnn.config.compose import format_hydra_error, named_plugins
 from bnn.errors import BnnError
 from bnn.job import run
 from bnn.paths import folder
@@ -20,11 +20,15 @@ from bnn.version import __version__
 train = hydra.main(version_base="1.3", config_path=str(folder("conf")), config_name="train")(run)
 FULL_ERROR = "HYDRA_FULL_ERROR"
 QUIET = {"-q": "trainer.progress=none", "--quiet": "trainer.progress=none"}
-"""Options that Hydra's command line does not know, and the overrides that they stand for."""
+"""Options that Hydra's command line lacks, and the overrides that replace them."""
 
 
-def answer() -> None:
-    """Run the command line; what Hydra refuses is one line, unless HYDRA_FULL_ERROR is set."""
+def run_command_line() -> None:
+    """Run the command line; errors are one line each, unless HYDRA_FULL_ERROR is set.
+
+    Raises:
+        SystemExit: with the message, or with 128 + SIGINT after an interruption.
+    """
     if "--version" in sys.argv[1:]:
         print(f"binary-neurons {__version__}")
         return
@@ -33,25 +37,25 @@ def answer() -> None:
         plugins.load(named_plugins(sys.argv[1:]))
         train()
         return
-    os.environ[FULL_ERROR] = "1"  # so that Hydra raises what it would print
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises errors instead of printing them
     try:
-        plugins.load(named_plugins(sys.argv[1:]))  # the rest of the line may choose what they add
+        plugins.load(named_plugins(sys.argv[1:]))  # before their choices are composed
         train()
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise SystemExit(f"error: {explained(error, sys.argv[1:])}") from error
+        raise SystemExit(f"error: {format_hydra_error(error, sys.argv[1:])}") from error
     except KeyboardInterrupt:
-        print("interrupted; the same command with resume=true goes on", file=sys.stderr)
+        print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         os.environ.pop(FULL_ERROR, None)
 
 
 def main() -> None:
-    """Entry of `python -m bnn.train`; SIGTERM ends runs as Ctrl-C does, with their record."""
+    """Entry point of `python -m bnn.train`; SIGTERM ends runs as Ctrl-C does, as KILLED."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    answer()
+    run_command_line()
 
 
 if __name__ == "__main__":

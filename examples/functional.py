@@ -11,6 +11,8 @@ import bnn
 
 
 class Net(nn.Module):
+    """Two binary layers below a linear read-out."""
+
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(64, 32), nn.Linear(32, 16)

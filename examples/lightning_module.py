@@ -12,15 +12,16 @@ import bnn
 try:
     import lightning as L
 except ModuleNotFoundError:
-    raise SystemExit('this example needs Lightning: pip install "bnn[lightning]"') from None
+    raise SystemExit('this example needs Lightning: pip install -e ".[lightning]"') from None
 
 
 class Classifier(L.LightningModule):
+    """Network with a binary layer, and the estimator that trains it."""
+
     def __init__(self, example: Tensor) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 32), bnn.Stochastic(), nn.Linear(32, 10)
-        )
+        layers = nn.Flatten(), nn.Linear(64, 32), bnn.Stochastic(), nn.Linear(32, 10)
+        self.net = nn.Sequential(*layers)
         self.estimator = bnn.estimators.NVIL().init(self.net, example)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:

@@ -34,7 +34,7 @@ def main(epochs: int = 10) -> dict[str, float]:
         net = nn.Sequential(nn.Flatten(), nn.Linear(100, 32), bnn.Stochastic(), nn.Linear(32, 2))
         adam = {"name": "adam", "lr": 0.01}
         bnn.fit(net, data, estimator="reinmax", epochs=epochs, optimizer=adam, progress="none")
-        scores = bnn.tasks.Classification().evaluations(net, data.test, draws=8, seed=0)
+        scores = bnn.evaluate(net, data.test)
         accuracy[name] = scores["mc_mean"]["accuracy"]
         print(f"bars from {name}: test accuracy {100 * accuracy[name]:.1f} %")
     return accuracy

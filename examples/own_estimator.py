@@ -1,6 +1,6 @@
 """Gradient estimator of one's own: REINFORCE whose baseline is the loss of the batch's others.
 
-One pass; B_i = mean loss of the other samples, which is independent of the bits of sample i.
+One forward pass; B_i is the mean loss of the other samples, which the bits of sample i do not move.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,8 @@ from bnn.testing import check_estimator
 
 @Estimator.registry.add("batch_reinforce")
 class BatchReinforce(Estimator):
+    """REINFORCE with a baseline from the other samples of the batch."""
+
     # the claims, which check_estimator measures
     unbiased = True
     needs_full_support = True  # takes log q(b)
@@ -47,9 +49,9 @@ def main(epochs: int = 20) -> float:
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), bnn.Stochastic(), nn.Linear(32, 10))
     adam = {"name": "adam", "lr": 0.01}
     bnn.fit(net, data, estimator="batch_reinforce", epochs=epochs, optimizer=adam, progress="none")
-    scores = bnn.tasks.Classification().evaluations(net, data.test, draws=8, seed=0)
-    print(f"test accuracy {100 * scores['mean']['accuracy']:.1f} %")
-    return scores["mc_mean"]["accuracy"]
+    accuracy = bnn.evaluate(net, data.test)["mc_mean"]["accuracy"]
+    print(f"test accuracy {100 * accuracy:.1f} %")
+    return accuracy
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import bnn
 
 
 class Block(nn.Module):
-    """x + W b, with stochastic bits b of the normalised pre-activation."""
+    """Block x + W b, with stochastic bits b of the normalised pre-activation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,9 +39,9 @@ def main(epochs: int = 20) -> float:
         optimizer={"name": "adam", "lr": 0.01},
         progress="none",
     )
-    scores = bnn.tasks.Classification().evaluations(net, data.test, draws=8, seed=0)
-    print(f"residual network: test accuracy {100 * scores['mean']['accuracy']:.1f} %")
-    return scores["mc_mean"]["accuracy"]
+    accuracy = bnn.evaluate(net, data.test)["mc_mean"]["accuracy"]
+    print(f"residual network: test accuracy {100 * accuracy:.1f} %")
+    return accuracy
 
 
 if __name__ == "__main__":

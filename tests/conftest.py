@@ -1,4 +1,4 @@
-"""What the tests share: where MNIST is, and one thread a worker, since the workers share the cores."""
+"""Fixtures of all tests: the folder of MNIST, a ready MLflow store, and one thread a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-# shapes of public tensor arguments are checked in the tests; before anything of these modules is imported
+# shapes of public tensor arguments are checked in the tests: before their modules are imported
 CHECKED = [
     "bnn.functional",
     "bnn.nn.noise",
@@ -32,7 +32,7 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 @pytest.fixture(scope="session", autouse=True)
 def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """MLflow takes seconds to make an SQLite store: one is made, and copied where a test's own would be made."""
+    """A ready SQLite store of MLflow, which takes seconds to make, copied wherever one is made."""
     from bnn.tracking import store
 
     ready, make = tmp_path_factory.mktemp("store") / "mlflow.db", store._make_database

@@ -29,6 +29,7 @@ LAYERS = (
     "functional testing training",
     "build combinations",
     "restore specify",
+    "fitted",
     "analysis",
     "plots",
     "lab tracking",
@@ -78,7 +79,7 @@ GRAPH = {
     for module, path in FILES.items()
     if module != "bnn"
 }
-"""Modules of bnn that each module imports. `bnn` itself names what it offers, and imports lazily."""
+"""Modules of bnn that each module imports; `bnn` itself imports lazily."""
 
 
 def test_every_package_and_module_has_its_layer() -> None:
@@ -114,6 +115,7 @@ ONLY_IN = {
 """Libraries, and the packages and modules that may import them."""
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("library", sorted(ONLY_IN))
 def test_a_library_is_imported_in_its_own_packages_alone(library: str) -> None:
     users = {

@@ -1,4 +1,4 @@
-"""The team's server: the compose file by its schema and its promises, its topology as processes from its own commands."""
+"""Compose file of the team's server: its schema, and its services as processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 import yaml
-from command_line import QUICK, bnn_train, environment
 from mlflow import MlflowClient
-from postgres import cluster, free_port, run_sql
+from support.command_line import QUICK, bnn_train, environment
+from support.postgres import cluster, free_port, run_sql
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -141,7 +141,11 @@ class Team:
 
 
 def start(service: str, moved: Mapping[str, str], folder: Path) -> subprocess.Popen:
-    """The process of a service, by its own command and environment; `moved`: what is elsewhere outside of containers."""
+    """Process of a service, by its command and environment.
+
+    Args:
+        moved: addresses and paths that differ outside of containers.
+    """
 
     def here(text: str) -> str:
         for before, after in moved.items():
@@ -154,9 +158,13 @@ def start(service: str, moved: Mapping[str, str], folder: Path) -> subprocess.Po
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with (folder / f"{service}.log").open("w") as log:
         return subprocess.Popen(
-            words, env={**environment(), **{k: v for k, v in values.items() if v}, "PATH": path}, cwd=folder,
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            words,
+            env={**environment(), **{k: v for k, v in values.items() if v}, "PATH": path},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def healthy(service: str, moved: Mapping[str, str], process: subprocess.Popen, log: Path) -> None:
@@ -173,14 +181,20 @@ def healthy(service: str, moved: Mapping[str, str], process: subprocess.Popen, l
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    for needed in ("psycopg", "flask_wtf", "optuna_dashboard"):
+        pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("team")
     about = COMPOSE["services"]["postgres"]["environment"]
     password, user = SECRETS["POSTGRES_PASSWORD"], about["POSTGRES_USER"]
     with cluster(user, password, about["POSTGRES_DB"]) as port:
         run_sql(port, user, password, COMPOSE["configs"]["databases"]["content"])
         one, two = free_port(), free_port()
-        moved = {"postgres:5432": f"127.0.0.1:{port}", "0.0.0.0": "127.0.0.1", "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
-                 "/artifacts": f"{folder}/artifacts"}  # fmt: skip
+        moved = {
+            "postgres:5432": f"127.0.0.1:{port}",
+            "0.0.0.0": "127.0.0.1",
+            "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
+            "/artifacts": f"{folder}/artifacts",
+        }
         ini = filled(COMPOSE["configs"]["auth"]["content"], SECRETS).replace(
             "postgres:5432", f"127.0.0.1:{port}"
         )
@@ -200,6 +214,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
                 process.wait()
 
 
+@pytest.mark.server
 def test_the_server_asks_for_the_password(team: Team) -> None:
     search = "/api/2.0/mlflow/experiments/search?max_results=5"
     assert team.get(search)[0] == 401
@@ -207,6 +222,7 @@ def test_the_server_asks_for_the_password(team: Team) -> None:
     assert team.get(search, SECRETS["MLFLOW_ADMIN_PASSWORD"])[0] == 200
 
 
+@pytest.mark.server
 def test_a_foreign_host_name_is_refused(team: Team) -> None:
     request = urllib.request.Request(
         f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}
@@ -225,6 +241,7 @@ def login(team: Team) -> dict[str, str]:
     }
 
 
+@pytest.mark.server
 def test_a_run_and_a_study_of_two_workers_end_up_there(
     team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,8 +264,16 @@ def test_a_run_and_a_study_of_two_workers_end_up_there(
     workers = []
     for folder in (one, two):
         folder.mkdir()
-        workers.append(subprocess.Popen([sys.executable, "-m", "bnn.train", *study], cwd=folder, env=values, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE))  # fmt: skip
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "bnn.train", *study],
+                cwd=folder,
+                env=values,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
     answers = [worker.communicate(timeout=200) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], answers
     for key, value in login(team).items():

@@ -31,17 +31,19 @@ CHOICES = [
 ]
 
 
+@pytest.mark.integration
 def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
-    """So that a change of a default changes no published row in silence; seed and task are the sweep's own."""
+    """A change of a default must not change a published row; the sweep sets seed and task."""
     pinned = flat(
         OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml"))
     )  # type: ignore[arg-type]
-    for by in OmegaConf.to_container(compose(["experiment=estimators"]).recipe.estimators):  # type: ignore[union-attr]
-        for key in flat(config("experiment=estimators", f"recipe.by={by}")):
+    estimators = compose(["experiment=estimators"]).vars.estimators
+    for by in estimators:
+        for key in flat(config("experiment=estimators", f"vars.by={by}")):
             group, _, rest = key.partition(".")
-            recipe = f"recipe.estimators.{by}.{rest}" if group == "estimator" else key
+            variable = f"vars.estimators.{by}.{rest}" if group == "estimator" else key
             assert (
-                recipe in pinned
+                variable in pinned
                 or not moves_result(key)
                 or key in {"seed", "task.name", "data.root", "device"}
             ), key
@@ -57,10 +59,13 @@ def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "recipe.by=disarm"]),
-        (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "recipe.by"]),
-        (["experiment=annealing", "anneal=none"], ["anneal=none", "recipe.arm"]),
+        (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "vars.by=disarm"]),
+        (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "vars.by"]),
+        (["experiment=annealing", "anneal=none"], ["anneal=none", "vars.arm"]),
         (["estimator=relax", "estimator.scale=0.1"], ["estimator.scale", "leave it out"]),
+        (["experiment=estimators", "recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
+        (["recipe.arm=steep", "recipe.by=disarm"], ["write vars.arm=steep"]),
+        (["recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
         (["estimator.proxy=identity"], ["estimator.proxy", "write estimator.pseudo_derivative"]),
     ],
     ids=" ".join,
@@ -71,6 +76,7 @@ def test_an_override_without_effect_is_refused(words: list[str], said: list[str]
     assert all(word in str(refused.value) for word in said), refused.value
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("group, choice", CHOICES, ids="=".join)
 def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: Path) -> None:
     for number, name in itertools.product(range(5), "ab"):
@@ -117,6 +123,7 @@ def test_seed_table_takes_the_sources_law_where_it_can() -> None:
     assert laws == {"st": "uniform", "frozen": "uniform", "reinforce": "logistic"}
 
 
+@pytest.mark.integration
 def test_the_reference_table_has_19_rows() -> None:
     cells = itertools.product(
         ("stochastic", "deterministic"),
@@ -140,6 +147,7 @@ def test_without_binary_layers_nothing_else_of_the_unit_matters() -> None:
     assert len({digest(config("placement=both", *cell)) for cell in cells}) == 3
 
 
+@pytest.mark.integration
 def test_the_digest_follows_what_moves_the_result_and_nothing_else() -> None:
     reference = digest(config())
     for moved in (
@@ -304,6 +312,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "overrides, words", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None
 )
@@ -327,6 +336,7 @@ def test_jobs_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("cpu", 1) == "cpu"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "layers, name",
     [
@@ -347,6 +357,7 @@ def test_a_placement_is_named_by_the_layers_it_makes_binary(layers: str, name: s
     assert by_layers.spec.digest == by_name.spec.digest
 
 
+@pytest.mark.integration
 def test_integers_and_floats_of_one_value_are_one_choice() -> None:
     assert digest(config("optimizer.weight_decay=0")) == digest(
         config("optimizer.weight_decay=0.0")
@@ -361,8 +372,8 @@ def test_the_digest_holds_the_kind_of_device_that_is_used() -> None:
     assert digest(config("device=cpu")) != digest(config("device=cuda"))
 
 
-def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
-    """`experiment` comes after train.yaml's own values, so that a recipe can set what stands there."""
+def test_an_experiment_has_the_last_word_before_the_command_line() -> None:
+    """An experiment is merged after train.yaml's own values, and can set them."""
     defaults = OmegaConf.load(folder("conf") / "train.yaml").defaults
     words = [item if isinstance(item, str) else str(next(iter(item))) for item in defaults]
     assert words.index("experiment") > words.index("_self_")
@@ -370,7 +381,8 @@ def test_a_recipe_has_the_last_word_before_the_command_line() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0.1, 1e-05, 3, True, None, "logistic", "a,b", "null", "true", "5", "1e3", "it's", 'say "so"', "a b", "${x}", "",
+    [0.1, 1e-05, 3, True, None, "logistic", "a,b", "null", "true", "5", "1e3", "it's", 'say "so"',
+     "a b", "${x}", "",
      [0, -1], ["a", "b,c"], {"name": "x", "k": 1.5}, "back\\slash", "a:b", "path/to.x"],
     ids=repr,
 )  # fmt: skip
@@ -390,7 +402,7 @@ def test_a_value_written_as_an_override_reads_back_as_itself(value: object) -> N
     ],
 )
 def test_a_configuration_of_version_0_1_0_keeps_its_digest(words: list[str], expected: str) -> None:
-    """What 0.1.0 printed: by it, runs and studies of that version are told to be of the same configuration."""
+    """Digests of version 0.1.0, by which runs of the same configuration are found."""
     assert setup(compose(["data=digits", "device=cpu", *words])).spec.digest == expected
     other = setup(
         compose(["data=digits", "device=cpu", *words, "optimizer.groups.estimator.lr=0.01"])

@@ -1,4 +1,4 @@
-"""The examples run and learn, and the pages that list them, docs/library.md and docs/extending.md, tell the truth."""
+"""Examples run and learn, and the code of docs/library.md and docs/extending.md runs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from bnn.registry import REGISTRIES
 
 ROOT = Path(bnn.__file__).resolve().parent.parent
 FILES = sorted((ROOT / "examples").glob("*.py"))
-pytestmark = pytest.mark.skipif(not FILES, reason="the source tree is not at hand")
+pytestmark = [
+    pytest.mark.skipif(not FILES, reason="the source tree is not at hand"),
+    pytest.mark.integration,
+]
 
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What examples and pages register, and write, is gone after the test."""
+    """Remove after a test what examples and pages register and write."""
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "_constructors", dict(registry._constructors))
     monkeypatch.chdir(tmp_path)
@@ -49,7 +52,7 @@ def test_an_example_is_short_and_listed(path: Path) -> None:
     assert f"(../examples/{path.name})" in page("library")
 
 
-# The thresholds are out of reach for frozen lower layers; each names the accuracy that these come to.
+# The thresholds are out of reach for frozen lower layers, whose accuracy stands beside them.
 
 
 def test_both_estimators_of_the_sequential_network_learn() -> None:
@@ -71,21 +74,20 @@ def test_the_lightning_module_learns() -> None:
     assert example("lightning_module").main() > 0.8, "frozen: 0.40"
 
 
-def test_without_lightning_the_example_says_what_to_install(
+def test_without_lightning_the_example_names_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "lightning", None)
-    with pytest.raises(SystemExit, match=r'needs Lightning: pip install "bnn\[lightning\]"'):
+    with pytest.raises(SystemExit, match=r'needs Lightning: pip install -e "\.\[lightning\]"'):
         example("lightning_module")
 
 
 def test_the_residual_network_learns_and_needs_its_norms_converted() -> None:
     residual = example("residual")
     assert residual.main() > 0.87, "frozen: 0.69"
+    images, labels = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ConfigError, match="convert_batch_norms"):
-        bnn.estimators.Reinforce()(
-            residual.network(), torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64)
-        )
+        bnn.estimators.Reinforce()(residual.network(), images, labels)
 
 
 def test_the_own_estimator_keeps_its_claims_and_learns() -> None:
@@ -97,28 +99,25 @@ def test_the_own_data_set_is_learned_from_tensors_and_by_name() -> None:
     assert set(accuracy) == {"tensors", "name"} and min(accuracy.values()) > 0.95, "frozen: 0.50"
 
 
+def test_the_own_callback_adds_a_metric_that_falls_as_the_network_settles() -> None:
+    changed = example("own_callback").main()
+    assert changed[0] > 0.1 > 0.02 > changed[-1] >= 0
+
+
+def run(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
 def test_the_own_data_set_task_and_estimator_are_choices_of_the_command_line(
     tmp_path: Path,
 ) -> None:
-    words = [
-        "plugins=[own_data,own_task,own_estimator]",
-        "data=bars",
-        "task=reconstruction",
-        "estimator=batch_reinforce",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "bnn.train",
-        *words,
-        "model=mlp",
-        "dry_run=true",
-        f"hydra.run.dir={tmp_path}",
-    ]
-    ran = subprocess.run(command, cwd=ROOT / "examples", capture_output=True, text=True)
-    assert ran.returncode == 0 and "batch_reinforce" in ran.stdout and "bars" in ran.stdout, (
-        ran.stderr
-    )
+    plugins = "plugins=[own_data,own_task,own_estimator]"
+    choices = ["data=bars", "task=reconstruction", "estimator=batch_reinforce", "model=mlp"]
+    words = ["-m", "bnn.train", plugins, *choices, "dry_run=true", f"hydra.run.dir={tmp_path}"]
+    ran = run(*words, folder=ROOT / "examples")
+    assert ran.returncode == 0, ran.stderr
+    assert "batch_reinforce" in ran.stdout and "bars" in ran.stdout
 
 
 def test_the_own_task_learns() -> None:
@@ -126,12 +125,7 @@ def test_the_own_task_learns() -> None:
 
 
 def test_an_example_runs_as_a_script(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, ROOT / "examples" / "own_data.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    ran = run(ROOT / "examples" / "own_data.py", folder=tmp_path)
     assert ran.returncode == 0 and ran.stdout.count("test accuracy") == 2, ran.stderr
 
 
@@ -145,7 +139,10 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def executed(name: str) -> dict:
-    """Names of a page whose code has been executed from top to bottom, but for methods, which are quotations."""
+    """Names defined by a page's code, which is executed from top to bottom.
+
+    Indented blocks, which quote methods, are left out.
+    """
     scope: dict = {"__name__": "page"}
     torch.manual_seed(0)
     for code in blocks(name, "python"):
@@ -174,14 +171,14 @@ def test_the_code_of_the_library_page_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_error_of_the_library_page_is_that_of_a_neuron() -> None:
-    (told,) = blocks("library", "")
+    (expected,) = blocks("library", "")
     with pytest.raises(NoEstimatorError) as caught:
         nn.Sequential(nn.Linear(3, 2), bnn.Stochastic())(torch.zeros(2, 3))
-    assert " ".join(told.split()) == f"NoEstimatorError: {caught.value}"
+    assert " ".join(expected.split()) == f"NoEstimatorError: {caught.value}"
 
 
 class Around(nn.Module):
-    """A network with a path around its binary layer, and a module on what the bits send."""
+    """Network with a path around its binary layer, and a module above its bits."""
 
     def __init__(self, above: nn.Module) -> None:
         super().__init__()
@@ -195,7 +192,7 @@ X, Y = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.aran
 
 
 @pytest.mark.parametrize("estimator", [bnn.estimators.Reinforce, bnn.estimators.DisARM])
-def test_what_the_library_page_says_is_refused_of_several_passes_is(estimator: type) -> None:
+def test_estimators_of_several_passes_refuse_what_the_library_page_says(estimator: type) -> None:
     estimator()(Around(nn.Identity()), X, Y)
     with pytest.raises(ValueError, match="dropout"):
         estimator()(Around(nn.Dropout(0.1)), X, Y)
@@ -236,7 +233,7 @@ def test_a_group_of_ones_own_leaves_the_settings_of_the_others() -> None:
 
 @pytest.mark.parametrize("name", ["st", "reinforce", "disarm", "muprop", "relax"])
 def test_distributed_data_parallel_leaves_the_gradient_as_it_is(name: str, tmp_path: Path) -> None:
-    """In a group of one process."""
+    """Of a group of one process."""
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
     )

@@ -1,4 +1,4 @@
-"""What goes wrong around a training: signals, full disks, files that are not what they were. One line says it."""
+"""Faults around a training: signals, full disks, damaged files, each reported in one line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
 from mlflow import MlflowClient
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import outbox
 from bnn.tracking.run_dir import claim_run_dir
 from bnn.tracking.store import open_store
+
+pytestmark = pytest.mark.integration
 
 SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
 
@@ -50,7 +52,7 @@ def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
     assert process.returncode == 128 + number and "Traceback" not in error, error
     assert [run.info.status for run in runs(tmp_path, "run")] == ["KILLED"]
     resumed = run_here(tmp_path, *words, "resume=true")
-    assert resumed.returncode == 0 and "goes on with run" in resumed.stdout
+    assert resumed.returncode == 0 and "resumes run" in resumed.stdout
     assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED"]
 
 

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: one composition for many jobs, and the specification that composition alone gives."""
+"""Jobs of a sweep: a shared composition gives the specification that composing each job gives."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bnn.runs.grid import distinct_jobs
 from bnn.runs.jobs import JobComposer
 from bnn.specify import specify
 
-SMALL = ["data=digits", "model=mlp", "model.hidden=4", "device=cpu"]
+SMALL = ["model=mlp", "model.hidden=4", "device=cpu"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def composer() -> Iterator[JobComposer]:
     with initialize_config_dir(str(folder("conf")), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -41,12 +41,13 @@ JOBS = [
     ["placement.layers=[0]", "trainer.batch_size=32"],
     ["data.limit=100", "seed=1"],
     ["trainer.precision=bf16", "tracking.experiment=other"],
-    ["experiment=estimators", "recipe.by=disarm", "data=digits", "seed=4"],
-    ["experiment=estimators", "recipe.by=rebar", "data=digits", "trainer.epochs=1"],
+    ["experiment=estimators", "vars.by=disarm", "seed=4"],
+    ["experiment=estimators", "vars.by=rebar", "trainer.epochs=1"],
     ["lab.every=1", "lab.draws=3", "device=auto"],
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
 def test_a_job_is_the_composition_of_its_overrides(words: list[str], composer: JobComposer) -> None:
     alone = specify(composer.compose(words))
@@ -81,6 +82,7 @@ def test_a_job_that_cannot_run_is_refused_as_its_composition_is(
     assert str(refused.value) == f"{alone.value} (in the job {' '.join(words)})"
 
 
+@pytest.mark.integration
 def test_jobs_of_one_choice_share_its_composition_and_its_network(
     composer: JobComposer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The library: names that come lazily, functions, estimators as losses, and `bnn.fit` with MLflow."""
+"""The library: lazy names, functions, estimators as losses, and `bnn.fit` with MLflow."""
 
 from __future__ import annotations
 
@@ -52,8 +52,12 @@ def test_every_name_of_the_package_is_there_and_another_is_refused() -> None:
         _ = bnn.Stochastik
 
 
+@pytest.mark.integration
 def test_importing_the_package_imports_no_torch_until_a_name_is_used() -> None:
-    code = "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; print(before, 'torch' in sys.modules)"
+    code = (
+        "import sys, bnn; before = 'torch' in sys.modules; bnn.Stochastic; "
+        "print(before, 'torch' in sys.modules)"
+    )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -66,7 +70,9 @@ PAIRS = {
         StraightThrough(),
     ),
     "identity": (
-        lambda a, noise: bnn.functional.straight_through(a, pseudo_derivative="identity", noise=noise),
+        lambda a, noise: bnn.functional.straight_through(
+            a, pseudo_derivative="identity", noise=noise
+        ),
         StraightThrough(pseudo_derivative="identity"),
     ),
     "reinmax": (lambda a, noise: bnn.functional.reinmax(a, 1.5, noise=noise), ReinMax(tau=1.5)),
@@ -185,6 +191,7 @@ def test_fit_trains_and_repeats_itself(data) -> None:
     assert scores["sampled"]["loss"] == min(epoch["val/loss"] for epoch in histories[0])
 
 
+@pytest.mark.integration
 def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracker = bnn.MLflow("mine", uri=uri, name="my run")
@@ -241,8 +248,9 @@ def test_fit_with_mlflow_leaves_the_run_that_the_command_line_leaves(data, tmp_p
     assert len(finished_runs(uri, "mine/digits")) == 1, "a report takes it"
 
 
+@pytest.mark.integration
 def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path: Path) -> None:
-    """Reports keep the newest run of one result: networks of one class, size and seed must not pass for one."""
+    """Networks of equal class, size and seed are different results, which reports keep apart."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     fewer = bnn.data.load({"name": "digits", "limit": 200}, seed=0, validation_fraction=0.1)
     for net, on in ((network(), data), (network(1), data), (network(), fewer), (network(), data)):
@@ -253,6 +261,7 @@ def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path:
     assert len(digests) == 4 and len(set(digests)) == 3, "the last is the first again"
 
 
+@pytest.mark.integration
 def test_fit_ends_its_run_as_failed_with_the_reason(data, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with pytest.raises(ArithmeticError):

@@ -1,9 +1,10 @@
-"""Notebooks run from top to bottom without a network, hold no logic of their own, and are committed without outputs."""
+"""Notebooks run from top to bottom without a network, hold no logic, and show their outputs."""
 
 from __future__ import annotations
 
 import ast
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +18,39 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 import bnn
 
+sys.path.insert(0, str(Path(bnn.__file__).resolve().parent.parent / "notebooks"))
+
+from execute import DIGEST, code_digest
+
 ROOT = Path(bnn.__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MINUTES = 3
 """What a notebook may take on two cores."""
 LEAVES = {"01_quickstart": {"mlflow.db", "mlflow.db.lock", "mlartifacts", "multirun", "report"}}
 INLINE = "%matplotlib inline\n"
-"""The one magic there may be, at the beginning of a cell: without it a notebook does not show a figure."""
+"""The one magic that is allowed, at the beginning of a cell: it makes a notebook show figures."""
 LOGIC = (
-    ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.AsyncFor, ast.While, ast.If, ast.IfExp,
-    ast.Match, ast.Try, ast.TryStar, ast.Assert, ast.Raise, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
-    ast.BoolOp, ast.Compare,
-)  # fmt: skip
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.If,
+    ast.IfExp,
+    ast.Match,
+    ast.Try,
+    ast.TryStar,
+    ast.Assert,
+    ast.Raise,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.BoolOp,
+    ast.Compare,
+)
 pytestmark = pytest.mark.skipif(
     not (ROOT / "notebooks").is_dir(), reason="the source tree is not at hand"
 )
@@ -40,22 +62,11 @@ def code(notebook: NotebookNode) -> list[str]:
 
 
 def logic(notebook: NotebookNode) -> list[str]:
-    """Kinds of statements and expressions that belong into the package. Errors: SyntaxError for magics and shell."""
+    """Kinds of syntax that belong into the package; a SyntaxError for magics and shell commands."""
     trees = [ast.parse(source.removeprefix(INLINE)) for source in code(notebook)]
     return [
         type(node).__name__ for tree in trees for node in ast.walk(tree) if isinstance(node, LOGIC)
     ]
-
-
-def stored(notebook: NotebookNode) -> list[str]:
-    """What is left of a notebook's execution."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    left = [
-        cell.source
-        for cell in cells
-        if cell.outputs or cell.execution_count is not None or "execution" in cell.metadata
-    ]
-    return left + [key for key in notebook.metadata if key not in ("kernelspec", "language_info")]
 
 
 Execute = Callable[[NotebookNode, Path], float]
@@ -63,7 +74,7 @@ Execute = Callable[[NotebookNode, Path], float]
 
 @pytest.fixture
 def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
-    """Run a notebook on the data in a folder, by this interpreter's kernel, in a folder of its own; answers the seconds."""
+    """Seconds of a notebook, run by this interpreter's kernel in a folder of its own."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setenv(
@@ -93,8 +104,12 @@ def assert_shown(notebook: NotebookNode) -> None:
         output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
     ]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert not any("text/plain" in output.get("data", {}) and "image/png" not in output.data
-                   and output.data["text/plain"].startswith("<Figure") for output in outputs)  # fmt: skip
+    assert not any(
+        "text/plain" in output.get("data", {})
+        and "image/png" not in output.data
+        and output.data["text/plain"].startswith("<Figure")
+        for output in outputs
+    )
     assert not [output.text for output in outputs if output.get("name") == "stderr"]
 
 
@@ -102,11 +117,12 @@ def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
 
 
+@pytest.mark.integration
 @each_notebook
 def test_a_notebook_runs_from_top_to_bottom_on_digits(
     path: Path, execute: Execute, tmp_path: Path
 ) -> None:
-    """With no MNIST on disk and no download, within its time, and it leaves nothing but what it says where it runs."""
+    """Without MNIST and a network it runs within its time, and leaves only the files it names."""
     notebook = nbformat.read(path, as_version=4)
     assert execute(notebook, tmp_path / "empty") < 60 * MINUTES
     assert_shown(notebook)
@@ -124,6 +140,7 @@ def test_a_notebook_runs_from_top_to_bottom_on_mnist(
     assert_shown(notebook)
 
 
+@pytest.mark.integration
 def test_a_cell_that_fails_fails_the_notebook(execute: Execute, tmp_path: Path) -> None:
     """The control, of the pictures too."""
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
@@ -135,10 +152,21 @@ def test_a_cell_that_fails_fails_the_notebook(execute: Execute, tmp_path: Path) 
 
 
 @each_notebook
-def test_a_notebook_is_committed_without_what_it_came_to(path: Path) -> None:
+def test_a_notebook_shows_the_outputs_of_its_present_code(path: Path) -> None:
+    """`python notebooks/execute.py` makes them; a code host shows the pictures."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert stored(notebook) == []
+    assert notebook.metadata[DIGEST] == code_digest(notebook), "run python notebooks/execute.py"
+    assert_shown(notebook)
+    assert path.stat().st_size < 600_000
+    assert set(notebook.metadata) == {"kernelspec", "language_info", DIGEST}
+    assert "/tmp" not in path.read_text() and "/root" not in path.read_text()
+
+
+def test_stored_outputs_of_other_code_are_told() -> None:
+    """The control."""
+    one, other = (new_notebook(cells=[new_code_cell(text)]) for text in ("1", "2"))
+    assert code_digest(one) != code_digest(other)
 
 
 @each_notebook
@@ -148,9 +176,22 @@ def test_a_notebook_holds_no_logic_of_its_own(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["def f(): 0", "f = lambda: 0", "class C: pass", "for x in y: f(x)", "while f(): 0", "if x: f()", "f(1 if x else 2)",
-     "[f(x) for x in y]", "{x: f(x) for x in y}", "f(x for x in y)", "try:\n    f()\nexcept E: 0", "x or f()", "x < 3"],
-)  # fmt: skip
+    [
+        "def f(): 0",
+        "f = lambda: 0",
+        "class C: pass",
+        "for x in y: f(x)",
+        "while f(): 0",
+        "if x: f()",
+        "f(1 if x else 2)",
+        "[f(x) for x in y]",
+        "{x: f(x) for x in y}",
+        "f(x for x in y)",
+        "try:\n    f()\nexcept E: 0",
+        "x or f()",
+        "x < 3",
+    ],
+)
 def test_logic_is_noticed(source: str) -> None:
     assert logic(new_notebook(cells=[new_code_cell("f(x)"), new_code_cell(source)])) != []
     assert (

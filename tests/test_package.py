@@ -1,4 +1,4 @@
-"""The package works the same from a wheel as from the source tree: every yaml, the plugin, the console script."""
+"""Wheel and source tree behave the same: YAML files, Hydra plug-in, console script."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ import pytest
 import bnn
 
 ROOT = Path(bnn.__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "pyproject.toml").exists(), reason="the source tree is not at hand"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (ROOT / "pyproject.toml").exists(), reason="the source tree is not at hand"
+    ),
+    pytest.mark.integration,
+]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,10 @@ def test_every_module_is_in_the_wheel(wheel: Path) -> None:
 
 def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
     code = (
-        "import bnn, pathlib, sys; assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
-        "from bnn.build import setup; from bnn.config import compose; from bnn.paths import folder\n"
+        "import bnn, pathlib, sys\n"
+        "assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
+        "from bnn.specify import setup; from bnn.config.compose import compose\n"
+        "from bnn.paths import folder\n"
         "names = sorted(p.stem for p in (folder('conf') / 'experiment').glob('*.yaml'))\n"
         "print([(n, setup(compose([f'experiment={n}'])).spec.title) for n in names])"
     )
@@ -99,7 +104,8 @@ def test_the_wheel_finds_its_study_sweeper(wheel: Path) -> None:
 
 def test_hydra_discovers_the_sweepers() -> None:
     code = (
-        "import bnn\nfrom hydra.core.plugins import Plugins\nfrom hydra.plugins.sweeper import Sweeper\n"
+        "import bnn\nfrom hydra.core.plugins import Plugins\n"
+        "from hydra.plugins.sweeper import Sweeper\n"
         "print(sorted(c.__name__ for c in Plugins.instance().discover(Sweeper)))"
     )
     found = subprocess.run(
@@ -109,5 +115,5 @@ def test_hydra_discovers_the_sweepers() -> None:
 
 
 def test_the_console_script_is_declared(wheel: Path) -> None:
-    (declared,) = wheel.glob("bnn-*.dist-info/entry_points.txt")
-    assert "bnn-train = bnn.train:main" in declared.read_text()
+    (declared,) = wheel.glob("binary_neurons-*.dist-info/entry_points.txt")
+    assert "bnn = bnn.__main__:main" in declared.read_text()

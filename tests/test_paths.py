@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import run_here
+from support.command_line import run_here
 
 from bnn.paths import network_file_system, shared_file_warning
 
@@ -44,6 +44,7 @@ def test_where_it_cannot_be_told_nothing_is_said(tmp_path: Path) -> None:
     assert shared_file_warning(Path("/home/ada/mlflow.db"), tmp_path / "none") is None
 
 
+@pytest.mark.integration
 def test_a_sweep_says_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "bnn.runs.dry_run.shared_file_warning", lambda path: f"warning: shared {path}"

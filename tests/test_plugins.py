@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import QUICK, UNSEEN, environment, run_here, runs
 from omegaconf import OmegaConf
-from test_launchers import LAUNCHERS, NEEDS
+from support.command_line import QUICK, UNSEEN, environment, run_here, runs
+from support.launchers import LAUNCHERS, NEEDS
 
 import bnn
 from bnn.config.canonical import GROUPS, TOP, canonical, digest
@@ -37,6 +37,8 @@ from bnn.registry import REGISTRIES, Registry
 from bnn.tasks import Task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
+
+pytestmark = pytest.mark.integration
 
 ESTIMATOR = """
 from bnn.estimators import Estimator
@@ -238,6 +240,7 @@ def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     assert len({run.data.tags["bnn.plugins"] for run in found}) == 1
 
 
+@pytest.mark.slow  # as the same sweep with the folder, under the same launcher
 def test_they_would_not_without_being_told_where(tmp_path: Path) -> None:
     untold = START.replace("train.main()", "plugins; plugins.handed = dict; train.main()")
     untold = untold.replace("import train", "import train, plugins")
@@ -426,12 +429,12 @@ def test_an_entry_point_needs_no_naming(tmp_path: Path) -> None:
 
     def tag() -> tuple[dict[str, Any], list[str]]:
         from bnn import plugins
-        from bnn.report.snapshots import images_of
+        from bnn.report.html.snapshots import fixed_test_images
         from bnn.specify import setup
 
         sys.path.append(str(site))
         plugins._installed.cache_clear()
-        assert len(images_of("my_digits", {})) == 10, "the report's pictures"
+        assert len(fixed_test_images("my_digits", {})) == 10, "the report's pictures"
         config = compose(["estimator=mine", "data=digits"])
         return canonical(config), [str(plugin) for plugin in setup(config).spec.plugins]
 
@@ -487,7 +490,7 @@ def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: 
 
 
 def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
-    from bnn.lab.setting import of_checkpoint
+    from bnn.fitted import checkpoint_config
     from bnn.predict import main as predict
     from bnn.restore import load_checkpoint
 
@@ -499,7 +502,7 @@ def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     def choices() -> list[list[str]]:
         from bnn.specify import estimator_choices
 
-        of_checkpoint(checkpoint)
+        checkpoint_config(checkpoint)
         return estimator_choices()
 
     assert ["estimator=mine"] in forked(folder, choices)
@@ -533,13 +536,14 @@ def test_the_lab_measures_it(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_times_it(tmp_path: Path) -> None:
-    from bnn.benchmark.__main__ import settled
+    from bnn.benchmark.__main__ import benchmark_config
     from bnn.specify import estimator_choices, setup
 
     written(tmp_path)
 
     def choices() -> tuple[str, list[list[str]]]:
-        config = settled(["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"], 1)
+        overrides = ["plugins=[my_package]", "model=my_net", *SIZES, "data=digits"]
+        config = benchmark_config(overrides, 1)
         return type(setup(config).model).__module__, estimator_choices()
 
     module, there = forked(tmp_path, choices)

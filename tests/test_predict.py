@@ -1,4 +1,4 @@
-"""`python -m bnn.predict`: the class that the run's own network sees, and its bits."""
+"""`python -m bnn.predict`: the class by the run's own network, the bits, and errors on one line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, run_here, runs
 from PIL import Image
+from support.command_line import QUICK, run_here, runs
 
 from bnn.config.compose import compose
 from bnn.data import load, spec_of
 from bnn.predict import main, predicted
 from bnn.restore import load_checkpoint
+
+pytestmark = pytest.mark.integration
 
 SMALL = [
     *QUICK,
@@ -22,26 +24,26 @@ SMALL = [
     "neuron=deterministic",
     "trainer.progress=none",
 ]
+Examples = list[tuple[Path, torch.Tensor]]
+"""Validation images: file, and normalised tensor [1, 1, 8, 8]."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder and id of a finished run."""
     folder = tmp_path_factory.mktemp("trained")
     assert run_here(folder, *SMALL).returncode == 0
     return folder, runs(folder, "run")[0].info.run_id
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, torch.Tensor]]:
-    """Validation images as files, and as the network gets them."""
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     folder, spec = tmp_path_factory.mktemp("images"), spec_of({"name": "digits"})
     split = load(compose(["data=digits"]).data, 0, 0.1).validation
     pairs = []
     for number, image in enumerate(split.images[:8]):
-        pixels = (
-            (255 * (image[0] * spec.std + spec.mean)).round().clamp(0, 255).numpy().astype(np.uint8)
-        )
-        Image.fromarray(pixels).save(folder / f"{number}.png")
+        pixels = (255 * (image[0] * spec.std + spec.mean)).round().clamp(0, 255)
+        Image.fromarray(pixels.numpy().astype(np.uint8)).save(folder / f"{number}.png")
         pairs.append((folder / f"{number}.png", image[None]))
     return pairs
 
@@ -51,51 +53,48 @@ def checkpoint_of(folder: Path) -> Path:
     return found
 
 
-def test_it_answers_what_the_network_answers_by_run_and_by_checkpoint(
-    trained, examples, tmp_path, capsys
+def test_a_run_and_its_checkpoint_give_the_class_of_the_network(
+    trained: tuple[Path, str],
+    examples: Examples,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     folder, run_id = trained
-    network, _ = load_checkpoint(checkpoint_of(folder))
-    answers = set()
+    file, picture = checkpoint_of(folder), tmp_path / "bits.png"
+    network, _ = load_checkpoint(file)
+    classes = set()
     for path, image in examples:
         p, layers = predicted(network, image, 8, 0)
-        for words in (
-            [run_id, "--uri", f"sqlite:///{folder}/mlflow.db"],
-            [str(checkpoint_of(folder))],
-        ):
-            assert (
-                main([words[0], str(path), *words[1:], "--picture", str(tmp_path / "bits.png")])
-                == 0
-            )
+        expected = f"{int(p.argmax())}  ({100 * float(p.max()):.1f} %"
+        for model, *store in ([run_id, "--uri", f"sqlite:///{folder}/mlflow.db"], [str(file)]):
+            assert main([model, str(path), *store, "--picture", str(picture)]) == 0
             out = capsys.readouterr().out
-            assert (
-                out.startswith(f"{int(p.argmax())}  ({100 * float(p.max()):.1f} %")
-                and "act1, act2" in out
-            )
-            assert Image.open(tmp_path / "bits.png").size[0] > 800
-        answers.add(int(p.argmax()))
+            assert out.startswith(expected) and "act1, act2" in out
+            assert Image.open(picture).size[0] > 800
+        classes.add(int(p.argmax()))
         assert all(set(layer.output.unique().tolist()) <= {0.0, 1.0} for layer in layers.values())
-    assert len(answers) > 3, "it is no constant"
+    assert len(classes) > 3, "it is no constant"
 
 
-def test_the_same_sign_drawn_large_and_dark_is_read_alike(
-    trained, examples, tmp_path, capsys
+def test_the_same_sign_drawn_large_and_dark_has_the_same_class(
+    trained: tuple[Path, str],
+    examples: Examples,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
 ) -> None:
-    folder, _ = trained
+    """For six of eight at least."""
+    file, drawn = str(checkpoint_of(trained[0])), tmp_path / "drawn.png"
+    picture = ["--picture", str(tmp_path / "bits.png")]
     alike = 0
     for path, _ in examples:
         pixels = np.kron(255 - np.asarray(Image.open(path)), np.ones((20, 20), np.uint8))
-        Image.fromarray(np.pad(pixels, 60, constant_values=255)).convert("RGB").save(
-            tmp_path / "drawn.png"
-        )
-        told = []
-        for words in ([str(path)], [str(tmp_path / "drawn.png"), "--drawing"]):
-            assert (
-                main([str(checkpoint_of(folder)), *words, "--picture", str(tmp_path / "bits.png")])
-                == 0
-            )
-            told.append(capsys.readouterr().out[0])
-        alike += told[0] == told[1]
+        padded = np.pad(pixels, 60, constant_values=255)
+        Image.fromarray(padded).convert("RGB").save(drawn)
+        classes = []
+        for words in ([str(path)], [str(drawn), "--drawing"]):
+            assert main([file, *words, *picture]) == 0
+            classes.append(capsys.readouterr().out[0])
+        alike += classes[0] == classes[1]
     assert alike >= 6
 
 
@@ -112,8 +111,16 @@ def test_the_same_sign_drawn_large_and_dark_is_read_alike(
         ("best.pt", "0.png", ["--picture", "bits.words"], ["--picture", "words"]),
     ],
 )
-def test_what_cannot_be_read_or_written_is_one_line(
-    trained, examples, tmp_path, monkeypatch, capsys, model, image, more, words
+def test_files_that_cannot_be_read_or_written_are_one_line(
+    trained: tuple[Path, str],
+    examples: Examples,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    model: str,
+    image: str,
+    more: list[str],
+    words: list[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("L", (20, 20)).save("large.png")

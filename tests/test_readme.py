@@ -1,4 +1,4 @@
-"""The README tells the truth: its example runs, its groups are those of conf, its commands parse."""
+"""The README and docs/ tell the truth: code runs, commands compose, every page is within reach."""
 
 from __future__ import annotations
 
@@ -9,59 +9,99 @@ from pathlib import Path
 import pytest
 
 import bnn
-from bnn.config.canonical import GROUPS
 from bnn.config.compose import compose
-from bnn.estimators import Estimator
-from bnn.paths import folder
 
-README = Path(bnn.__file__).resolve().parent.parent / "README.md"
+ROOT = Path(bnn.__file__).resolve().parent.parent
+README = ROOT / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the source tree is not at hand")
 
+PAGES = [
+    README,
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("sweeps/*.md")),
+    *sorted(ROOT.glob("sweeps/results/*.md")),
+    ROOT / "CONTRIBUTING.md",
+]
 
+
+def code_blocks(page: Path, language: str = "") -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [code for one, code in found if one == language]
+
+
+def links(page: Path) -> list[str]:
+    """Addresses of a page, in Markdown and in img tags, without code."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"", text)
+    return [one or other for one, other in found]
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_the_readme_has_at_most_220_lines() -> None:
+    assert len(README.read_text().splitlines()) <= 220
+
+
+@pytest.mark.integration
 def test_the_example_of_a_network_of_ones_own_runs_and_learns(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (code,) = code_blocks(README, "python")
     exec(compile(code, "README", "exec"), {"__name__": "readme"})
     accuracy = float(re.search(r"validation accuracy ([\d.]+) %", capsys.readouterr().out).group(1))
     assert accuracy > 50
 
 
-def rows_under(head: str) -> list[str]:
-    """The lines of the README's table whose first cell is headed `head`."""
-    (table,) = re.findall(
-        rf"^\| {head} \|.*\n\|---.*\n((?:\|.*\n)+)", README.read_text(), re.MULTILINE
-    )
-    return table.splitlines()
+def test_the_first_block_runs_the_main_job_and_the_second_one_the_tests() -> None:
+    main, tests, *_ = (block.splitlines() for block in code_blocks(README))
+    assert main[0] == tests[0] == "python -m venv .venv"
+    assert main[1].endswith("pip install -e .") and tests[1].endswith('pip install -e ".[test]"')
+    assert "-m bnn.train -m " in main[2] and tests[2].endswith('python -m pytest -m "not slow"')
 
 
-def test_the_table_of_choices_is_that_of_conf() -> None:
-    rows = dict(re.match(r"\| `(\w+)` \| (.*?) \|", line).groups() for line in rows_under("group"))
-    assert set(rows) == {*GROUPS, "experiment", "study"}
-    for group, cell in rows.items():
-        assert set(re.findall(r"`(\w+)`", cell)) == {
-            path.stem for path in (folder("conf") / group).glob("*.yaml")
-        }, group
-
-
-def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
-    told: dict[str, str] = {}
-    for line in rows_under("estimator"):
-        first, *_, last = line.strip("| ").split(" | ")
-        told |= dict.fromkeys(re.findall(r"`(\w+)`", first), last)
-    assert set(told) == set(Estimator.registry) - {"none"}
-    for name, words in told.items():
-        estimator = Estimator.registry[name]
-        assert words.startswith("exact" if estimator.deterministic else "up to" if estimator.up_to_scale else
-                                "yes" if estimator.unbiased else "no"), name  # fmt: skip
-
-
-def test_every_command_composes() -> None:
-    commands = re.findall(r"python -m bnn\.train ([^#\n`]+)", README.read_text())
-    assert len(commands) >= 3
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_composes(page: Path) -> None:
+    text = re.sub(r"<!-- generated: .*?<!-- /generated -->", "", page.read_text(), flags=re.DOTALL)
+    commands = re.findall(r"python -m bnn\.train ([^#\n`]+)", text.replace("\\\n", " "))
+    assert page != README or len(commands) >= 5
     for words in map(shlex.split, commands):
-        choices = [word.partition(",")[0] for word in words if "=" in word]
-        if not any(
-            word.startswith("plugins=") for word in words
-        ):  # a module that the reader brings: tests/test_plugins.py
+        searched = ("interval(", "tag(", "choice(")
+        fixed = [word for word in words if "=" in word and not any(s in word for s in searched)]
+        choices = [word.partition(",")[0] for word in fixed]
+        brought = any(word.startswith("plugins=") for word in words)  # tests/test_plugins.py
+        placeholder = any("…" in word or word == "data.root=/path/to/images" for word in words)
+        if not brought and not placeholder:
             compose(choices)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_relative_link_and_image_exists(page: Path) -> None:
+    for address in links(page):
+        if re.match(r"https?://", address):
+            continue
+        path, _, anchor = address.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), address
+        assert not anchor or anchor in anchors(there), address
+
+
+def test_every_page_is_within_two_clicks_of_the_readme() -> None:
+    reached = {README}
+    for _ in range(2):
+        for page in [page for page in reached if page.suffix == ".md"]:
+            addresses = [address.partition("#")[0] for address in links(page)]
+            reached |= {(page.parent / one).resolve() for one in addresses if ":" not in one}
+    assert not set(PAGES) - reached
+
+
+def test_lines_of_prose_are_short() -> None:
+    for page in PAGES:
+        text = re.sub(r"<!-- generated: .*?<!-- /generated -->|```.*?```", "", page.read_text(),
+                      flags=re.DOTALL)  # fmt: skip
+        long = [line for line in text.splitlines() if len(line) > 100 and line[:1] not in "|<"]
+        assert not long, page

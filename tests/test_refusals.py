@@ -1,13 +1,15 @@
-"""Thirty and more malformed command lines: each is one readable line and an exit code, and nothing is half written."""
+"""Malformed command lines: each gives one readable line and an exit code, and writes nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from command_line import bnn_train, run_here
+from support.command_line import in_new_interpreter, run_here
 
 from bnn.data import DATASETS
+
+pytestmark = pytest.mark.integration
 
 REFUSED: dict[str, list[list[str]]] = {
     "group": [
@@ -60,6 +62,7 @@ REFUSED: dict[str, list[list[str]]] = {
         ["study=anneal"],
         ["-m", "estimator=st,reinforce", "neuron.law=logistic,uniform"],
         ["-m", "data=digits,mnist"],
+        ["-m", "experiment=estimators", "recipe.by=disarm,st"],
     ],
     "file": [
         ["data=mnist", "data.root="],
@@ -105,10 +108,16 @@ def test_every_kind_is_there_and_some_inside_sweeps() -> None:
 
 
 def test_a_process_of_its_own_answers_the_same(tmp_path: Path) -> None:
-    result = bnn_train(tmp_path, "trainer.epoch=3", "data=digits")
+    result = in_new_interpreter(tmp_path, "trainer.epoch=3", "data=digits")
     assert "did you mean trainer.epochs?" in one_line(tmp_path, result)
-    whole = bnn_train(tmp_path, "trainer.epoch=3", HYDRA_FULL_ERROR="1")
+    whole = in_new_interpreter(tmp_path, "trainer.epoch=3", HYDRA_FULL_ERROR="1")
     assert "Traceback" in whole.stderr, "who asks for the whole gets it"
+
+
+@pytest.mark.parametrize("experiment", [[], ["experiment=estimators"]], ids=str)
+def test_a_renamed_key_is_named_in_a_sweep(experiment: list[str], tmp_path: Path) -> None:
+    result = run_here(tmp_path, "-m", *experiment, "recipe.by=disarm,st")
+    assert "write vars.by=disarm,st" in one_line(tmp_path, result)
 
 
 def test_data_sets_are_named_in_the_refusal(tmp_path: Path) -> None:

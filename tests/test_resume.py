@@ -1,4 +1,4 @@
-"""`resume=true`: what has finished is not trained again, and what was interrupted goes on in its own run."""
+"""`resume=true`: finished runs are not repeated, interrupted ones continue in their own run."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, client, run_here, runs
 from mlflow.entities import Run
+from support.command_line import QUICK, client, run_here, runs
 
 from bnn.config import provenance
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
 from bnn.training.loop import fit
+
+pytestmark = pytest.mark.integration
 
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 FINAL = ("test/", "val_best/", "best_epoch")
 
 
 def run_apart(folder: Path, *words: str, after: float | None = None) -> int:
-    """The same in a process of its own, forked from this one, which has imported everything; killed after so many seconds.
-    Answers its exit code, or minus the signal that ended it."""
+    """Command line in a process forked from this one, killed after so many seconds.
+
+    Returns its exit code, or minus the signal that ended it.
+    """
     if not (child := os.fork()):
         torch.set_num_threads(1)
         code = 1
@@ -208,6 +212,7 @@ def test_a_status_set_by_hand_is_no_result(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_of_somebody_else_is_not_here(tmp_path: Path) -> None:
     (tmp_path / "owner").write_text("key")
     assert run_dir_of({"bnn.run_dir": str(tmp_path), "bnn.run_dir_owner": "key"}) == tmp_path
+    assert run_dir_of({"bnn.folder": str(tmp_path), "bnn.home": "key"}) == tmp_path, "of 0.1.0"
     assert run_dir_of({"bnn.run_dir": str(tmp_path), "bnn.run_dir_owner": "another"}) is None
     assert (
         run_dir_of({"bnn.run_dir": "/proc/1/root/nowhere", "bnn.run_dir_owner": "key"}) is None

@@ -1,4 +1,4 @@
-"""The command line, as a user types it: a sweep with its parent, children, table, link and exit code."""
+"""Sweep on the command line: its parent, children, table, link and exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, bnn_train, client, environment, run_here, runs
+from support.command_line import (
+    QUICK,
+    bnn_train,
+    client,
+    environment,
+    in_new_interpreter,
+    run_here,
+    runs,
+)
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +143,7 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
     times = []
     for _ in range(3):
         started = time.perf_counter()
-        result = bnn_train(tmp_path, "--help")
+        result = in_new_interpreter(tmp_path, "--help")
         times.append(time.perf_counter() - started)
     for line in (
         "estimator: arm, arms, concrete, disarm,",

@@ -1,37 +1,42 @@
-"""What a binary layer sees: questions about a trained network, and their answers as pictures.
+"""Analysis of trained networks: responses of units, receptive fields, separability of classes.
 
-A question is a function of a network (`most_exciting`, `maximised`, `responses`, `first_weights`, `separability`,
-`receptive_fields`) and answers tensors; `each` asks it of several. `figures` has a function for every answer, which draws
-networks side by side. Layers go by the name of their module: act1, act2. To get a network in a notebook prefer `trained`.
-`unit` and `annealed` look at a single unit, without a network.
+Each function takes a network and returns tensors; `for_each_network` calls it on several, and
+`bnn.plots.layers` draws the results of networks side by side. Layers go by the names of their
+modules, `act1`, `act2`; PIXELS and SCORES are the input and the output. `train_network` trains one
+from overrides in a notebook. `unit_response` is about a single unit, without a network.
 """
 
-from bnn.analysis.activation_maximization import Ascent, maximised
-from bnn.analysis.firing import Unit, annealed, unit
-from bnn.analysis.networks import Net, each, table, trained
-from bnn.analysis.patches import Patches, most_exciting
-from bnn.analysis.receptive_fields import Fields, receptive_fields
-from bnn.analysis.responses import PIXELS, SCORES, first_weights, responses
+from bnn.analysis.activation_maximization import MaximizedImages, maximize_activation
+from bnn.analysis.firing import UnitResponse, annealed_unit_responses, unit_response
+from bnn.analysis.networks import (
+    TrainedNetwork,
+    for_each_network,
+    network_table,
+    train_network,
+)
+from bnn.analysis.patches import Patches, top_patches
+from bnn.analysis.receptive_fields import ReceptiveFields, receptive_fields
+from bnn.analysis.responses import PIXELS, SCORES, first_layer_weights, responses
 from bnn.analysis.separability import Separability, separability
 
 __all__ = [
     "PIXELS",
     "SCORES",
-    "Ascent",
-    "Fields",
-    "Net",
+    "MaximizedImages",
     "Patches",
+    "ReceptiveFields",
     "Separability",
-    "Unit",
-    "annealed",
-    "each",
-    "first_weights",
-    "maximised",
-    "most_exciting",
+    "TrainedNetwork",
+    "UnitResponse",
+    "annealed_unit_responses",
+    "first_layer_weights",
+    "for_each_network",
+    "maximize_activation",
+    "network_table",
     "receptive_fields",
     "responses",
     "separability",
-    "table",
-    "trained",
-    "unit",
+    "top_patches",
+    "train_network",
+    "unit_response",
 ]

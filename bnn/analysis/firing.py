@@ -1,4 +1,4 @@
-"""One unit, from its input to its output: how often it fires, and the derivative that stands in for that of its step."""
+"""A single unit: its firing probability and its pseudo-derivative over its input."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from bnn.nn.sites import generator_noise
 from bnn.training.schedules import SCHEDULES
 
 REACH, POINTS = 4.0, 201
-"""Inputs from -REACH to REACH, and how many."""
+"""Largest input, and number of inputs from -REACH to REACH."""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Over inputs x [n]: the probability p = F(slope · x) of the law, the bits of one draw, their mean over draws, and the
-    derivative d b / d x that the estimator pretends, all [n]."""
+class UnitResponse:
+    """Output and pseudo-derivative of a unit over n inputs.
+
+    Args:
+        x: [n], inputs.
+        p: [n], firing probability F(slope · x) of the noise law.
+        bits: [n], bits of one draw.
+        mean: [n], mean of the bits over draws.
+        derivative: [n], pseudo-derivative db/dx of the estimator, averaged over draws.
+    """
 
     x: Tensor
     p: Tensor
@@ -33,44 +40,62 @@ class Unit:
     derivative: Tensor
 
 
-def unit(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> Unit:
-    """The unit of `python -m bnn.train OVERRIDES` at a slope, by the very neuron and estimator that train.
+def unit_response(*overrides: str, slope: float = 1.0, draws: int, seed: int) -> UnitResponse:
+    """Response of the unit of `python -m bnn.train OVERRIDES`, by its neuron and its estimator.
 
-    Errors: ConfigError for an estimator without a pathwise derivative, or a neuron that fires no bits.
+    Args:
+        overrides: as on the command line.
+        slope: slope of the neuron.
+        draws: draws of the bits at each input.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: for an estimator without a pathwise derivative, or a neuron without bits.
     """
     config = compose(overrides)
-    estimator, neuron = (
-        Estimator.registry.build(config.estimator),
-        Neuron.registry.build(config.neuron),
-    )
+    estimator = Estimator.registry.build(config.estimator)
+    neuron = Neuron.registry.build(config.neuron)
     if not isinstance(estimator, OnePass) or not neuron.binary:
         raise ConfigError(
-            "expected a binary neuron and an estimator that differentiates its bits (st, reinmax, st_gumbel, concrete), got "
-            f"neuron={config.neuron.name} with estimator={config.estimator.name}"
+            "expected a binary neuron and an estimator that differentiates its bits (st, reinmax, "
+            f"st_gumbel, concrete), got neuron={config.neuron.name} with "
+            f"estimator={config.estimator.name}"
         )
     set_slope(neuron, slope)
     noise = generator_noise(torch.Generator().manual_seed(seed))
-    x = (
-        torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
-        .expand(draws, -1)
-        .clone()
-        .requires_grad_()
-    )
+    inputs = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
+    x = inputs.expand(draws, -1).clone().requires_grad_()
     with handling(estimator.handler(noise)):
         bits = neuron(x)
     (derivative,) = torch.autograd.grad(bits.sum(), x)
-    bits, inputs = bits.detach(), x.detach()[0]
+    bits = bits.detach()
     p = neuron.law.cdf(neuron.preactivation(inputs)).detach()
-    return Unit(inputs, p, bits[0], bits.mean(0), derivative.mean(0))
+    return UnitResponse(inputs, p, bits[0], bits.mean(0), derivative.mean(0))
 
 
-def annealed(
-    *overrides: str, epochs: int, shown: Sequence[int], draws: int, seed: int
-) -> dict[str, Unit]:
-    """The unit along the slope schedule of `anneal=…`, in the epochs `shown` (counted from 1) of so many."""
+def annealed_unit_responses(
+    *overrides: str, epochs: int, at_epochs: Sequence[int], draws: int, seed: int
+) -> dict[str, UnitResponse]:
+    """Responses of a unit along the slope schedule of `anneal=…`.
+
+    Args:
+        overrides: as on the command line.
+        epochs: epochs of the schedule.
+        at_epochs: epochs of the responses, counted from 1.
+        draws: draws of the bits at each input.
+        seed: of the draws.
+
+    Returns:
+        Epoch and slope, `epoch 2, slope 1.5` -> response.
+
+    Raises:
+        ConfigError: as `unit_response`.
+    """
     schedule = SCHEDULES.build(compose(overrides).anneal)
-    slopes = {epoch: schedule(epoch - 1, epochs) for epoch in shown}
+    slopes = {epoch: schedule(epoch - 1, epochs) for epoch in at_epochs}
     return {
-        f"epoch {epoch}, slope {slope:.3g}": unit(*overrides, slope=slope, draws=draws, seed=seed)
+        f"epoch {epoch}, slope {slope:.3g}": unit_response(
+            *overrides, slope=slope, draws=draws, seed=seed
+        )
         for epoch, slope in slopes.items()
     }

@@ -1,4 +1,4 @@
-"""From overrides to a trained network, and from a question about one network to the same about several side by side."""
+"""Networks trained from overrides, to be analysed side by side."""
 
 from __future__ import annotations
 
@@ -8,67 +8,80 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import nn
 
-from bnn.build import read_dataset
-from bnn.config.compose import changed, compose
+from bnn.config.compose import compose, with_values
 from bnn.data import Dataset, offline_name, rename
-from bnn.specify import setup
-from bnn.tables import markdown
+from bnn.fitted import fit_network
+from bnn.tables import BLANK, markdown
 from bnn.tasks import Scores
-from bnn.training.loop import FitResult, fit
+from bnn.training.loop import FitResult
 
-Words = ParamSpec("Words")
-Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Net:
-    """A trained network, at its best epoch by validation loss and in evaluation mode."""
+class TrainedNetwork:
+    """A network at its best epoch by validation loss, in evaluation mode.
+
+    Args:
+        title: name of a run of its configuration, `stochastic · st · both · s0`.
+        model: network.
+        data: data set it was trained on.
+        fit: history and best epoch.
+        scores: metrics on validation images by reading: `sampled`, and for random units `mc_mean`
+            and `threshold`.
+    """
 
     title: str
-    """As a run of this configuration is called: `stochastic · st · both · s0`."""
     model: nn.Module
     data: Dataset
     fit: FitResult
     scores: Mapping[str, Scores]
-    """On validation images, by the way in which bits are drawn (`own`, and for random units `mean` and `threshold`)."""
 
 
-def trained(*overrides: str) -> Net:
-    """The network of `python -m bnn.train OVERRIDES`, trained here and now: nothing is tracked, saved or downloaded (what is
-    said of that, or of `resume`, has no effect), and the test set is not scored. Where the data set is not on disk its
-    `data.offline_fallback` is used; `Net.data.spec` says which it was.
+def train_network(*overrides: str) -> TrainedNetwork:
+    """The network that `python -m bnn.train OVERRIDES` trains, trained in this process.
 
-    Errors: ConfigError for what cannot run; DataError for a data set that is missing and has no fallback.
+    Nothing is tracked, saved or downloaded: overrides of `tracking` and `resume` have no effect.
+    The test set is not scored. Where the data set is not on disk its `data.offline_fallback` is
+    used, and `data.spec` of the result names it.
+
+    Raises:
+        ConfigError: for a configuration that cannot run.
+        DataError: for a data set that is missing and has no fallback.
     """
     config = compose(overrides)
-    checked = setup(changed(config, data=rename(config.data, offline_name(config.data))))
-    data = read_dataset(checked.spec)
-    finished = fit(checked.model, checked.training, data, title=checked.spec.title)
-    draws, task = checked.training.settings.evaluation_samples, checked.training.task
-    scores = task.evaluations(checked.model, data.validation, draws, checked.spec.general.seed)
-    return Net(checked.spec.title, checked.model, data, finished, scores)
+    fitted = fit_network(with_values(config, data=rename(config.data, offline_name(config.data))))
+    made, data = fitted.setup, fitted.data
+    assert fitted.fit is not None
+    draws, seed = made.training.settings.evaluation_samples, made.spec.general.seed
+    scores = made.training.task.evaluations(fitted.model, data.validation, draws, seed)
+    return TrainedNetwork(made.spec.title, fitted.model, data, fitted.fit, scores)
 
 
-def each(
-    nets: Mapping[str, Net],
-    question: Callable[Concatenate[nn.Module, Words], Answer],
-    *args: Words.args,
-    **kwargs: Words.kwargs,
-) -> dict[str, Answer]:
-    """`question(model, ...)` of every network, by its name in `nets`."""
-    return {name: question(net.model, *args, **kwargs) for name, net in nets.items()}
+def for_each_network(
+    networks: Mapping[str, TrainedNetwork],
+    function: Callable[Concatenate[nn.Module, Arguments], Result],
+    *args: Arguments.args,
+    **kwargs: Arguments.kwargs,
+) -> dict[str, Result]:
+    """`function(model, ...)` of every network, by its name in `networks`."""
+    return {name: function(one.model, *args, **kwargs) for name, one in networks.items()}
 
 
-def table(nets: Mapping[str, Net]) -> str:
-    """What was trained on what, and the validation accuracy by the ways of drawing bits, as a Markdown table."""
-    ways = list(dict.fromkeys(way for net in nets.values() for way in net.scores))
+def network_table(networks: Mapping[str, TrainedNetwork]) -> str:
+    """Networks, their data sets and their validation accuracies, as a Markdown table.
+
+    Accuracies have a column for each reading.
+    """
+    readings = list(dict.fromkeys(key for one in networks.values() for key in one.scores))
+    head = ["network", "run", "data", "images", *(f"val accuracy, {key} (%)" for key in readings)]
     rows = []
-    for name, net in nets.items():
+    for name, one in networks.items():
         accuracies = [
-            f"{100 * net.scores[way]['accuracy']:.2f}" if way in net.scores else "–" for way in ways
+            f"{100 * one.scores[key]['accuracy']:.2f}" if key in one.scores else BLANK
+            for key in readings
         ]
-        rows.append(
-            [name, net.title, net.data.spec.title, str(len(net.data.train.labels)), *accuracies]
-        )
-    head = ["network", "run", "data", "images", *(f"val accuracy, {way} (%)" for way in ways)]
+        images = str(len(one.data.train.labels))
+        rows.append([name, one.title, one.data.spec.title, images, *accuracies])
     return markdown(head, rows)

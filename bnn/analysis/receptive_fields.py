@@ -1,4 +1,4 @@
-"""Receptive fields, found from the network itself: which pixels can move a unit."""
+"""Receptive fields: the pixels that can move a unit, found by gradients of the network itself."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bnn.analysis.responses import excitation
+from bnn.analysis.responses import preactivations
 from bnn.errors import ConfigError
 from bnn.nn.handlers import threshold
 from bnn.nn.neurons import Neuron
 
-LOOKS, IMAGES = 32, 4
-"""Each place is looked at by LOOKS pairs of a random image and a channel, over IMAGES images or more. A max-pool passes on
-one of its inputs alone, so that a look misses a row at the rim of a field with a probability of about ½, and all of them
-practically never."""
+PROBES, IMAGES = 32, 4
+"""Pairs of a random image and a channel by which each place is probed, and the least number of
+images. A max-pool passes on one of its inputs alone, so that a probe misses a row at the rim of a
+field with a probability of about ½, and all of them practically never."""
 
 
 @dataclass(frozen=True)
-class Fields:
-    """Where in the image the units of one layer look; all channels look from the same places.
+class ReceptiveFields:
+    """Receptive fields of a layer's units by place; all channels have the same.
 
-    `boxes` is int64 [h, w, 4], for each place of the layer (one place for a layer of units without): first row, first
-    column, and the row and column behind the last, cut off at the edge of the image.
+    Args:
+        boxes: int64 [h, w, 4], for each place of the layer (one place for units without): first
+            row, first column, and row and column behind the last, cut off at the image's edge.
     """
 
     boxes: Tensor
@@ -38,54 +39,67 @@ class Fields:
 
     @property
     def centre(self) -> tuple[int, int]:
-        """The place in the middle of the layer."""
+        """Row and column of the place in the middle of the layer."""
         return self.boxes.shape[0] // 2, self.boxes.shape[1] // 2
 
     @property
     def corners(self) -> Tensor:
-        """First row and column of a window of `size` for each place, [h, w, 2]: a field that the image's edge cuts off goes
-        on beyond the edge that it touches."""
+        """First row and column of a window of `size` around each field, [h, w, 2].
+
+        The window of a field that the image's edge cuts off goes on beyond that edge.
+        """
         start, stop = self.boxes[..., :2], self.boxes[..., 2:]
         size = torch.tensor(self.size)
         return torch.where((start == 0) & (stop < size), stop - size, start)
 
 
-def receptive_fields(model: nn.Module, layer: str, shape: tuple[int, int, int]) -> Fields:
-    """The fields of all places of `layer` in images of `shape` (channels, height, width): the rows and columns where the
-    gradient of a place's pre-activations is not 0 for some random image.
+def receptive_fields(model: nn.Module, layer: str, shape: tuple[int, int, int]) -> ReceptiveFields:
+    """Receptive fields of all places of a layer.
 
-    It is the gradient of the wiring alone: in a copy with weights drawn anew, so that a weight that happens to be 0 hides no
-    pixel, and with every activation passed straight through. A norm over the whole image (`model.norm=group`) makes the
-    whole image the field.
-    Errors: ConfigError for a layer that the network lacks, or whose units no pixel moves.
+    A field is the rows and columns in which the gradient of a place's pre-activations is not 0 for
+    some random image. It is the gradient of the wiring alone: in a copy with random weights, so
+    that a weight of 0 hides no pixel, and with every activation passed straight through. Under a
+    norm over the whole image (`model.norm=group`) the field is the whole image.
+
+    Args:
+        model: network, which is left as it is.
+        layer: module name of an activation layer, or SCORES.
+        shape: channels, height and width of the images.
+
+    Raises:
+        ConfigError: for a layer that the network lacks, or whose units no pixel moves.
     """
     generator = torch.Generator().manual_seed(0)
     wiring = _wiring(model, generator)
     with torch.no_grad():
-        channels, h, w = excitation(
-            wiring, layer, torch.zeros(1, *shape, dtype=torch.float64), threshold
-        ).shape[1:]
+        image = torch.zeros(1, *shape, dtype=torch.float64)
+        channels, h, w = preactivations(wiring, layer, image, threshold).shape[1:]
     reached = torch.zeros(h * w, *shape[1:], dtype=torch.bool)
-    for _ in range(max(IMAGES, math.ceil(LOOKS / channels))):
-        images = torch.randn(
-            h * w, *shape, generator=generator, dtype=torch.float64, requires_grad=True
-        )
-        # image i is asked about place i alone, so that one backward pass serves all places
-        each = excitation(wiring, layer, images, threshold).sum(1).flatten(1).diagonal()
-        (gradient,) = torch.autograd.grad(each.sum() + 0 * images.sum(), images)
-        reached |= gradient.ne(0).any(1)
+    for _ in range(max(IMAGES, math.ceil(PROBES / channels))):
+        images = torch.randn(h * w, *shape, generator=generator, dtype=torch.float64)
+        reached |= _gradient(wiring, layer, images.requires_grad_()).ne(0).any(1)
     if not reached.any(2).any(1).all():
         raise ConfigError(
             f"layer: expected units that depend on the image, and no pixel moves those of {layer}"
         )
-    return Fields(
-        torch.stack([*_ends(reached.any(2)), *_ends(reached.any(1))], 1)[:, [0, 2, 1, 3]].view(
-            h, w, 4
-        )
-    )
+    top, bottom = _ends(reached.any(2))
+    left, right = _ends(reached.any(1))
+    return ReceptiveFields(torch.stack([top, left, bottom, right], 1).view(h, w, 4))
+
+
+def _gradient(wiring: nn.Module, layer: str, images: Tensor) -> Tensor:
+    """Gradient of place i of a layer on image i, summed over channels, for all i: [h·w, c, …].
+
+    One image for each place, so that one backward pass serves all places.
+    """
+    own = preactivations(wiring, layer, images, threshold).sum(1).flatten(1).diagonal()
+    # 0 · images: a layer that no pixel moves has a gradient of 0, and not none
+    (gradient,) = torch.autograd.grad(own.sum() + 0 * images.sum(), images)
+    return gradient
 
 
 def _wiring(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    """A copy in float64 with random weights, whose neurons pass on their pre-activations."""
     wiring = copy.deepcopy(model).cpu().double()
     with torch.no_grad():
         for parameter in wiring.parameters():
@@ -97,5 +111,5 @@ def _wiring(model: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def _ends(marked: Tensor) -> tuple[Tensor, Tensor]:
-    """[n, length] of bools -> the first marked position of each, and the one behind the last."""
+    """First marked position of each row of bools [n, length], and the one behind the last."""
     return marked.int().argmax(1), marked.shape[1] - marked.flip(1).int().argmax(1)

@@ -1,4 +1,4 @@
-"""Layers by name, as the whole room sees them: PIXELS, the activation layers by module name (`act1`), SCORES."""
+"""Outputs and pre-activations of layers by name: PIXELS, activation layers (`act1`), SCORES."""
 
 from __future__ import annotations
 
@@ -15,25 +15,34 @@ from bnn.training.activations import activations
 PIXELS, SCORES = "pixels", "scores"
 
 
-def through(reading: SiteHandler) -> SiteHandler:
-    """`reading`, its bits carrying the gradient d b / d a := F'(a) of the firing probability; a layer of other units keeps
-    its own gradient."""
+def straight_through_reading(reading: SiteHandler) -> SiteHandler:
+    """The reading, with bits that carry the straight-through gradient db/da := F'(a).
+
+    F is the noise law and a the pre-activation. Random units that are no bits keep their own
+    gradient.
+
+    Args:
+        reading: handler that draws the activations.
+    """
 
     def handle(layer: Site | RandomUnits) -> Tensor:
-        activations = reading(layer)
-        return (
-            replace_gradient(activations, density(layer))
-            if isinstance(layer, Site)
-            else activations
-        )
+        values = reading(layer)
+        return replace_gradient(values, density(layer)) if isinstance(layer, Site) else values
 
     return handle
 
 
-def placed(values: Tensor) -> Tensor:
-    """[n, channels, h, w] as it is, [n, units] as channels of one place: [n, units, 1, 1].
+def with_spatial_axes(values: Tensor) -> Tensor:
+    """Activations with axes for height and width.
 
-    Errors: ConfigError for another number of axes.
+    Args:
+        values: [n, channels, h, w], or [n, units].
+
+    Returns:
+        [n, channels, h, w]; units as channels of one place, [n, units, 1, 1].
+
+    Raises:
+        ConfigError: for another number of axes.
     """
     if values.dim() not in (2, 4):
         raise ConfigError(
@@ -42,46 +51,71 @@ def placed(values: Tensor) -> Tensor:
     return values if values.dim() == 4 else values[:, :, None, None]
 
 
-def excitation(model: nn.Module, layer: str, images: Tensor, reading: SiteHandler) -> Tensor:
-    """Pre-activations of an activation layer, or the scores, in one pass in evaluation mode: [n, channels, h, w].
+def preactivations(model: nn.Module, layer: str, images: Tensor, reading: SiteHandler) -> Tensor:
+    """Pre-activations of an activation layer, or the scores, in one pass in evaluation mode.
 
-    Errors: ConfigError for a layer that the pass does not meet.
+    Args:
+        model: network.
+        layer: module name of an activation layer, or SCORES.
+        images: [n, c, h, w], normalised.
+        reading: handler that draws the activations below.
+
+    Returns:
+        [n, channels, h, w].
+
+    Raises:
+        ConfigError: for a layer that the pass does not meet.
     """
-    met, scores = activations(model, images, reading)
-    found = {name: one.preactivation for name, one in met.items()} | {SCORES: scores}
-    if layer not in found:
-        raise ConfigError(f"layer: expected one of {', '.join(found)}; got {layer!r}")
-    return placed(found[layer])
+    layers, scores = activations(model, images, reading)
+    values = {name: one.preactivation for name, one in layers.items()} | {SCORES: scores}
+    if layer not in values:
+        raise ConfigError(f"layer: expected one of {', '.join(values)}; got {layer!r}")
+    return with_spatial_axes(values[layer])
 
 
 @torch.no_grad()
 def responses(model: nn.Module, images: Tensor, *, draws: int, seed: int) -> dict[str, Tensor]:
-    """What each layer answers to `images`, from the input up, averaged over so many draws of the net's own rule: PIXELS, the
-    outputs of the activation layers, SCORES; each [n, *units]."""
+    """Mean outputs of every layer over draws by the neurons' own rule.
+
+    Args:
+        model: network.
+        images: [n, c, h, w], normalised.
+        draws: passes to average over.
+        seed: of the draws.
+
+    Returns:
+        PIXELS, the activation layers from the input up, and SCORES; each [n, *units].
+    """
     reading, parts = sampled(seeded_noise(seed, images.device)), []
     for batch in images.split(BATCH):
         total: dict[str, Tensor] = {PIXELS: batch}
         for _ in range(draws):
-            met, scores = activations(model, batch, reading)
-            for name, output in [
-                *((name, one.output) for name, one in met.items()),
-                (SCORES, scores),
-            ]:
+            layers, scores = activations(model, batch, reading)
+            outputs = {name: one.output for name, one in layers.items()} | {SCORES: scores}
+            for name, output in outputs.items():
                 total[name] = total.get(name, 0) + output / draws
         parts.append(total)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @torch.no_grad()
-def first_weights(model: nn.Module, images: Tensor) -> Tensor:
-    """The weights that the pixels of `images` [n, c, h, w] meet first, as pictures [filters, c, rows, columns]: the kernels
-    of a convolution, or what each unit of a linear layer gives to every pixel.
+def first_layer_weights(model: nn.Module, images: Tensor) -> Tensor:
+    """Weights of the first layer that a pass meets, as pictures.
 
-    Errors: ConfigError where a pass meets neither.
+    Args:
+        model: network.
+        images: [n, c, h, w], n ≥ 1.
+
+    Returns:
+        Kernels of a convolution, or the weights of each unit of a linear layer by pixel:
+        [filters, c, rows, columns].
+
+    Raises:
+        ConfigError: where a pass meets no such layer.
     """
-    met: list[nn.Module] = []
+    layers: list[nn.Module] = []
     hooks = [
-        module.register_forward_pre_hook(lambda module, _: met.append(module))
+        module.register_forward_pre_hook(lambda module, _: layers.append(module))
         for module in model.modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
@@ -90,9 +124,9 @@ def first_weights(model: nn.Module, images: Tensor) -> Tensor:
     finally:
         for hook in hooks:
             hook.remove()
-    if not met:
+    if not layers:
         raise ConfigError(
             "model: expected a convolution or a linear layer that the images pass, found none"
         )
-    weight = met[0].get_parameter("weight").detach()
+    weight = layers[0].get_parameter("weight").detach()
     return weight if weight.dim() == 4 else weight.view(-1, *images.shape[1:])

@@ -1,4 +1,4 @@
-"""How well the classes lie apart in what each layer answers, by the two plainest classifiers there are."""
+"""Separability of the classes in each layer, by the two simplest classifiers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from bnn.data import Split
 
 @dataclass(frozen=True)
 class Separability:
-    """Accuracies in [0, 1] of two classifiers by Euclidean distance (of bits: the root of the Hamming distance)."""
+    """Accuracies of two classifiers by Euclidean distance (of bits: root of the Hamming distance).
+
+    Args:
+        centroid: accuracy in [0, 1] of the class whose training images have the nearest mean.
+        neighbour: accuracy in [0, 1] of the class of the nearest training image.
+        images: number of images that both were measured on.
+    """
 
     centroid: float
-    """The class whose training images have the nearest mean."""
     neighbour: float
-    """The class of the nearest training image."""
     images: int
-    """How many they were measured on."""
 
-    def error(self, accuracy: float) -> float:
+    def standard_error(self, accuracy: float) -> float:
         """Standard error of an accuracy q on n images: √(q (1 - q) / n)."""
         return math.sqrt(accuracy * (1 - accuracy) / self.images)
 
@@ -33,26 +36,38 @@ class Separability:
 def separability(
     model: nn.Module, training: Split, validation: Split, *, limit: int, draws: int, seed: int
 ) -> dict[str, Separability]:
-    """By layer, from the pixels up to the scores: fitted on the first `limit` training images and measured on the first
-    `limit` validation images, each as the layer answers it on the mean of so many draws of the net's own rule."""
+    """Separability of the classes in each layer, from the pixels up to the scores.
+
+    Args:
+        model: network.
+        training: classifiers are fitted on its first `limit` images.
+        validation: they are measured on its first `limit` images.
+        limit: images of each split.
+        draws: draws of the bits that each layer's output is averaged over.
+        seed: of the draws.
+    """
     fitted = len(training.labels[:limit])
-    images, labels = (
-        torch.cat([part[:limit] for part in parts])
-        for parts in ((training.images, validation.images), (training.labels, validation.labels))
-    )
-    answers = responses(model, images, draws=draws, seed=seed)
-    return {name: separated(values, labels, fitted) for name, values in answers.items()}
+    images = torch.cat([training.images[:limit], validation.images[:limit]])
+    labels = torch.cat([training.labels[:limit], validation.labels[:limit]])
+    outputs = responses(model, images, draws=draws, seed=seed)
+    return {name: separability_of(values, labels, fitted) for name, values in outputs.items()}
 
 
-def separated(values: Tensor, labels: Tensor, fitted: int) -> Separability:
-    """Of representations [n, *units] and labels [n], the first `fitted` to fit on and the others to measure on."""
+def separability_of(values: Tensor, labels: Tensor, fitted: int) -> Separability:
+    """Separability of given representations.
+
+    Args:
+        values: [n, *units].
+        labels: int64 [n].
+        fitted: number of representations to fit on; the others are measured on.
+    """
     x, y = values.flatten(1).cpu().numpy(), labels.cpu().numpy()
-    classifiers = (NearestCentroid(), KNeighborsClassifier(n_neighbors=1))
+    accuracies = []
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of spreads that are 0, which only a shrinking of centroids would use
-        scores = [
-            one.fit(x[:fitted], y[:fitted]).score(x[fitted:], y[fitted:]) for one in classifiers
-        ]
-    return Separability(float(scores[0]), float(scores[1]), len(y) - fitted)
+        # on spreads of 0, which only a shrinking of centroids would use
+        warnings.simplefilter("ignore")
+        for classifier in (NearestCentroid(), KNeighborsClassifier(n_neighbors=1)):
+            classifier.fit(x[:fitted], y[:fitted])
+            accuracies.append(float(classifier.score(x[fitted:], y[fitted:])))
+    centroid, neighbour = accuracies
+    return Separability(centroid, neighbour, len(y) - fitted)

@@ -1,1 +1,1 @@
-"""How fast a step is, against what, and where a run's time goes: `python -m bnn.benchmark`."""
+"""Time of a training step, of the parts of a run, and of each estimator."""

@@ -1,8 +1,8 @@
-"""python -m bnn.benchmark [--steps N] [--rounds N] [--cpu-time] [--jobs] [GROUP=CHOICE] [KEY=VALUE]
+"""Time of a training step: of the whole loop, of the parts of a run, and of each estimator.
 
-What a training step costs, and where its time goes. Takes the overrides of bnn.train; nothing that it trains is kept.
-Machines are noisy: what is compared takes turns (A B C A B C ...), ratios are taken within a round, and medians are
-shown beside the extremes. Targets are printed, not enforced. Heavy imports wait until they are needed.
+Nothing that is trained is kept. Machines are noisy: the blocks that are compared take turns (A B C
+A B C ...), ratios are taken within a round, and medians stand beside the extremes. Targets are
+printed, and not enforced.
 """
 
 from __future__ import annotations
@@ -10,82 +10,49 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from bnn.benchmark.estimators import estimators
-from bnn.benchmark.jobs import two_jobs
-from bnn.benchmark.loops import loops
-from bnn.benchmark.shares import shares
-from bnn.benchmark.timing import limited
 from bnn.errors import BnnError, ConfigError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from bnn.benchmark.timing import Clock
+
 DEFAULTS = ("placement=first", "estimator=st")
+"""Overrides that stand before those of the command line."""
 ESTIMATOR_STEPS = 4
-"""An estimator's block is shorter than a loop's by this factor: there are many of them."""
-
-
-def heading(config: DictConfig, rounds: int, steps: int, cpu_time: bool) -> str:
-    """What the figures stand on."""
-    import torch
-
-    from bnn.config import provenance
-    from bnn.specify import pick_device
-
-    load = os.getloadavg()[0]
-    return (
-        f"# {provenance.hardware(pick_device(config.device))}, {torch.get_num_threads()} threads, {provenance.versions()}\n\n"
-        f"`{provenance.command()}`, commit {provenance.commit()}, data {config.data.name}, batch {config.trainer.batch_size}. Medians "
-        f"over {rounds} rounds, in which what is compared takes turns with {steps} steps each; extremes beside them. "
-        f"Timings are noisy where others share the machine: load average {load:.1f} at the start."
-        + ("\n\nLoops and estimators: CPU seconds, not the clock's." if cpu_time else "")
-    )
-
-
-def settled(overrides: Sequence[str], steps: int) -> DictConfig:
-    """The configuration of the benchmark, on data that is there, limited to so many steps an epoch."""
-    from bnn.config.compose import compose
-    from bnn.data import use_data
-
-    config = compose([*DEFAULTS, *overrides])
-    if warning := use_data(config):
-        print(warning, flush=True)
-    return limited(config, steps)
-
-
-def one_thread(config: DictConfig) -> None:
-    """Go on with one thread, whose CPU time does not count waiting for another.
-
-    Errors: ConfigError where the work is not the CPU's.
-    """
-    import torch
-
-    from bnn.specify import pick_device
-
-    if (device := pick_device(config.device)) != "cpu":
-        raise ConfigError(f"--cpu-time: expected device=cpu, got {device}")
-    torch.set_num_threads(1)
+"""Factor by which an estimator's block is shorter than a loop's: there are many of them."""
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """Parsed command line; one that makes no sense ends the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m bnn.benchmark", description="What a training step costs."
+        prog="python -m bnn.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "overrides", nargs="*", help=f"as of bnn.train; first of all {' '.join(DEFAULTS)}"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help=f"overrides of bnn.train, after {' '.join(DEFAULTS)}",
     )
+    for name, default, about in (
+        ("steps", 40, "steps of each loop in a round"),
+        ("rounds", 7, "rounds that are counted"),
+    ):
+        about = f"{about} (%(default)s)"
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=about)
     parser.add_argument(
-        "--steps", type=int, default=40, help="steps of each loop in a round (%(default)s)"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="device (%(default)s)"
     )
-    parser.add_argument(
-        "--rounds", type=int, default=7, help="rounds that are counted (%(default)s)"
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="CPU seconds on one thread for loops and estimators: steadier where others share the cores",
+        help="CPU seconds on one thread for loops and estimators: steadier where others share "
+        "the cores",
     )
     parser.add_argument(
         "--jobs", action="store_true", help="also two jobs at a time against one after the other"
@@ -97,24 +64,84 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
+def heading(config: DictConfig, chosen: argparse.Namespace) -> str:
+    """First lines of the page: hardware, versions, command, and how the time is taken."""
+    import torch
+
+    from bnn.config import provenance
+    from bnn.specify import pick_device
+
+    hardware = provenance.hardware(pick_device(config.device))
+    page = (
+        f"# {hardware}, {torch.get_num_threads()} threads, {provenance.versions()}\n\n"
+        f"`{provenance.command()}`, commit {provenance.commit()}, data {config.data.name}, batch "
+        f"{config.trainer.batch_size}. Medians over {chosen.rounds} rounds, in which what is "
+        f"compared takes turns with {chosen.steps} steps each; extremes beside them. Timings are "
+        "noisy where others share the machine: load average "
+        f"{os.getloadavg()[0]:.1f} at the start."
+    )
+    cpu_time = "\n\nLoops and estimators: CPU seconds, not the clock's."
+    return page + (cpu_time if chosen.cpu_time else "")
+
+
+def benchmark_config(overrides: Sequence[str], steps: int) -> DictConfig:
+    """Composed configuration on a data set that is there, of at most so many steps an epoch."""
+    from bnn.benchmark.timing import limited
+    from bnn.config.compose import compose
+    from bnn.data import use_data
+
+    config = compose([*DEFAULTS, *overrides])
+    if warning := use_data(config):
+        print(warning, flush=True)
+    return limited(config, steps)
+
+
+def use_one_thread(config: DictConfig) -> None:
+    """Set torch to one thread, whose CPU time does not contain waiting for another.
+
+    Raises:
+        ConfigError: for a device other than the CPU.
+    """
+    import torch
+
+    from bnn.specify import pick_device
+
+    if (device := pick_device(config.device)) != "cpu":
+        raise ConfigError(f"--cpu-time: expected device=cpu, got {device}")
+    torch.set_num_threads(1)
+
+
+def sections(config: DictConfig, chosen: argparse.Namespace) -> dict[str, Callable[[], str]]:
+    """Functions that measure a section of the page, by its title."""
+    from bnn.benchmark.concurrent_jobs import two_jobs
+    from bnn.benchmark.estimator_steps import estimator_steps
+    from bnn.benchmark.loops import loops
+    from bnn.benchmark.shares import shares
+    from bnn.benchmark.timing import limited
+
+    rounds = chosen.rounds
+    clock: Clock = time.process_time if chosen.cpu_time else time.perf_counter
+    short = limited(config, max(1, chosen.steps // ESTIMATOR_STEPS))
+    found: dict[str, Callable[[], str]] = {
+        "Loops": lambda: loops(config, rounds, clock),
+        "Shares of a run": lambda: shares(config),
+        "Estimators, both activations binary": lambda: estimator_steps(short, rounds, clock),
+    }
+    if chosen.jobs:
+        found["Two jobs"] = lambda: two_jobs(config, rounds)
+    return found
+
+
 def main(words: Sequence[str] | None = None) -> None:
+    """Entry of `python -m bnn.benchmark`; a BnnError ends it with one line and exit code 1."""
     chosen = arguments(words)
-    steps, rounds = chosen.steps, chosen.rounds
-    clock = time.process_time if chosen.cpu_time else time.perf_counter
     try:
-        config = settled([f"device={chosen.device}", *chosen.overrides], steps)
+        overrides = [f"device={chosen.device}", *chosen.overrides]
+        config = benchmark_config(overrides, chosen.steps)
         if chosen.cpu_time:
-            one_thread(config)
-        print(heading(config, rounds, steps, chosen.cpu_time), flush=True)
-        short = limited(config, max(1, steps // ESTIMATOR_STEPS))
-        sections = {
-            "Loops": lambda: loops(config, rounds, clock),
-            "Shares of a run": lambda: shares(config),
-            "Estimators, both activations binary": lambda: estimators(short, rounds, clock),
-        }
-        if chosen.jobs:
-            sections["Two jobs"] = lambda: two_jobs(config, rounds)
-        for title, section in sections.items():
+            use_one_thread(config)
+        print(heading(config, chosen), flush=True)
+        for title, section in sections(config, chosen).items():
             print(f"\n## {title}\n\n{section()}", flush=True)
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error

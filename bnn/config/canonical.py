@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.errors import ConfigError
+from bnn.errors import ConfigError, format_error
 
 GROUPS = (
     "task",
@@ -35,11 +35,15 @@ TOP = ("seed", "device", "dry_run", "fresh", "resume")
 
 
 PLUGINS = "plugins"
-"""Modules to import for what they register (bnn.plugins). Part of a canonical configuration where there are any."""
+"""Key of the modules to import; a canonical configuration has it if the list is not empty."""
 
 
-RECIPE = "recipe"
-"""A key in which a recipe may hold what its own interpolations read."""
+VARS = "vars"
+"""Key under which an experiment holds the variables that its own interpolations read."""
+
+
+FORMER_KEYS = {"recipe": VARS}
+"""Top keys of earlier versions, and their names now."""
 
 
 NOT_RESULT = (
@@ -52,18 +56,30 @@ NOT_RESULT = (
     "data.offline_fallback",
     "trainer.progress",
 )
-"""Keys that say where and how a run is watched, and do not move its result."""
+"""Keys of where and how a run is watched; its result does not depend on them."""
 
 
 def canonical(config: DictConfig) -> dict[str, Any]:
-    """The resolved groups and seed of a configuration, with what cannot matter put to one value.
+    """Canonical form of a composed configuration: its resolved groups and the keys beside them.
 
-    Without binary layers there is nothing to estimate, fire or anneal: estimator and annealing become `none`, the neuron
-    `real`. Errors: ConfigError for a group that was removed or an interpolation that leads nowhere.
+    Without binary layers estimator, annealing and neuron cannot matter: they become `none`, `none`
+    and `real`.
+
+    Args:
+        config: composed configuration.
+
+    Returns:
+        Nested plain values.
+
+    Raises:
+        ConfigError: for an unknown key, a group that was removed, or an interpolation of a key that
+            does not exist.
     """
     groups = cast(dict[str, Any], OmegaConf.to_container(config))
     config = OmegaConf.create({key: value for key, value in groups.items() if key != "hydra"})
-    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, PLUGINS, RECIPE}):
+    if unknown := sorted(set(map(str, config)) - {*GROUPS, *TOP, PLUGINS, VARS}):
+        if (name := FORMER_KEYS.get(unknown[0])) is not None:
+            raise ConfigError(f"{unknown[0]}: this key is called {name} now; rename it")
         expected = ", ".join((*GROUPS, *TOP, PLUGINS))
         raise ConfigError(
             f"{unknown[0]}: expected a key of {expected}, or a key within one of the groups"
@@ -85,7 +101,7 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        raise ConfigError(format_error(error)) from error
     assert isinstance(plain, dict)
     modules = plugins.module_names(plain.get(PLUGINS))
     return {key: plain.get(key) for key in (*GROUPS, *TOP)} | (
@@ -94,7 +110,7 @@ def canonical(config: DictConfig) -> dict[str, Any]:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    """Leaves of a nested mapping by dotted key: `{"a": {"b": 1}}` becomes `{"a.b": 1}`."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
@@ -108,9 +124,10 @@ def moves_result(key: str) -> bool:
 
 
 def in_0_1_0(key: str, value: Any) -> bool:
-    """Whether version 0.1.0, which lacked this dotted key, did what its value says: one task, one parameter group.
+    """Whether a dotted key that version 0.1.0 lacked has the value by which that version acted.
 
-    Such values are left out of digests and of a study's identity, so that those of 0.1.0 stay what they are.
+    These are its one task and its one parameter group. Digests and identities of studies leave such
+    values out, and so are equal to those of 0.1.0.
     """
     return (key == "task.name" and value == "classification") or (
         key.startswith("optimizer.groups.") and value is None
@@ -118,16 +135,18 @@ def in_0_1_0(key: str, value: Any) -> bool:
 
 
 RENAMED = {"estimator.pseudo_derivative": "estimator.proxy"}
-"""Dotted keys that version 0.1.0 called otherwise; digests and a study's identity keep its names."""
+"""Keys since version 0.1.0 -> their names in it, which digests and identities of studies keep."""
+
+
+def _as_float(value: Any) -> Any:
+    """Value with an integer as a float: 1 and 1.0 are the same choice."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def digest(plain: dict[str, Any]) -> str:
-    """12 hexadecimal digits of what determines a run's result, from a canonical configuration."""
+    """Digest of the result-relevant leaves of a canonical configuration: 12 hexadecimal digits."""
     leaves = {
-        # 1 and 1.0 are the same choice
-        RENAMED.get(key, key): float(value)
-        if isinstance(value, int) and not isinstance(value, bool)
-        else value
+        RENAMED.get(key, key): _as_float(value)
         for key, value in flat(plain).items()
         if moves_result(key) and not in_0_1_0(key, value)
     }

@@ -1,4 +1,4 @@
-"""Composition of a configuration from overrides, and one-line messages for what Hydra refuses."""
+"""Composition of a configuration from overrides, and Hydra's errors as one-line messages."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.config.canonical import GROUPS, PLUGINS, RECIPE, TOP
+from bnn.config.canonical import FORMER_KEYS, GROUPS, PLUGINS, TOP, VARS
+from bnn.config.overrides import key_of
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
 GONE = {
     "estimator.proxy": "write estimator.pseudo_derivative, the pseudo-derivative of st",
-    "estimator.scale": "relax takes the unit of its learned function from the estimates; leave it out",
+    "estimator.scale": (
+        "relax takes the unit of its learned function from the estimates; leave it out"
+    ),
 }
-"""Keys of earlier versions, and what to write instead."""
+"""Keys of earlier versions, and advice for their users."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration of `python -m bnn.train OVERRIDES`, for use from Python.
+    """Configuration of `python -m bnn.train OVERRIDES`, for use from Python.
 
-    Errors: ConfigError for overrides that do not parse or that lead nowhere, and for a plug-in that cannot be loaded.
+    Args:
+        overrides: words in Hydra's override grammar.
+
+    Raises:
+        ConfigError: for overrides that do not parse or name no key, and for a plug-in that cannot
+            be loaded.
     """
     plugins.load(named_plugins(overrides))
     try:
@@ -39,12 +47,20 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             refuse_ignored(config, overrides)
             return config
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explained(error, overrides)) from error
+        raise ConfigError(format_hydra_error(error, overrides)) from error
 
 
 def named_plugins(words: Sequence[str]) -> list[str]:
-    """The modules that `plugins=` names on a command line, which are read before it is composed: their choices have to be
-    there by then. Errors: ConfigError for what is no list of modules."""
+    """Modules that `plugins=` names on a command line.
+
+    They are imported before the configuration is composed, which may choose what they register.
+
+    Args:
+        words: words of the command line.
+
+    Raises:
+        ConfigError: for a value that is no list of modules.
+    """
     value = None
     for word in words:
         if re.match(r"\+{0,2}plugins=", word):
@@ -54,16 +70,19 @@ def named_plugins(words: Sequence[str]) -> list[str]:
                 continue  # composition refuses it
             if override.is_sweep_override():
                 raise ConfigError(
-                    f"{word}: all runs of a command have the same plug-ins; write plugins=[first,second]"
+                    f"{word}: all runs of a command have the same plug-ins; "
+                    "write plugins=[first,second]"
                 )
             value = override.value()
     return plugins.module_names(value)
 
 
-def explained(error: Exception, words: Sequence[str] = ()) -> str:
-    """What Hydra or OmegaConf refuses in many lines, in one: what was expected, what came, which key to change.
+def format_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:
+    """Error of Hydra or OmegaConf as one line: what was expected, what came, which key to change.
 
-    words: the overrides of the command line, under which a key that is asked for does not exist.
+    Args:
+        error: the error.
+        words: overrides of the command line, which decide the keys that exist.
     """
     text = str(error)
     if found := re.search(
@@ -71,43 +90,63 @@ def explained(error: Exception, words: Sequence[str] = ()) -> str:
     ):
         return f"{found[1]}={found[2]}: expected one of {', '.join(found[3].split())}"
     if found := re.match(r"Could not override '([^']+)'", text):
-        return _no_such(found[1], words)
+        return _unknown_key(found[1], words)
     if isinstance(error, OverrideParseException):
         detail = [
             line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))
         ]
-        return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({detail[0] if detail else text})"
+        reason = detail[0] if detail else text
+        return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({reason})"
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     if lines and lines[0].startswith("Error in call to target"):
         return " ".join(lines[:2])
     return lines[0] if lines else type(error).__name__
 
 
-def _set_by(config: DictConfig, group: str) -> str | None:
-    """The key of a recipe by which an experiment sets a whole group, which then has no choice of its own."""
+def _controlling_key(config: DictConfig, group: str) -> str | None:
+    """Variable by which an experiment sets a whole group, which then takes no choice of its own.
+
+    Returns:
+        Its dotted key, such as `vars.by`; None where no interpolation sets the group.
+    """
     if group not in config or not OmegaConf.is_interpolation(config, group):
         return None
     written = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))[group]
-    keys = re.findall(rf"{RECIPE}\.\w+(?=}})", str(written))
-    return keys[0] if keys else RECIPE
+    keys = re.findall(rf"{VARS}\.\w+(?=}})", str(written))
+    return keys[0] if keys else VARS
 
 
 def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
-    """Refuse overrides of a group that an experiment sets by a recipe, and that would be without effect.
+    """Refusal of choices of a group that an experiment sets by a variable: they would be ignored.
+
+    Args:
+        config: composed configuration.
+        words: overrides of the command line.
 
     Raises:
-        ConfigError: naming the key of the recipe.
+        ConfigError: naming the variable.
     """
     for word in words:
         key, _, choice = word.lstrip("+~").partition("=")
-        if key in GROUPS and (by := _set_by(config, key)):
+        if key in GROUPS and (by := _controlling_key(config, key)):
             raise ConfigError(
-                f"{word}: this experiment sets {key} by {by}; write {by}={choice}, or leave out experiment="
+                f"{word}: this experiment sets {key} by {by}; write {by}={choice}, "
+                "or leave out experiment="
             )
 
 
-def _no_such(key: str, words: Sequence[str]) -> str:
-    """Why `key` cannot be set: the keys and groups that there are beside it."""
+def _unknown_key(key: str, words: Sequence[str]) -> str:
+    """Message about a key that does not exist, with the keys and groups that do.
+
+    Args:
+        key: dotted key, or a group.
+        words: overrides of the command line.
+    """
+    group, *rest = re.split(r"[./]", key)
+    if group in FORMER_KEYS:
+        value = next((word.partition("=")[2] for word in words if key_of(word) == key), "…")
+        renamed = ".".join([FORMER_KEYS[group], *rest])
+        return f"{key}: this key is called {renamed} now; write {renamed}={value}"
     plain = [
         word
         for word in words
@@ -117,9 +156,11 @@ def _no_such(key: str, words: Sequence[str]) -> str:
         config = compose([word for word in plain if not word.startswith("hydra")])
     except ConfigError:
         config = compose()
-    group = re.split(r"[./]", key)[0]
-    if by := _set_by(config, group):
-        return f"{key}: this experiment sets {group} by {by}, with all of its keys; leave out experiment= to change one"
+    if by := _controlling_key(config, group):
+        return (
+            f"{key}: this experiment sets {group} by {by}, with all of its keys; "
+            "leave out experiment= to change one"
+        )
     if key in GONE:
         return f"{key}: {GONE[key]}"
     node = config.get(group) if "." in key else config
@@ -135,8 +176,8 @@ def _no_such(key: str, words: Sequence[str]) -> str:
     return f"{key}: there is no such key; {meant}expected one of {', '.join(there)}"
 
 
-def changed(config: DictConfig, **values: Any) -> DictConfig:
-    """A copy of `config` with other values; `trainer__epochs` stands for `trainer.epochs`."""
+def with_values(config: DictConfig, **values: Any) -> DictConfig:
+    """Copy of a configuration with other values; `trainer__epochs` stands for `trainer.epochs`."""
     config = copy.deepcopy(config)
     for key, value in values.items():
         OmegaConf.update(config, key.replace("__", "."), value, merge=False, force_add=True)

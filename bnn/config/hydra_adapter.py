@@ -16,7 +16,7 @@ __all__ = ["IntervalSweep", "Override", "RangeSweep", "parsed", "sweep_of", "val
 
 
 def sweep_of(override: Override) -> Any:
-    """The sweep of an override: ChoiceSweep, IntervalSweep, RangeSweep or Glob."""
+    """Sweep of an override: ChoiceSweep, IntervalSweep, RangeSweep or Glob."""
     return override._value
 
 

@@ -14,12 +14,12 @@ from bnn.job_environment import JobEnvironment
 
 
 def override_word(key: str, value: Any) -> str:
-    """The override that sets a leaf to `value`, as a shell takes it: `optimizer.lr=0.1`, `'placement.layers=[0,-1]'`."""
+    """Override that sets a key to a value, quoted for a shell: `'placement.layers=[0,-1]'`."""
     return shlex.quote(f"{key}={in_grammar(value)}")
 
 
 def in_grammar(value: Any) -> str:
-    """`value` in Hydra's override grammar, which reads it back as it is."""
+    """Text of a value in Hydra's override grammar, which parses to the same value."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
@@ -40,13 +40,13 @@ def _reads_back(text: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """`text` as a quoted string of Hydra's override grammar, without interpolation."""
-    text = re.sub(r"(\\+)(?='|$)", r"\1\1", text)  # a backslash is itself, but before a quote
+    """Quoted string of Hydra's override grammar, without interpolation."""
+    text = re.sub(r"(\\+)(?='|$)", r"\1\1", text)  # only before a quote is a backslash an escape
     return "'" + text.replace("'", "\\'").replace("${", "\\${") + "'"
 
 
 def key_of(override: str) -> str:
-    """The key or group that an override is about, without its sign."""
+    """Key or group of an override, without `+` and `~`."""
     return override.partition("=")[0].lstrip("+~")
 
 

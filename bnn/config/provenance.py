@@ -20,7 +20,7 @@ from bnn.job_environment import JobEnvironment
 
 @cache
 def commit() -> str:
-    """The commit of the source tree, `+` appended when it has uncommitted changes; `unknown` outside a checkout."""
+    """Commit of the source tree, with `+` for uncommitted changes; `unknown` outside a checkout."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
@@ -40,11 +40,11 @@ def commit() -> str:
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy")
 """Libraries that compute results."""
 ROOTS = ("bnn.build", "bnn.training.loop")
-"""Modules that build and train: a result depends on all that they import of this package."""
+"""Modules that build and train: a result depends on them and on all that they import."""
 
 
 def computing_modules() -> dict[str, Path]:
-    """Files of the modules that a result depends on, by name: all that `ROOTS` import."""
+    """Files of the modules of this package that `ROOTS` import, directly or not, by name."""
     package, found, left = Path(__file__).parents[1], dict[str, Path](), list(ROOTS)
     while left:
         name = left.pop()
@@ -57,7 +57,7 @@ def computing_modules() -> dict[str, Path]:
 
 
 def _imported(tree: ast.AST) -> list[str]:
-    """Names of this package that a module imports; modules among them, and packages of these."""
+    """Dotted names that a module imports from this package, with the packages that hold them."""
     names: list[str] = []
     for node in _at_run_time(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bnn":
@@ -69,7 +69,7 @@ def _imported(tree: ast.AST) -> list[str]:
 
 
 def _at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes of a module, without those that type checkers alone see."""
+    """Nodes of a module, without blocks under `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             yield node
@@ -77,7 +77,7 @@ def _at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 class _Computation(ast.NodeTransformer):
-    """Removal of what computes nothing: docstrings, and the texts of errors."""
+    """Transformer that removes docstrings and texts of errors, which compute nothing."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
@@ -111,7 +111,7 @@ def result_key(digest: str, plugins: Iterable[object] = ()) -> str:
 
 
 def command() -> str:
-    """Command line of this run; in a job of a sweep the sweep's."""
+    """Command line of this process; in a job, the command line of its sweep."""
     if (job := JobEnvironment.current()) is not None:
         return job.command
     main = sys.modules.get("__main__")
@@ -123,7 +123,7 @@ def command() -> str:
 
 @cache
 def processor() -> str:
-    """The processor's name and the number of cores this process may use."""
+    """Name of the processor, and the number of cores that this process may use."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -138,7 +138,7 @@ def processor() -> str:
 
 
 def hardware(device: str) -> str:
-    """The hardware that a run on `device` uses."""
+    """Name of the hardware behind a device: the GPU, or the processor and its cores."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
@@ -155,6 +155,7 @@ def describe(device: str) -> dict[str, str]:
 
 
 def versions() -> str:
+    """Versions of Python and of the main libraries, in one line."""
     names = ("torch", "hydra-core", "mlflow")
     return ", ".join(
         [f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)]

@@ -63,7 +63,7 @@ class GeneralSettings:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """Facts of a network and its estimator, for which the network was built once.
+    """Facts of a network and its estimator, found by building the network once.
 
     Args:
         units: number of units of each binary layer, from the input.

@@ -9,21 +9,29 @@ from bnn.config.canonical import flat
 
 
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Dotted keys whose value differs between canonical configurations, but those that a run's title tells already."""
+    """Dotted keys in which configurations differ, without those that a run's title names.
+
+    Args:
+        configs: canonical configurations.
+    """
     leaves = [flat(dict(config)) for config in configs]
     keys = sorted(set().union(*leaves))
-    told = ("estimator.", "placement.", "neuron.name", "neuron.law", "seed")
+    in_title = ("estimator.", "placement.", "neuron.name", "neuron.law", "seed")
     return [
         key
         for key in keys
-        if not key.startswith(told) and len({str(leaf.get(key)) for leaf in leaves}) > 1
+        if not key.startswith(in_title) and len({str(leaf.get(key)) for leaf in leaves}) > 1
     ]
 
 
 def estimator_title(plain: dict[str, Any]) -> str:
-    """`st density`, `reinforce leave_one_out 4`, `muprop 0.9 conditional`: the estimator with what distinguishes it.
+    """Display name of an estimator with its parameters: `reinforce leave_one_out 4`.
 
-    A switch goes by its key where it is on, and by nothing where it is off.
+    A switch stands as its key where it is on, and is left out where it is off:
+    `muprop 0.9 conditional`.
+
+    Args:
+        plain: canonical configuration.
     """
     words: list[str] = []
     for key, value in flat(plain["estimator"]).items():
@@ -34,7 +42,7 @@ def estimator_title(plain: dict[str, Any]) -> str:
 
 
 def run_title(plain: dict[str, Any]) -> str:
-    """`stochastic · reinforce · both · s0`."""
+    """Display name of a run: `stochastic · reinforce · both · s0`."""
     parts = [
         plain["neuron"]["name"],
         plain["estimator"]["name"],

@@ -1,6 +1,11 @@
-"""Measuring estimators: the objects that train, held against the truth.
+"""Measurement of gradient estimators: bias, variance and cosine, on networks that train.
 
-`python -m bnn.lab` is the entry. Prefer `measure`: bias, variance and cosine of any estimator on any network that trains.
-The other commands each answer one question: `target` (where straight-through stops), `slopes` (what annealing does to its
-gradient), `checkpoints` (a published figure's protocol), `coupling` (what batch norm does to per-sample credit).
+`python -m bnn.lab` compares estimators on one network; `bnn.lab.questions` has a command for each
+other question. From Python prefer `comparison.compare`. Its parts are `GradientSampler` (estimates
+of one gradient), `reference_gradient` (exact, or the mean of many) and `measure` (numbers with 95 %
+intervals, each an `Estimate`). `GradientProbe` measures during a training, for `lab.every`.
 """
+
+from bnn.lab import moved
+
+moved.install()

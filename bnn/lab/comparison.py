@@ -1,26 +1,39 @@
-"""Several estimators of the gradient of one network on one batch, each against the truth."""
+"""Accuracy of several estimators of one gradient, on one network and one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-if TYPE_CHECKING:
-    from bnn.build import TrainingSetup
-    from bnn.lab.measure import Measured, Truth
+from bnn.build import TrainingSetup
+from bnn.config.compose import compose, with_values
+from bnn.config.titles import estimator_title
+from bnn.errors import ConfigError
+from bnn.estimators import Estimator
+from bnn.fitted import fit_network, restore_network
+from bnn.lab.gradient_sampler import validation_sampler
+from bnn.lab.measure import Measurement, measure
+from bnn.lab.reference import ReferenceGradient, reference_gradient
+from bnn.specify import estimator_choices, setup
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured by estimator, against what, of which network; and lines about those that cannot serve it."""
+    """Measurements of several estimators against one reference gradient.
 
-    plan: TrainingSetup
-    measured: dict[str, Measured]
-    against: Truth
+    Args:
+        setup: objects of the network that was measured.
+        measured: measurement by the estimator's display name.
+        reference: gradient that the estimates were compared with.
+        refused: for each estimator that cannot serve the network, a line that says why.
+    """
+
+    setup: TrainingSetup
+    measured: dict[str, Measurement]
+    reference: ReferenceGradient
     refused: list[str]
 
 
@@ -35,26 +48,70 @@ def compare(
     epochs: int = 1,
     checkpoint: Path | None = None,
 ) -> Comparison:
-    """Measure `estimators` (overrides that choose one, each in one string; none: all that can serve) on the network of
-    `config`, after `epochs` of training or as `checkpoint` has it, on the first `batch` validation images.
+    """Comparison of estimators on the first validation examples of a trained network.
 
-    checkpoint: one of a run of this very `config` (bnn.lab.setting.of_checkpoint), in place of the training.
-    draws: estimates of each, after `warm` steps for what it averages or learns; reference: estimates that stand for the
-    truth where it cannot be enumerated. Errors: ConfigError for an estimator that was asked for and cannot serve, or a law
-    under which the reference has no score.
+    Args:
+        config: composed configuration of the network and its training.
+        estimators: overrides, each string of which chooses one estimator; empty: all registered
+            ones that can serve the network.
+        draws: estimates by each estimator.
+        warm: training batches that an estimator sees before, for its averages and parameters.
+        reference: estimates of the reference gradient, where it cannot be enumerated.
+        batch: number of validation examples.
+        epochs: epochs of training before.
+        checkpoint: checkpoint of a run of this configuration (`bnn.fitted.checkpoint_config`),
+            in place of the training.
+
+    Raises:
+        ConfigError: for an estimator that was asked for and cannot serve the network, or a noise
+            law under which the reference has no score.
     """
-    from bnn.config.compose import changed
-    from bnn.lab.measure import measure, truth
-    from bnn.lab.setting import able, prepared
-    from bnn.specify import estimator_choices, setup
-
     choices = [words.split() for words in estimators] or estimator_choices()
-    served, refused = able(config, choices, asked=bool(estimators))
-    setup(changed(config, lab__every=1))
-    checked, bench = prepared(config, epochs, checkpoint, batch)
-    against = truth(bench, reference)
+    served, refused = usable_estimators(config, choices, strict=bool(estimators))
+    setup(with_values(config, lab__every=1))
+    if checkpoint is None:
+        network = fit_network(config, epochs, title="before measuring")
+    else:
+        network = restore_network(config, checkpoint)
+    sampler = validation_sampler(network, batch)
+    against = reference_gradient(sampler, reference)
     found = {
-        name: measure(bench, bench.warmed(one, warm), against, draws)
-        for name, one in served.items()
+        title: measure(sampler, sampler.warm_up(estimator, warm), against, draws)
+        for title, estimator in served.items()
     }
-    return Comparison(checked, found, against, refused)
+    return Comparison(network.setup, found, against, refused)
+
+
+def usable_estimators(
+    config: DictConfig, choices: Sequence[Sequence[str]], strict: bool
+) -> tuple[dict[str, Estimator], list[str]]:
+    """Estimators that can serve the network of a configuration.
+
+    Args:
+        config: composed configuration.
+        choices: overrides, each list of which chooses one estimator.
+        strict: raise for one that cannot serve, in place of a line.
+
+    Returns:
+        Estimators by display name; a line for each one that cannot serve.
+
+    Raises:
+        ConfigError: for overrides of other groups, and where `strict` says so.
+    """
+    if foreign := [word for words in choices for word in words if not word.startswith("estimator")]:
+        raise ConfigError(
+            f"--estimator: expected words that begin with estimator, got {foreign[0]}; "
+            "write the other overrides outside of it"
+        )
+    found: dict[str, Estimator] = {}
+    refused = []
+    for words in choices:
+        try:
+            checked = setup(with_values(config, estimator=compose(words).estimator))
+        except ConfigError as error:
+            if strict:
+                raise
+            refused.append(f"Not measured: {error}.")
+            continue
+        found[estimator_title(dict(checked.spec.config))] = checked.training.estimator
+    return found, refused

@@ -1,4 +1,4 @@
-"""Gradient measurements during training, as metrics; they have random streams of their own."""
+"""Metrics of the gradient's accuracy during training, with random streams of their own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 
 from bnn import schema
 from bnn.config.specification import LabSettings
-from bnn.lab.bench import Bench
-from bnn.lab.measure import measure, truth
+from bnn.lab.gradient_sampler import GradientSampler
+from bnn.lab.measure import measure
+from bnn.lab.reference import reference_gradient
 from bnn.training.callback import Callback, FitContext
 from bnn.training.settings import TrainingConfig
 
@@ -37,13 +38,13 @@ class GradientProbe(Callback):
         if epoch % self.settings.every:
             return
         loss, precision = self.config.task.loss, self.config.settings.precision
-        bench = Bench(self._model, *self._batch, epoch, loss, precision)
-        reference = truth(bench, self.settings.reference)
+        sampler = GradientSampler(self._model, *self._batch, epoch, loss, precision)
+        reference = reference_gradient(sampler, self.settings.reference)
         estimator = copy.deepcopy(self.config.estimator)
-        found = measure(bench, estimator, reference, self.settings.draws)
+        found = measure(sampler, estimator, reference, self.settings.draws)
         for layer, accuracy in found.layers.items():
             values = {
-                "bias2": accuracy.bias.value,
+                "bias2": accuracy.squared_bias.value,
                 "variance": accuracy.variance.value,
                 "cosine": accuracy.cosine.value,
                 "reference_error": reference.relative_error(layer),

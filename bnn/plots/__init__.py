@@ -1,1 +1,4 @@
-"""Figures of runs and of what the layers of a network respond to. No function touches a file."""
+"""Figures of runs (`runs`) and of the layers of networks (`layers`), in one style (`style`).
+
+No function touches a file.
+"""

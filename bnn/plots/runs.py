@@ -1,5 +1,4 @@
-"""Pictures of runs: heatmaps, of several beside each other too, curves and unit health. Each function answers a figure and
-touches no file."""
+"""Figures of runs: learning curves, unit health, and heatmaps of one network or of several."""
 
 from __future__ import annotations
 
@@ -10,17 +9,29 @@ from textwrap import fill
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bnn.plots.style import COLOURS, tidy
+from bnn.plots.style import COLOURS, bare, log_axis, tidy
 from bnn.tasks import Task
 from bnn.training.activations import PICTURE_DRAWS, LayerView
 
+CELL = 0.6
+"""Inches of a picture in `heatmaps`."""
+CHARACTER = 0.085
+"""Inches of a character of a name beside it."""
+
 
 def channel_mean(activation: Tensor) -> Tensor:
-    """[units...] of one image as a picture: the mean over channels of [c, h, w], or [units] folded to near-square rows
-    (the cells beyond the last unit are NaN)."""
+    """Activation of one image as a picture.
+
+    Args:
+        activation: [c, h, w], or [units].
+
+    Returns:
+        Mean over the channels, [h, w]; units folded to near-square rows, NaN beyond the last one.
+    """
     if activation.dim() == 3:
         return activation.mean(0)
     width = math.ceil(math.sqrt(len(activation)))
@@ -29,83 +40,98 @@ def channel_mean(activation: Tensor) -> Tensor:
     return padded.view(-1, width)
 
 
-def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
-    """What a layer makes of fixed images: the input above the mean of its bits above its firing probability (a real layer
-    has its output alone), as channel means at the layer's own resolution, all on one colour scale from 0 to 1, or to the
-    largest mean where outputs exceed 1."""
-    columns = min(columns, len(images))
-    top = max(1.0, *(float(channel_mean(one).nan_to_num().max()) for one in layer.bits[:columns]))
-    rows: list[tuple[str, Tensor | None]] = [("input", None), ("output", layer.bits)]
-    if layer.binary:
-        rows = [("input", None), ("mean bits", layer.bits), ("P(bit = 1)", layer.p)]
-    figure = Figure(
-        figsize=(7, 1.4 * len(rows))
-    )  # placed by hand: a layout engine takes most of the drawing time
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    figure.subplots_adjust(left=0.05, right=0.87, bottom=0.02, top=0.98, wspace=0.05, hspace=0.08)
-    for (label, values), line in zip(rows, axes, strict=True):
-        for column, axis in enumerate(line):
-            if values is None:
-                axis.imshow(images[column].mean(0), cmap="gray")
-            else:
-                drawn = axis.imshow(channel_mean(values[column]), cmap="viridis", vmin=0, vmax=top)
-            axis.set_xticks([])
-            axis.set_yticks([])
-        line[0].set_ylabel(label, fontsize=13)
-    bottom = axes[-1][0].get_position().y0
-    bar = figure.colorbar(
-        drawn, cax=figure.add_axes((0.89, bottom, 0.02, axes[1][0].get_position().y1 - bottom))
-    )
-    bar.ax.tick_params(labelsize=12)
-    bar.set_label("channel mean", fontsize=12)
-    return figure
-
-
 def mosaic(rows: Sequence[Sequence[Tensor | None]]) -> Tensor:
-    """Pictures [h, w] in rows and columns on one canvas, [rows · (h + 1), columns · (w + 1)]; what is in between, or has no
-    picture, is NaN. Smaller pictures are enlarged to the largest by repeating their pixels."""
-    height, width = (
-        max(one.shape[k] for row in rows for one in row if one is not None) for k in (0, 1)
-    )
+    """Pictures in rows and columns on one canvas, with a line of NaN behind each.
+
+    Args:
+        rows: pictures [h, w], or None for an empty place. Smaller ones are enlarged to the largest
+            by repeating their pixels.
+
+    Returns:
+        [rows · (h + 1), columns · (w + 1)].
+    """
+    pictures = [one for row in rows for one in row if one is not None]
+    height, width = (max(one.shape[k] for one in pictures) for k in (0, 1))
     canvas = torch.full((len(rows) * (height + 1), max(map(len, rows)) * (width + 1)), math.nan)
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             if picture is not None:
-                whole = interpolate(
-                    picture[None, None].float(), size=(height, width), mode="nearest"
-                )[0, 0]
+                batch = picture[None, None].float()
+                enlarged = interpolate(batch, size=(height, width), mode="nearest")[0, 0]
                 top, left = y * (height + 1), x * (width + 1)
-                canvas[top : top + height, left : left + width] = whole
+                canvas[top : top + height, left : left + width] = enlarged
     return canvas
 
 
-def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: int = 5) -> Figure:
-    """What one layer of several networks, by their names, makes of the same images: a row for each network, the means of its
-    bits on the left and its firing probabilities on the right (of real units the output alone), as channel means on one
-    colour scale from 0 to 1, or to the largest mean where outputs exceed 1."""
+def _top(pictures: Sequence[Tensor]) -> float:
+    """Upper end of the colour scale: 1, or the largest mean where outputs exceed 1."""
+    return max(1.0, *(float(one.nan_to_num().max()) for one in pictures))
+
+
+def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
+    """One layer on fixed images: the input, the mean of its bits, and its firing probability.
+
+    A real-valued layer has its output alone. Pictures are channel means at the layer's own
+    resolution, on one colour scale from 0 to 1, or to the largest mean where outputs exceed 1.
+
+    Args:
+        images: [n, c, h, w].
+        layer: layer on these images.
+        columns: images that are drawn, from the first one.
+    """
     columns = min(columns, len(images))
-    rows: list[list[Tensor | None]] = []
-    for _, view in layers:
-        p = map(channel_mean, view.p[:columns]) if view.binary else columns * [None]
-        rows.append([*map(channel_mean, view.bits[:columns]), None, *p])
-    top = max(
-        1.0, *(float(one.nan_to_num().max()) for row in rows for one in row if one is not None)
-    )
-    across, down, inputs = (
-        2 * columns + 1,
-        len(layers),
-        [image.mean(0) for image in images[:columns]],
-    )
+    top = _top([channel_mean(one) for one in layer.bits[:columns]])
+    rows = {"mean bits": layer.bits, "P(bit = 1)": layer.p}
+    if not layer.binary:
+        rows = {"output": layer.bits}
+    # placed by hand: a layout engine takes most of the drawing time
+    figure = Figure(figsize=(7, 1.4 * (1 + len(rows))))
+    grid = figure.subplots(1 + len(rows), columns, squeeze=False)
+    figure.subplots_adjust(left=0.05, right=0.87, bottom=0.02, top=0.98, wspace=0.05, hspace=0.08)
+    for image, axis in zip(images[:columns], grid[0], strict=True):
+        axis.imshow(image.mean(0), cmap="gray")
+    for line, values in zip(grid[1:], rows.values(), strict=True):
+        for axis, value in zip(line, values[:columns], strict=True):
+            drawn = axis.imshow(channel_mean(value), cmap="viridis", vmin=0, vmax=top)
+    for line, label in zip(grid, ["input", *rows], strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(label, fontsize=13)
+    _add_scale(figure, drawn, grid[-1][0], grid[1][0])
+    return figure
+
+
+def _add_scale(figure: Figure, drawn: AxesImage, lowest: Axes, highest: Axes) -> None:
+    """Add the colour scale of `drawn` beside the rows from `lowest` to `highest`."""
+    bottom, top = lowest.get_position().y0, highest.get_position().y1
+    bar = figure.colorbar(drawn, cax=figure.add_axes((0.89, bottom, 0.02, top - bottom)))
+    bar.ax.tick_params(labelsize=12)
+    bar.set_label("channel mean", fontsize=12)
+
+
+def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: int = 5) -> Figure:
+    """One layer of several networks on the same images, a row for each network.
+
+    The means of its bits stand on the left, its firing probabilities on the right; a real-valued
+    layer has its output alone. Pictures are channel means on one colour scale from 0 to 1, or to
+    the largest mean where outputs exceed 1.
+
+    Args:
+        images: [n, c, h, w].
+        layers: name of each network, and its layer on these images.
+        columns: images that are drawn, from the first one.
+    """
+    columns = min(columns, len(images))
+    rows = [_network_row(view, columns) for _, view in layers]
+    pictures = [one for row in rows for one in row if one is not None]
     names = ["input", *(fill(name, 44) for name, _ in layers)]
-    height, width = (
-        max(one.shape[k] + 1 for row in rows for one in row if one is not None) for k in (0, 1)
-    )
-    beside = 0.085 * max(len(line) for name in names for line in name.split("\n"))
-    figure = Figure(
-        figsize=(beside + 0.6 * across + 0.9, 0.5 + 0.6 * (down + 1) * height / width),
-        layout="constrained",
-    )
+    across, down = 2 * columns + 1, len(layers)
+    height, width = (max(one.shape[k] + 1 for one in pictures) for k in (0, 1))
+    beside = CHARACTER * max(len(line) for name in names for line in name.split("\n"))
+    size = (beside + CELL * across + 0.9, 0.5 + CELL * (down + 1) * height / width)
+    figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
+    inputs = [image.mean(0) for image in images[:columns]]
     axis.imshow(
         mosaic([[*inputs, None, *inputs]]),
         cmap="gray",
@@ -116,24 +142,32 @@ def heatmaps(images: Tensor, layers: Sequence[tuple[str, LayerView]], columns: i
         mosaic(rows),
         cmap="viridis",
         vmin=0,
-        vmax=top,
+        vmax=_top(pictures),
         extent=(0, across, down, 0),
         interpolation="nearest",
     )
     axis.set(xlim=(0, across), ylim=(down, -1), aspect=height / width)
-    axis.set_yticks([row + 0.47 for row in range(-1, down)], names, fontsize=10)
-    axis.set_xticks(
-        [columns / 2, columns + 1 + columns / 2],
-        [f"output, mean of {PICTURE_DRAWS} draws", "firing probability"],
-        fontsize=11,
-    )
+    _label_mosaic(axis, names, columns)
+    bar = figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, aspect=30)
+    bar.set_label("channel mean", fontsize=11)
+    return figure
+
+
+def _network_row(view: LayerView, columns: int) -> list[Tensor | None]:
+    """Pictures of one network: means of bits, a gap, firing probabilities or empty places."""
+    empty: list[Tensor | None] = [None] * columns
+    p = [channel_mean(one) for one in view.p[:columns]] if view.binary else empty
+    return [*map(channel_mean, view.bits[:columns]), None, *p]
+
+
+def _label_mosaic(axis: Axes, names: Sequence[str], columns: int) -> None:
+    """Names beside the rows, the input's row first, and titles above the two halves."""
+    titles = (f"output, mean of {PICTURE_DRAWS} draws", "firing probability")
+    bare(axis)
+    axis.set_yticks([row + 0.47 for row in range(-1, len(names) - 1)], names, fontsize=10)
+    axis.set_xticks([columns / 2, columns + 1 + columns / 2], titles, fontsize=11)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    figure.colorbar(drawn, ax=axis, fraction=0.03, pad=0.01, aspect=30).set_label(
-        "channel mean", fontsize=11
-    )
-    return figure
 
 
 def _by_epoch(figure: Figure, count: int) -> list[Axes]:
@@ -141,38 +175,50 @@ def _by_epoch(figure: Figure, count: int) -> list[Axes]:
 
 
 def curves(history: Sequence[Mapping[str, float]], task: Task) -> Figure:
-    """Metrics of a task by epoch, training and validation: the loss on a log scale where it is positive, then the others.
+    """Metrics of a task by epoch, in training and in validation: the loss, then the others.
 
-    Accuracies are drawn as errors, in which late progress can be seen.
+    The loss is on a logarithmic scale where it is positive. Accuracies are drawn as errors, in
+    which late progress can be seen.
+
+    Args:
+        history: metrics of each epoch, by key.
+        task: task whose metrics are drawn.
     """
     names = ["loss", *(name for name in task.metrics if name != "loss")]
     figure = Figure(figsize=(4.5 * len(names), 3.6), layout="constrained")
-    epochs = range(1, len(history) + 1)
     for axis, name in zip(_by_epoch(figure, len(names)), names, strict=True):
-        metric, drawn = task.metrics[name], []
-        for colour, part, label in (
-            (COLOURS[0], "train", "training"),
-            (COLOURS[1], "val", "validation"),
-        ):
-            if f"{part}/{name}" not in history[0]:
-                continue
-            values = [h[f"{part}/{name}"] for h in history]
-            shown = [
-                100 * (1 - value) if name == "accuracy" else metric.scale * value
-                for value in values
-            ]
-            axis.plot(epochs, shown, color=colour, marker="o", ms=3, label=label)
-            drawn += shown
-        if name == "loss" and min(drawn) > 0:
-            axis.set_yscale("log")
+        metric = task.metrics[name]
+        drawn = _draw_curves(axis, history, name, metric.scale)
         axis.set_ylabel("error (%)" if name == "accuracy" else f"{name} ({metric.unit})")
         if name == "loss":
             axis.legend(frameon=False)
+            if min(drawn) > 0:
+                log_axis(axis, "y")
     return figure
 
 
+def _draw_curves(
+    axis: Axes, history: Sequence[Mapping[str, float]], name: str, scale: float
+) -> list[float]:
+    """Draw a metric in training and in validation, and return the values drawn."""
+    drawn = []
+    parts = {"train": "training", "val": "validation"}
+    for colour, (part, label) in zip(COLOURS, parts.items(), strict=False):
+        if f"{part}/{name}" not in history[0]:
+            continue
+        values = [epoch[f"{part}/{name}"] for epoch in history]
+        values = [100 * (1 - v) if name == "accuracy" else scale * v for v in values]
+        axis.plot(range(1, len(values) + 1), values, color=colour, marker="o", ms=3, label=label)
+        drawn += values
+    return drawn
+
+
 def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Firing rate, dead share and saturated share by epoch, a line per binary layer."""
+    """Firing rate, dead and saturated share of units by epoch, a line for each binary layer.
+
+    Args:
+        history: metrics of each epoch, by key.
+    """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     titles = {
         "firing_rate": "mean firing rate",
@@ -180,14 +226,13 @@ def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
         "saturated": "always fire (%)",
     }
     layers = sorted({key.split("/")[1] for key in history[-1] if key.startswith("units/")})
-    for axis, (key, label) in zip(_by_epoch(figure, 3), titles.items(), strict=True):
+    for axis, (key, title) in zip(_by_epoch(figure, 3), titles.items(), strict=True):
         scale = 1 if key == "firing_rate" else 100
         for colour, layer in zip(COLOURS, layers, strict=False):
             values = [scale * epoch[f"units/{layer}/{key}"] for epoch in history]
-            axis.plot(
-                range(1, len(history) + 1), values, color=colour, marker="o", ms=3, label=layer
-            )
-        axis.set_ylabel(label)
+            epochs = range(1, len(history) + 1)
+            axis.plot(epochs, values, color=colour, marker="o", ms=3, label=layer)
+        axis.set_ylabel(title)
         axis.set_ylim(0, 1 if key == "firing_rate" else None)
     axis.legend(frameon=False)
     return figure

@@ -1,7 +1,8 @@
-"""From finished runs to tables, figures and pages. Nothing here trains; `python -m bnn.report --help` says what it can do.
+"""Tables, figures and pages of finished runs; `python -m bnn.report --help` lists the options.
 
-`rows` is the one record that everything stands on, and its CSV file; `configurations` groups rows over seeds, `histories`
-their metrics by epoch; `table`, `against`, `figure`, `cost` and `curves` are pure functions of these. `experiment` reads a
-store and lays it all out: as Markdown by `table`, as one HTML page by `sections`, `gallery` and `page`, in which every
-string is text unless `markup` made it. `readme` holds the README to the CSV files in sweeps/results.
+Nothing here trains. `rows` has one record a run, which `row_files` keeps as CSV; `configurations`
+groups rows over seeds, `histories` their metrics by epoch. Tables (`table`, `differences`), figures
+(`dot_plot`, `cost_plot`) and Markdown pages (`document`) are functions of these. `experiment` reads
+a store; `html` lays it out as one page. `generated` holds the project's pages to the
+committed tables, conf/ and the registries.
 """

@@ -1,17 +1,18 @@
-"""Rows grouped over seeds: a configuration is everything but the seed, a result its mean and spread."""
+"""Configurations: finished runs that differ in nothing but the seed, grouped over their seeds."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bnn.report.numbers import Spread, spread
 from bnn.report.rows import ReportError, Row
+from bnn.tables import BLANK
 
-ALIKE = ("model", "neuron", "estimator", "estimator_title", "placement", "law", "anneal", "optimizer", "epochs",
-         "precision", "norm", "evaluation_samples")  # fmt: skip
+IDENTITY = ("model", "neuron", "estimator", "estimator_title", "placement", "law", "anneal",
+            "optimizer", "epochs", "precision", "norm", "evaluation_samples")  # fmt: skip
 """Fields, with `settings`, that are equal in every row of a configuration."""
-SHOWN_IF_VARYING: Mapping[str, str] = {
+COLUMNS_IF_VARYING: Mapping[str, str] = {
     "model": "model",
     "norm": "norm",
     "anneal": "anneal",
@@ -32,44 +33,48 @@ CONTROLS = ("frozen",)
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A mean over seeds and the sample standard deviation (n - 1); one seed has no deviation."""
-
-    mean: float
-    sd: float | None
-
-
-def spread(values: Sequence[float]) -> Spread:
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-
-@dataclass(frozen=True)
 class Configuration:
-    """Rows that differ in nothing but the seed, by seed."""
+    """Rows that differ in nothing but the seed.
+
+    Args:
+        rows: one or more, by seed.
+    """
 
     rows: tuple[Row, ...]
 
     @property
     def first(self) -> Row:
-        """Any row: for what all have in common."""
+        """Row of the lowest seed, which stands for all in the fields that they share."""
         return self.rows[0]
 
     @property
+    def real_valued(self) -> bool:
+        """Whether the network has no random or binary layers, hence no estimator."""
+        return self.first.neuron == "real"
+
+    @property
     def preliminary(self) -> bool:
+        """Whether there is one seed alone, hence no spread."""
         return len(self.rows) == 1
 
     def spread(self, field: str) -> Spread | None:
-        """Of a field of Row, over the seeds; None where a row lacks it."""
+        """Mean and deviation of a field of Row over the seeds; None where a row lacks it."""
         values = [getattr(row, field) for row in self.rows]
         return None if None in values else spread(values)
 
     def settings(self) -> dict[str, str]:
+        """Parameters without a field of their own: dotted key -> value."""
         pairs = (pair.partition("=") for pair in self.first.settings.split("; ") if pair)
         return {key: value for key, _, value in pairs}
 
 
 def rank(row: Row, *names: str) -> tuple[tuple[int, str], ...]:
-    """A sort key by the fields `names`, each in the order of ORDER."""
+    """A sort key by fields of a row, each in the order of ORDER.
+
+    Args:
+        row: row to rank.
+        names: keys of ORDER, the most important first.
+    """
 
     def place(field: str) -> tuple[int, str]:
         value, order = getattr(row, field), ORDER[field]
@@ -79,49 +84,71 @@ def rank(row: Row, *names: str) -> tuple[tuple[int, str], ...]:
     return tuple(place(name) for name in names)
 
 
-def configurations(rows: Iterable[Row]) -> list[Configuration]:
-    """Grouped over seeds, in the order of a table.
+def group_by_configuration(rows: Iterable[Row]) -> list[Configuration]:
+    """Configurations of the rows of one data set, in the order of a table.
 
-    Errors: ReportError for no rows, for rows of several data sets, or for a seed that comes twice.
+    Raises:
+        ReportError: for no rows, rows of several data sets, or a seed that comes twice.
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(getattr(row, name) for name in (*ALIKE, "settings")), []).append(
-            row
-        )
+        identity = tuple(getattr(row, name) for name in (*IDENTITY, "settings"))
+        groups.setdefault(identity, []).append(row)
     datasets = sorted({row.dataset for group in groups.values() for row in group})
     if len(datasets) != 1:
         raise ReportError(
-            f"a table has one data set, so that its rows compare; got {', '.join(datasets) or 'no rows'}"
+            "a table has one data set, so that its rows compare; "
+            f"got {', '.join(datasets) or 'no rows'}"
         )
     for group in groups.values():
         group.sort(key=lambda row: row.seed)
         seeds = [row.seed for row in group]
         if len(set(seeds)) < len(seeds):
             raise ReportError(
-                f"expected each seed of a configuration once, got {seeds} in runs {group[0].run_id}, …"
+                f"expected each seed of a configuration once, got {seeds} "
+                f"in runs {group[0].run_id}, …"
             )
-    found = [Configuration(tuple(group)) for group in groups.values()]
-    return sorted(found, key=lambda c: (rank(c.first, "neuron", "estimator"), c.first.estimator_title,
-                                        rank(c.first, "placement"), c.first.anneal, c.first.law,
-                                        c.first.norm, c.first.optimizer, c.first.settings))  # fmt: skip
+    return sorted((Configuration(tuple(group)) for group in groups.values()), key=_table_order)
 
 
-def varying(found: Sequence[Configuration]) -> dict[str, list[str]]:
-    """Columns that tell the configurations apart where neuron, estimator, placement and law do not: head -> values.
+def _table_order(c: Configuration) -> tuple[object, ...]:
+    row = c.first
+    return (
+        rank(row, "neuron", "estimator"),
+        row.estimator_title,
+        rank(row, "placement"),
+        row.anneal,
+        row.law,
+        row.norm,
+        row.optimizer,
+        row.settings,
+    )
 
-    A setting without a field of its own has a column only if two configurations would look alike without it.
+
+def varying(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
+    """Columns that tell configurations apart where neuron, estimator, placement and law do not.
+
+    A setting without a field of its own has a column only if two configurations would look alike
+    without it.
+
+    Returns:
+        Head of each column -> a cell for each configuration.
     """
     columns = {
-        head: [str(getattr(c.first, field)) for c in found]
-        for field, head in SHOWN_IF_VARYING.items()
-        if len({getattr(c.first, field) for c in found}) > 1
+        head: [str(getattr(c.first, field)) for c in configurations]
+        for field, head in COLUMNS_IF_VARYING.items()
+        if len({getattr(c.first, field) for c in configurations}) > 1
     }
     lookalikes: dict[tuple[object, ...], list[dict[str, str]]] = {}
-    for c in found:
-        lookalikes.setdefault(tuple(getattr(c.first, name) for name in ALIKE), []).append(
-            c.settings()
-        )
-    keys = {key for group in lookalikes.values() for settings in group for key in settings
-            if len({other.get(key) for other in group}) > 1}  # fmt: skip
-    return columns | {key: [c.settings().get(key, "–") for c in found] for key in sorted(keys)}
+    for c in configurations:
+        identity = tuple(getattr(c.first, name) for name in IDENTITY)
+        lookalikes.setdefault(identity, []).append(c.settings())
+    keys = {
+        key
+        for group in lookalikes.values()
+        for settings in group
+        for key in settings
+        if len({other.get(key) for other in group}) > 1
+    }
+    cells = {key: [c.settings().get(key, BLANK) for c in configurations] for key in sorted(keys)}
+    return columns | cells

@@ -16,37 +16,44 @@ class Headline:
     """Test metric of a run, in the unit in which it is shown.
 
     Args:
-        name: `accuracy` or `loss`; the fields of a row are `test_NAME`, `test_NAME_mc_mean` and `test_NAME_threshold`.
+        name: `accuracy` or `loss`; fields of a row are `test_NAME`, `test_NAME_mc_mean` and
+            `test_NAME_threshold`.
         unit: `%` or `nats`.
         scale: factor between the field and the unit.
         digits: printed behind the point.
-        drawn: label of the quantity that figures draw, which is better when lower.
+        plot_title: quantity that figures draw, which is better when lower, without its unit.
     """
 
     name: str
     unit: str
     scale: float
     digits: int
-    drawn: str
+    plot_title: str
 
     @property
     def field(self) -> str:
+        """Field of a row, under the reading `sampled`."""
         return f"test_{self.name}"
 
     @property
     def title(self) -> str:
+        """Head of a column, with the unit."""
         return f"test {self.name} ({self.unit})"
 
+    @property
+    def plot_label(self) -> str:
+        """Label of an axis, with the unit."""
+        return f"{self.plot_title} ({self.unit})"
+
     def value(self, row: Row) -> float:
+        """The metric of a run, in its unit."""
         return self.scale * float(getattr(row, self.field))
 
     def error(self, row: Row) -> float:
         """The quantity that figures draw: the error in %, or the loss."""
-        return (
-            100 * (1 - float(getattr(row, self.field)))
-            if self.name == "accuracy"
-            else self.value(row)
-        )
+        if self.name == "accuracy":
+            return 100 * (1 - float(getattr(row, self.field)))
+        return self.value(row)
 
     def gain(self, row: Row, reference: Row) -> float:
         """Difference of two runs, above 0 where the first is better."""
@@ -54,8 +61,8 @@ class Headline:
         return difference if self.name == "accuracy" else -difference
 
 
-ACCURACY = Headline("accuracy", "%", 100, 2, "test error (%)")
-LOSS = Headline("loss", "nats", 1, 2, "test loss (nats)")
+ACCURACY = Headline("accuracy", "%", 100, 2, "test error")
+LOSS = Headline("loss", "nats", 1, 2, "test loss")
 
 
 def headline(rows: Iterable[Row]) -> Headline:

@@ -1,4 +1,4 @@
-"""Metrics by epoch, gathered over the seeds of a configuration: a mean, and how far the seeds lie apart."""
+"""Metrics by epoch over the seeds of a configuration, as means with the range of the seeds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bnn.report.configurations import Configuration, Spread, spread
+from bnn.report.configurations import Configuration
+from bnn.report.numbers import Spread, spread
 from bnn.tracking.query import History
+
+Histories = Mapping[str, History]
+"""History of each run, by its id."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """One metric by epoch over seeds: its mean, its lowest and its highest value, and the runs that these are of."""
+    """One metric by epoch over seeds.
+
+    Args:
+        epochs: epochs at which every run has a finite value.
+        mean: mean over the runs, for each epoch.
+        low: lowest value of a run, for each epoch.
+        high: highest value of a run, for each epoch.
+        runs: ids of the runs that have the metric.
+    """
 
     epochs: tuple[int, ...]
     mean: tuple[float, ...]
@@ -22,66 +34,93 @@ class Band:
     runs: tuple[str, ...]
 
 
-def error(accuracy: float) -> float:
-    """A share of correct answers as an error in %."""
+def error_percent(accuracy: float) -> float:
+    """Error in % of an accuracy in [0, 1]."""
     return 100 * (1 - accuracy)
 
 
 def percent(share: float) -> float:
+    """Percentage of a share in [0, 1]."""
     return 100 * share
 
 
-def itself(value: float) -> float:
+def identity(value: float) -> float:
+    """The value itself."""
     return value
 
 
 def band(
     c: Configuration,
-    histories: Mapping[str, History],
+    histories: Histories,
     key: str,
-    shown: Callable[[float], float] = itself,
+    transform: Callable[[float], float] = identity,
 ) -> Band | None:
-    """`shown(metric)` over the seeds of `c` that have it, at the epochs at which all these have a finite value, so that a
-    mean is of the same runs throughout; None where no run has it."""
+    """Band of a metric over the seeds that have it; None where no run has a finite value.
+
+    Its epochs are those at which all these seeds have a finite value, so that each mean is of the
+    same runs.
+
+    Args:
+        c: configuration.
+        histories: metrics of its runs by epoch.
+        key: metric.
+        transform: function of the metric that is averaged.
+    """
     finite = {
-        row.run_id: {
-            epoch: shown(value) for epoch, value in history.items() if math.isfinite(value)
-        }
+        row.run_id: _finite(history, transform)
         for row in c.rows
         if (history := histories.get(row.run_id, {}).get(key))
     }
-    there = {run: values for run, values in finite.items() if values}
-    if not there:
+    values = {run: by_epoch for run, by_epoch in finite.items() if by_epoch}
+    if not values:
         return None
-    epochs = sorted(set.intersection(*(set(values) for values in there.values())))
-    columns = [[values[epoch] for values in there.values()] for epoch in epochs]
-    means = tuple(map(statistics.fmean, columns))
+    epochs = sorted(set.intersection(*(set(by_epoch) for by_epoch in values.values())))
+    columns = [[by_epoch[epoch] for by_epoch in values.values()] for epoch in epochs]
     return Band(
-        tuple(epochs), means, tuple(map(min, columns)), tuple(map(max, columns)), tuple(there)
+        epochs=tuple(epochs),
+        mean=tuple(map(statistics.fmean, columns)),
+        low=tuple(map(min, columns)),
+        high=tuple(map(max, columns)),
+        runs=tuple(values),
     )
 
 
-def last(
-    c: Configuration, histories: Mapping[str, History], key: str, shown: Callable[[float], float]
+def _finite(history: Mapping[int, float], transform: Callable[[float], float]) -> dict[int, float]:
+    return {epoch: transform(value) for epoch, value in history.items() if math.isfinite(value)}
+
+
+def last_spread(
+    c: Configuration, histories: Histories, key: str, transform: Callable[[float], float]
 ) -> Spread | None:
-    """Mean and deviation of the same values at the last epoch of the band; None where it has no epoch."""
-    made = band(c, histories, key, shown)
-    if made is None or not made.epochs:
+    """Mean and deviation over seeds at the last epoch of a band; None where it has no epoch.
+
+    Args:
+        c: configuration.
+        histories: metrics of its runs by epoch.
+        key: metric.
+        transform: function of the metric that is averaged.
+    """
+    found = band(c, histories, key, transform)
+    if found is None or not found.epochs:
         return None
-    return spread([shown(histories[run][key][made.epochs[-1]]) for run in made.runs])
+    return spread([transform(histories[run][key][found.epochs[-1]]) for run in found.runs])
 
 
-def layers(c: Configuration, histories: Mapping[str, History], kind: str) -> list[str]:
-    """The layers of which a run of `c` has metrics `kind/LAYER/…`, in the order of their names."""
+def layer_names(c: Configuration, histories: Histories, prefix: str) -> list[str]:
+    """Layers of which a run has metrics `PREFIX/LAYER/…`, by alphabet."""
     keys: Iterable[str] = (key for row in c.rows for key in histories.get(row.run_id, {}))
     return sorted(
-        {key.split("/")[1] for key in keys if key.startswith(f"{kind}/") and key.count("/") == 2}
+        {key.split("/")[1] for key in keys if key.startswith(f"{prefix}/") and key.count("/") == 2}
     )
 
 
-def without(
-    found: Sequence[Configuration], histories: Mapping[str, History], kind: str
+def without_metrics(
+    configurations: Sequence[Configuration], histories: Histories, prefix: str
 ) -> list[Configuration]:
-    """The configurations of which no run has a metric `kind/…`."""
-    return [c for c in found if not any(
-        key.startswith(f"{kind}/") for row in c.rows for key in histories.get(row.run_id, {}))]  # fmt: skip
+    """Configurations of which no run has a metric `PREFIX/…`."""
+
+    def has_any(c: Configuration) -> bool:
+        keys = (key for row in c.rows for key in histories.get(row.run_id, {}))
+        return any(key.startswith(f"{prefix}/") for key in keys)
+
+    return [c for c in configurations if not has_any(c)]

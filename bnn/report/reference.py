@@ -1,10 +1,12 @@
-"""The numbers that others reported for the reference protocol, to stand beside ours.
+"""Published results of the reference protocol, to stand beside runs of it.
 
-Source: the README of DejasDejas/Pytorch_CNN_vanilla_binary_weights at commit 02431f708d6e (its network and much of its code
-are those of Wizaron/binary-stochastic-neurons): MNIST, 10 epochs, slope 1 throughout, single unseeded runs. In that table
-differences under about 0.2 points are noise.
+Source: the README of DejasDejas/Pytorch_CNN_vanilla_binary_weights at commit 02431f708d6e (its
+network and much of its code are those of Wizaron/binary-stochastic-neurons): MNIST, 10 epochs,
+slope 1 throughout, single unseeded runs. In that table differences under about 0.2 points are
+noise.
 
-Its six rows named REINFORCE never use log q: the unit fires and nothing is sent below it. They are numbers of `frozen`.
+Its six rows named REINFORCE never use log q: the unit fires and no gradient is sent below it. They
+are results of the control `frozen`.
 """
 
 from __future__ import annotations
@@ -15,18 +17,23 @@ from dataclasses import dataclass
 from bnn.report.rows import Row
 
 PROTOCOL = ("mnist", "cnn", 10, "sgd lr 0.1 constant")
-"""Data set, model, epochs and optimizer under which the numbers were made; beside others they say nothing."""
+"""Data set, model, epochs and optimizer of the published runs; others do not compare with them."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """Mean test loss in nats, and test accuracy in %."""
+    """Published result of one configuration.
+
+    Args:
+        loss: mean test loss in nats.
+        accuracy: test accuracy in %.
+    """
 
     loss: float
     accuracy: float
 
 
-REPORTED: Mapping[tuple[str, str, str], Reported] = {
+REPORTED: Mapping[tuple[str, str, str], Reported] = {  # by neuron, estimator and placement
     ("real", "none", "none"): Reported(0.0341, 98.79),
     ("stochastic", "st", "first"): Reported(0.0539, 98.29),
     ("stochastic", "st", "last"): Reported(0.0534, 98.31),
@@ -44,12 +51,16 @@ REPORTED: Mapping[tuple[str, str, str], Reported] = {
 
 
 def misnamed(row: Row) -> bool:
-    """Whether the sources have a row of this name that shows something else: see the head of this module."""
+    """Whether the published row of this name is of another estimator (see this module)."""
     return row.estimator == "reinforce"
 
 
 def reported(row: Row) -> Reported | None:
-    """What the sources report under this row's name; None where they have no such row, or the row another protocol."""
+    """Published result of a row's configuration.
+
+    Returns:
+        None where none was published, or where the row is of another protocol.
+    """
     if (row.dataset, row.model, row.epochs, row.optimizer) != PROTOCOL:
         return None
     return REPORTED.get((row.neuron, "frozen" if misnamed(row) else row.estimator, row.placement))

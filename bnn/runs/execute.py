@@ -22,10 +22,10 @@ from bnn.lab.probe import GradientProbe
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tracking.resume import (
-    finished,
-    finished_trial,
+    find_finished_trial,
+    find_interrupted,
+    finished_results,
     flush_pending,
-    interrupted,
     other_versions_note,
 )
 from bnn.tracking.run import MlflowRun, test_metrics
@@ -104,7 +104,7 @@ def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunS
         BnnError: for anything that a user can act on.
     """
     store = _open_store(spec)
-    if spec.general.resume and (done := finished(store, spec.result_key)):
+    if spec.general.resume and (done := finished_results(store, spec.result_key)):
         return _summary(spec, store, **done[spec.result_key], trained=False)
 
     def finish(
@@ -168,7 +168,7 @@ def execute_trial_seed(
     """
     store = _open_store(spec)
     if spec.general.resume:
-        done = finished_trial(store, spec.result_key, tags[schema.STUDY])
+        done = find_finished_trial(store, spec.result_key, tags[schema.STUDY])
         if done is not None:
             for epoch, metrics in enumerate(done.history, 1):
                 report.on_epoch_end(epoch, metrics)
@@ -222,7 +222,7 @@ def _train_tracked(
     study = trial[schema.STUDY] if trial else None
     earlier = None
     if spec.general.resume:
-        earlier = interrupted(store, spec.result_key, folder, study)
+        earlier = find_interrupted(store, spec.result_key, folder, study)
     if earlier:
         folder = earlier.folder
         threads = _threads_note(earlier.threads)

@@ -17,7 +17,7 @@ from bnn.config.canonical import flat
 from bnn.config.overrides import environment_overrides, without_dataset
 from bnn.config.titles import differing_keys, estimator_title
 from bnn.data import use_data
-from bnn.errors import BnnError, ConfigError, format_error
+from bnn.errors import ConfigError, format_error
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import dry_run, warnings_for
 from bnn.runs.jobs import Job, JobComposer
@@ -26,7 +26,7 @@ from bnn.tables import BLANK, markdown
 from bnn.tasks import Task
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import close_parent, open_parent
-from bnn.tracking.resume import finished, other_versions_note
+from bnn.tracking.resume import finished_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import Store, open_store
 from bnn.tracking.view import save_view
@@ -49,7 +49,7 @@ def run_grid(
     Args:
         composer: composition of jobs.
         choices: overrides of each job.
-        title: what was typed, for the name of the parent run.
+        title: words of the command line, for the name of the parent run.
         launch: launches jobs.
         folder: directory of the sweep.
 
@@ -114,7 +114,7 @@ def _run_tracked(
     first, keys = jobs[0].spec, [job.spec.result_key for job in jobs]
     resume = first.general.resume
     store = open_store(first.tracking.uri, first.experiment)
-    outcomes: dict[str, Any] = finished(store) if resume else {}
+    outcomes: dict[str, Any] = finished_results(store) if resume else {}
     left = [number for number, key in enumerate(keys) if key not in outcomes]
     elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
     with lock_run_dir(folder):
@@ -147,7 +147,7 @@ def _run_tracked(
         finally:
             # an interrupted launcher returns nothing, but the store has what finished by then
             with best_effort("what finished before the end"):
-                outcomes |= finished(store, parent=parent)
+                outcomes |= finished_results(store, parent=parent)
             returned = zip(left, results, strict=False)
             outcomes |= {keys[number]: result._return_value for number, result in returned}
             rows = table_rows(jobs, [outcomes.get(key) for key in keys])
@@ -226,6 +226,6 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
 
 def failure(outcome: object) -> str:
     """Why a job has no result, in one line."""
-    if isinstance(outcome, BnnError):
-        return str(outcome).partition("\n")[0]
-    return "not run" if outcome is None else format_error(outcome)  # type: ignore[arg-type]
+    if isinstance(outcome, BaseException):
+        return format_error(outcome)
+    return "not run" if outcome is None else str(outcome)

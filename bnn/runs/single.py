@@ -48,7 +48,7 @@ def run_single(config: DictConfig, folder: Path, number: int) -> dict[str, Any] 
     spec = specify(config, number)
     refuse_fresh(spec)
     job = JobEnvironment.current()
-    if job is not None:  # the sweep has warned, and has settled the data set
+    if job is not None:  # the sweep has printed warnings and chosen the data set
         title = f"[{number + 1}/{job.jobs}] {spec.title}"
         return asdict(_run(spec, folder, job.parent, title))
     if config.dry_run:

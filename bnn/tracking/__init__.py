@@ -1,6 +1,6 @@
 """MLflow: runs, their store, and everything that is read back from it.
 
-No other package imports mlflow. Its settings are made here, before its first import.
+No other package imports mlflow. Its environment variables are set here, before its first import.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""MLflow calls as records: each is idempotent, so that one that was cut off can be repeated.
+"""MLflow calls as records, idempotent so that an interrupted call can be repeated.
 
-Only an image that was cut off between its two files is logged twice.
+The exception is an image: interrupted between its two files, it is logged twice.
 """
 
 from __future__ import annotations
@@ -19,22 +19,18 @@ from bnn.tracking.mlflow_adapter import delete_artifacts
 
 
 def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-
     points = [
         Metric(key, value, values["at"], values["step"]) for key, value in values["metrics"].items()
     ]
-    client.log_batch(
-        run_id, metrics=points
-    )  # the store keeps one of equal points, so a second delivery changes nothing
+    # the store keeps one of equal points, so a second delivery changes nothing
+    client.log_batch(run_id, metrics=points)
 
 
 def _params(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-
     client.log_batch(run_id, params=[Param(key, value) for key, value in values["params"].items()])
 
 
 def _dataset(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-
     inputs = client.get_run(run_id).inputs
     if not (inputs and inputs.dataset_inputs):
         client.log_inputs(
@@ -86,15 +82,14 @@ CALLS: Mapping[str, Callable[[MlflowClient, str, Mapping[str, Any], bytes], None
     "model": _model,
     "end": _end,
 }
-"""What can be said. Each may be said again after it was cut off, and the store is left as if it had been said once; but a
-picture that was cut off between its two files is there twice."""
+"""Calls by name; each takes a client, a run id, values that JSON can hold, and a payload."""
 
 
 def logged_images(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
-    """Key and step of the pictures that a run has."""
+    """Key and step of each image of a run."""
     found = set()
     for item in client.list_artifacts(run_id, "images"):
-        if item.path.endswith("+compressed.webp"):  # MLflow writes it after the picture itself
+        if item.path.endswith("+compressed.webp"):  # MLflow writes it after the image itself
             key, _, step = item.path.rpartition("/")[2].split("+")[:3]
             found.add((key.replace("~", "/"), int(step)))
     return found

@@ -1,4 +1,4 @@
-"""The model that a run leaves behind: a network with its normalisation and its own way of drawing bits."""
+"""Export of a trained network as an MLflow model, with its normalisation and its random units."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ from bnn.tasks import Task
 
 
 class Predictor(nn.Module):
-    """Images [n, c, h, w] with pixels in [0, 1] to the task's prediction, such as class probabilities [n, classes]; units by
-    each neuron's own rule."""
+    """Network from raw images to the task's prediction; random units fire by their own rule.
+
+    `forward` takes images [n, c, h, w] with pixels in [0, 1], and returns the task's prediction,
+    such as class probabilities [n, classes].
+
+    Args:
+        model: trained network.
+        mean: mean of the training pixels.
+        std: standard deviation of the training pixels.
+        task: task, for its inputs and its prediction.
+    """
 
     def __init__(self, model: nn.Module, mean: float, std: float, task: Task) -> None:
         super().__init__()
@@ -31,16 +40,23 @@ class Predictor(nn.Module):
 
 
 def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
-    """Give a run the network of its checkpoint as an exported graph, not a pickle: loading that runs no code of ours or of
-    anybody else's. A run that has it is left as it is, and what an attempt that was cut off left is removed."""
+    """Log the network of a checkpoint as an exported graph, which is loaded without running code.
+
+    A run that has a model keeps it; models of interrupted attempts are removed.
+
+    Args:
+        client: client of the tracking store.
+        run_id: run to which the model belongs.
+        checkpoint: checkpoint of the network.
+    """
     import mlflow.pytorch
 
     run = client.get_run(run_id)
     if run.outputs and run.outputs.model_outputs:
         return
     experiment = run.info.experiment_id
-    for cut_off in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
-        client.delete_logged_model(cut_off.model_id)
+    for incomplete in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+        client.delete_logged_model(incomplete.model_id)
     trained = load_trained(checkpoint)
     spec = recorded_spec(trained.about)
     logged = client.create_logged_model(experiment, name="model", source_run_id=run_id)

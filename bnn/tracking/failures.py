@@ -1,4 +1,4 @@
-"""Failures of a tracking store: which errors it raises, which are permanent, and calls that may fail."""
+"""Failures of a tracking store: its errors, permanent ones among them, and best-effort calls."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ STORE_ERRORS: tuple[type[Exception], ...] = (
     BnnError,
     *S3_ERRORS,
 )
-"""Errors of a store, or of its artifacts, that cannot be reached or written."""
+"""Errors of a store, or of its artifacts, that cannot be reached, read or written."""
 RETRYABLE_STATUS = (401, 403, 408, 425, 429)
 """HTTP statuses that another password, another permission or a moment's patience can lift."""
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether a store that is reachable will never take a record.
+    """Whether an error recurs however often a call is repeated.
 
-    It is too large, its run was deleted, or the record itself is damaged.
+    The record is too large or damaged, or its run was deleted.
     """
     if isinstance(error, FileNotFoundError | CheckpointError):
         return True

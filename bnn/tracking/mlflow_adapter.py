@@ -15,11 +15,11 @@ from mlflow.data.numpy_dataset import from_numpy
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 SHARED_VIEW = "mlflow.sharedViewState."
-"""Prefix of the experiment tags that hold the views of the page."""
+"""Prefix of the experiment tags that hold saved views of an experiment's page."""
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:
-    """Delete an artifact of a run, or a folder of them."""
+    """Delete an artifact or an artifact folder of a run."""
     uri = client.get_run(run_id).info.artifact_uri
     repository = get_artifact_repository(uri, tracking_uri=client.tracking_uri)
     repository.delete_artifacts(path)

@@ -20,20 +20,24 @@ from mlflow import MlflowClient
 from bnn.errors import TrackingError, format_error, without_password
 from bnn.tracking.calls import CALLS, logged_images
 from bnn.tracking.failures import STORE_ERRORS, is_permanent, warn
-from bnn.tracking.store import answers
+from bnn.tracking.store import is_reachable
 
 FOLDER, RECORDS, ADDRESS = "outbox", "records.jsonl", "address.json"
-
-
 RETRY = 20.0
-"""Seconds between two looks at whether a store that was gone is back."""
+"""Seconds between two attempts to reach a store that failed."""
 
 
 class Outbox:
-    """The outbox of one run, in `folder/outbox` from the first call that fails until all are delivered.
+    """Queue of the MLflow calls of one run, on disk from the first that fails to the last delivery.
 
-    What an earlier process left there for this run is delivered before anything else; another run's is moved aside, to
-    `outbox-…`, where `deliver` of bnn.tracking.sync finds it too.
+    Calls that an earlier process left there for this run are delivered before new ones. The outbox
+    of another run is moved aside, to `outbox-…`, where `bnn.tracking.sync.flush_outboxes` finds it.
+
+    Args:
+        client: client of the tracking store.
+        run_id: run to which the calls belong.
+        folder: run directory.
+        name: name of the outbox in the run directory.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, folder: Path, name: str = FOLDER) -> None:
@@ -49,7 +53,16 @@ class Outbox:
         return len(self._waiting)
 
     def send(self, call: str, values: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Say it now, or keep it. Errors: TrackingError where it can be neither said nor kept."""
+        """Make a call, or keep it on disk where the store cannot be reached.
+
+        Args:
+            call: name of the call (`bnn.tracking.calls.CALLS`).
+            values: its values, which JSON can hold.
+            payload: its bytes, such as an image.
+
+        Raises:
+            TrackingError: where the call can be neither made nor kept.
+        """
         if self._waiting:
             self._keep(call, values, payload)
             if time.monotonic() - self._tried >= RETRY:
@@ -61,23 +74,28 @@ class Outbox:
             self._keep(call, values, payload)
             self._tried = time.monotonic()
             warn(
-                f"{_shown(self._client)} does not take what run {self._run_id} logs ({format_error(error)}); the training goes on, "
-                f"and its record is kept in {self._folder} until the store answers"
+                f"{_address(self._client)} does not take what run {self._run_id} logs "
+                f"({format_error(error)}); the training goes on, and its record is kept in "
+                f"{self._folder} until the store responds"
             )
 
     def flush(self) -> None:
-        """Say what waits, as far as the store takes it. What it refuses for good is left out with a warning."""
+        """Replay the kept calls in order, until one fails; one that can never succeed is dropped.
+
+        A call that is dropped is named in a warning.
+        """
         self._tried = time.monotonic()
-        if not self._waiting or not answers(str(self._client.tracking_uri)):
+        if not self._waiting or not is_reachable(str(self._client.tracking_uri)):
             return
-        count, there = len(self._waiting), None
+        count, logged = len(self._waiting), None
         for number, record in enumerate(self._waiting):
             name = Path(record["payload"]).name  # a file of this folder, whatever the record says
             values = record["values"]
             try:
                 if record["call"] == "image":
-                    there = logged_images(self._client, self._run_id) if there is None else there
-                    if (values["key"], values["step"]) in there:
+                    if logged is None:
+                        logged = logged_images(self._client, self._run_id)
+                    if (values["key"], values["step"]) in logged:
                         continue
                 payload = (self._folder / name).read_bytes() if name else b""
                 CALLS[record["call"]](self._client, self._run_id, values, payload)
@@ -87,12 +105,12 @@ class Outbox:
                     warn(f"run {self._run_id}: {format_error(error)}")
                     return
                 warn(
-                    f"run {self._run_id}: the store refuses a record ({record['call']}: {format_error(error)}); it is left out"
+                    f"run {self._run_id}: the store refuses a record "
+                    f"({record['call']}: {format_error(error)}); it is left out"
                 )
         self._waiting.clear()
-        (self._folder / RECORDS).unlink(
-            missing_ok=True
-        )  # first: payloads without records are harmless
+        # first: payloads without records are harmless
+        (self._folder / RECORDS).unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
         print(
             f"the store has taken the {count} records of run {self._run_id} that waited for it",
@@ -101,19 +119,19 @@ class Outbox:
         )
 
     def close(self) -> None:
-        """A last attempt; what still waits then is for `python -m bnn.sync`."""
+        """Flush once more, and warn of calls that are left to `python -m bnn.sync`."""
         self.flush()
         if self._waiting:
             warn(
                 f"{len(self)} records of run {self._run_id} wait in {self._folder}; "
-                "python -m bnn.sync delivers them when the store answers again"
+                "python -m bnn.sync delivers them when the store responds again"
             )
 
     def _keep(self, call: str, values: Mapping[str, Any], payload: bytes) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not (self._folder / ADDRESS).exists():
-                address = {"uri": _shown(self._client), "run_id": self._run_id}
+                address = {"uri": _address(self._client), "run_id": self._run_id}
                 _write(self._folder / ADDRESS, json.dumps(address).encode())
             name = f"{time.time_ns()}.payload" if payload else ""
             if payload:
@@ -122,14 +140,14 @@ class Outbox:
             _write(self._folder / RECORDS, json.dumps(record).encode() + b"\n", "ab")
         except OSError as error:
             raise TrackingError(
-                f"{self._folder}: the store does not answer, and its record cannot be kept ({error.strerror}); make room, "
-                "then run the same command with resume=true"
+                f"{self._folder}: the store does not answer, and its record cannot be kept "
+                f"({error.strerror}); make room, then run the same command with resume=true"
             ) from error
         self._waiting.append(record)
 
 
 def _write(path: Path, content: bytes, mode: str = "wb") -> None:
-    """To the disk itself: a power cut leaves no record without its payload."""
+    """Write and synchronize to disk: a power cut leaves no record without its payload."""
     with path.open(mode) as file:
         file.write(content)
         file.flush()
@@ -137,6 +155,7 @@ def _write(path: Path, content: bytes, mode: str = "wb") -> None:
 
 
 def _owner(folder: Path) -> str | None:
+    """Id of the run whose calls an outbox holds."""
     try:
         return str(json.loads((folder / ADDRESS).read_text())["run_id"])
     except (OSError, ValueError, KeyError):
@@ -144,7 +163,7 @@ def _owner(folder: Path) -> str | None:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """The lines of a file that were written to their end; one that was cut off is taken out of the file."""
+    """Complete lines of a file; a line that was cut off is removed from it."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -155,5 +174,6 @@ def _whole_lines(path: Path) -> list[str]:
     return whole.decode().splitlines()
 
 
-def _shown(client: MlflowClient) -> str:
+def _address(client: MlflowClient) -> str:
+    """Address of a client's store without its password."""
     return without_password(str(client.tracking_uri))

@@ -1,4 +1,4 @@
-"""The parent run of a sweep: its jobs lie nested under it, its description holds their table."""
+"""Parent run of a sweep: the runs of its jobs are nested under it, and it describes them."""
 
 from __future__ import annotations
 
@@ -14,40 +14,44 @@ from bnn.config import provenance
 from bnn.errors import TrackingError
 from bnn.tracking.failures import best_effort
 from bnn.tracking.mlflow_adapter import delete_artifacts
-from bnn.tracking.query import of_kind, search_runs
+from bnn.tracking.query import kind_filter, search_runs
 from bnn.tracking.run_dir import claim_run_dir, lock_run_dir, run_dir_of
-from bnn.tracking.store import Store, children
+from bnn.tracking.store import Store, children_filter
 from bnn.training import checkpoint
 
 
 def open_parent(
     store: Store,
     title: str,
-    cells: int,
+    jobs: int,
     folder: Path | None = None,
     result: str = "",
     resume: bool = False,
 ) -> str:
-    """A running parent; answers its run id. folder: the sweep's, in which it is at work (bnn.tracking.run_dir.alive); result:
-    what determines the results of all its cells; resume: go on with the newest parent of the same, if there is one at which
-    nobody else is at work."""
+    """Start a parent run, or take up an earlier one.
 
+    Args:
+        store: tracking store.
+        title: name of the run.
+        jobs: number of jobs.
+        folder: directory of the sweep, locked by its process (`bnn.tracking.run_dir`); None: the
+            parent of a study, at which several processes work.
+        result: digest of everything that determines the results of the jobs.
+        resume: whether to take up the newest parent of the same result, unless another process
+            works at it.
+
+    Returns:
+        Run id.
+    """
     client = MlflowClient(store.uri)
     place = (
         {schema.RUN_DIR: str(folder.absolute()), schema.RUN_DIR_OWNER: claim_run_dir(folder)}
         if folder
         else {}
     )
-    for earlier in (
-        search_runs(
-            client,
-            store.experiment_id,
-            f"{of_kind('sweep')} and tags.`{schema.RESULT_KEY}` = '{result}'",
-        )
-        if resume
-        else ()
-    ):
-        if earlier.info.status != "RUNNING" or _is_left(earlier.data.tags):
+    search = f"{kind_filter('sweep')} and tags.`{schema.RESULT_KEY}` = '{result}'"
+    for earlier in search_runs(client, store.experiment_id, search) if resume else ():
+        if earlier.info.status != "RUNNING" or _is_abandoned(earlier.data.tags):
             client.update_run(earlier.info.run_id, status="RUNNING")
             for key, value in place.items():
                 client.set_tag(earlier.info.run_id, key, value)
@@ -57,18 +61,18 @@ def open_parent(
         schema.RESULT_KEY: result,
         schema.COMMAND: provenance.command(),
         schema.COMMIT: provenance.commit(),
-        schema.JOBS: str(cells),
+        schema.JOBS: str(jobs),
         schema.SOURCE: "bnn.train",
     }
     return client.create_run(store.experiment_id, tags=tags, run_name=title).info.run_id
 
 
-def _is_left(tags: Mapping[str, str]) -> bool:
-    """Whether the folder of a running sweep is here, and nobody is at work in it."""
-    if (home := run_dir_of(tags)) is None:
+def _is_abandoned(tags: Mapping[str, str]) -> bool:
+    """Whether the directory of a sweep is on this machine and no process has its lock."""
+    if (run_dir := run_dir_of(tags)) is None:
         return False
     try:
-        with lock_run_dir(home):
+        with lock_run_dir(run_dir):
             return True
     except TrackingError:
         return False
@@ -77,8 +81,15 @@ def _is_left(tags: Mapping[str, str]) -> bool:
 def close_parent(
     store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]
 ) -> None:
-    """End the parent with the table of its jobs as its description and as an artifact. status: FINISHED, FAILED, KILLED."""
+    """End a parent run, with the table of its jobs as its description and as an artifact.
 
+    Args:
+        store: tracking store.
+        parent: run id.
+        table: table in Markdown.
+        status: FINISHED, FAILED or KILLED.
+        rows: cells of the table by column.
+    """
     client = MlflowClient(store.uri)
     _describe(client, parent, table, rows)
     client.set_terminated(parent, status)
@@ -91,9 +102,8 @@ def _describe(
     client.log_text(parent, table, "table.md")
     if not rows:
         return
-    if any(
-        item.path == "table.json" for item in client.list_artifacts(parent)
-    ):  # log_table would append to it
+    names = [item.path for item in client.list_artifacts(parent)]
+    if "table.json" in names:  # log_table would append to it
         data = [[str(row.get(key)) for key in rows[0]] for row in rows]
         client.log_dict(parent, {"columns": list(rows[0]), "data": data}, "table.json")
     else:
@@ -101,18 +111,22 @@ def _describe(
         client.log_table(parent, columns, "table.json")
 
 
-def is_there(store: Store, run_id: str) -> bool:
-    """Whether the store has this run, and has not deleted it."""
-
+def run_exists(store: Store, run_id: str) -> bool:
+    """Whether the store has a run of this id that is not deleted."""
     try:
         return MlflowClient(store.uri).get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException:
         return False
 
 
-def end(store: Store, parent: str, status: str) -> None:
-    """Set a parent's status: FINISHED, FAILED, KILLED, or RUNNING where others are still at work on it."""
+def set_parent_status(store: Store, parent: str, status: str) -> None:
+    """Set the status of a parent run.
 
+    Args:
+        store: tracking store.
+        parent: run id.
+        status: FINISHED, FAILED, KILLED, or RUNNING where other processes still work at it.
+    """
     client = MlflowClient(store.uri)
     if status == "RUNNING":
         client.update_run(parent, status=status)
@@ -120,31 +134,46 @@ def end(store: Store, parent: str, status: str) -> None:
         client.set_terminated(parent, status)
 
 
-def end_lost(store: Store, parent: str, trial: int, why: str) -> None:
-    """End the runs of a trial whose process could not."""
+def end_trial_runs(store: Store, parent: str, trial: int, reason: str) -> None:
+    """End the runs of a trial whose process has died, as KILLED.
 
+    Args:
+        store: tracking store.
+        parent: run id of the study.
+        trial: number of the trial.
+        reason: one line, for a tag.
+    """
     client = MlflowClient(store.uri)
-    search = f"{children(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
-    for run in client.search_runs([store.experiment_id], search):
-        client.set_tag(run.info.run_id, schema.REASON, why)
+    search = (
+        f"{children_filter(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
+    )
+    for run in search_runs(client, store.experiment_id, search):
+        client.set_tag(run.info.run_id, schema.REASON, reason)
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def remove_checkpoints(store: Store, run_id: str, why: str) -> bool:
-    """Remove a run's checkpoints from the store, and from its folder where that is here; answers whether there were any."""
+def remove_checkpoints(store: Store, run_id: str, reason: str) -> bool:
+    """Remove the checkpoints of a run from the store, and from its directory on this machine.
 
+    Args:
+        store: tracking store.
+        run_id: MLflow run id.
+        reason: one line, for a tag.
+
+    Returns:
+        Whether there were any.
+    """
     client = MlflowClient(store.uri)
-    with best_effort(
-        f"that run {run_id} gives back its checkpoints"
-    ):  # it may be another store's, deleted, or others' to change
+    # the run may be in another store, deleted, or not ours to change
+    with best_effort(f"the removal of the checkpoints of run {run_id}"):
         run = client.get_run(run_id)
         if run.info.lifecycle_stage != "active" or not client.list_artifacts(run_id, "checkpoint"):
             return False
         delete_artifacts(client, run_id, "checkpoint")
-        client.set_tag(run_id, schema.CHECKPOINT, f"removed: {why}")
-        if home := run_dir_of(run.data.tags):
+        client.set_tag(run_id, schema.CHECKPOINT, f"removed: {reason}")
+        if run_dir := run_dir_of(run.data.tags):
             for name in (checkpoint.BEST, checkpoint.LAST):
-                (home / name).unlink(missing_ok=True)
+                (run_dir / name).unlink(missing_ok=True)
         return True
     return False
 
@@ -154,13 +183,19 @@ def describe_study(
     parent: str,
     description: str,
     rows: Sequence[dict[str, str]],
-    pictures: Iterable[tuple[str, Figure]],
+    figures: Iterable[tuple[str, Figure]],
 ) -> None:
-    """Leave what is known of a study on its parent run, its figures among the artifacts."""
+    """Log the summary of a study on its parent run.
 
+    Args:
+        store: tracking store.
+        parent: run id.
+        description: Markdown.
+        rows: cells of the table of trials, by column.
+        figures: figures by name, logged as artifacts.
+    """
     client = MlflowClient(store.uri)
     _describe(client, parent, description, rows)
-    for name, picture in pictures:
-        client.log_figure(
-            parent, picture, f"figures/{name}.png", save_kwargs={"bbox_inches": "tight", "dpi": 110}
-        )
+    options = {"bbox_inches": "tight", "dpi": 110}
+    for name, figure in figures:
+        client.log_figure(parent, figure, f"figures/{name}.png", save_kwargs=options)

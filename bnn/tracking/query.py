@@ -1,5 +1,7 @@
-"""Reading the store back: the finished runs of an experiment as plain records, their metrics by epoch, and their files. It
-writes nothing into a store and makes no database."""
+"""Queries of a tracking store: finished runs as plain records, their metrics and their files.
+
+Nothing here writes into a store or makes a database.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,20 @@ PAGE = 1000
 FINISHED = "FINISHED"
 
 History = Mapping[str, Mapping[int, float]]
-"""The metrics of one run by epoch: key -> epoch -> value."""
+"""Metrics of one run: key -> epoch -> value."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What one finished run left: the last value of each metric, parameters as text. `ended` is in milliseconds."""
+    """Record of one finished run.
+
+    Args:
+        run_id: MLflow run id.
+        ended: end of the run in milliseconds since 1970.
+        params: parameters, as text.
+        tags: tags.
+        metrics: last value of each metric.
+    """
 
     run_id: str
     ended: int
@@ -41,7 +51,11 @@ class FinishedRun:
 
 @contextlib.contextmanager
 def _reading(uri: str | None) -> Iterator[MlflowClient]:
-    """A client of the store. Errors: TrackingError when it is missing or unreachable."""
+    """Context manager with a client of a store.
+
+    Raises:
+        TrackingError: when the store is missing or cannot be reached.
+    """
     uri = tracking_uri(uri)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise TrackingError(
@@ -52,26 +66,32 @@ def _reading(uri: str | None) -> Iterator[MlflowClient]:
         yield MlflowClient(uri)
     except (MlflowException, SQLAlchemyError) as error:
         raise TrackingError(
-            f"{without_password(uri)} cannot be read: {str(error).splitlines()[0]}"
+            f"{without_password(uri)} cannot be read: {format_error(error)}"
         ) from error
 
 
 def finished_runs(
     uri: str | None, experiment: str, only: Collection[str] = ()
 ) -> list[FinishedRun]:
-    """Every finished run of `experiment`, without the parents of sweeps; the same digest may come several times. Where
-    `only` names runs, these alone.
+    """Finished runs of an experiment, without the parents of sweeps; digests may repeat.
 
-    Errors: TrackingError when the store is missing or unreachable, when it has no such experiment, or no finished run, or
-    for a run in `only` that is not among them.
+    Args:
+        uri: address of the store; None: mlflow.db in the working directory.
+        experiment: name of the experiment.
+        only: ids of the runs to return; empty: all.
+
+    Raises:
+        TrackingError: when the store is missing or cannot be reached, when it has no such
+            experiment or no finished run, or for a run in `only` that is not among them.
     """
     with _reading(uri) as client:
-        runs = list(search_runs(client, _experiment_id(client, experiment), of_kind("run")))
+        runs = list(search_runs(client, _experiment_id(client, experiment), kind_filter("run")))
     finished = [run for run in runs if run.info.status == FINISHED]
     if not finished:
         found = _counted(Counter(run.info.status.lower() for run in runs)) or "none at all"
         raise TrackingError(
-            f"{experiment}: expected a finished run, found {found}; wait for one, or look at its reason"
+            f"{experiment}: expected a finished run, found {found}; "
+            "wait for one, or look at its reason"
         )
     status = {run.info.run_id: run.info.status for run in runs}
     for run_id in only:
@@ -94,9 +114,20 @@ def finished_runs(
 
 
 def unfinished(uri: str | None, experiment: str) -> str:
-    """The other runs of `experiment`, counted: `1 failed, 2 killed`; empty where there are none. Errors: TrackingError."""
+    """Count of the runs of an experiment that are not finished: `1 failed, 2 killed`.
+
+    Args:
+        uri: address of the store.
+        experiment: name of the experiment.
+
+    Returns:
+        The counts as text; empty where there are none.
+
+    Raises:
+        TrackingError: when the store cannot be read.
+    """
     with _reading(uri) as client:
-        runs = list(search_runs(client, _experiment_id(client, experiment), of_kind("run")))
+        runs = list(search_runs(client, _experiment_id(client, experiment), kind_filter("run")))
     return _counted(Counter(run.info.status.lower() for run in runs if run.info.status != FINISHED))
 
 
@@ -107,8 +138,19 @@ def _counted(counts: Mapping[str, int]) -> str:
 def histories(
     uri: str | None, runs: Iterable[FinishedRun], prefixes: tuple[str, ...]
 ) -> dict[str, History]:
-    """Of each run by its id, every metric that begins with one of `prefixes`, by epoch; of several values in one epoch the
-    last stands. Errors: TrackingError when the store cannot be read."""
+    """Metrics of runs by epoch; of several values in one epoch the last counts.
+
+    Args:
+        uri: address of the store.
+        runs: the runs.
+        prefixes: beginnings of the metrics' names.
+
+    Returns:
+        Histories by run id.
+
+    Raises:
+        TrackingError: when the store cannot be read.
+    """
     with _reading(uri) as client:
         return {
             run.run_id: {
@@ -132,11 +174,20 @@ def _history(client: MlflowClient, run_id: str, key: str) -> dict[int, float]:
 
 
 def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
-    """A copy, below `folder`, of the file that a run keeps at `path`; None where it keeps none.
+    """Download an artifact of a run.
 
-    Errors: TrackingError where it cannot be read, or where what the store calls it leads out of `folder`.
+    Args:
+        uri: address of the store.
+        run_id: MLflow run id.
+        path: path of the artifact.
+        folder: where the copy goes.
+
+    Returns:
+        Path of the copy; None where the run has no such artifact.
+
+    Raises:
+        TrackingError: where it cannot be read, or where its path leads out of `folder`.
     """
-
     with _reading(uri) as client:
         try:
             if not any(
@@ -153,7 +204,7 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
     return found
 
 
-def of_kind(kind: str) -> str:
+def kind_filter(kind: str) -> str:
     """Filter string for runs of one kind: `run`, `trial` or `sweep`."""
     return f"tags.`{schema.KIND}` = '{kind}'"
 
@@ -167,7 +218,7 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def search_runs(client: MlflowClient, experiment_id: str, search: str = "") -> Iterator[Run]:
-    """All runs of an experiment that a filter string finds, the newest first, page by page."""
+    """Runs of an experiment that match a filter string, the newest first, page by page."""
     token = None
     while True:
         page = client.search_runs(

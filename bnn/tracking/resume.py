@@ -1,9 +1,10 @@
-"""Earlier runs of the same result: those that finished need not run again, and one that was interrupted can go on."""
+"""Resumption: finished runs of the same result are not repeated, interrupted ones are continued."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,18 @@ from mlflow.entities import Run
 from bnn import schema
 from bnn.errors import TrackingError
 from bnn.tracking.outbox import FOLDER, Outbox
-from bnn.tracking.query import of_kind, search_runs
+from bnn.tracking.query import kind_filter, search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import Store, children
+from bnn.tracking.store import Store, children_filter
 from bnn.training import checkpoint
 
 FINAL = (schema.TEST + "loss", schema.TOTAL_SECONDS)
 FINAL_TRIAL = (schema.BEST_EPOCH, schema.TRAIN_SECONDS)
-"""What a run that is called finished has to have: the status alone can be set by hand."""
+"""Metrics that a finished run has to have: the status alone can be set by hand."""
 
 
-def outcome(run: Run) -> dict[str, Any]:
-    """What the table of a sweep shows of a finished run."""
+def _result(run: Run) -> dict[str, Any]:
+    """Test metrics, seconds and id of a finished run, as the table of a sweep shows them."""
     metrics = run.data.metrics
     return {
         "test": {
@@ -39,54 +40,63 @@ def outcome(run: Run) -> dict[str, Any]:
     }
 
 
-def finished(
+def finished_results(
     store: Store, result: str | None = None, parent: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The outcomes of the finished runs of the experiment by what determines a result (bnn.config.provenance.result): all, those of one
-    result, or those of a parent."""
+    """Results of the finished runs of an experiment.
 
-    search = f"{of_kind('run')} and attributes.status = 'FINISHED'"
+    Args:
+        store: tracking store.
+        result: result key; None: all.
+        parent: run id of a parent, of whose jobs the results are; None: all.
+
+    Returns:
+        Test metrics, seconds and run id by result key (`bnn.config.provenance.result_key`).
+    """
+    search = f"{kind_filter('run')} and attributes.status = 'FINISHED'"
     search += f" and tags.`{schema.RESULT_KEY}` = '{result}'" if result else ""
-    search += f" and {children(parent)}" if parent else ""
+    search += f" and {children_filter(parent)}" if parent else ""
     found: dict[str, dict[str, Any]] = {}
     for run in search_runs(MlflowClient(store.uri), store.experiment_id, search):
         if run.data.metrics.keys() >= set(FINAL):
-            found.setdefault(run.data.tags.get(schema.RESULT_KEY, ""), outcome(run))
+            found.setdefault(run.data.tags.get(schema.RESULT_KEY, ""), _result(run))
     return found
 
 
 def other_versions_note(store: Store, results: Mapping[str, str]) -> str | None:
-    """Note on runs of the same configurations that another source of this program made, and that are not gone on with.
+    """Note on runs of the same configurations by other versions of the code; they are not resumed.
 
     Args:
-        store: where they are looked for.
-        results: `bnn.config.provenance.result` by the digest of each configuration.
+        store: tracking store.
+        results: result key by the digest of each configuration.
 
     Returns:
-        One line that names the commits, or None where there are no such runs.
+        One line that names the commits; None where there are no such runs.
     """
-
-    commits: dict[str, int] = {}
-    for run in search_runs(MlflowClient(store.uri), store.experiment_id, of_kind("run")):
+    commits: Counter[str] = Counter()
+    for run in search_runs(MlflowClient(store.uri), store.experiment_id, kind_filter("run")):
         tags = run.data.tags
-        if (
-            tags.get(schema.DIGEST) in results
-            and tags.get(schema.RESULT_KEY) != results[tags[schema.DIGEST]]
-        ):
-            commits[tags.get(schema.COMMIT, "unknown")] = (
-                commits.get(tags.get(schema.COMMIT, "unknown"), 0) + 1
-            )
+        digest, commit = tags.get(schema.DIGEST, ""), tags.get(schema.COMMIT, "unknown")
+        if digest in results and tags.get(schema.RESULT_KEY) != results[digest]:
+            commits[commit] += 1
     if not commits:
         return None
     return (
-        f"note: {sum(commits.values())} earlier runs of these configurations are of another source of bnn (commit "
-        f"{', '.join(sorted(commits))}): they are trained anew; to go on with those, check that commit out"
+        f"note: {commits.total()} earlier runs of these configurations are of another source of "
+        f"bnn (commit {', '.join(sorted(commits))}): they are trained anew; to go on with those, "
+        "check that commit out"
     )
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run that did not finish, and the folder from which it goes on."""
+    """Run that did not finish and can be continued.
+
+    Args:
+        run_id: MLflow run id.
+        folder: run directory with its checkpoint.
+        threads: number of torch threads that trained it, as text.
+    """
 
     run_id: str
     folder: Path
@@ -94,69 +104,77 @@ class Interrupted:
 
 
 def flush_pending(store: Store, result: str) -> None:
-    """Deliver what runs of this result that are not finished in the store kept for it here.
+    """Deliver the outboxes of unfinished runs of a result that lie on this machine.
 
-    Errors: TrackingError where the store does not take it.
+    Args:
+        store: tracking store.
+        result: result key.
+
+    Raises:
+        TrackingError: where the store does not take them.
     """
-
     client = MlflowClient(store.uri)
-    for run in search_runs(
-        client,
-        store.experiment_id,
-        f"tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status != 'FINISHED'",
-    ):
-        home = run_dir_of(run.data.tags)
-        if home is not None and (home / FOLDER).is_dir():
-            with lock_run_dir(home):
-                outbox = Outbox(client, run.info.run_id, home)
-                outbox.flush()
-                if outbox:
-                    raise TrackingError(
-                        f"the store does not take what waits for run {run.info.run_id} in {home}"
-                    )
+    search = f"tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status != 'FINISHED'"
+    for run in search_runs(client, store.experiment_id, search):
+        run_dir, run_id = run_dir_of(run.data.tags), run.info.run_id
+        if run_dir is None or not (run_dir / FOLDER).is_dir():
+            continue
+        with lock_run_dir(run_dir):
+            outbox = Outbox(client, run_id, run_dir)
+            outbox.flush()
+            if outbox:
+                raise TrackingError(
+                    f"the store does not take what waits for run {run_id} in {run_dir}"
+                )
 
 
-def interrupted(
+def find_interrupted(
     store: Store, result: str, folder: Path, study: str | None = None
 ) -> Interrupted | None:
-    """The newest run of this result that did not finish and left a checkpoint: here, or in the store, and then it is brought
-    to `folder`. A run that is said to be running is taken for lost where its folder is here and no process holds it.
+    """Newest run of a result that did not finish and has a checkpoint, here or in the store.
 
-    study: look among the trials of this study instead, those left out that were pruned or are being trained.
-    Errors: TrackingError for a run that another process trains, here or elsewhere.
+    A run that is marked RUNNING counts as interrupted where its directory is on this machine and no
+    process holds its lock; without a checkpoint it is ended as KILLED.
+
+    Args:
+        store: tracking store.
+        result: result key.
+        folder: where a checkpoint from the store is downloaded to.
+        study: name of a study, among whose trials to look, without those that were pruned or are
+            being trained; None: among the runs.
+
+    Raises:
+        TrackingError: for a run that another process trains, here or on another machine.
     """
-
     client = MlflowClient(store.uri)
-    what = of_kind("run" if study is None else "trial")
-    for run in search_runs(
-        client,
-        store.experiment_id,
-        f"{what} and tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status != 'FINISHED'",
-    ):
+    kind = kind_filter("run" if study is None else "trial")
+    search = f"{kind} and tags.`{schema.RESULT_KEY}` = '{result}'"
+    search += " and attributes.status != 'FINISHED'"
+    for run in search_runs(client, store.experiment_id, search):
         tags, run_id = run.data.tags, run.info.run_id
         if schema.ORIGIN in tags or (
             study is not None and (tags.get(schema.STUDY) != study or schema.PRUNED in tags)
         ):
             continue
-        home, threads = run_dir_of(tags), tags.get(schema.THREADS, "")
-        if home is not None:
+        run_dir, threads = run_dir_of(tags), tags.get(schema.THREADS, "")
+        if run_dir is not None:
             try:
-                with lock_run_dir(home):
-                    if (home / checkpoint.LAST).is_file():
-                        return Interrupted(run_id, home, threads)
+                with lock_run_dir(run_dir):
+                    if (run_dir / checkpoint.LAST).is_file():
+                        return Interrupted(run_id, run_dir, threads)
             except TrackingError:
                 if study is None:
                     raise
                 continue
         elif run.info.status == "RUNNING" and study is None:
             raise TrackingError(
-                f"run {run_id} of this configuration is marked RUNNING on {tags.get(schema.HOST)}, in "
-                f"{tags.get(schema.RUN_DIR)}: wait for it, or resume there; "
-                f'if it is lost, MlflowClient().set_terminated("{run_id}", "KILLED"), and repeat this command'
+                f"run {run_id} of this configuration is marked RUNNING on {tags.get(schema.HOST)}, "
+                f"in {tags.get(schema.RUN_DIR)}: wait for it, or resume there; if it is lost, "
+                f'MlflowClient().set_terminated("{run_id}", "KILLED"), and repeat this command'
             )
-        elif run.info.status != "RUNNING" and _fetched(client, run_id, folder):
+        elif run.info.status != "RUNNING" and _download_checkpoint(client, run_id, folder):
             return Interrupted(run_id, folder, threads)
-        if run.info.status == "RUNNING" and home is not None:
+        if run.info.status == "RUNNING" and run_dir is not None:
             client.set_tag(run_id, schema.REASON, "lost before its first epoch was over")
             client.set_terminated(run_id, "KILLED")
     return None
@@ -164,7 +182,14 @@ def interrupted(
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """One seed of a trial that was trained to its end: its metrics, epoch by epoch."""
+    """One seed of a trial that was trained to its end.
+
+    Args:
+        run_id: MLflow run id.
+        history: metrics of each epoch.
+        best_epoch: number of the best epoch, from 1.
+        train_seconds: seconds of training.
+    """
 
     run_id: str
     history: list[dict[str, float]]
@@ -172,17 +197,23 @@ class FinishedTrial:
     train_seconds: float
 
 
-def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | None:
-    """The newest of this result in the study."""
+def find_finished_trial(store: Store, result: str, study: str) -> FinishedTrial | None:
+    """Newest finished seed of a trial.
 
+    Args:
+        store: tracking store.
+        result: result key.
+        study: name of the study.
+
+    Returns:
+        The seed; None where the study has not trained it to its end.
+    """
     client = MlflowClient(store.uri)
-    search = f"{of_kind('trial')} and tags.`{schema.RESULT_KEY}` = '{result}' and attributes.status = 'FINISHED'"
-    of_study = (
-        run
-        for run in search_runs(client, store.experiment_id, search)
-        if run.data.tags.get(schema.STUDY) == study
-    )
-    run = next((run for run in of_study if run.data.metrics.keys() >= set(FINAL_TRIAL)), None)
+    search = f"{kind_filter('trial')} and tags.`{schema.RESULT_KEY}` = '{result}'"
+    search += " and attributes.status = 'FINISHED'"
+    found = search_runs(client, store.experiment_id, search)
+    in_study = (run for run in found if run.data.tags.get(schema.STUDY) == study)
+    run = next((run for run in in_study if run.data.metrics.keys() >= set(FINAL_TRIAL)), None)
     if run is None:
         return None
     epochs: dict[int, dict[str, float]] = {}
@@ -196,14 +227,13 @@ def finished_trial(store: Store, result: str, study: str) -> FinishedTrial | Non
     )
 
 
-def _fetched(client: MlflowClient, run_id: str, folder: Path) -> bool:
-    """Whether the store had the run's checkpoint, which then lies in `folder`."""
+def _download_checkpoint(client: MlflowClient, run_id: str, folder: Path) -> bool:
+    """Whether the store has a checkpoint of a run, which is downloaded to `folder`."""
     name = f"checkpoint/{checkpoint.LAST}"
     if not any(item.path == name for item in client.list_artifacts(run_id, "checkpoint")):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=folder
-    ) as scratch:  # on the same file system, so that it can be moved
+    # on the file system of the run directory, so that the file can be moved
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         os.replace(client.download_artifacts(run_id, name, scratch), folder / checkpoint.LAST)
     return True

@@ -1,5 +1,8 @@
-"""One run in MLflow: parameters, curves, pictures and a checkpoint. The client is used without MLflow's global run, so that
-a worker process that is used again does not inherit one."""
+"""One run in MLflow: parameters, metrics, images and checkpoints.
+
+MLflow's global run is not used, so that a worker process that trains several runs does not mix
+them.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,11 @@ class RunDescription:
     Args:
         title: name of the run.
         dataset: title of the data set.
-        config: nested, plain values; those that move the result become parameters, all of it an artifact.
-        tags: tags beside those of its place.
-        task: the task, for its metrics.
-        heatmaps: whether pictures are logged.
+        config: nested, plain values; those that the result depends on become parameters, all of
+            them an artifact.
+        tags: tags, without those of the run directory and the machine.
+        task: task, for its metrics.
+        heatmaps: whether images of the binary layers are logged.
         export: whether the network of the checkpoint is logged as a model.
     """
 
@@ -76,12 +80,20 @@ class RunDescription:
 
 
 class MlflowRun(Callback):
-    """A Tracker that writes one MLflow run, and ends it as FINISHED, FAILED (with the reason) or KILLED; one that was pruned
-    is KILLED and says so. The checkpoints in `folder` go with it, whichever way it ends, but not with a pruned one.
+    """Callback and context manager that writes one MLflow run.
 
-    A store that stops answering does not stop the training: what it was to hear waits in `folder` (bnn.tracking.outbox).
-    trial: tags of a trial of a study, which then is of another kind than a run that reads the test set.
-    continued: the run to go on with, instead of a new one; what it has already is not logged again.
+    The run ends as FINISHED, as FAILED with the reason, or as KILLED after an interruption or a
+    pruner's decision, which a tag tells apart. Its checkpoints are logged whichever way it ends,
+    unless it was pruned. A store that cannot be reached does not stop the training: the calls wait
+    in the run directory (`bnn.tracking.outbox`).
+
+    Args:
+        store: tracking store.
+        about: description of the run.
+        folder: run directory, which holds the checkpoints.
+        parent: run id of the parent.
+        trial: tags of a trial of a study; None: the run is no trial, and reads the test split.
+        continued: id of an interrupted run to continue; None: a new run.
     """
 
     def __init__(
@@ -103,28 +115,31 @@ class MlflowRun(Callback):
         self._logged_images: set[tuple[str, int]] = set()
         with self._timed("mlflow"):
             if continued is None:
-                tags = (
-                    _place(folder, claim_run_dir(folder))
-                    | dict(about.tags)
-                    | ({schema.PARENT: parent} if parent else {})
-                )
-                tags |= {schema.KIND: "trial", **trial} if trial else {}
-                name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
-                self.id = self._client.create_run(
-                    store.experiment_id, tags=tags, run_name=name
-                ).info.run_id
+                self.id = self._create(store, about, parent, trial)
             else:
                 self.id = continued
             self._outbox = Outbox(self._client, self.id, folder)
             if continued is not None:
-                self._take_up(
-                    _place(folder, claim_run_dir(folder))
-                    | dict(trial or {})
-                    | ({schema.PARENT: parent} if parent else {})
-                )
+                tags = _place_tags(folder) | dict(trial or {})
+                self._continue(tags | ({schema.PARENT: parent} if parent else {}))
 
-    def _take_up(self, tags: Mapping[str, str]) -> None:
-        """Learn what the run has, once it has what an earlier process kept for it."""
+    def _create(
+        self,
+        store: Store,
+        about: RunDescription,
+        parent: str | None,
+        trial: Mapping[str, str] | None,
+    ) -> str:
+        """Id of a new MLflow run."""
+        tags = _place_tags(self._folder) | dict(about.tags)
+        tags |= {schema.PARENT: parent} if parent else {}
+        tags |= {schema.KIND: "trial", **trial} if trial else {}
+        name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
+        run = self._client.create_run(store.experiment_id, tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def _continue(self, tags: Mapping[str, str]) -> None:
+        """Deliver what an earlier process kept for the run, then read what the run has already."""
         self._outbox.flush()
         if self._outbox:
             raise TrackingError(
@@ -133,7 +148,8 @@ class MlflowRun(Callback):
         run = self._client.get_run(self.id)
         if run.info.status == "FINISHED":
             raise TrackingError(
-                f"run {self.id} was finished by another process a moment ago; the same command shows it"
+                f"run {self.id} was finished by another process a moment ago; "
+                "the same command shows it"
             )
         self._client.update_run(self.id, status="RUNNING")
         for stale in {schema.REASON, schema.NOTE} & set(run.data.tags):
@@ -200,8 +216,13 @@ class MlflowRun(Callback):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
 
     def dataset(self, data: Dataset) -> None:
-        """The training split as the run's input, with a digest of its labels in order and its first images."""
+        """Log the training split as the run's input.
 
+        Its digest covers the labels in order and the first 100 images.
+
+        Args:
+            data: the data set.
+        """
         images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
         digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
         with self._timed("mlflow"):
@@ -223,14 +244,14 @@ class MlflowRun(Callback):
             self._metrics(metrics, epoch)
 
     def _log_heatmaps(self, epoch: int) -> None:
-        """Log each activation layer on the fixed test images, where heatmaps are asked for."""
+        """Log an image of each binary layer on the fixed test images, if heatmaps are asked for."""
         if not self.about.heatmaps:
             return
         context, images = self._context, self._images
         inputs = context.task.inputs(images)
-        self._log_pictures(epoch, snapshot(context.model, images, context.seed, inputs))
+        self._log_images(epoch, snapshot(context.model, images, context.seed, inputs))
 
-    def _log_pictures(self, epoch: int, view: Snapshot) -> None:
+    def _log_images(self, epoch: int, view: Snapshot) -> None:
         for layer in view.layers:
             if (key := schema.HEATMAP + layer.name, epoch) in self._logged_images:
                 continue
@@ -239,14 +260,22 @@ class MlflowRun(Callback):
             self._send("image", image, key=key, step=epoch)
 
     def finish(self, fit: FitResult, scores: Mapping[str, Scores]) -> float:
-        """Final metrics, curves, checkpoint and the model that loads again; answers the seconds since the start."""
+        """Log the final metrics, the figures, the checkpoint and, where asked for, the model.
+
+        Args:
+            fit: result of the training.
+            scores: test metrics by reading.
+
+        Returns:
+            Seconds since the start of the run.
+        """
         self._finals(fit, scores)
         with self._timed("figures"):
-            drawn = {"curves.png": _png(runs.curves(fit.history, self.about.task))}
+            figures = {"curves.png": _png(runs.curves(fit.history, self.about.task))}
             if any(key.startswith(schema.UNITS) for key in fit.history[-1]):
-                drawn["unit_health.png"] = _png(runs.unit_health(fit.history))
-        for name, picture in drawn.items():
-            self._send("file", picture, path=f"figures/{name}")
+                figures["unit_health.png"] = _png(runs.unit_health(fit.history))
+        for name, content in figures.items():
+            self._send("file", content, path=f"figures/{name}")
         if self.about.export:
             start = time.perf_counter()
             self._outbox.send("model", {}, (self._folder / checkpoint.BEST).read_bytes())
@@ -254,7 +283,11 @@ class MlflowRun(Callback):
         return self._durations(fit)
 
     def finish_trial(self, fit: FitResult) -> None:
-        """Final validation metrics and the checkpoint of one seed of a trial."""
+        """Log the final validation metrics and the checkpoint of one seed of a trial.
+
+        Args:
+            fit: result of the training.
+        """
         self._finals(fit, {})
         self._durations(fit)
 
@@ -272,7 +305,13 @@ class MlflowRun(Callback):
         self._tag(schema.NOTE, _note(self.about, fit, scores))
 
     def _durations(self, fit: FitResult) -> float:
-        """Log them, and answer the seconds of the whole run. Only the training's are those of all its processes."""
+        """Log the seconds of each part of the run.
+
+        Training counts the processes before an interruption too; the other parts do not.
+
+        Returns:
+            Seconds of the whole run in this process.
+        """
         seconds = {
             "train": fit.train_seconds,
             **self.seconds,
@@ -284,13 +323,13 @@ class MlflowRun(Callback):
         return seconds["total"]
 
     def _log_checkpoints(self, *names: str) -> None:
-        """Those that are there: before the first epoch is over there is none."""
+        """Log the checkpoints that exist: before the first epoch is over there is none."""
         for name in names:
             if (path := self._folder / name).exists():
                 self._send("file", path.read_bytes(), path=f"checkpoint/{name}")
 
     def _metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Of an epoch all are new together; of the last ones those count that are not there yet."""
+        """Log metrics, without those that a continued run has at this step."""
         new = {
             key: float(value)
             for key, value in metrics.items()
@@ -300,10 +339,11 @@ class MlflowRun(Callback):
             self._send("metrics", metrics=new, step=step, at=int(time.time() * 1000))
 
 
-def _place(folder: Path, key: str) -> dict[str, str]:
+def _place_tags(folder: Path) -> dict[str, str]:
+    """Tags of a run's directory, which it claims, and of its machine."""
     return {
         schema.RUN_DIR: str(folder.absolute()),
-        schema.RUN_DIR_OWNER: key,
+        schema.RUN_DIR_OWNER: claim_run_dir(folder),
         schema.HOST: socket.gethostname(),
     }
 
@@ -315,18 +355,16 @@ def _png(figure: Figure) -> bytes:
 
 
 def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -> str:
+    """Description of a finished run in Markdown: a table of its metrics, and its command."""
     metrics, best = about.task.metrics, fit.history[fit.best_epoch - 1]
     validation = {name: best[schema.VALIDATION + name] for name in metrics}
-    named = [
-        ("validation", validation),
-        *((READINGS.get(how, how), score) for how, score in scores.items()),
-    ]
+    readings = [(READINGS.get(reading, reading), score) for reading, score in scores.items()]
     rows = [
-        [name, *(metrics[key].format(values[key]) for key in metrics)] for name, values in named
+        [name, *(metrics[key].format(values[key]) for key in metrics)]
+        for name, values in [("validation", validation), *readings]
     ]
-    table = markdown(
-        ["evaluation", *(f"{name} ({metric.unit})" for name, metric in metrics.items())], rows
-    )
+    heads = [f"{name} ({metric.unit})" for name, metric in metrics.items()]
+    table = markdown(["evaluation", *heads], rows)
     return (
         f"{about.title} on {about.dataset}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
         f"{table}\n\n`{provenance.command()}`"

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and whether a process is at work in it."""
+"""Run directory: the run that owns it, and a lock for the process that trains in it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ LOCK, OWNER = "lock", "owner"
 
 @contextlib.contextmanager
 def lock_run_dir(folder: Path) -> Iterator[None]:
-    """Within, this process is the one at work in `folder`. The lock goes with the process, however it ends.
+    """Context manager that holds an exclusive advisory lock on a run directory.
 
-    Errors: TrackingError where another process is, or where the folder or its file system does not allow it.
+    The operating system releases the lock when the process exits, however it ends.
+
+    Args:
+        folder: run directory, made if it is missing.
+
+    Raises:
+        TrackingError: where another process holds the lock, or where the directory cannot be
+            written or its file system has no locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,14 +49,19 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
 
 
 def claim_run_dir(folder: Path) -> str:
-    """Make `folder` another run's than before; answers the key by which that run knows it (its tag `bnn.run_dir_owner`)."""
+    """Make a run directory the property of a new run.
+
+    Returns:
+        Random key, which stands in the directory and in the run's tag `bnn.run_dir_owner`.
+    """
     key = uuid.uuid4().hex
     (folder / OWNER).write_text(key)
     return key
 
 
 def run_dir_of(tags: Mapping[str, str]) -> Path | None:
-    """The folder of the run with these tags, where it is here, readable, and still that run's."""
+    """Directory from the tags of a run; None where it is elsewhere, or belongs to another run."""
+    tags = schema.current_tags(tags)
     folder = Path(tags.get(schema.RUN_DIR, ""))
     try:
         return folder if (folder / OWNER).read_text() == tags.get(schema.RUN_DIR_OWNER) else None

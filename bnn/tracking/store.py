@@ -1,4 +1,4 @@
-"""The tracking store: where it is, that it is there, and links into its pages."""
+"""Tracking store: its address, a check that it can be used, and links into its pages."""
 
 from __future__ import annotations
 
@@ -18,58 +18,69 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bnn import schema
-from bnn.errors import TrackingError, without_password
+from bnn.errors import TrackingError, format_error, without_password
 
 SQLITE = "sqlite:///"
 
 
-def children(parent: str) -> str:
-    """A search for the runs nested under `parent`."""
+def children_filter(parent: str) -> str:
+    """Filter string for the runs nested under a parent run."""
     return f"tags.`{schema.PARENT}` = '{parent}'"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A store that answers, and the experiment in it."""
+    """Tracking store that has been reached, and an experiment in it.
+
+    Args:
+        uri: address, as MLflow takes it.
+        experiment: name of the experiment.
+        experiment_id: its id.
+    """
 
     uri: str
     experiment: str
     experiment_id: str
 
     def ui_url(self, run_id: str, sweep: bool = False) -> str:
-        """How to see a run, or the charts of the runs of a sweep (bnn.tracking.view): the command that shows this store in a
-        browser, and the page at the address that it serves by default; of a server the page alone."""
+        """Address of a run in MLflow's UI; for a local store also the command that starts the UI.
+
+        Args:
+            run_id: run, or parent of a sweep.
+            sweep: whether to open the charts of a sweep's runs (`bnn.tracking.view`).
+        """
         local = not self.uri.startswith("http")
         server = "http://127.0.0.1:5000" if local else self.uri.rstrip("/")
         page = f"{server}/#/experiments/{self.experiment_id}/runs"
-        kind = (
-            "workflowType=machine_learning"  # else the page of an experiment begins with its traces
-        )
-        shown = (
-            f"?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}"
-            if sweep
-            else f"/{run_id}/model-metrics?{kind}"
-        )
-        here = Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db"
-        start = (
-            ""
-            if not local
-            else "mlflow ui, then "
-            if here
-            else f"mlflow ui --backend-store-uri {shlex.quote(without_password(self.uri))}, then "
-        )
-        return f"{start}{page}{shown}"
+        kind = "workflowType=machine_learning"  # else an experiment's page begins with traces
+        if sweep:
+            page += f"?{kind}&compareRunsMode=CHART&viewStateShareKey={run_id}"
+        else:
+            page += f"/{run_id}/model-metrics?{kind}"
+        if not local:
+            return page
+        if Path(self.uri.removeprefix(SQLITE)) == Path.cwd() / "mlflow.db":
+            return f"mlflow ui, then {page}"
+        address = shlex.quote(without_password(self.uri))
+        return f"mlflow ui --backend-store-uri {address}, then {page}"
 
 
 def tracking_uri(uri: str | None) -> str:
-    """`uri`, or the SQLite file in the working directory that a bare `mlflow ui` opens. Relative SQLite paths are made
-    absolute, so that jobs in other directories mean the same file."""
+    """Address of a tracking store, with SQLite paths made absolute for jobs in other directories.
+
+    Args:
+        uri: address; None: mlflow.db in the working directory, which a bare `mlflow ui` opens.
+
+    Raises:
+        TrackingError: for what MLflow does not take as an address.
+    """
     uri = uri or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
         path = str(Path(uri.removeprefix(SQLITE)).absolute())
         if found := next((sign for sign in "%?#" if sign in path), None):
             raise TrackingError(
-                f"tracking.uri: expected a path without {found!r}, which an address cannot hold, got {path}"
+                f"tracking.uri: expected a path without {found!r}, which an address cannot hold, "
+                f"got {path}"
             )
         return f"{SQLITE}{path}"
     if "://" not in uri:
@@ -80,16 +91,15 @@ def tracking_uri(uri: str | None) -> str:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Within, no other process is at what `path` names; others wait for their turn."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Context manager that holds an exclusive lock on `path`.lock; other processes wait."""
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _make_database(path: Path) -> None:
-    """A ready SQLite store at `path`, moved there whole: one that a kill left half made would be broken for good."""
-
+    """Make an SQLite store, moved to `path` when complete: a half-made one would stay broken."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     MlflowClient(f"{SQLITE}{part}").search_experiments()
@@ -97,20 +107,25 @@ def _make_database(path: Path) -> None:
 
 
 def _ask(uri: str, timeout: float) -> None:
-    """Errors: OSError where no server answers, or only a proxy in front of it; ValueError for an address that is none."""
+    """Request to the health endpoint of a server.
+
+    Raises:
+        OSError: where no server responds, or only the proxy in front of it.
+        ValueError: for a malformed address.
+    """
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout):
             pass
     except urllib.error.HTTPError as error:
         if error.code >= 500:
             raise
-        # else an answer, if only that it wants a password: what follows says so
+        # else a response, if only that it wants a password: the calls that follow report that
     except HTTPException as error:
         raise ValueError(str(error)) from error
 
 
-def answers(uri: str) -> bool:
-    """Whether there is a server at `uri`; of a file or a database it is not asked here."""
+def is_reachable(uri: str) -> bool:
+    """Whether a server responds at an address; True for a file or a database, unchecked."""
     try:
         if uri.startswith("http"):
             _ask(uri, timeout=3)
@@ -122,25 +137,32 @@ def answers(uri: str) -> bool:
 def _check_server(uri: str) -> None:
     if "@" in uri.partition("://")[2].partition("/")[0]:
         raise TrackingError(
-            "tracking.uri: expected an address without a name and a password; put them into MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD"
+            "tracking.uri: expected an address without a name and a password; put them into "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     try:
         _ask(uri, timeout=10)
     except (OSError, ValueError) as error:
         raise TrackingError(
-            f"tracking.uri: the MLflow server at {without_password(uri)} does not answer ({error}); start it, or write "
-            "tracking.uri=null to track in a local file, whose runs python -m bnn.sync --to ADDRESS brings to a server later"
+            f"tracking.uri: the MLflow server at {without_password(uri)} does not answer "
+            f"({error}); start it, or write tracking.uri=null to track in a local file, whose runs "
+            "python -m bnn.sync --to ADDRESS brings to a server later"
         ) from error
 
 
 def open_store(uri: str | None, experiment: str) -> Store:
-    """The store at `uri` with `experiment` in it, both made if they are missing.
+    """Open a tracking store and an experiment in it; both are made if they are missing.
 
-    Processes that meet a missing database at once take turns: an SQLite file made by several is left broken.
-    Errors: TrackingError when the store cannot be reached.
+    A lock serializes the processes that find an SQLite file missing: made by several, it would be
+    broken.
+
+    Args:
+        uri: address of the store; None: mlflow.db in the working directory.
+        experiment: name of the experiment.
+
+    Raises:
+        TrackingError: when the store cannot be reached or used.
     """
-
     for name in ("mlflow", "alembic"):  # set after the import, which sets them itself
         logging.getLogger(name).setLevel(logging.ERROR)
     uri = tracking_uri(uri)
@@ -150,36 +172,42 @@ def open_store(uri: str | None, experiment: str) -> Store:
     if local is not None and not local.parent.is_dir():
         raise TrackingError(f"tracking.uri: the folder of {local} does not exist")
     try:
-        with locked(local) if local is not None else contextlib.nullcontext():
+        with file_lock(local) if local is not None else contextlib.nullcontext():
             if local is not None and not local.exists():
                 _make_database(local)
-            client = MlflowClient(uri)
-            found = client.get_experiment_by_name(experiment)
-            if found is not None and found.lifecycle_stage == "deleted":
-                raise TrackingError(
-                    f"tracking.experiment: {experiment!r} was deleted; restore it or choose another name"
-                )
-            if found is not None:
-                return Store(uri, experiment, found.experiment_id)
             artifacts = str(local.parent / "mlartifacts") if local is not None else None
-            try:
-                return Store(
-                    uri,
-                    experiment,
-                    client.create_experiment(experiment, artifact_location=artifacts),
-                )
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                return open_store(
-                    uri, experiment
-                )  # another process of the team was a moment faster
+            return Store(uri, experiment, _experiment_id(uri, experiment, artifacts))
     except MlflowException as error:
+        address = without_password(uri)
         if "out-of-date database schema" in str(error):
             raise TrackingError(
-                f"tracking.uri: {without_password(uri)} was made by another version of MLflow: copy it to be safe, then run "
-                f"mlflow db upgrade {without_password(uri)}"
+                f"tracking.uri: {address} was made by another version of MLflow: copy it to be "
+                f"safe, then run mlflow db upgrade {address}"
             ) from error
         raise TrackingError(
-            f"tracking.uri: {without_password(uri)} cannot be used: {str(error).splitlines()[0]}"
+            f"tracking.uri: {address} cannot be used: {format_error(error)}"
         ) from error
+
+
+def _experiment_id(uri: str, name: str, artifacts: str | None) -> str:
+    """Id of an experiment, which is made if it is missing.
+
+    Args:
+        uri: address of the store.
+        name: name of the experiment.
+        artifacts: where a new experiment keeps its artifacts; None: the server's own place.
+    """
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return _experiment_id(uri, name, artifacts)  # another process was faster
+    if found.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"tracking.experiment: {name!r} was deleted; restore it or choose another name"
+        )
+    return str(found.experiment_id)

@@ -1,11 +1,11 @@
-"""A copy of a store's runs in another store: what a laptop tracked, on the team's server. One way, and each once."""
+"""Delivery of kept MLflow calls, and one-way copies of runs, such as from a laptop to a server."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +21,71 @@ from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import SQLITE, Store, locked, open_store, tracking_uri
+from bnn.tracking.store import SQLITE, Store, file_lock, open_store, tracking_uri
 from bnn.tracking.view import save_copied_view
 
 MODEL = "model"
-AT_ONCE = 1000
-"""Metrics in one call; the server takes no more."""
+METRICS_PER_CALL = 1000
+"""Limit of MLflow's server."""
 
 
-def flush(folder: Path) -> Iterator[tuple[bool, str]]:
-    """Hand over what waits in the outboxes below `folder`: for each, whether all is delivered, and a line about it."""
+def flush_outboxes(folder: Path) -> Iterator[tuple[bool, str]]:
+    """Deliver the outboxes below a folder.
+
+    Args:
+        folder: folder that is searched for outboxes.
+
+    Yields:
+        For each outbox whether all of it is delivered, and one line about it.
+    """
     for records in sorted(folder.rglob(f"{FOLDER}*/{RECORDS}")):
         try:
-            yield _delivered(records.parent)
+            yield _flush_outbox(records.parent)
         except (ValueError, KeyError) as error:
             yield False, f"{records.parent} cannot be read ({error})"
         except STORE_ERRORS as error:
             yield False, f"{records.parent}: {format_error(error)}"
 
 
-def _delivered(box: Path) -> tuple[bool, str]:
-
+def _flush_outbox(box: Path) -> tuple[bool, str]:
+    """Deliver one outbox, and end its run as KILLED where its process died while it was running."""
     address = json.loads((box / ADDRESS).read_text())
-    shown, run_id, home = address["uri"], address["run_id"], box.parent
+    uri, run_id, run_dir = address["uri"], address["run_id"], box.parent
     here = os.environ.get("MLFLOW_TRACKING_URI", "")
-    client = MlflowClient(here if without_password(here) == shown else shown)
-    with lock_run_dir(home):
-        outbox = Outbox(client, run_id, home, box.name)
+    client = MlflowClient(here if without_password(here) == uri else uri)
+    with lock_run_dir(run_dir):
+        outbox = Outbox(client, run_id, run_dir, box.name)
         count = len(outbox)
         outbox.flush()
         if outbox:
-            missing = (
-                "; set MLFLOW_TRACKING_URI to the same address with its password"
-                if ":***@" in shown
-                else ""
-            )
-            return (
-                False,
-                f"run {run_id}: {len(outbox)} records still wait in {home}; {shown} does not take them{missing}",
-            )
+            line = f"run {run_id}: {len(outbox)} records still wait in {run_dir}; "
+            line += f"{uri} does not take them"
+            if ":***@" in uri:
+                line += "; set MLFLOW_TRACKING_URI to the same address with its password"
+            return False, line
         run = client.get_run(run_id)
-        if (
-            run.info.status == "RUNNING" and run_dir_of(run.data.tags) == home.absolute()
-        ):  # its process ended without a word
+        # RUNNING without a process that holds the lock: it died and could not set another status
+        if run.info.status == "RUNNING" and run_dir_of(run.data.tags) == run_dir.absolute():
             client.set_tag(run_id, schema.REASON, "interrupted; resume=true goes on with it")
             client.set_terminated(run_id, "KILLED")
-    return True, f"run {run_id}: {count} records delivered to {shown}"
+    return True, f"run {run_id}: {count} records delivered to {uri}"
 
 
-def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterator[str]:
-    """Copy the runs of `experiments` (none: all) that have ended, unless `target` has them as they ended: a line for each.
+def copy_runs(source: str | None, target: str, experiments: Sequence[str]) -> Iterator[str]:
+    """Copy the runs that have ended to another store, without those that it has up to date.
 
-    Copies of one file take turns: what the first has copied, the second finds there.
-    Errors: TrackingError for a store that is not there or an experiment that it does not have.
+    A lock serializes copies of one SQLite file, so that no run is copied twice.
+
+    Args:
+        source: address of the store; None: mlflow.db in the working directory.
+        target: address of the other store.
+        experiments: names of the experiments; empty: all.
+
+    Yields:
+        One line for each run.
+
+    Raises:
+        TrackingError: for a store that cannot be reached, or an experiment that does not exist.
     """
     source, target = tracking_uri(source), tracking_uri(target)
     if source.startswith(SQLITE) and not Path(source.removeprefix(SQLITE)).is_file():
@@ -86,13 +98,13 @@ def copy(source: str | None, target: str, experiments: Sequence[str]) -> Iterato
             raise TrackingError(
                 f"{file.parent}: expected a folder to write in, where a copy keeps its lock"
             )
-        with locked(file.with_name(f"{file.name}.sync")):
-            yield from _copy(source, target, experiments)
+        with file_lock(file.with_name(f"{file.name}.sync")):
+            yield from _copy_experiments(source, target, experiments)
     else:
-        yield from _copy(source, target, experiments)
+        yield from _copy_experiments(source, target, experiments)
 
 
-def _copy(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]:
+def _copy_experiments(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]:
 
     try:
         client = MlflowClient(source)
@@ -103,23 +115,21 @@ def _copy(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]
         }
         for name in experiments:
             if name not in there:
-                raise TrackingError(
-                    f"experiment {name!r} does not exist; those that do: {', '.join(sorted(there)) or 'none'}"
-                )
+                names = ", ".join(sorted(there)) or "none"
+                raise TrackingError(f"experiment {name!r} does not exist; those that do: {names}")
         for name in experiments or sorted(there):
-            yield from _experiment(
-                client, Store(source, name, there[name].experiment_id), open_store(target, name)
-            )
+            origin = Store(source, name, there[name].experiment_id)
+            yield from _copy_experiment(client, origin, open_store(target, name))
     except BnnError:
         raise
     except STORE_ERRORS as error:
         raise TrackingError(
-            f"the copy was cut off ({format_error(error)}); the same command goes on with it"
+            f"the copy was interrupted ({format_error(error)}); the same command continues it"
         ) from error
 
 
-def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[str]:
-
+def _copy_experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[str]:
+    """Copy the runs of one experiment, parents first, and their saved views."""
     other = MlflowClient(target.uri)
     theirs = {run.info.run_id: run for run in search_runs(other, target.experiment_id, "")}
     copies = {
@@ -133,16 +143,17 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
     )
     if any(run.info.run_id in theirs for run in found):
         raise TrackingError(
-            f"--to: expected another store than the one that is copied, got {without_password(target.uri)}"
+            "--to: expected another store than the one that is copied, "
+            f"got {without_password(target.uri)}"
         )
     running = {run.info.run_id for run in found if run.info.status == "RUNNING"}
     fresh: set[str] = set()
     for run in found:  # parents first, so that their copies are known
         run_id = run.info.run_id
-        named = f"{source.experiment}: {run.info.run_name} ({run_id})"
+        title = f"{source.experiment}: {run.info.run_name} ({run_id})"
         ended = f"{run.info.status} {run.info.end_time}"
         if {run_id, run.data.tags.get(schema.PARENT)} & running:
-            yield f"{named} is running, or its sweep is: left for later"
+            yield f"{title} is running, or its sweep is: left for later"
         elif run_id not in copies or copies[run_id].data.tags.get(schema.COPIED) != ended:
             tags = _tags(run, copies)
             if run_id not in copies:
@@ -150,9 +161,24 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
                     target.experiment_id, run.info.start_time, tags, run.info.run_name
                 )
             made = copies[run_id].info.run_id
-            _fill(client, run, other, copies[run_id], tags | {schema.COPIED: ended})
+            _copy_contents(client, run, other, copies[run_id], tags | {schema.COPIED: ended})
             fresh.add(made)
-            yield f"{named} copied, there {made}"
+            yield f"{title} copied, there {made}"
+    _copy_views(target, found, copies, fresh)
+
+
+def _copy_views(
+    target: Store, found: Sequence[Run], copies: Mapping[str, Run], fresh: Collection[str]
+) -> None:
+    """Save the views of copied sweeps that have none in the other store, or have new runs.
+
+    Args:
+        target: the other store.
+        found: runs of the source.
+        copies: copies by the run id of their origin.
+        fresh: run ids of the copies that were made now.
+    """
+    other = MlflowClient(target.uri)
     views = other.get_experiment(target.experiment_id).tags
     for run in found:
         copy = copies.get(run.info.run_id)
@@ -163,64 +189,68 @@ def _experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[
             for each in found
             if each.data.tags.get(schema.PARENT) == run.info.run_id and each.info.run_id in copies
         }
-        if f"{SHARED_VIEW}{copy.info.run_id}" not in views or fresh & below:
+        if f"{SHARED_VIEW}{copy.info.run_id}" not in views or below.intersection(fresh):
             save_copied_view(target, other.get_run(copy.info.run_id))
 
 
 def _tags(run: Run, copies: dict[str, Run]) -> dict[str, str]:
+    """Tags of a run's copy, under the copy of its parent."""
     tags = {**run.data.tags, schema.ORIGIN: run.info.run_id}
     if parent := copies.get(tags.pop(schema.PARENT, "")):
         tags[schema.PARENT] = parent.info.run_id
     return tags
 
 
-def _fill(
+def _copy_contents(
     client: MlflowClient, run: Run, other: MlflowClient, made: Run, tags: dict[str, str]
 ) -> None:
-    """Everything but the beginning; what is there already stays as it is. The tags come last: the copy is whole then."""
+    """Copy the contents of a run into its copy; what an interrupted copy has already is kept.
 
+    The tags come last: they mark the copy as complete.
+    """
     old, new = run.info.run_id, made.info.run_id
     if made.info.status != "RUNNING":
         other.update_run(new, status="RUNNING")
     other.log_batch(new, params=[Param(key, value) for key, value in run.data.params.items()])
     points = [point for key in run.data.metrics for point in client.get_metric_history(old, key)]
-    for start in range(0, len(points), AT_ONCE):
-        other.log_batch(new, metrics=points[start : start + AT_ONCE])
+    for start in range(0, len(points), METRICS_PER_CALL):
+        other.log_batch(new, metrics=points[start : start + METRICS_PER_CALL])
     there = other.get_run(new)
-    if (
-        run.inputs
-        and run.inputs.dataset_inputs
-        and not (there.inputs and there.inputs.dataset_inputs)
-    ):
-        other.log_inputs(new, run.inputs.dataset_inputs)
-    with tempfile.TemporaryDirectory() as scratch:
-        for item in client.list_artifacts(old):
-            if (
-                item.path != MODEL and Path(item.path).name == item.path
-            ):  # a name of this level: nothing leaves the folder
-                path = client.download_artifacts(old, item.path, scratch)
-                (other.log_artifacts if item.is_dir else other.log_artifact)(
-                    new, path, item.path if item.is_dir else None
-                )
-    if (
-        run.outputs
-        and run.outputs.model_outputs
-        and not (there.outputs and there.outputs.model_outputs)
-    ):
-        _models(client, run.outputs.model_outputs, other, made)
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    if inputs and not (there.inputs and there.inputs.dataset_inputs):
+        other.log_inputs(new, inputs)
+    _copy_artifacts(client, old, other, new)
+    models = run.outputs.model_outputs if run.outputs else []
+    if models and not (there.outputs and there.outputs.model_outputs):
+        _copy_models(client, models, other, made)
     other.set_terminated(new, run.info.status, run.info.end_time)
     for key, value in tags.items():
         other.set_tag(new, key, value)
 
 
-def _models(client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, made: Run) -> None:
+def _copy_artifacts(client: MlflowClient, old: str, other: MlflowClient, new: str) -> None:
+    """Copy the artifacts of a run, except its model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for item in client.list_artifacts(old):
+            # a plain name: a path of several parts could lead out of the temporary folder
+            if item.path == MODEL or Path(item.path).name != item.path:
+                continue
+            path = client.download_artifacts(old, item.path, scratch)
+            if item.is_dir:
+                other.log_artifacts(new, path, item.path)
+            else:
+                other.log_artifact(new, path)
 
-    mlflow.set_tracking_uri(
-        client.tracking_uri
-    )  # a model's address is looked up there, whatever is asked for
+
+def _copy_models(
+    client: MlflowClient, outputs: Sequence[Any], other: MlflowClient, made: Run
+) -> None:
+    """Copy the logged models of a run; models of interrupted copies are removed."""
+    # download_artifacts looks a model up in the global store, whatever client is used
+    mlflow.set_tracking_uri(client.tracking_uri)
     new, experiment = made.info.run_id, made.info.experiment_id
-    for cut_off in other.search_logged_models([experiment], f"source_run_id = '{new}'"):
-        other.delete_logged_model(cut_off.model_id)
+    for incomplete in other.search_logged_models([experiment], f"source_run_id = '{new}'"):
+        other.delete_logged_model(incomplete.model_id)
     for output in outputs:
         logged = other.create_logged_model(experiment, MODEL, new)
         with tempfile.TemporaryDirectory() as scratch:

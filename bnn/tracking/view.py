@@ -1,6 +1,6 @@
-"""How MLflow's page shows a sweep: which charts, in which order. Saved with the experiment, as the page itself saves a view.
+"""Saved view of a sweep for MLflow's page: its charts and their order, kept with the experiment.
 
-The page's own choice is every metric by alphabet, and pictures below all parameters of their run.
+By default the page charts every metric by alphabet, and shows images below all parameters of a run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bnn import schema
 from bnn.tracking.calls import logged_images
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.query import search_runs
-from bnn.tracking.store import Store, children
+from bnn.tracking.store import Store, children_filter
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "test": ("BAR", schema.TEST),
@@ -34,9 +34,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "schedules": ("LINE", schema.SCHEDULE),
     "seconds": ("BAR", schema.SECONDS),
 }
-"""Title -> kind of chart, and the prefix of what is charted; those of which a sweep has nothing are left out."""
+"""Title of a section -> kind of chart, and prefix of its metrics; empty sections are left out."""
 RUNS = 10
-"""Of how many runs, the best, the pictures decide which step is shown; the page too draws ten of them first."""
+"""Best runs whose images decide the step that is shown; the page too draws ten runs at first."""
 
 
 def save_view(
@@ -47,14 +47,20 @@ def save_view(
     ascending: bool = False,
     also: Sequence[str] = (),
 ) -> None:
-    """Save the view of the runs below `parent`, sorted by the metric `by`, with the experiment, under the parent's id.
+    """Save a view of the runs of a sweep with the experiment, under the id of the parent run.
 
-    also: ids of runs that belong to it, and may lie below an earlier parent.
+    Args:
+        store: tracking store.
+        parent: run id of the parent.
+        title: title of the view.
+        by: metric by which the runs are sorted.
+        ascending: whether the smallest value comes first.
+        also: ids of runs that belong to the sweep, and may be nested under an earlier parent.
     """
-
     client = MlflowClient(store.uri)
     below = {
-        run.info.run_id: run for run in search_runs(client, store.experiment_id, children(parent))
+        run.info.run_id: run
+        for run in search_runs(client, store.experiment_id, children_filter(parent))
     }
     elsewhere = [run_id for run_id in also if run_id not in below]
     runs = [*below.values(), *map(client.get_run, elsewhere)]
@@ -66,7 +72,7 @@ def save_view(
     sections, charts = _charts(metrics, images, _common_step(drawn))
     named = ", ".join(f"'{run.info.run_id}'" for run in runs)
     state = {
-        "searchFilter": f"attributes.run_id IN ({named})" if elsewhere else children(parent),
+        "searchFilter": f"attributes.run_id IN ({named})" if elsewhere else children_filter(parent),
         "orderByKey": f"metrics.`{by}`",
         "orderByAsc": ascending,
         "compareRunSections": sections,
@@ -86,44 +92,44 @@ def save_view(
 
 
 def _common_step(drawn: Sequence[set[tuple[str, int]]]) -> int:
-    """The last step of which every run has a picture: the page shows one step of all."""
+    """Last step at which every run has an image: the page shows one step for all runs."""
     steps = [{step for _, step in found} for found in drawn]
     return max(set.intersection(*steps) or {0}) if steps else 0
 
 
 def save_copied_view(store: Store, parent: Run) -> None:
-    """The view of a sweep that was copied to `store`, where its runs have other ids; none for one that had none."""
+    """Save the view of a copied sweep anew, since copies of its runs have other ids.
+
+    Args:
+        store: tracking store of the copy.
+        parent: copy of the parent run; one without a saved view gets none.
+    """
     by, _, direction = parent.data.tags.get(schema.SORTED_BY, "").rpartition(" ")
     if by:
         save_view(store, parent.info.run_id, parent.info.run_name, by, direction == "ASC")
 
 
 def _charts(
-    metrics: Sequence[str], images: Iterable[str], shown: int
+    metrics: Sequence[str], images: Iterable[str], step: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The sections of which there is anything, and their charts; pictures begin with the step `shown`."""
+    """Sections that have metrics or images, and their charts.
+
+    Args:
+        metrics: keys of metrics.
+        images: keys of images.
+        step: step at which images are shown first.
+    """
     sections, charts = [], []
     for title, (kind, prefix) in SECTIONS.items():
         found = [key for key in (images if kind == "IMAGE" else metrics) if key.startswith(prefix)]
         if found:
-            size = (
-                {"columns": 1, "cardHeight": 560}
-                if kind == "IMAGE"
-                else {"columns": 2, "cardHeight": 320}
-            )
-            sections.append(
-                {
-                    "uuid": prefix,
-                    "name": title,
-                    "display": True,
-                    "isReordered": True,
-                    "isGenerated": False,
-                }
-                | size
-            )
+            flags = {"display": True, "isReordered": True, "isGenerated": False}
+            columns, height = (1, 560) if kind == "IMAGE" else (2, 320)
+            size = {"columns": columns, "cardHeight": height}
+            sections.append({"uuid": prefix, "name": title} | flags | size)
         for key in found:
             chart = {"uuid": key, "type": kind, "metricSectionId": prefix, "displayName": key}
-            picture = {"imageKeys": [key], "step": shown, "showRunParams": False}
-            shows = picture if kind == "IMAGE" else {"metricKey": key, "lineSmoothness": 0}
-            charts.append(chart | shows | {"deleted": False, "isGenerated": False})
+            image = {"imageKeys": [key], "step": step, "showRunParams": False}
+            content = image if kind == "IMAGE" else {"metricKey": key, "lineSmoothness": 0}
+            charts.append(chart | content | {"deleted": False, "isGenerated": False})
     return sections, charts

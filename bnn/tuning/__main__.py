@@ -1,4 +1,4 @@
-"""python -m bnn.tuning [STUDY ...]: the studies of a storage, or what came of some of them, side by side."""
+"""python -m bnn.tuning [STUDY ...]: list of the studies of a storage, or a comparison of some."""
 
 from __future__ import annotations
 
@@ -11,34 +11,45 @@ from bnn.errors import BnnError
 
 
 def parser() -> argparse.ArgumentParser:
+    """Parser of the command line."""
     made = argparse.ArgumentParser(
-        prog="python -m bnn.tuning", description="The studies of a storage, and what came of them."
+        prog="python -m bnn.tuning", description="List the studies of a storage, or compare some."
     )
     made.add_argument(
         "studies", nargs="*", metavar="STUDY", help="names of studies (default: list them)"
     )
-    made.add_argument("--storage", help="where they lie (default: optuna.journal in this folder)")
+    made.add_argument(
+        "--storage", help="storage of the studies (default: optuna.journal in this folder)"
+    )
     made.add_argument("--trials", action="store_true", help="also a table of every study's trials")
     return made
 
 
 def page(studies: Sequence[str], storage: str | None, trials: bool) -> str:
-    """Markdown. Errors: StudyError for a storage or a study that is not there."""
+    """Output of the command in Markdown.
+
+    Args:
+        studies: names of studies to compare; empty: list all names.
+        storage: path or address of the storage; None: optuna.journal in the working directory.
+        trials: whether to add a table of each study's trials.
+
+    Raises:
+        StudyError: for a storage or a study that does not exist.
+    """
     import optuna
 
     from bnn.tuning.settings import metrics_of
-    from bnn.tuning.storage import StudyError, existing, storage_address
+    from bnn.tuning.storage import StudyError, open_existing_storage, storage_address
     from bnn.tuning.summary import comparison, rows, table
 
-    found = existing(storage_address(storage, ""))
+    found = open_existing_storage(storage_address(storage, ""))
     names = optuna.get_all_study_names(found)
     if not studies:
         return "\n".join(names) or "no studies"
     for name in studies:
         if name not in names:
-            raise StudyError(
-                f"study {name!r} does not exist; those that do: {', '.join(map(repr, names)) or 'none'}"
-            )
+            there = ", ".join(map(repr, names)) or "none"
+            raise StudyError(f"study {name!r} does not exist; those that do: {there}")
     opened = [optuna.load_study(study_name=name, storage=found) for name in studies]
     parts = [comparison(opened)]
     if trials:
@@ -49,6 +60,7 @@ def page(studies: Sequence[str], storage: str | None, trials: bool) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit code."""
     asked = parser().parse_args(arguments)
     try:
         print(page(asked.studies, asked.storage, asked.trials))

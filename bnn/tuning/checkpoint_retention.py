@@ -25,7 +25,7 @@ class CheckpointRetention:
         self.removed_runs = 0
 
     def prune(self) -> None:
-        """Remove the checkpoints of trials outside the top k; runs shared with a better one stay."""
+        """Remove checkpoints of trials outside the top k, except runs shared with better trials."""
         outside = not_in_top_k(self._study, self._keep_top_k)
         numbers = {trial.number for trial in outside}
         kept = {

@@ -21,21 +21,17 @@ from bnn.config.overrides import key_of, override_word
 from bnn.errors import ConfigError
 from bnn.runs.jobs import Job, JobComposer
 from bnn.specify import specify
-from bnn.tuning.space import SearchSpace, word
+from bnn.tuning.space import SearchSpace, suggested_override
 
 ABSENT = object()
 
 
 def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: Any) -> Any:
-    """The value of `key`, or the first that its distribution has; `asked` learns that it was asked for."""
+    """Given value of a key, else the first of its distribution; the key is added to `asked`."""
     asked.add(key)
-    return (
-        values[key]
-        if key in values
-        else distribution.choices[0]
-        if hasattr(distribution, "choices")
-        else distribution.low
-    )
+    if key in values:
+        return values[key]
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -54,24 +50,30 @@ class Compositions:
         self.is_group, self._compose, self.job = composer.is_group, composer.compose, composer.job
 
     def words(self, space: SearchSpace, pick: Callable[[str, Any], Any]) -> list[str]:
-        """The overrides of one configuration, its values picked one by one: groups first, then the keys that exist under
-        them. A key that the picked groups do not have is neither asked for nor set."""
+        """Overrides of one configuration: groups first, then the keys that exist under them.
+
+        A key that does not exist under the picked groups is neither asked for nor set.
+
+        Args:
+            space: search space.
+            pick: value by key and distribution.
+        """
         late = self.within_searched(space)
         words = [fixed for fixed in space.fixed if fixed not in late]
         for key in filter(self.is_group, space.searched):
             if self._exists(words, key, space.searched[key].choices[0]):
-                words.append(word(key, pick(key, space.searched[key])))
+                words.append(suggested_override(key, pick(key, space.searched[key])))
         config = self._compose(words)
         words += [fixed for fixed in late if _has(config, key_of(fixed))]
         keys = [key for key in space.searched if not self.is_group(key)]
         return words + [
-            word(key, pick(key, space.searched[key]))
+            suggested_override(key, pick(key, space.searched[key]))
             for key in keys
             if key.startswith("+") or _has(config, key)
         ]
 
     def within_searched(self, space: SearchSpace) -> list[str]:
-        """Fixed values of keys within a group that is searched: they exist under some of its choices only."""
+        """Fixed overrides of keys within a searched group, which some of its choices may lack."""
         groups = tuple(f"{key.replace('/', '.')}." for key in space.searched if self.is_group(key))
         return [
             fixed
@@ -80,7 +82,7 @@ class Compositions:
         ]
 
     def _exists(self, words: Sequence[str], group: str, choice: str) -> bool:
-        """Whether `group` can be chosen beside `words`: a group within a group comes and goes with its choice."""
+        """Whether a group can be chosen beside `words`; nested groups depend on outer choices."""
         if "/" not in group:
             return True
         try:
@@ -92,38 +94,46 @@ class Compositions:
         return True
 
     def check(self, space: SearchSpace, arguments: Sequence[str]) -> tuple[SearchSpace, list[Job]]:
-        """The space without what a choice on the command line made pointless, and a checked job for each way through the
-        groups and each end of the values. Errors: ConfigError for a job that cannot run, for a key that no way through the
-        groups has, or where nothing is left to search."""
+        """Check of a search space at every combination of groups and both ends of every value.
+
+        Args:
+            space: search space.
+            arguments: words of the command line.
+
+        Returns:
+            The space without keys that do not exist beside the choices on the command line, and
+            the jobs that were checked.
+
+        Raises:
+            ConfigError: for a job that cannot run, for a key that no combination of groups has, or
+                where nothing is left to search.
+        """
         jobs: dict[tuple[str, ...], Job] = {}
         seen: set[str] = set()
-        for path in self._paths(space):
-            for way in self._ways(space):
-                words = self.words(space, partial(_picked, {**way, **path}, seen))
+        for groups in self._group_choices(space):
+            for values in self._value_choices(space):
+                words = self.words(space, partial(_picked, {**values, **groups}, seen))
                 if tuple(words) not in jobs:
                     jobs[tuple(words)] = self.job(words)
         found = list(jobs.values())
         for fixed in self.within_searched(space):
             if not any(fixed in words for words in jobs):
                 raise ConfigError(self._unknown(key_of(fixed), found))
-        typed = [key_of(argument) for argument in arguments]
+        given = [key_of(argument) for argument in arguments]
         for key in (key for key in space.searched if key not in seen):
-            if key in typed or not self._is_elsewhere(key, space, typed):
+            if key in given or not self._is_elsewhere(key, space, given):
                 raise ConfigError(self._unknown(key, found))
-            print(
-                f"note: {key} is not searched: what was chosen on the command line does not have it"
-            )
+            print(f"note: {key} is not searched: the choices on the command line do not have it")
         if not seen:
             raise ConfigError(
-                "study: nothing is left to search beside what was chosen on the command line"
+                "study: nothing is left to search beside the choices on the command line"
             )
-        return SearchSpace(
-            {key: d for key, d in space.searched.items() if key in seen}, space.fixed
-        ), found
+        searched = {key: value for key, value in space.searched.items() if key in seen}
+        return SearchSpace(searched, space.fixed), found
 
-    def _is_elsewhere(self, key: str, space: SearchSpace, typed: Sequence[str]) -> bool:
-        """Whether `key` exists under another choice of a group that was chosen on the command line."""
-        for group in filter(self.is_group, typed):
+    def _is_elsewhere(self, key: str, space: SearchSpace, given: Sequence[str]) -> bool:
+        """Whether a key exists under another choice of a group that the command line chooses."""
+        for group in filter(self.is_group, given):
             rest = [
                 fixed
                 for fixed in space.fixed
@@ -138,15 +148,16 @@ class Compositions:
                     return True
         return False
 
-    def _ways(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
-        """Values to try under each path: both ends of every interval at once, and every choice once."""
+    def _value_choices(self, space: SearchSpace) -> Iterator[dict[str, Any]]:
+        """Values to check: both ends of all intervals at once, and each choice once."""
         values = {key: d for key, d in space.searched.items() if not self.is_group(key)}
         for end in ("low", "high"):
             yield {key: getattr(d, end) for key, d in values.items() if hasattr(d, end)}
         for key, d in values.items():
             yield from ({key: choice} for choice in getattr(d, "choices", ())[1:])
 
-    def _paths(self, space: SearchSpace) -> Iterator[dict[str, str]]:
+    def _group_choices(self, space: SearchSpace) -> Iterator[dict[str, str]]:
+        """Combinations of the choices of searched groups."""
         groups = [key for key in space.searched if self.is_group(key)]
         for choices in itertools.product(*(space.searched[key].choices for key in groups)):
             yield dict(zip(groups, choices, strict=True))
@@ -160,14 +171,17 @@ class Compositions:
         return f"{key}: no configuration of this search space has this key{hint}"
 
     def command(self, job: Job, count: int) -> str:
-        """A command line that trains the configuration of `job` on `count` seeds, whatever the study's file says."""
+        """Command line that trains a configuration on its own, without the study's file.
 
+        Args:
+            job: job with the configuration.
+            count: number of seeds, from the configuration's seed upwards.
+        """
         mine = flat(dict(job.spec.config))
         words: list[str] = []
         composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
-        while more := self._other_choices(
-            composed, job, mine
-        ):  # a choice may bring groups of its own
+        # repeated, since a choice may bring groups of its own
+        while more := self._other_choices(composed, job, mine):
             words += more
             composed = self._loader.load_configuration("train", words, run_mode=RunMode.RUN)
         asked = [key for group in GROUPS for key in sorted(OmegaConf.missing_keys(composed[group]))]
@@ -177,19 +191,20 @@ class Compositions:
         theirs = flat(dict(specify(composed).config))
         apart = ("seed", *NOT_RESULT)
         for key, value in mine.items():
-            told = any(key == part or key.startswith(f"{part}.") for part in apart)
-            if not told and theirs.get(key, ABSENT) != value:
+            skipped = any(key == part or key.startswith(f"{part}.") for part in apart)
+            if not skipped and theirs.get(key, ABSENT) != value:
                 words.append(override_word(key, value))
         first = int(job.spec.general.seed)
         seeds = ",".join(str(first + index) for index in range(count))
-        return " ".join(
-            ["python -m bnn.train", *(["-m"] if "," in seeds else []), *words, f"seed={seeds}"]
-        )
+        program = "python -m bnn.train" + (" -m" if "," in seeds else "")
+        return " ".join([program, *words, f"seed={seeds}"])
 
     def _other_choices(self, composed: DictConfig, job: Job, mine: Mapping[str, Any]) -> list[str]:
-        """The choices of groups in which `composed` differs from `job`, by the name that the configuration has: a recipe
-        may write it there without choosing the file."""
+        """Choices of groups in which a composition differs from a job.
 
+        The `name` in the job's configuration decides: an experiment may set it without choosing the
+        file of that name.
+        """
         words = []
         chosen = self._compose(job.overrides).hydra.runtime.choices
         for group, choice in composed.hydra.runtime.choices.items():

@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from bnn import schema
-from bnn.errors import DivergedError, Pruned, TrackingError
+from bnn.errors import DivergedError, Pruned, TrackingError, format_error
 from bnn.job_environment import JobEnvironment
 from bnn.runs.execute import SeedResult, execute_trial_seed
 from bnn.specify import specify
@@ -99,11 +99,7 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
             queue.reenqueue(study, number, "interrupted", tried=False)
             raise
         except Exception as error:
-            reason = str(error).partition("\n")[0]
-            known = isinstance(error, ArithmeticError)
-            queue.fail_trial(
-                study, number, reason if known else f"{type(error).__name__}: {reason}"
-            )
+            queue.fail_trial(study, number, format_error(error))
             state = "FAIL"
         else:
             metrics = assignment.metrics

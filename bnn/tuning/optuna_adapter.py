@@ -71,11 +71,16 @@ def add_trial(study: Study, template: FrozenTrial) -> int:
 
 
 class SeedView:
-    """A study as it looks to a pruner that judges the j-th seed: every trial has the values of its j-th seed alone, at their
-    epochs, so that like is compared with like.
+    """View of a study for a pruner: every trial has the intermediate values of its j-th seed alone.
 
-    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 + `first` of the view: Optuna's warm-up
-    counts from 0, its rungs from 1.
+    Epoch e of the j-th seed is step j · stride + e of the study, and step e - 1 + `first` of the
+    view: Optuna's warm-up counts from 0, its rungs from 1.
+
+    Args:
+        study: the study.
+        seed_index: position j of the seed.
+        stride: steps of the study between two seeds.
+        first: step of the view that is the first epoch.
     """
 
     def __init__(self, study: Study, seed_index: int, stride: int, first: int = 0) -> None:
@@ -88,13 +93,13 @@ class SeedView:
         self._storage = _PrefixedAttributes(study, self._prefix)
 
     def get_trials(self, deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        trials = (
-            self.trial(trial) for trial in self._study.get_trials(deepcopy=False, states=states)
-        )
-        # one that was pruned before its j-th seed, or failed, has nothing to compare with
+        found = self._study.get_trials(deepcopy=False, states=states)
+        trials = (self.trial(trial) for trial in found)
+        # a trial that was pruned or failed before its j-th seed has nothing to compare with
         return [trial for trial in trials if trial.intermediate_values]
 
     def trial(self, trial: FrozenTrial) -> FrozenTrial:
+        """A trial with the values and attributes of the seed alone."""
         values = {
             s - self._shift: v
             for s, v in trial.intermediate_values.items()
@@ -122,7 +127,7 @@ class SeedView:
 
 
 class _PrefixedAttributes:
-    """Where a pruner with rungs notes them: by seed."""
+    """Storage in which a pruner keeps the rungs of each seed apart, by a prefix."""
 
     def __init__(self, study: Study, prefix: str) -> None:
         self._storage, self._prefix = storage_of(study), prefix

@@ -76,7 +76,7 @@ class Heartbeat:
     Args:
         study: study of the trials.
         numbers: their numbers.
-        role: attribute under which this process answers, SWEEPER or JOB.
+        role: attribute that names this process, SWEEPER or JOB.
         stale_after: seconds of silence after which a trial counts as stale.
     """
 
@@ -167,7 +167,7 @@ def reenqueue(study: Study, number: int, reason: str, *, tried: bool = True) -> 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Context manager in which SIGINT and SIGTERM are ignored, so that a record is not cut short."""
+    """Context manager in which SIGINT and SIGTERM are ignored, to finish writing a record."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -225,7 +225,7 @@ class TrialQueue:
             Their numbers.
         """
         stale = [trial.number for trial in self.running() if self.is_stale(trial)]
-        reason = "its process ended without a word"
+        reason = "its process ended unexpectedly"
         return [number for number in stale if reenqueue(self.study, number, reason)]
 
     def claim(self) -> Trial | None:

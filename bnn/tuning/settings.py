@@ -12,21 +12,19 @@ from bnn import schema
 from bnn.errors import ConfigError
 
 SECONDS = schema.TRAIN_SECONDS
-"""Objective without a value after each epoch, by which no trial can be pruned."""
+"""Objective that has no value after each epoch, so that trials cannot be pruned by it."""
 
 
 def objectives(directions: Mapping[str, str]) -> dict[str, str]:
-    """Objectives of a study with their directions: the task's validation metrics at the best epoch, and the seconds.
+    """Objectives that a study may have, with their directions; none reads the test set.
 
-    Nothing that reads the test set is among them.
+    These are the task's validation metrics at the best epoch, and the seconds of training.
 
     Args:
         directions: `minimize` or `maximize` by metric of the task.
     """
-    found = {
-        schema.VALIDATION + name: direction
-        for name, direction in sorted(directions.items(), reverse=True)
-    }
+    ordered = sorted(directions.items(), reverse=True)
+    found = {schema.VALIDATION + name: direction for name, direction in ordered}
     return {**found, SECONDS: "minimize"}
 
 
@@ -36,37 +34,67 @@ def _list(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class StudySettings:
-    """The settings of a study. Errors: ConfigError, naming the key."""
+    """Settings of a study.
+
+    Args:
+        n_trials: complete or pruned trials of the whole study, of all workers together.
+        seeds: seeds of a trial, from the configuration's `seed` upwards; a trial's value is their
+            mean.
+        metric: objective, or several.
+        direction: `minimize` or `maximize` for each objective; None: the task's own.
+        sampler: node of the sampler.
+        pruner: node of the pruner.
+        study_name: name of the study; None: made from the command line.
+        storage: storage of the study; None: a journal beside the tracking file.
+        n_jobs: trials that are launched together; None: as many as the launcher runs in parallel.
+        max_failures: failed trials after which a worker stops.
+        stale_after: seconds of silence after which a running trial counts as stale.
+        keep_checkpoints: best trials whose checkpoints are kept; those of a Pareto front are too.
+        objectives: directions of the objectives that the task has (`objectives`); None until the
+            task is known.
+
+    Raises:
+        ConfigError: naming the key.
+    """
 
     n_trials: int
-    """Trials of the whole study that end complete or pruned, whoever runs them."""
     seeds: int
-    """Seeds of a trial, from the configuration's `seed` upwards; their mean is the trial's value."""
     metric: str | Sequence[str]
     direction: str | Sequence[str] | None
-    """None: the metric's own."""
     sampler: Mapping[str, Any]
     pruner: Mapping[str, Any]
     study_name: str | None
     storage: str | None
     n_jobs: int | None
-    """Trials that the launcher gets at a time; None: as many as it runs at once."""
     max_failures: int
     stale_after: float
-    """Seconds without a sign of life after which a running trial counts as lost."""
     keep_checkpoints: int
-    """Trials whose checkpoints stay: the best so many, and with several objectives those that no other beats in all."""
     objectives: Mapping[str, str] | None = None
-    """Directions of the objectives that the task offers (`objectives`); None until the task is known."""
 
     def __post_init__(self) -> None:
-        for key, least in (
-            ("n_trials", 1),
-            ("seeds", 1),
-            ("max_failures", 0),
-            ("keep_checkpoints", 1),
-            ("n_jobs", 1),
-        ):
+        self._check_numbers()
+        for key in ("study_name", "storage"):
+            if not isinstance(getattr(self, key), str | None):
+                raise ConfigError(
+                    f"hydra.sweeper.{key}: expected text or null, got {getattr(self, key)!r}"
+                )
+        for key in ("sampler", "pruner"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise ConfigError(
+                    f"hydra/sweeper/{key}: expected a choice of this group, "
+                    f"got {getattr(self, key)!r}"
+                )
+        self._check_objectives()
+
+    def _check_numbers(self) -> None:
+        least_values = {
+            "n_trials": 1,
+            "seeds": 1,
+            "max_failures": 0,
+            "keep_checkpoints": 1,
+            "n_jobs": 1,
+        }
+        for key, least in least_values.items():
             value = getattr(self, key)
             if key == "n_jobs" and value is None:
                 continue
@@ -80,19 +108,9 @@ class StudySettings:
             and math.isfinite(self.stale_after)
         ):
             raise ConfigError(
-                f"hydra.sweeper.stale_after: expected a positive number of seconds, got {self.stale_after!r}"
+                "hydra.sweeper.stale_after: expected a positive number of seconds, "
+                f"got {self.stale_after!r}"
             )
-        for key in ("study_name", "storage"):
-            if not isinstance(getattr(self, key), str | None):
-                raise ConfigError(
-                    f"hydra.sweeper.{key}: expected text or null, got {getattr(self, key)!r}"
-                )
-        for key in ("sampler", "pruner"):
-            if not isinstance(getattr(self, key), Mapping):
-                raise ConfigError(
-                    f"hydra/sweeper/{key}: expected a choice of this group, got {getattr(self, key)!r}"
-                )
-        self._check_objectives()
 
     def _check_objectives(self) -> None:
         if not self.metrics or len(set(self.metrics)) < len(self.metrics):
@@ -105,33 +123,37 @@ class StudySettings:
             len(self.metrics) > 1 or self.metrics[0] == SECONDS
         ):
             raise ConfigError(
-                f"hydra/sweeper/pruner: {', '.join(self.metrics)} gives no order by which to stop a trial after an epoch; "
-                "write hydra/sweeper/pruner=none"
+                f"hydra/sweeper/pruner: {', '.join(self.metrics)} gives no order by which to stop "
+                "a trial after an epoch; write hydra/sweeper/pruner=none"
             )
 
     def _check_metrics(self, there: Mapping[str, str]) -> None:
+        expected = ", ".join(there)
         for metric in self.metrics:
             if metric.startswith("test"):
                 raise ConfigError(
-                    f"hydra.sweeper.metric: {metric} would select on the test set; expected one of {', '.join(there)}"
+                    f"hydra.sweeper.metric: {metric} would select on the test set; "
+                    f"expected one of {expected}"
                 )
             if metric not in there:
                 raise ConfigError(
-                    f"hydra.sweeper.metric: expected one of {', '.join(there)}; got {metric!r}"
+                    f"hydra.sweeper.metric: expected one of {expected}; got {metric!r}"
                 )
         own = [there[metric] for metric in self.metrics]
         if self.directions != own:
             raise ConfigError(
-                f"hydra.sweeper.direction: expected {', '.join(own)} for {', '.join(self.metrics)} (or null), got "
-                f"{', '.join(self.directions)}"
+                f"hydra.sweeper.direction: expected {', '.join(own)} for "
+                f"{', '.join(self.metrics)} (or null), got {', '.join(self.directions)}"
             )
 
     @property
     def metrics(self) -> list[str]:
+        """Objectives, in order."""
         return [str(metric) for metric in _list(self.metric)]
 
     @property
     def directions(self) -> list[str]:
+        """Directions of the objectives, in order."""
         if self.direction is None:
             assert self.objectives is not None, "known once the task is"
             return [self.objectives[metric] for metric in self.metrics]
@@ -139,21 +161,19 @@ class StudySettings:
 
 
 IDENTITY, PROVENANCE = "identity", "facts"
-"""Attributes of a study: what it is a study of, as JSON; the command, commit, hardware and versions that made it."""
+"""Attributes of a study: its identity as JSON; its command, commit, hardware and versions."""
 
 
 def metrics_of(attributes: Mapping[str, Any]) -> list[str]:
-    """The objectives of a study, from its attributes."""
-    return (
-        list(json.loads(attributes[IDENTITY])["metric"].split(", "))
-        if IDENTITY in attributes
-        else ["value"]
-    )
+    """Objectives of a study from its attributes; `value` for a study of another program."""
+    if IDENTITY not in attributes:
+        return ["value"]
+    return list(json.loads(attributes[IDENTITY])["metric"].split(", "))
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Trial of a study as a sweeper hands it to a job.
+    """Trial of a study, as a worker passes it to a job.
 
     Args:
         storage: address of the study's storage.

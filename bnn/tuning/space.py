@@ -1,4 +1,4 @@
-"""The search space of a study, read from overrides in Hydra's own grammar. Pure: nothing is composed, asked or trained.
+"""Search space of a study, from overrides in Hydra's grammar; pure functions without a study.
 
 | override | distribution |
 |---|---|
@@ -27,39 +27,46 @@ from bnn.config.hydra_adapter import IntervalSweep, Override, RangeSweep, sweep_
 from bnn.errors import ConfigError
 
 LOG = "log"
-"""The tag that asks for a log scale, as in `tag(log,interval(0.001,1))`."""
+"""Tag of a log scale, as in `tag(log,interval(0.001,1))`."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a study searches and what it holds fixed. Names are the keys of overrides, with their `+`."""
+    """Searched keys and fixed overrides of a study.
+
+    Args:
+        searched: Optuna distribution by key of an override (with its `+`), in the order given.
+        fixed: overrides that every trial has.
+    """
 
     searched: Mapping[str, Any]
-    """Key -> an Optuna distribution, in the order in which they were given."""
     fixed: Sequence[str]
-    """Overrides that every trial has."""
 
     def as_text(self) -> dict[str, str]:
-        """Key -> a line that says what is searched: equal for equal spaces."""
-        return {key: described(distribution) for key, distribution in self.searched.items()}
+        """Distribution as text by key; equal for equal spaces."""
+        return {
+            key: format_distribution(distribution) for key, distribution in self.searched.items()
+        }
 
 
 def search_space(overrides: Sequence[Override]) -> SearchSpace:
-    """The space of parsed overrides; of two with one key the last stands.
+    """Search space from parsed overrides; of two with the same key the last counts.
 
-    Errors: ConfigError for a distribution that holds nothing, naming the key.
+    Raises:
+        ConfigError: for an empty distribution, naming the key.
     """
-    last = {override.key_or_group: override for override in overrides}
-    searched = {
-        o.get_key_element(): distribution(o) for o in last.values() if o.is_sweep_override()
-    }
-    return SearchSpace(
-        searched, [str(o.input_line) for o in last.values() if not o.is_sweep_override()]
-    )
+    last = {override.key_or_group: override for override in overrides}.values()
+    sweeps = [override for override in last if override.is_sweep_override()]
+    fixed = [str(override.input_line) for override in last if not override.is_sweep_override()]
+    return SearchSpace({each.get_key_element(): distribution(each) for each in sweeps}, fixed)
 
 
 def distribution(override: Override) -> Any:
-    """The Optuna distribution that a sweep override means. Errors: ConfigError, naming the key."""
+    """Optuna distribution of a sweep override.
+
+    Raises:
+        ConfigError: naming the key.
+    """
     try:
         return _distribution(override)
     except ValueError as error:
@@ -69,7 +76,8 @@ def distribution(override: Override) -> Any:
 def _distribution(override: Override) -> Any:
     sweep = sweep_of(override)
     if hasattr(sweep, "shuffle"):
-        sweep.shuffle = False  # type: ignore[union-attr]  # the order is the sampler's; another one would be another space
+        # another order of choices would be another space; the sampler decides the order of trials
+        sweep.shuffle = False  # type: ignore[union-attr]
     tags = set(getattr(sweep, "tags", ()))
     if unknown := sorted(tags - {LOG}):
         raise ValueError(f"expected the tag {LOG!r} or none, got {unknown[0]!r}")
@@ -90,12 +98,9 @@ def _interval(low: Any, high: Any, log: bool) -> Any:
         raise ValueError(f"expected an interval (low, high) with low < high, got ({low}, {high})")
     if log and low <= 0:
         raise ValueError(f"a {LOG} scale needs a lower end above 0, got {low}")
-    whole = isinstance(low, int) and isinstance(high, int)
-    return (
-        IntDistribution(low, high, log=log)
-        if whole
-        else FloatDistribution(float(low), float(high), log=log)
-    )
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(float(low), float(high), log=log)
 
 
 def _range(sweep: RangeSweep, log: bool) -> Any:
@@ -103,9 +108,8 @@ def _range(sweep: RangeSweep, log: bool) -> Any:
         raise ValueError(
             f"a range has steps and no {LOG} scale; write tag({LOG},interval(low,high))"
         )
-    count = (
-        len(list(sweep.range())) if sweep.step else 0
-    )  # Hydra's own count, which rounding moves for floats
+    # Hydra's own count, which for floats depends on rounding
+    count = len(list(sweep.range())) if sweep.step else 0
     if count < 1:
         raise ValueError("expected a range that holds a number, got an empty one")
     start, step = Decimal(str(sweep.start)), Decimal(str(sweep.step))
@@ -115,8 +119,8 @@ def _range(sweep: RangeSweep, log: bool) -> Any:
     return FloatDistribution(float(low), float(high), step=float(abs(step)))
 
 
-def described(distribution: Any) -> str:
-    """`choice(a, b)`, `interval(0.01, 0.3) log`, `range(1, 9, 2)`: a distribution in one line; both ends are in it."""
+def format_distribution(distribution: Any) -> str:
+    """A distribution as text, both ends included: `choice(a, b)`, `interval(0.01, 0.3) log`."""
     if hasattr(distribution, "choices"):
         return f"choice({', '.join(map(str, distribution.choices))})"
     ends = f"{distribution.low}, {distribution.high}"
@@ -126,21 +130,17 @@ def described(distribution: Any) -> str:
     return f"{'integers' if whole else 'interval'}({ends}){' log' if distribution.log else ''}"
 
 
-def word(key: str, value: Any) -> str:
-    """The override that gives `key` the value that was suggested for it."""
+def suggested_override(key: str, value: Any) -> str:
+    """Override that gives a key its suggested value."""
     return f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}"
 
 
 def suggest(trial: Any, key: str, distribution: Any) -> Any:
-    """Ask an Optuna trial for a value of `distribution` under the name `key`."""
+    """Value of a distribution that an Optuna trial suggests under the name `key`."""
     if hasattr(distribution, "choices"):
         return trial.suggest_categorical(key, distribution.choices)
     suggest = trial.suggest_int if isinstance(distribution.low, int) else trial.suggest_float
-    options = (
-        {"log": True}
-        if distribution.log
-        else {}
-        if distribution.step is None
-        else {"step": distribution.step}
-    )
+    options: dict[str, Any] = {"log": True} if distribution.log else {}
+    if not distribution.log and distribution.step is not None:
+        options["step"] = distribution.step
     return suggest(key, distribution.low, distribution.high, **options)

@@ -1,7 +1,7 @@
-"""Where studies lie: a journal file beside the tracking file, or any database that Optuna takes.
+"""Storage of studies: a journal file beside the tracking file, or any database of Optuna's.
 
-A study remembers what it is a study of. The same name with another search space, objective or fixed configuration is
-refused.
+A study stores its identity: search space, objectives and fixed configuration. A study of the same
+name and another identity is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from optuna.study import Study, StudyDirection
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from bnn.errors import BnnError, ConfigError, without_password
+from bnn.errors import BnnError, ConfigError, format_error, without_password
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning.queue import TrialQueue
 from bnn.tuning.settings import IDENTITY
@@ -30,39 +30,44 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "optuna.journal"
 TOKEN = "token"
+"""Attribute of a study: the time at which it was made, and a random id."""
 SETTLE_SECONDS = 20.0
+"""Time for which a process waits for another one that makes a database or a study."""
 T = TypeVar("T")
 
 
 class StudyError(BnnError):
-    """A study that cannot be opened, or that is another one than was asked for."""
+    """A study that cannot be opened, or that has another identity than was asked for."""
 
 
 def storage_address(given: str | None, tracking_uri: str) -> str:
-    """`given`, or the journal beside the tracking file (in the working directory where tracking is a server's).
+    """Address of the storage of studies, with paths made absolute for jobs in other directories.
 
-    A path is a journal's, made absolute, so that jobs in other directories mean the same file; anything with `://` is a
-    database's.
+    Args:
+        given: path of a journal, or address of a database (anything with `://`); None: the journal
+            beside the tracking file, or in the working directory where tracking is on a server.
+        tracking_uri: address of the tracking store.
     """
     if given is None:
-        beside = (
-            Path(tracking_uri.removeprefix("sqlite:///")).parent
-            if tracking_uri.startswith("sqlite:///")
-            else Path()
-        )
-        given = str(beside / JOURNAL)
+        local = tracking_uri.startswith("sqlite:///")
+        folder = Path(tracking_uri.removeprefix("sqlite:///")).parent if local else Path()
+        given = str(folder / JOURNAL)
     if given.startswith("sqlite:///"):
         return f"sqlite:///{Path(given.removeprefix('sqlite:///')).absolute()}"
     return given if "://" in given else str(Path(given).expanduser().absolute())
 
 
-def dashboard(address: str) -> str:
-    """The command line that shows the studies in a browser."""
+def dashboard_command(address: str) -> str:
+    """Command line that shows the studies of a storage in a browser."""
     return f"optuna-dashboard {without_password(address)}"
 
 
 def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
-    """Several processes that make one schema at once: all but one fail, and find it made a moment later."""
+    """Result of an attempt, which is repeated on `errors` for `SETTLE_SECONDS`.
+
+    Of several processes that make one database schema at once, all but one fail, and find it made a
+    moment later.
+    """
     end = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
@@ -73,8 +78,15 @@ def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) ->
             time.sleep(0.3)
 
 
-def existing(address: str) -> BaseStorage:
-    """The storage at an address, which is not made if it is missing. Errors: StudyError where it is."""
+def open_existing_storage(address: str) -> BaseStorage:
+    """Open a storage, without making a missing journal or SQLite file.
+
+    Args:
+        address: address made by `storage_address`.
+
+    Raises:
+        StudyError: where it is missing, or cannot be read.
+    """
     file = address.removeprefix("sqlite:///")
     if "://" not in file and not Path(file).is_file():
         raise StudyError(
@@ -84,7 +96,14 @@ def existing(address: str) -> BaseStorage:
 
 
 def open_storage(address: str) -> BaseStorage:
-    """The storage at an address made by `storage_address`. Errors: StudyError when it cannot be reached or read."""
+    """Open a storage, which is made if it is missing.
+
+    Args:
+        address: address made by `storage_address`.
+
+    Raises:
+        StudyError: when it cannot be reached or read.
+    """
     file = address.removeprefix("sqlite:///") if address.startswith("sqlite:///") else address
     if "://" not in file and not Path(file).parent.is_dir():
         raise StudyError(f"hydra.sweeper.storage: the folder of {file} does not exist")
@@ -100,9 +119,9 @@ def open_storage(address: str) -> BaseStorage:
 
 def _database(address: str) -> BaseStorage:
     sqlite = address.startswith("sqlite")
-    options: dict[str, Any] = {"pool_pre_ping": True} | (
-        {"connect_args": {"timeout": 60}} if sqlite else {}
-    )
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if sqlite:
+        options["connect_args"] = {"timeout": 60}
     try:
         storage = _patiently(
             lambda: RDBStorage(address, engine_kwargs=options), (DBAPIError, StorageInternalError)
@@ -116,7 +135,8 @@ def _database(address: str) -> BaseStorage:
         RuntimeError,
     ) as error:
         raise StudyError(
-            f"hydra.sweeper.storage: {without_password(address)} cannot be used: {str(error).splitlines()[0]}"
+            f"hydra.sweeper.storage: {without_password(address)} cannot be used: "
+            f"{format_error(error)}"
         ) from error
     if sqlite:
         _one_writer_at_a_time(storage)
@@ -124,13 +144,15 @@ def _database(address: str) -> BaseStorage:
 
 
 def _one_writer_at_a_time(storage: RDBStorage) -> None:
-    """SQLite does not know the row locks by which Optuna hands a waiting trial to one process only: take the file's."""
+    """Begin every transaction with SQLite's lock of the whole file.
+
+    Optuna hands a waiting trial to one process only by locking its row, which SQLite cannot.
+    """
 
     @event.listens_for(storage.engine, "connect")
     def connected(connection: Any, record: Any) -> None:
-        connection.isolation_level = (
-            None  # Python's own, which begins a transaction at the first write
-        )
+        # else Python begins a transaction by itself, at the first write
+        connection.isolation_level = None
 
     @event.listens_for(storage.engine, "begin")
     def begin(connection: Any) -> None:
@@ -147,74 +169,92 @@ def open_study(
     *,
     sampler: optuna.samplers.BaseSampler | None = None,
 ) -> tuple[Study, bool]:
-    """The study of this name, and whether it is this call that made it.
+    """Open the study of a name, which is made if it is missing.
 
-    Errors: StudyError when the study that is there is of something else, showing both.
+    Args:
+        storage: storage of studies.
+        name: name of the study.
+        directions: `minimize` or `maximize`, by objective.
+        identity: identity of the study, which JSON can hold.
+        sampler: sampler for new trials.
+
+    Returns:
+        The study, and whether this call made it.
+
+    Raises:
+        StudyError: when the study that exists has another identity; the message has both.
     """
-    ways = [StudyDirection[direction.upper()] for direction in directions]
+    study_directions = [StudyDirection[direction.upper()] for direction in directions]
     try:
         study = optuna.create_study(
-            study_name=name, storage=storage, directions=ways, sampler=sampler
+            study_name=name, storage=storage, directions=study_directions, sampler=sampler
         )
         study.set_user_attr(TOKEN, f"{time.time()} {uuid.uuid4()}")
         study.set_user_attr(IDENTITY, json.dumps(identity))
         return study, True
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-    there = attribute(study, IDENTITY)
+    there = wait_for_attribute(study, IDENTITY)
     if there is None:
-        if study.directions != ways or study.get_trials(deepcopy=False):
+        if study.directions != study_directions or study.get_trials(deepcopy=False):
             raise StudyError(
-                f"study {name!r} was not made by this program: write hydra.sweeper.study_name=NAME for another"
+                f"study {name!r} was not made by this program: "
+                "write hydra.sweeper.study_name=NAME for another"
             )
-        study.set_user_attr(
-            IDENTITY, json.dumps(identity)
-        )  # whoever made it was ended before it could say what it is
+        # the process that made it ended before it could store the identity
+        study.set_user_attr(IDENTITY, json.dumps(identity))
     elif json.loads(there) != identity:
         raise StudyError(_differences(name, json.loads(there), identity))
     return study, False
 
 
 def forget_study(storage: BaseStorage, name: str, stale_after: float) -> None:
-    """Delete the study of this name, if there is one. Errors: StudyError while a trial of it is running."""
+    """Delete the study of a name, if there is one.
+
+    Args:
+        storage: storage of studies.
+        name: name of the study.
+        stale_after: seconds of silence after which a running trial counts as stale.
+
+    Raises:
+        StudyError: while a trial of it is running.
+    """
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
-    ledger = TrialQueue(study, 1, stale_after)
-    if alive := [trial.number for trial in ledger.running() if not ledger.is_stale(trial)]:
+    queue = TrialQueue(study, 1, stale_after)
+    alive = [str(trial.number) for trial in queue.running() if not queue.is_stale(trial)]
+    if alive:
         raise StudyError(
-            f"fresh=true: study {name!r} has a running trial ({', '.join(map(str, alive))}): stop the command that runs it"
+            f"fresh=true: study {name!r} has a running trial ({', '.join(alive)}): "
+            "stop the command that runs it"
         )
     optuna.delete_study(study_name=name, storage=storage)
 
 
-def token_of(study: Study) -> str:
-    """What tells a study from a later one of its name (and, in a database, of its number)."""
+def creation_token(study: Study) -> str:
+    """Token of a study's creation; a later study of the same name (and number) has another one."""
     return str(study.user_attrs.get(TOKEN))
 
 
-def is_young(study: Study) -> bool:
-    """Whether whoever made the study may still be about to say more of it."""
-    made = token_of(study).partition(" ")[0]
+def is_newly_created(study: Study) -> bool:
+    """Whether a study is so new that its maker may still be setting its attributes."""
+    made = creation_token(study).partition(" ")[0]
     return made != "None" and time.time() - float(made) < SETTLE_SECONDS
 
 
-def is_there(study: Study, token: str) -> bool:
-    """Whether the study of this token has not been deleted meanwhile."""
+def still_exists(study: Study, token: str) -> bool:
+    """Whether the study of a creation token has not been deleted meanwhile."""
     try:
-        return (
-            token_of(
-                optuna.load_study(study_name=study.study_name, storage=adapter.storage_of(study))
-            )
-            == token
-        )
+        current = optuna.load_study(study_name=study.study_name, storage=adapter.storage_of(study))
+        return creation_token(current) == token
     except KeyError:
         return False
 
 
-def attribute(study: Study, key: str) -> Any:
-    """An attribute that the maker of the study is about to set; None if it never comes."""
+def wait_for_attribute(study: Study, key: str) -> Any:
+    """Attribute that the maker of a study is about to set; None where it is not set in time."""
     end = time.monotonic() + SETTLE_SECONDS
     while (value := study.user_attrs.get(key)) is None and time.monotonic() < end:
         time.sleep(0.2)
@@ -222,27 +262,33 @@ def attribute(study: Study, key: str) -> Any:
 
 
 def _differences(name: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    def lines(identity: Mapping[str, Any]) -> str:
-        shown = [f"    {key}={value}" for key, value in identity["space"].items()]
-        others = {f"{part}.{key}" if part == "config" else key: value
-                  for part in identity if part != "space"
-                  for key, value in (identity[part] if part == "config" else {part: identity[part]}).items()
-                  if _get(there, part, key) != _get(asked, part, key)}  # fmt: skip
-        return "\n".join(
-            shown + [f"    {key.removeprefix('config.')}={value}" for key, value in others.items()]
-        )
+    """Message about a study of another identity: both search spaces, and what differs besides."""
+    first, second = _other_parts(there), _other_parts(asked)
+
+    def lines(identity: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+        different = [key for key in parts if first.get(key) != second.get(key)]
+        shown = [*identity["space"].items(), *((key, parts[key]) for key in different)]
+        return "\n".join(f"    {key}={value}" for key, value in shown)
 
     return (
-        f"study {name!r} is there already, and it is of something else. Write fresh=true to start over, or "
-        f"hydra.sweeper.study_name=NAME for another study\n  there:\n{lines(there)}\n  asked for:\n{lines(asked)}"
+        f"study {name!r} is there already, and it is of something else. Write fresh=true to start "
+        "over, or hydra.sweeper.study_name=NAME for another study\n"
+        f"  there:\n{lines(there, first)}\n  asked for:\n{lines(asked, second)}"
     )
 
 
-def _get(identity: Mapping[str, Any], part: str, key: str) -> Any:
-    return identity.get("config", {}).get(key, "absent") if part == "config" else identity.get(part)
+def _other_parts(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of an identity beside its search space; the fixed configuration key by key."""
+    parts = {key: value for key, value in identity.items() if key not in ("space", "config")}
+    return {**parts, **identity.get("config", {})}
 
 
 def check_name(name: str) -> str:
+    """Name of a study, unless it is too short or too long.
+
+    Raises:
+        ConfigError: naming the key.
+    """
     if not name.strip() or len(name) > 500:
         raise ConfigError(f"hydra.sweeper.study_name: expected 1 to 500 characters, got {name!r}")
     return name

@@ -26,7 +26,7 @@ from bnn.tuning.settings import StudySettings, objectives
 from bnn.tuning.space import SearchSpace, search_space
 from bnn.tuning.storage import (
     check_name,
-    dashboard,
+    dashboard_command,
     forget_study,
     open_storage,
     open_study,
@@ -157,7 +157,7 @@ def _name(
     settings: StudySettings, request: StudyRequest, compositions: Compositions,
     space: SearchSpace, job: Job,
 ) -> str:  # fmt: skip
-    """Name of a study: its file, the data set, and what was typed and moves the result."""
+    """Name of a study: its file, its data set, and the overrides that change results."""
     if settings.study_name is not None:
         return check_name(settings.study_name)
     config = compositions.composer.compose(job.overrides)
@@ -228,7 +228,7 @@ def _take_part(
         print(line)
     done = TrialQueue(study, settings.n_trials, settings.stale_after).done()
     print(f"study {name!r}: {done} of {settings.n_trials} trials done, on {spec.data.title}")
-    print(f"watch it: {dashboard(address)}", flush=True)
+    print(f"watch it: {dashboard_command(address)}", flush=True)
     prepare()
     Worker(
         settings=settings,

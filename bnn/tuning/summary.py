@@ -1,9 +1,9 @@
-"""What a person reads of a study: a line a trial, the time that is left, the table at the end, and the study's figures."""
+"""Summary of a study: progress lines, tables of trials and studies, and Optuna's figures."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,26 +15,28 @@ from bnn.tuning.compositions import Compositions
 from bnn.tuning.objective import SPREAD, STOPPED, VALUES
 from bnn.tuning.queue import LOST, REASON, SURPLUS
 from bnn.tuning.settings import PROVENANCE, StudySettings, metrics_of
-from bnn.tuning.space import SearchSpace, word
+from bnn.tuning.space import SearchSpace, suggested_override
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDS = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 ROWS = 50
-"""Rows of the table that goes into a description; the artifact has all of them."""
+"""Rows of the printed table of trials; the artifact table.json has all of them."""
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """A value as text, floats with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def shown_params(trial: FrozenTrial) -> str:
-    return " ".join(f"{key}={shown(value)}" for key, value in trial.params.items())
+def format_params(trial: FrozenTrial) -> str:
+    """Parameters of a trial: `anneal=cosine optimizer.lr=0.03`."""
+    return " ".join(f"{key}={format_value(value)}" for key, value in trial.params.items())
 
 
-def shown_values(trial: FrozenTrial, metrics: Sequence[str]) -> str:
-    """`val/loss 0.0512 ± 0.0021`: each objective, with its standard deviation over seeds where there are several."""
+def format_objectives(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+    """Objectives of a trial, ± the standard deviation over seeds: `val/loss 0.0512 ± 0.0021`."""
     spread = trial.user_attrs.get(SPREAD, {})
     words = []
     for metric, value in zip(metrics, trial.values or (), strict=False):
@@ -43,48 +45,58 @@ def shown_values(trial: FrozenTrial, metrics: Sequence[str]) -> str:
     return ", ".join(words)
 
 
-def best(study: Study) -> list[FrozenTrial]:
-    """The best complete trial; with several objectives those that no other beats in all; empty before one is complete."""
+def best_trials(study: Study) -> list[FrozenTrial]:
+    """Best complete trial, or the Pareto front of several objectives; empty if none is complete."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
     return study.best_trials if len(study.directions) > 1 else [study.best_trial]
 
 
 def not_in_top_k(study: Study, keep: int) -> list[FrozenTrial]:
-    """The complete trials that are not among the best `keep` by the first objective, nor the best at all (see `best`)."""
+    """Complete trials outside the top k by the first objective, and outside `best_trials`.
+
+    Args:
+        study: the study.
+        keep: number k.
+    """
     sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
     ranked = sorted(
         study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)),
         key=lambda trial: sign * trial.values[0],
     )
-    front = {trial.number for trial in best(study)}
+    front = {trial.number for trial in best_trials(study)}
     return [trial for trial in ranked[keep:] if trial.number not in front]
 
 
-def verdict(trial: FrozenTrial, metrics: Sequence[str]) -> str:
-    """How a trial ended, in a few words."""
+def trial_result(trial: FrozenTrial, metrics: Sequence[str]) -> str:
+    """Result of a trial as text: objectives, or why it was pruned or failed."""
     if trial.state == TrialState.COMPLETE:
-        return shown_values(trial, metrics)
+        return format_objectives(trial, metrics)
     if trial.state == TrialState.PRUNED:
         return str(trial.user_attrs.get(STOPPED, "pruned"))
     if trial.state == TrialState.FAIL:
-        kind = (
-            "lost"
-            if LOST in trial.user_attrs
-            else "not needed"
-            if SURPLUS in trial.user_attrs
-            else "failed"
-        )
+        kinds = {LOST: "lost", SURPLUS: "not needed"}
+        kind = next((text for key, text in kinds.items() if key in trial.user_attrs), "failed")
         return f"{kind}: {trial.user_attrs.get(REASON, 'no reason given')}"
     return trial.state.name.lower()
 
 
-def line(study: Study, number: int, metrics: Sequence[str], n_trials: int, at_once: int) -> str:
-    """`trial 7 of 30: anneal=cosine …: val/loss 0.0512 ± 0.0021 · best 0.0498 (trial 3) · ETA 12:30`."""
+def progress_line(
+    study: Study, number: int, metrics: Sequence[str], n_trials: int, at_once: int
+) -> str:
+    """Progress after a trial: its result, the best trial, the number of trials done, the time left.
+
+    Args:
+        study: the study.
+        number: number of the trial.
+        metrics: objectives.
+        n_trials: complete or pruned trials that the study is to have.
+        at_once: trials that run in parallel.
+    """
     trials = study.get_trials(deepcopy=False)
     trial = trials[number]
-    leaders = best(study)
-    words = [f"{shown_params(trial) or 'no parameters'}: {verdict(trial, metrics)}"]
+    leaders = best_trials(study)
+    words = [f"{format_params(trial) or 'no parameters'}: {trial_result(trial, metrics)}"]
     if len(metrics) > 1:
         words.append(f"unbeaten: {', '.join(str(t.number) for t in leaders) or 'none yet'}")
     elif leaders:
@@ -97,6 +109,7 @@ def line(study: Study, number: int, metrics: Sequence[str], n_trials: int, at_on
 
 
 def seconds(trial: FrozenTrial) -> float:
+    """Wall-clock seconds of a trial; 0 before it has ended."""
     return trial.duration.total_seconds() if trial.duration else 0.0
 
 
@@ -105,7 +118,7 @@ def _mean_seconds(trials: Sequence[FrozenTrial]) -> float:
 
 
 def rows(study: Study, metrics: Sequence[str]) -> list[dict[str, str]]:
-    """Every trial that ended, best first, then pruned ones, then failed ones."""
+    """Rows of the trials that ended: complete ones, best first, then pruned and failed ones."""
     sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
     order = {TrialState.COMPLETE: 0, TrialState.PRUNED: 1, TrialState.FAIL: 2}
     ended = [t for t in study.get_trials(deepcopy=False) if t.state in order]
@@ -120,7 +133,9 @@ def rows(study: Study, metrics: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dict[str, str]:
-    row = {"trial": str(trial.number)} | {key: shown(trial.params.get(key, BLANK)) for key in keys}
+    row = {"trial": str(trial.number)} | {
+        key: format_value(trial.params.get(key, BLANK)) for key in keys
+    }
     spread: Mapping[str, float | None] = trial.user_attrs.get(SPREAD, {})
     for index, metric in enumerate(metrics):
         complete = trial.state == TrialState.COMPLETE
@@ -129,32 +144,36 @@ def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dic
             row[metric] += f" ± {spread[metric]:.2g}"
     return row | {
         "seconds": f"{seconds(trial):.0f}",
-        "end": "complete" if complete else verdict(trial, metrics),
+        "end": "complete" if complete else trial_result(trial, metrics),
     }
 
 
 def table(found: Sequence[Mapping[str, str]]) -> str:
-    return (
-        markdown(list(found[0]), [list(row.values()) for row in found])
-        if found
-        else "no trial has ended"
-    )
+    """Table of rows in Markdown."""
+    if not found:
+        return "no trial has ended"
+    return markdown(list(found[0]), [list(row.values()) for row in found])
 
 
 def comparison(studies: Sequence[Study]) -> str:
-    """A row a study: how its trials ended, the seconds that they took (a trial that was lost and tried again counts twice),
-    and the best of them with its standard deviation over seeds. Of two studies, how much shorter the second took."""
+    """Comparison of studies in Markdown.
+
+    A row of a study counts its trials by state, sums their seconds (a trial that was lost and tried
+    again counts twice), and has the best trial. Below it stand, for two studies, how many fewer
+    seconds the second took, and the commands that made the studies.
+
+    Args:
+        studies: studies to compare.
+    """
     rows = []
     for study in studies:
         metrics = metrics_of(study.user_attrs)
         trials = study.get_trials(deepcopy=False)
-        counts = [str(sum(t.state == state for t in trials)) for state in ENDS]
-        leaders = best(study) if len(metrics) == 1 else []
-        leader = (
-            [shown_values(leaders[0], metrics), shown_params(leaders[0])]
-            if leaders
-            else [BLANK, BLANK]
-        )
+        counts = [str(sum(trial.state == state for trial in trials)) for state in ENDED]
+        leaders = best_trials(study) if len(metrics) == 1 else []
+        leader = [BLANK, BLANK]
+        if leaders:
+            leader = [format_objectives(leaders[0], metrics), format_params(leaders[0])]
         rows.append([study.study_name, *counts, f"{sum(map(seconds, trials)):,.0f}", *leader])
     heads = ["study", "complete", "pruned", "failed", "seconds of trials", "best", "with"]
     parts = [markdown(heads, rows)]
@@ -171,19 +190,23 @@ def _provenance(study: Study) -> str:
     made: Mapping[str, str] = study.user_attrs.get(PROVENANCE, {})
     if not made:
         return f"{study.study_name}: made by an unknown command."
-    return f"On {made['hardware']}; {made['versions']}; commit {made['commit']}:\n\n```bash\n{made['command']}\n```"
+    place = f"On {made['hardware']}; {made['versions']}; commit {made['commit']}"
+    return f"{place}:\n\n```bash\n{made['command']}\n```"
 
 
 def markdown_summary(
     study: Study, settings: StudySettings, space: SearchSpace, compositions: Compositions
 ) -> str:
-    """Summary of a study in Markdown: how many trials ended how, the best, and a table."""
+    """Summary of a study in Markdown: counts by state, commands of the best trials, a table."""
     found = rows(study, settings.metrics)
     parts = [f"study {study.study_name!r}: {tally(study)}"]
-    for trial in best(study):
-        words = [*space.fixed, *(word(key, value) for key, value in trial.params.items())]
+    for trial in best_trials(study):
+        words = [
+            *space.fixed,
+            *(suggested_override(key, value) for key, value in trial.params.items()),
+        ]
         command = compositions.command(compositions.job(words), settings.seeds)
-        values = shown_values(trial, settings.metrics)
+        values = format_objectives(trial, settings.metrics)
         parts.append(f"best, trial {trial.number}, {values}:\n\n    {command}")
     parts.append(table(found[:ROWS]))
     if len(found) > ROWS:
@@ -192,17 +215,31 @@ def markdown_summary(
 
 
 def tally(study: Study) -> str:
-    """`20 complete, 9 pruned, 1 failed; 1,203 s of trials`."""
+    """Count of trials by state, and their seconds: `20 complete, 1 failed; 1,203 s of trials`."""
     trials = study.get_trials(deepcopy=False)
-    kinds = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL,
-             "running": TrialState.RUNNING, "waiting": TrialState.WAITING}  # fmt: skip
+    kinds = {
+        "complete": TrialState.COMPLETE,
+        "pruned": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+        "running": TrialState.RUNNING,
+        "waiting": TrialState.WAITING,
+    }
     counts = {name: sum(t.state == state for t in trials) for name, state in kinds.items()}
     total = sum(seconds(t) for t in trials if t.state.is_finished())
-    return f"{', '.join(f'{n} {name}' for name, n in counts.items() if n) or 'no trials'}; {total:,.0f} s of trials"
+    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{found or 'no trials'}; {total:,.0f} s of trials"
 
 
 def figures(study: Study, metrics: Sequence[str]) -> Iterator[tuple[str, Figure]]:
-    """Optuna's own figures by name, those for which the study has enough trials."""
+    """Optuna's figures of a study by name, those for which it has enough trials.
+
+    Args:
+        study: the study.
+        metrics: objectives.
+
+    Yields:
+        Name and figure, which is closed afterwards.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -212,33 +249,37 @@ def figures(study: Study, metrics: Sequence[str]) -> Iterator[tuple[str, Figure]
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not complete:
         return
-    makers: dict[str, Any]
-    if len(metrics) > 1:
-        makers = {
-            "pareto_front": partial(plots.plot_pareto_front, study, target_names=list(metrics))
-        }
-    else:
-        shared = [
-            key for key in complete[0].params if all(key in trial.params for trial in complete)
-        ]
-        makers = {
-            "optimization_history": partial(
-                plots.plot_optimization_history, study, target_name=metrics[0]
-            ),
-            "slice": partial(plots.plot_slice, study, target_name=metrics[0]),
-        }
-        if shared:  # a line across all axes needs a trial that has them all
-            makers["parallel_coordinate"] = partial(
-                plots.plot_parallel_coordinate, study, params=shared, target_name=metrics[0]
-            )
-        if any(len({str(trial.params[key]) for trial in complete}) > 1 for key in shared):
-            makers["param_importances"] = partial(
-                plots.plot_param_importances, study, target_name=metrics[0]
-            )
-    for name, make in makers.items():
+    for name, make in _plots(plots, study, metrics, complete).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             axes = make()
         drawn: Any = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
         yield name, drawn
         plt.close(drawn)
+
+
+def _plots(
+    plots: Any, study: Study, metrics: Sequence[str], complete: Sequence[FrozenTrial]
+) -> dict[str, Callable[[], Any]]:
+    """Functions that draw Optuna's figures, by name.
+
+    Args:
+        plots: module `optuna.visualization.matplotlib`.
+        study: the study.
+        metrics: objectives.
+        complete: complete trials, at least one.
+    """
+    if len(metrics) > 1:
+        return {"pareto_front": partial(plots.plot_pareto_front, study, target_names=list(metrics))}
+    target = {"target_name": metrics[0]}
+    shared = [key for key in complete[0].params if all(key in trial.params for trial in complete)]
+    found: dict[str, Callable[[], Any]] = {
+        "optimization_history": partial(plots.plot_optimization_history, study, **target),
+        "slice": partial(plots.plot_slice, study, **target),
+    }
+    if shared:  # a line across all axes needs a trial that has them all
+        coordinates = partial(plots.plot_parallel_coordinate, study, params=shared, **target)
+        found["parallel_coordinate"] = coordinates
+    if any(len({str(trial.params[key]) for trial in complete}) > 1 for key in shared):
+        found["param_importances"] = partial(plots.plot_param_importances, study, **target)
+    return found

@@ -21,7 +21,13 @@ from bnn.config.overrides import environment_overrides
 from bnn.errors import BnnError, TrackingError, format_error
 from bnn.job_environment import JobEnvironment
 from bnn.tracking.failures import best_effort
-from bnn.tracking.parent import describe_study, end, end_lost, is_there, open_parent
+from bnn.tracking.parent import (
+    describe_study,
+    end_trial_runs,
+    open_parent,
+    run_exists,
+    set_parent_status,
+)
 from bnn.tracking.store import SQLITE, Store
 from bnn.tracking.view import save_view
 from bnn.tuning import optuna_adapter as adapter
@@ -76,7 +82,7 @@ class Worker:
         settings = self.settings
         self.queue = queue.TrialQueue(self.study, settings.n_trials, settings.stale_after)
         self.checkpoints = CheckpointRetention(self.study, self.store, settings.keep_checkpoints)
-        self.token = storage.token_of(self.study)
+        self.token = storage.creation_token(self.study)
         self.parent = self._parent_run()
 
     def work(self) -> None:
@@ -86,7 +92,7 @@ class Worker:
             SystemExit: with 1 when too many trials failed or none was completed.
             StudyError: when the study was deleted meanwhile.
         """
-        end(self.store, self.parent, "RUNNING")
+        set_parent_status(self.store, self.parent, "RUNNING")
         status, started = "KILLED", time.perf_counter()
         try:
             self._run_trials()
@@ -115,11 +121,11 @@ class Worker:
         # a local file is another store on another machine, if under the same name
         local = self.store.uri.startswith(SQLITE)
         key = f"{PARENT} {self.store.uri}" + (f" {queue.machine()}" if local else "")
-        if not self.made and storage.is_young(self.study):
-            known = storage.attribute(self.study, key)
+        if not self.made and storage.is_newly_created(self.study):
+            known = storage.wait_for_attribute(self.study, key)
         else:
             known = self.study.user_attrs.get(key)
-        if known is not None and is_there(self.store, known):
+        if known is not None and run_exists(self.store, known):
             return str(known)
         if self.made:
             self.study.set_user_attr(PROVENANCE, provenance.describe(self.device))
@@ -129,7 +135,7 @@ class Worker:
         return run_id
 
     def _refuse_if_deleted(self, cause: BaseException | None = None) -> None:
-        if not storage.is_there(self.study, self.token):
+        if not storage.still_exists(self.study, self.token):
             raise storage.StudyError(
                 f"study {self.study.study_name!r} was deleted while this command worked on it"
             ) from cause
@@ -137,7 +143,7 @@ class Worker:
     def _leave(self, status: str, started: float) -> None:
         """Re-enqueue what is open, and leave the summary on the parent run."""
         try:
-            if not storage.is_there(self.study, self.token):
+            if not storage.still_exists(self.study, self.token):
                 return
             self._end_claimed()
             self._print_summary(time.perf_counter() - started)
@@ -145,7 +151,7 @@ class Worker:
                 status = "RUNNING"  # another worker is still at it
         finally:
             with best_effort("the end of the study"):
-                end(self.store, self.parent, status)
+                set_parent_status(self.store, self.parent, status)
 
     def _print_summary(self, seconds: float) -> None:
         settings, study = self.settings, self.study
@@ -170,7 +176,7 @@ class Worker:
             self._give_back(number)
         if still or sys.exc_info()[0] is not None:
             for number in sorted(self.claimed - set(self._open(self.claimed))):
-                end_lost(self.store, self.parent, number, "interrupted")
+                end_trial_runs(self.store, self.parent, number, "interrupted")
 
     # ---- the trials
 
@@ -186,7 +192,8 @@ class Worker:
                 if not waiting:
                     numbers = ", ".join(str(trial.number) for trial in self.queue.running())
                     print(
-                        "every place is taken; waiting for trials that run elsewhere: " + numbers,
+                        "all trials are taken; waiting for those that other workers run: "
+                        + numbers,
                         flush=True,
                     )
                 time.sleep(POLL_SECONDS)
@@ -195,7 +202,7 @@ class Worker:
 
     def _fail_stale_trials(self) -> None:
         for number in self.queue.fail_stale_trials():
-            end_lost(self.store, self.parent, number, "its process ended without a word")
+            end_trial_runs(self.store, self.parent, number, "its process ended unexpectedly")
             self._print_trial(number)
 
     def _claim(self) -> list[tuple[Trial, list[str]]]:
@@ -230,8 +237,10 @@ class Worker:
             else:
                 for number, result in zip(numbers, results, strict=True):
                     if number in self._open(numbers):
-                        reason = str(result._return_value).partition("\n")[0]
-                        text = f"its job ended without a word: {reason}"
+                        outcome = result._return_value
+                        failed = isinstance(outcome, BaseException)
+                        reason = format_error(outcome) if failed else str(outcome)
+                        text = f"its job ended without a result: {reason}"
                         queue.fail_trial(self.study, number, text)
         for number in numbers:
             self._print_trial(number)
@@ -268,7 +277,7 @@ class Worker:
         if job is None or list(job) == queue.process() or queue.is_gone(job):
             text = reason or "interrupted"
             queue.reenqueue(self.study, number, text, tried=reason is not None)
-            end_lost(self.store, self.parent, number, text)
+            end_trial_runs(self.store, self.parent, number, text)
 
     def _open(self, numbers: Collection[int]) -> list[int]:
         running = {trial.number for trial in self.queue.running()}
@@ -278,7 +287,7 @@ class Worker:
         return len(self.queue.failures()) > self.settings.max_failures
 
     def _is_whole(self) -> bool:
-        return self.queue.done() >= self.settings.n_trials and bool(summary.best(self.study))
+        return self.queue.done() >= self.settings.n_trials and bool(summary.best_trials(self.study))
 
     def _shortfall(self) -> str:
         if self._too_many_failures():
@@ -291,5 +300,7 @@ class Worker:
 
     def _print_trial(self, number: int) -> None:
         settings = self.settings
-        text = summary.line(self.study, number, settings.metrics, settings.n_trials, self.at_once)
+        text = summary.progress_line(
+            self.study, number, settings.metrics, settings.n_trials, self.at_once
+        )
         print(text, flush=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import QUICK, run_here, runs
 from PIL import Image
+from support.command_line import QUICK, run_here, runs
 from torchvision.datasets import ImageFolder
 
 from bnn.config.canonical import digest
-from bnn.config.compose import changed, compose
+from bnn.config.compose import compose, with_values
 from bnn.data import load, resolve, spec_of
 from bnn.data.source import Measured
 from bnn.errors import BnnError, ConfigError, DataError
@@ -250,7 +250,7 @@ def test_a_key_that_cannot_be_is_one_line(tmp_path: Path, values: dict, words: l
 
 
 def planned(root: Path, **values: object):
-    return setup(changed(compose(["data=folder", *QUICK[1:]]), data=node(root, **values)))
+    return setup(with_values(compose(["data=folder", *QUICK[1:]]), data=node(root, **values)))
 
 
 def test_the_digest_follows_the_images_and_not_the_place(tmp_path: Path) -> None:
@@ -274,6 +274,7 @@ def test_keys_left_out_and_keys_given_their_defaults_are_one_configuration(tmp_p
     )
 
 
+@pytest.mark.integration
 def test_a_network_trains_on_a_folder_and_predicts_without_it(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -306,9 +307,10 @@ def test_a_network_trains_on_a_folder_and_predicts_without_it(
     said = capsys.readouterr().out
     assert said.split()[0] in CLASSES and "images (a folder)" in said
     with pytest.raises(BnnError, match=r"data\.root: no such folder"):
-        setup(changed(compose(words), tracking__heatmaps=False))
+        setup(with_values(compose(words), tracking__heatmaps=False))
 
 
+@pytest.mark.integration
 def test_a_missing_folder_ends_a_command_in_one_line(tmp_path: Path) -> None:
     for words in (["data=folder"], ["data=folder", f"data.root={tmp_path / 'none'}"]):
         for more in ([], ["-m", "seed=0,1"]):

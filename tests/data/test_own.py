@@ -14,7 +14,7 @@ from torchvision.transforms import ToTensor
 
 from bnn.build import read_dataset
 from bnn.config.canonical import digest
-from bnn.config.compose import changed, compose
+from bnn.config.compose import compose, with_values
 from bnn.data import (
     DATASETS,
     Dataset,
@@ -128,9 +128,9 @@ def test_loading_twice_gives_the_same_and_leaves_the_tensors_as_they_were(regist
 
 
 def test_a_run_is_planned_trained_and_told_apart_by_its_examples(calls: list[int]) -> None:
-    made = setup(changed(compose(QUICK), data={"name": "stripes"}))
+    made = setup(with_values(compose(QUICK), data={"name": "stripes"}))
     assert made.spec.config["data"] == {"name": "stripes", "side": 8, "seed": 0, "limit": None}
-    other = setup(changed(compose(QUICK), data={"name": "stripes", "seed": 5}))
+    other = setup(with_values(compose(QUICK), data={"name": "stripes", "seed": 5}))
     assert made.spec.digest != other.spec.digest
     best = fit(made.model, made.training, read_dataset(made.spec))
     assert best.history[-1]["val/accuracy"] > 0.9
@@ -163,7 +163,7 @@ def test_targets_that_are_numbers_load_but_do_not_train_as_classes(register) -> 
         and data.test.labels.shape == (10, 2)
     )
     with pytest.raises(ConfigError, match="data=own: expected class labels"):
-        setup(changed(compose(QUICK), data={"name": "own"}))
+        setup(with_values(compose(QUICK), data={"name": "own"}))
 
 
 PART = (torch.zeros(4, 5, 5).add_(torch.arange(5) / 5), torch.arange(4))
@@ -251,7 +251,7 @@ def kept(made, tmp_path, about) -> Dataset:
 
 
 def test_a_checkpoint_loads_where_its_data_set_is_not_known(calls: list[int], tmp_path) -> None:
-    made = setup(changed(compose(QUICK), data={"name": "stripes", "side": 12}))
+    made = setup(with_values(compose(QUICK), data={"name": "stripes", "side": 12}))
     data = kept(made, tmp_path, made.spec.checkpoint_metadata)
     del DATASETS._constructors["stripes"]
     try:
@@ -268,6 +268,7 @@ def test_a_checkpoint_loads_where_its_data_set_is_not_known(calls: list[int], tm
         DATASETS.add("stripes")(lambda: None)
 
 
+@pytest.mark.integration
 def test_a_checkpoint_of_version_0_1_0_has_the_facts_of_its_configuration(tmp_path) -> None:
     made = setup(compose(QUICK))
     kept(made, tmp_path, made.spec.public_config)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.toys import Toy, batch, product
 from torch import Tensor, nn
-from toys import Toy, batch, product
 
 from bnn.estimators import Backpropagation, Reinforce
 from bnn.nn.forward import ForwardClosure

@@ -21,8 +21,8 @@ import published
 import pytest
 import torch
 from published import Gradients, Net
+from support.toys import Toy, batch, tangled
 from torch import Tensor, nn
-from toys import Toy, batch, tangled
 
 from bnn.estimators import Baseline, Estimator
 from bnn.estimators.antithetic import ARM, ARMS, DisARM
@@ -35,6 +35,8 @@ from bnn.estimators.score_function import MuProp, Reinforce
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
 from bnn.testing import exact_loss, gradient, seeded
+
+pytestmark = pytest.mark.numerical
 
 NETS = [(3,), (3, 3), (3, 2, 3)]
 DRAWS = 100_000

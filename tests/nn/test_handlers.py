@@ -191,6 +191,7 @@ def test_modes_of_modules_come_back_after_evaluation() -> None:
     assert model.training and model[0].training and not model[1].training
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("estimator", [StraightThrough(), Reinforce()], ids=["one pass", "several"])
 def test_a_compiled_network_has_the_same_gradient(estimator: Estimator) -> None:
     model = network()

@@ -1,4 +1,4 @@
-"""`python -m bnn.report` on runs that were really trained: what it reads of a store, and what it says of what is missing."""
+"""`python -m bnn.report` on trained runs: values read from a store, and notes on missing ones."""
 
 from __future__ import annotations
 
@@ -13,25 +13,37 @@ from mlflow import MlflowClient
 
 from bnn.config.compose import compose
 from bnn.errors import DataError, TrackingError
-from bnn.report import pictures as pictures_module
 from bnn.report.__main__ import main
-from bnn.report.configurations import configurations
-from bnn.report.pictures import CHECKPOINT, chosen, pictures
+from bnn.report.configurations import group_by_configuration
+from bnn.report.html import heatmaps
+from bnn.report.html.heatmaps import CHECKPOINT, layer_views, representative_runs
 from bnn.report.rows import rows_of
 from bnn.runs.execute import execute
 from bnn.specify import setup
 from bnn.tracking import query
 from bnn.tracking.query import fetch, finished_runs, histories, unfinished
 
+pytestmark = pytest.mark.integration
+
 NAME = "small/digits"
-SMALL = ["data=digits", "model=mlp", "model.hidden=4", "model.norm=none", "trainer.evaluation_samples=2", "trainer.epochs=2",
-         "tracking.experiment=small", "tracking.heatmaps=false", "device=cpu", "trainer.progress=none"]  # fmt: skip
+SMALL = [
+    "data=digits",
+    "model=mlp",
+    "model.hidden=4",
+    "model.norm=none",
+    "trainer.evaluation_samples=2",
+    "trainer.epochs=2",
+    "tracking.experiment=small",
+    "tracking.heatmaps=false",
+    "device=cpu",
+    "trainer.progress=none",
+]
 LAB = ["lab.every=1", "lab.draws=2"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a store of three runs: two seeds of one configuration, measured by the lab, and a real-valued one."""
+    """A folder with a store of three runs: two seeds measured by the lab, and a real-valued one."""
     folder = tmp_path_factory.mktemp("trained")
     for words in (
         ["placement=last", "seed=1", *LAB],
@@ -50,7 +62,7 @@ def uri(trained: Path) -> str:
 
 @pytest.fixture
 def elsewhere(trained: Path, tmp_path: Path) -> tuple[str, Path]:
-    """A copy of the store that a test may damage: its address, and the folder with the artifacts of its runs."""
+    """A copy of the store that a test may damage: its address, and the folder of artifacts."""
     shutil.copytree(trained / "mlartifacts", tmp_path / "mlartifacts")
     shutil.copy(trained / "mlflow.db", tmp_path / "mlflow.db")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
@@ -124,7 +136,7 @@ def test_a_removed_and_a_broken_checkpoint_are_said_and_the_rest_is_drawn(
     real = next(r for r in rows if r.neuron == "real")
     binary = next(r for r in rows if r.neuron != "real" and r.seed == 1)
     (artifacts / real.run_id / "artifacts" / CHECKPOINT).unlink()
-    found = pictures(uri, configurations(rows), {})
+    found = layer_views(uri, group_by_configuration(rows), {})
     assert found.missing == [f"Run {real.run_id} keeps no {CHECKPOINT} any more."]
     assert [row.run_id for row in found.rows.values()] == [binary.run_id]
     (artifacts / binary.run_id / "artifacts" / CHECKPOINT).write_bytes(b"no checkpoint")
@@ -142,7 +154,7 @@ def test_without_the_data_set_there_are_no_heatmaps_and_a_sentence(
     def away(dataset: str, read: dict) -> None:
         raise DataError(f"{dataset} is away")
 
-    monkeypatch.setattr(pictures_module, "images_of", away)
+    monkeypatch.setattr(heatmaps, "fixed_test_images", away)
     text = page(uri, tmp_path)
     assert "No heatmaps: digits is away." in text and "data:image/png" not in text
 
@@ -152,7 +164,7 @@ def test_a_picture_is_of_a_seed_that_all_have_or_of_the_lowest_of_each(row) -> N
         rows = [
             row(seed=s, placement=p) for p, some in (("first", first), ("both", both)) for s in some
         ]
-        return [r.seed for r in chosen(configurations(rows)).values()]
+        return [r.seed for r in representative_runs(group_by_configuration(rows)).values()]
 
     assert seeds((1, 3, 5), (3, 4, 5)) == [3, 3] and seeds((2, 1), (4, 3)) == [1, 3]
 
@@ -238,7 +250,7 @@ def test_the_page_looks_for_images_where_the_runs_read_theirs(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        pictures_module, "images_of", lambda dataset, read: asked.append((dataset, read)) or 1 / 0
+        heatmaps, "fixed_test_images", lambda dataset, read: asked.append((dataset, read)) or 1 / 0
     )
     monkeypatch.setattr(
         "bnn.report.experiment.fetch",

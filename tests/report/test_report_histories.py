@@ -1,4 +1,4 @@
-"""Laws of metrics by epoch over seeds: what a mean and a band are of, and which runs they name."""
+"""Metrics by epoch over seeds: means, bands, the runs they are of, and their figures."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from collections.abc import Callable
 
 import pytest
 
-from bnn.report.configurations import configurations
-from bnn.report.curves import HEALTH, by_layer, learning
-from bnn.report.histories import band, error, last, layers, without
-from bnn.report.panels import scale
+from bnn.report.configurations import group_by_configuration
+from bnn.report.histories import (
+    band,
+    error_percent,
+    last_spread,
+    layer_names,
+    without_metrics,
+)
+from bnn.report.html.epoch_figures import HEALTH, layer_figures, learning_figures
+from bnn.report.html.panels import shared_scale
 from bnn.report.rows import Row
 
 
 @pytest.fixture
 def three(row: Callable[..., Row]):
     """One configuration of three seeds; a run is named for its seed."""
-    [only] = configurations([row(seed=seed, run_id=f"run{seed}") for seed in (1, 2, 3)])
+    [only] = group_by_configuration([row(seed=seed, run_id=f"run{seed}") for seed in (1, 2, 3)])
     return only
 
 
@@ -54,7 +60,7 @@ def test_a_seed_without_the_metric_is_not_among_the_runs_that_the_band_names(thr
 
 def test_the_worst_accuracy_is_the_highest_error(three) -> None:
     histories = {f"run{s}": {"a": {1: x}} for s, x in ((1, 0.9), (2, 0.95), (3, 1.0))}
-    made = band(three, histories, "a", error)
+    made = band(three, histories, "a", error_percent)
     assert (
         made is not None
         and made.low == (0,)
@@ -66,7 +72,7 @@ def test_the_worst_accuracy_is_the_highest_error(three) -> None:
 def test_the_numbers_at_the_end_are_of_the_last_epoch_that_all_seeds_have(three) -> None:
     histories = {f"run{s}": {"a": {1: 0.0, 2: float(s)}} for s in (1, 2, 3)}
     histories["run1"]["a"][3] = 100.0
-    found = last(three, histories, "a", lambda value: 10 * value)
+    found = last_spread(three, histories, "a", lambda value: 10 * value)
     assert found is not None and found.mean == 20 and found.sd == 10
 
 
@@ -76,26 +82,26 @@ def test_layers_are_those_of_any_run_and_a_run_without_any_is_told(
     histories = {
         "run2": {"units/act2/dead": {1: 0.0}, "units/act1/dead": {1: 0.0}, "val/loss": {1: 0.0}}
     }
-    assert layers(three, histories, "units") == ["act1", "act2"]
-    assert without([three], histories, "units") == [] and without([three], histories, "lab") == [
-        three
-    ]
+    assert layer_names(three, histories, "units") == ["act1", "act2"]
+    assert without_metrics([three], histories, "units") == [] and without_metrics(
+        [three], histories, "lab"
+    ) == [three]
 
 
 def test_axes_hold_every_band_and_are_linear_where_a_value_is_not_positive(three) -> None:
     made = [band(three, {"run1": {"a": {1: x}}}, "a") for x in (0.01, 5.0)]
-    both = scale("x", [one for one in made if one], log=True)
+    both = shared_scale("x", [one for one in made if one], log=True)
     assert both.log and both.low < 0.01 and both.high > 5
     zero = [band(three, {"run1": {"a": {1: 0.0}}}, "a")]
-    flat = scale("x", [one for one in zero if one], log=True)
+    flat = shared_scale("x", [one for one in zero if one], log=True)
     assert not flat.log and flat.low < 0 < flat.high
 
 
 @pytest.fixture
 def drawn(row: Callable[..., Row]):
-    """Two configurations of two seeds with both kinds of metrics, their histories, and what is drawn of these."""
+    """Two configurations of two seeds with both kinds of metrics, and their histories."""
     rows = [row(seed=s, run_id=f"{p}{s}", placement=p) for p in ("first", "both") for s in (1, 2)]
-    found = configurations(rows)
+    found = group_by_configuration(rows)
     histories = {}
     for k, r in enumerate(rows, 1):
         names = ("act1",) if r.placement == "first" else ("act1", "act2")
@@ -110,7 +116,7 @@ def drawn(row: Callable[..., Row]):
 
 
 def values(axis) -> list[list[float]]:
-    """What the lines in front draw."""
+    """Values of the lines in front."""
     return [
         list(map(float, line.get_ydata())) for line in axis.get_lines() if line.get_zorder() == 3
     ]
@@ -118,7 +124,7 @@ def values(axis) -> list[list[float]]:
 
 def test_a_curve_is_drawn_from_all_seeds_and_no_line_is_of_one(drawn) -> None:
     found, histories = drawn
-    made = learning(found, histories)
+    made = learning_figures(found, histories)
     first = next(c for c in found if c.first.placement == "first")
     loss, wrong = made[first].figure.axes
     assert (
@@ -139,7 +145,7 @@ def test_all_figures_of_a_section_share_their_axes_and_a_layer_looks_the_same_in
     drawn,
 ) -> None:
     found, histories = drawn
-    made = by_layer(found, histories, "units", HEALTH)
+    made = layer_figures(found, histories, "units", HEALTH)
     one, other = (each.figure.axes for each in made.values())
     assert [a.get_ylim() for a in one] == [a.get_ylim() for a in other] and one[
         0
@@ -153,12 +159,18 @@ def test_others_of_the_same_units_and_placement_stand_in_grey(
     drawn, row: Callable[..., Row]
 ) -> None:
     _, histories = drawn
-    rows = [row(seed=1, run_id="first1", placement="first"),
-            row(seed=1, run_id="first2", placement="first", estimator="frozen", estimator_title="frozen"),
-            row(seed=1, run_id="both1", placement="both")]  # fmt: skip
-    made = learning(configurations(rows), histories)
-    behind = {c.first.run_id: [line for line in each.figure.axes[0].get_lines() if line.get_zorder() == 1]
-              for c, each in made.items()}  # fmt: skip
+    rows = [
+        row(seed=1, run_id="first1", placement="first"),
+        row(
+            seed=1, run_id="first2", placement="first", estimator="frozen", estimator_title="frozen"
+        ),
+        row(seed=1, run_id="both1", placement="both"),
+    ]
+    made = learning_figures(group_by_configuration(rows), histories)
+    behind = {
+        c.first.run_id: [line for line in each.figure.axes[0].get_lines() if line.get_zorder() == 1]
+        for c, each in made.items()
+    }
     assert {run: len(lines) for run, lines in behind.items()} == {
         "first1": 1,
         "first2": 1,
@@ -170,10 +182,16 @@ def test_others_of_the_same_units_and_placement_stand_in_grey(
 def test_a_configuration_without_the_metrics_has_no_figure(drawn) -> None:
     found, histories = drawn
     assert (
-        len(learning(found, {run: h for run, h in histories.items() if run.startswith("both")}))
+        len(
+            learning_figures(
+                found, {run: h for run, h in histories.items() if run.startswith("both")}
+            )
+        )
         == 1
     )
-    assert learning(found, {}) == {} and by_layer(found, histories, "lab", HEALTH) == {}
+    assert (
+        learning_figures(found, {}) == {} and layer_figures(found, histories, "lab", HEALTH) == {}
+    )
 
 
 def test_a_metric_that_no_run_has_is_not_drawn(drawn) -> None:
@@ -183,5 +201,5 @@ def test_a_metric_that_no_run_has_is_not_drawn(drawn) -> None:
         run: {key: of for key, of in each.items() if "accuracy" not in key}
         for run, each in histories.items()
     }
-    assert all(len(one.figure.axes) == 1 for one in learning(found, losses).values())
-    assert all(len(one.figure.axes) == 2 for one in learning(found, histories).values())
+    assert all(len(one.figure.axes) == 1 for one in learning_figures(found, losses).values())
+    assert all(len(one.figure.axes) == 2 for one in learning_figures(found, histories).values())

@@ -1,4 +1,4 @@
-"""Laws of the HTML page: what stands behind its numbers, that it asks for nothing, and that a name can be no markup."""
+"""HTML page: run lists of its numbers, no request for anything else, and no markup from names."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bnn.report import sections
-from bnn.report.against import Reference, differences
-from bnn.report.configurations import configurations
-from bnn.report.curves import HEALTH, LAB
+from bnn.report.configurations import group_by_configuration
+from bnn.report.differences import Reference, differences
+from bnn.report.display_names import display_names
 from bnn.report.experiment import Experiment
 from bnn.report.histories import History
-from bnn.report.markup import Html, element, html, joined, prose
-from bnn.report.pictures import Pictures
+from bnn.report.html.epoch_figures import HEALTH, LAB
+from bnn.report.html.heatmaps import LayerViews
+from bnn.report.html.markup import Html, as_html, element, join, paragraph
+from bnn.report.html.sections import differences_section
 from bnn.report.rows import Row
-from bnn.report.sections import compared
 
 ALONE = ("meta", "img")
 FROZEN = {"estimator": "frozen", "estimator_title": "frozen"}
@@ -29,7 +29,7 @@ HOSTILE = (
 
 
 class Read(HTMLParser):
-    """A page as a browser sees it: its elements with their attributes and text, each inside its ancestors."""
+    """Elements of a page with attributes and text, as a browser nests them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def histories(rows: list[Row]) -> dict[str, History]:
 
 def experiment(rows: list[Row], by_epoch: dict[str, History] | None = None) -> Experiment:
     reference = Reference("estimator", "st", 0.1)
-    nothing = Pictures(missing=["No heatmaps: the data set is away."])
+    nothing = LayerViews(missing=["No heatmaps: the data set is away."])
     return Experiment(
         "seed_table/mnist", rows, "Left out: 2 failed. ", by_epoch or {}, nothing, reference, ""
     )
@@ -89,12 +89,12 @@ def named(row: Callable[..., Row]) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def page(named: list[Row]) -> str:
-    return experiment(named, histories(named)).html()
+    return experiment(named, histories(named)).html_page()
 
 
 def test_every_row_of_every_table_names_the_runs_behind_it(named: list[Row], page: str) -> None:
     rows = [text for _, text in Read(page).all("tr") if text[:13] != "configuration"]
-    found = configurations(named)
+    found = group_by_configuration(named)
     assert len(rows) == 5 + 4 + 5 + 4 + 4 + 10  # results, differences, cost, units, lab, runs
     assert all(re.findall(r"id\d\dx", text) for text in rows)
     for c in found:
@@ -119,8 +119,8 @@ def test_a_difference_names_its_own_runs_and_those_of_the_reference_at_common_se
         row(seed=s, run_id=f"id{s}1x", **FROZEN) for s in (2, 3)
     ]
     found = differences(rows, Reference("estimator", "st", 0.1))
-    section = compared(
-        found, sections.named(configurations(rows)), Reference("estimator", "st", 0.1), ""
+    section = differences_section(
+        found, display_names(group_by_configuration(rows)), Reference("estimator", "st", 0.1), ""
     )
     lines = {text[:6]: re.findall(r"id\d\dx", text) for _, text in Read(section.body).all("tr")}
     assert lines["frozen"] == ["id21x", "id31x", "id20x"] and lines["st den"] == ["id10x", "id20x"]
@@ -172,7 +172,7 @@ def test_figures_are_drawings_with_text_in_them_that_ask_for_nothing_either(page
 
 
 def test_the_same_material_gives_the_same_page(named: list[Row], page: str) -> None:
-    assert experiment(named, histories(named)).html() == page
+    assert experiment(named, histories(named)).html_page() == page
 
 
 def test_every_entry_of_the_contents_leads_to_a_section(page: str) -> None:
@@ -183,14 +183,19 @@ def test_every_entry_of_the_contents_leads_to_a_section(page: str) -> None:
 
 
 def test_a_section_without_its_material_says_so(named: list[Row]) -> None:
-    text = experiment(named).html()
-    said = ("no losses and accuracies by epoch", "No heatmaps: the data set is away.", "no record of their units",
-            "<code>lab.every=1</code>", "Left out: 2 failed.")  # fmt: skip
+    text = experiment(named).html_page()
+    said = (
+        "no losses and accuracies by epoch",
+        "No heatmaps: the data set is away.",
+        "no record of their units",
+        "<code>lab.every=1</code>",
+        "Left out: 2 failed.",
+    )
     for sentence in said:
         assert sentence in text
     without = Experiment(
-        "x", named, "", {}, Pictures(), None, "No differences, for a reason."
-    ).html()
+        "x", named, "", {}, LayerViews(), None, "No differences, for a reason."
+    ).html_page()
     assert "No differences, for a reason." in without and "Left out" not in without
 
 
@@ -201,24 +206,45 @@ def test_a_configuration_that_lacks_what_others_have_is_named(page: str) -> None
 @pytest.fixture
 def hostile(row: Callable[..., Row]) -> list[Row]:
     """Rows in which the store has markup for every name."""
-    words = ("model", "neuron", "law", "estimator", "estimator_title", "placement", "anneal", "optimizer", "precision",
-             "norm", "commit", "hardware", "versions", "command", "run_id", "dataset", "experiment")  # fmt: skip
-    return [row(seed=s, settings=f"a.b={HOSTILE}; c=1", **{w: f"{w}{HOSTILE}" + s * (w == "run_id") * "2" for w in words})
-            for s in (0, 1)] + [row(seed=s, dataset=f"dataset{HOSTILE}") for s in (0, 1)]  # fmt: skip
+    words = (
+        "model",
+        "neuron",
+        "law",
+        "estimator",
+        "estimator_title",
+        "placement",
+        "anneal",
+        "optimizer",
+        "precision",
+        "norm",
+        "commit",
+        "hardware",
+        "versions",
+        "command",
+        "run_id",
+        "dataset",
+        "experiment",
+    )
+    made = []
+    for seed in (0, 1):
+        texts = {word: f"{word}{HOSTILE}" for word in words}
+        texts["run_id"] += seed * "2"
+        made.append(row(seed=seed, settings=f"a.b={HOSTILE}; c=1", **texts))
+    return made + [row(seed=s, dataset=f"dataset{HOSTILE}") for s in (0, 1)]
 
 
-def test_what_the_store_calls_things_stays_text_in_the_page(hostile: list[Row]) -> None:
+def test_names_from_the_store_stay_text_in_the_page(hostile: list[Row]) -> None:
     by_epoch = {
         r.run_id: {f"units/<b>{HOSTILE.replace('/', '')}/dead": {1: 0.1}, "val/loss": {1: 0.5}}
         for r in hostile
     }
     made = Experiment(
-        HOSTILE, hostile, HOSTILE, by_epoch, Pictures(missing=[HOSTILE]), None, HOSTILE
+        HOSTILE, hostile, HOSTILE, by_epoch, LayerViews(missing=[HOSTILE]), None, HOSTILE
     )
-    page = Read(made.html())
+    page = Read(made.html_page())
     ours = (
-        "html head meta title style body h1 h2 p code pre nav ul li a main section div figure img figcaption table "
-        "thead tbody tr th td details summary strong"
+        "html head meta title style body h1 h2 p code pre nav ul li a main section div figure img "
+        "figcaption table thead tbody tr th td details summary strong"
     )
     assert {tag for tag, _, _ in page.found} <= set(ours.split())
     assert not [
@@ -237,8 +263,8 @@ def test_what_the_store_calls_things_stays_text_in_the_page(hostile: list[Row]) 
         ]
 
 
-def test_what_the_store_calls_things_stays_text_in_markdown(hostile: list[Row]) -> None:
-    made = Experiment("x", hostile, "", {}, Pictures(), None, "")
+def test_names_from_the_store_stay_text_in_markdown(hostile: list[Row]) -> None:
+    made = Experiment("x", hostile, "", {}, LayerViews(), None, "")
     text, _, rest = made.markdown("x").partition("```bash\n")
     code, _, after = rest.partition("\n```")
     assert "<script" in code and "<" not in text + after and "](http://x" not in text + after
@@ -247,9 +273,9 @@ def test_what_the_store_calls_things_stays_text_in_markdown(hostile: list[Row]) 
 
 def test_a_string_is_text_wherever_it_enters_an_element() -> None:
     assert element("p", "<b>", id='"x') == '<p id="&quot;x">&lt;b&gt;</p>'
-    assert element("p", element("b", "x"), html("&")) == "<p><b>x</b>&amp;</p>"
-    assert joined(["<", Html("<br>")], "&") == "&lt;&amp;<br>"
-    assert prose("a `<b>` <c>") == "<p>a <code>&lt;b&gt;</code> &lt;c&gt;</p>"
+    assert element("p", element("b", "x"), as_html("&")) == "<p><b>x</b>&amp;</p>"
+    assert join(["<", Html("<br>")], "&") == "&lt;&amp;<br>"
+    assert paragraph("a `<b>` <c>") == "<p>a <code>&lt;b&gt;</code> &lt;c&gt;</p>"
     assert (
         element("p", Html("<b>") + "</b>") == "<p>&lt;b&gt;&lt;/b&gt;</p>"
     )  # a sum of markup and text is text again

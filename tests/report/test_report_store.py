@@ -1,4 +1,4 @@
-"""Laws of reading runs back, on a hand-made MLflow store, and of `python -m bnn.report` on it."""
+"""Runs read back from a hand-made MLflow store, and `python -m bnn.report` on it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from mlflow.entities import Metric, Param
 from bnn.config.canonical import canonical, digest, flat
 from bnn.config.compose import compose
 from bnn.config.titles import estimator_title
-from bnn.report import readme
+from bnn.report import generated
 from bnn.report.__main__ import main
-from bnn.report.rows import read_csv, rows_of
+from bnn.report.row_files import read_csv
+from bnn.report.rows import rows_of
 from bnn.tracking.query import finished_runs
 
 EXPERIMENT = "study/mnist"
@@ -29,18 +30,46 @@ def config(*overrides: str) -> dict[str, Any]:
     return canonical(compose(["data=mnist", *overrides]))
 
 
-def add(client: MlflowClient, experiment: str, plain: Mapping[str, Any], ended: int, *, accuracy: float = 0.98,
-        status: str | None = "FINISHED", stochastic: bool = True, without: str = "") -> str:  # fmt: skip
+def add(
+    client: MlflowClient,
+    experiment: str,
+    plain: Mapping[str, Any],
+    ended: int,
+    *,
+    accuracy: float = 0.98,
+    status: str | None = "FINISHED",
+    stochastic: bool = True,
+    without: str = "",
+) -> str:
     """A run as bnn.tracking.run leaves it."""
-    tags = {"bnn.kind": "run", "bnn.digest": digest(dict(plain)), "bnn.commit": "abc123", "bnn.hardware": "a CPU, 2 cores",
-            "bnn.command": "python -m bnn.train -m tracking.uri=sqlite:////x/y.db seed=0,1", "bnn.threads": "1",
-            "bnn.versions": "python 3.11.7", "dataset": plain["data"]["name"], "neuron": plain["neuron"]["name"],
-            "estimator": plain["estimator"]["name"], "estimator_title": estimator_title(dict(plain)),
-            "bnn.samples_in_training": "no", "bnn.evaluations": "1",
-            "placement": plain["placement"]["name"], "anneal": plain["anneal"]["name"],
-            "law": plain["neuron"]["law"]}  # fmt: skip
-    metrics = {"test/loss": LOSS, "test/accuracy": accuracy, "val_best/loss": 1 / 3, "val_best/accuracy": 0.97,
-               "best_epoch": 7.0, "seconds/train": 10.125, "seconds/total": 12.5, "train/loss": 0.01}  # fmt: skip
+    tags = {
+        "bnn.kind": "run",
+        "bnn.digest": digest(dict(plain)),
+        "bnn.commit": "abc123",
+        "bnn.hardware": "a CPU, 2 cores",
+        "bnn.command": "python -m bnn.train -m tracking.uri=sqlite:////x/y.db seed=0,1",
+        "bnn.threads": "1",
+        "bnn.versions": "python 3.11.7",
+        "dataset": plain["data"]["name"],
+        "neuron": plain["neuron"]["name"],
+        "estimator": plain["estimator"]["name"],
+        "estimator_title": estimator_title(dict(plain)),
+        "bnn.samples_in_training": "no",
+        "bnn.evaluations": "1",
+        "placement": plain["placement"]["name"],
+        "anneal": plain["anneal"]["name"],
+        "law": plain["neuron"]["law"],
+    }
+    metrics = {
+        "test/loss": LOSS,
+        "test/accuracy": accuracy,
+        "val_best/loss": 1 / 3,
+        "val_best/accuracy": 0.97,
+        "best_epoch": 7.0,
+        "seconds/train": 10.125,
+        "seconds/total": 12.5,
+        "train/loss": 0.01,
+    }
     if stochastic:
         metrics |= {
             f"test/{what}_{how}": 0.25
@@ -95,10 +124,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sweeps").mkdir()
-    monkeypatch.setattr(readme, "source_tree", lambda: tmp_path)
+    monkeypatch.setattr(generated, "source_tree", lambda: tmp_path)
     return tmp_path
 
 
+@pytest.mark.integration
 def test_runs_unfinished_deleted_of_others_and_parents_are_left_out(
     store: tuple[str, dict[str, str]],
 ) -> None:
@@ -107,6 +137,7 @@ def test_runs_unfinished_deleted_of_others_and_parents_are_left_out(
     assert found == {ids[name] for name in ("newest", "older", "seed 1", "real")}
 
 
+@pytest.mark.integration
 def test_the_newest_of_one_digest_stands(store: tuple[str, dict[str, str]]) -> None:
     uri, ids = store
     runs = finished_runs(uri, EXPERIMENT)
@@ -115,6 +146,7 @@ def test_the_newest_of_one_digest_stands(store: tuple[str, dict[str, str]]) -> N
         assert {row.run_id for row in rows} == {ids[name] for name in ("newest", "seed 1", "real")}
 
 
+@pytest.mark.integration
 def test_export_keeps_every_value_of_a_run(
     store: tuple[str, dict[str, str]], tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,7 +201,7 @@ def test_export_keeps_every_value_of_a_run(
     assert (tree / "out/study_mnist.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_reported_is_one_line_and_exit_code_one(
+def test_an_experiment_without_a_report_is_one_line_and_exit_code_one(
     store: tuple[str, dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri, ids = store
@@ -178,7 +210,8 @@ def test_what_cannot_be_reported_is_one_line_and_exit_code_one(
         (
             "unknown",
             uri,
-            "does not exist; those that do: Default, broken/mnist, empty/mnist, pending/mnist, study/mnist",
+            "does not exist; those that do: Default, broken/mnist, empty/mnist, "
+            "pending/mnist, study/mnist",
         ),
         ("pending/mnist", uri, "expected a finished run, found 1 failed, 1 running"),
         ("empty/mnist", uri, "expected a finished run, found none at all"),
@@ -195,9 +228,10 @@ def test_what_cannot_be_reported_is_one_line_and_exit_code_one(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.integration
 def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(tmp_path: Path) -> None:
     quiet = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    quiet["PYTHONPATH"] = str(Path(readme.__file__).resolve().parents[2])
+    quiet["PYTHONPATH"] = str(Path(generated.__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-m", "bnn.report", "x"],
         cwd=tmp_path,
@@ -222,8 +256,21 @@ def test_the_store_comes_from_the_environment_when_none_is_named(
     assert "st density" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["--check"], ["x", "--readme"], ["x", "--check"]])
+@pytest.mark.parametrize("arguments", [[], ["--check"], ["x", "--results"], ["x", "--check"]])
 def test_arguments_that_do_not_go_together_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_help_needs_no_heavy_import(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom bnn.report.__main__ import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'mlflow', 'matplotlib', 'hydra', 'scipy'} & set(sys.modules)\n"
+        "print(sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "--against FIELD=VALUE" in done.stdout and done.stdout.endswith("[]\n")

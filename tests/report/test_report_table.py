@@ -1,4 +1,4 @@
-"""Laws of the table, its caption and its figure: pure functions of rows."""
+"""Table, caption and figure of an experiment, as functions of rows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 from matplotlib.colors import to_hex
 
-from bnn.report.configurations import configurations, spread
-from bnn.report.figure import figure
+from bnn.report.configurations import group_by_configuration
+from bnn.report.document import caption, results_section
+from bnn.report.dot_plot import dot_plot
+from bnn.report.numbers import spread
 from bnn.report.reference import REPORTED
 from bnn.report.rows import ReportError, Row
-from bnn.report.table import caption, section, table
+from bnn.report.table import table
 
 
 def cells(rows: list[Row]) -> list[dict[str, str]]:
@@ -28,7 +30,8 @@ def test_mean_and_sample_deviation_are_those_computed_by_hand(row: Callable[...,
     rows = [
         row(a, seed=s, test_loss=x) for s, (a, x) in enumerate(zip(accuracies, losses, strict=True))
     ]
-    # sums of squares 2e-5 and 1.4e-3, divided by 3: sd 0.2582 points (0.2236 if divided by 4) and 0.02160 nats
+    # sums of squares 2e-5 and 1.4e-3, divided by 3: sd 0.2582 points (0.2236 if divided by 4)
+    # and 0.02160 nats
     [only] = cells(rows)
     assert only["test accuracy (%)"] == "98.40 ± 0.26"
     assert only["test loss (nats)"] == "0.0300 ± 0.0216"
@@ -40,10 +43,10 @@ def test_mean_and_sample_deviation_are_those_computed_by_hand(row: Callable[...,
 def test_one_seed_prints_no_spread_and_is_preliminary(row: Callable[..., Row]) -> None:
     alone, pair = [row(0.98)], [row(0.98, seed=0), row(0.97, seed=1)]
     assert cells(alone)[0]["seeds"] == "1 †"
-    assert "±" not in section(alone, "x.png")
+    assert "±" not in results_section(alone, "x.png")
     assert "† Preliminary" in caption(alone)
     assert cells(pair)[0]["seeds"] == "2"
-    assert "†" not in section(pair, "x.png")
+    assert "†" not in results_section(pair, "x.png")
     assert "± is the sample standard deviation" in caption(pair)
 
 
@@ -88,12 +91,21 @@ def test_a_seed_that_comes_twice_is_refused(row: Callable[..., Row]) -> None:
 @pytest.mark.parametrize(
     ("field", "other", "head"),
     [
-        ("optimizer", "adam lr 0.002 cosine", "optimizer"), ("epochs", 20, "epochs"), ("precision", "bf16", "precision"),
-        ("norm", "group", "norm"), ("anneal", "linear", "anneal"), ("model", "mlp", "model"),
-        ("law", "logistic", "law"), ("evaluation_samples", 16, "M"),
-        ("settings", "data.limit=None; neuron.rescale_gradient=True; optimizer.momentum=0.9", "neuron.rescale_gradient"),
+        ("optimizer", "adam lr 0.002 cosine", "optimizer"),
+        ("epochs", 20, "epochs"),
+        ("precision", "bf16", "precision"),
+        ("norm", "group", "norm"),
+        ("anneal", "linear", "anneal"),
+        ("model", "mlp", "model"),
+        ("law", "logistic", "law"),
+        ("evaluation_samples", 16, "M"),
+        (
+            "settings",
+            "data.limit=None; neuron.rescale_gradient=True; optimizer.momentum=0.9",
+            "neuron.rescale_gradient",
+        ),
     ],
-)  # fmt: skip
+)
 def test_runs_that_differ_in_more_than_the_seed_stay_apart_and_the_table_says_in_what(
     row: Callable[..., Row], field: str, other: object, head: str
 ) -> None:
@@ -131,7 +143,7 @@ def test_reported_numbers_stand_beside_runs_of_their_own_protocol_only(rows: lis
     ):
         others = [replace(row, **change) for row in rows]
         assert "reported (%)" not in cells(others)[0]
-        assert "‡" not in section(others, "x.png")
+        assert "‡" not in results_section(others, "x.png")
 
 
 def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> None:
@@ -140,8 +152,17 @@ def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> No
         row(seed=1, commit="def456+", command="python -m bnn.train seed=1", seconds_total=1000.25),
     ]
     text = caption(rows)
-    for fact in ("`mnist`", "epochs 10", "sgd lr 0.1 constant", "float32", "2 runs, 1,101 s in total", "1 thread a run",
-                 "AMD EPYC, 2 cores", "torch 2.15.0", "abc123, def456+ (+: with uncommitted changes)"):  # fmt: skip
+    for fact in (
+        "`mnist`",
+        "epochs 10",
+        "sgd lr 0.1 constant",
+        "float32",
+        "2 runs, 1,101 s in total",
+        "1 thread a run",
+        "AMD EPYC, 2 cores",
+        "torch 2.15.0",
+        "abc123, def456+ (+: with uncommitted changes)",
+    ):
         assert fact in text
     block = text.split("```")[1]
     assert block == (
@@ -150,7 +171,7 @@ def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> No
 
 
 def test_the_figure_shows_every_seed_at_its_error(rows: list[Row]) -> None:
-    axis = figure(rows).axes[0]
+    axis = dot_plot(rows).axes[0]
     dots = [
         float(x)
         for drawn in axis.collections
@@ -162,7 +183,7 @@ def test_the_figure_shows_every_seed_at_its_error(rows: list[Row]) -> None:
 
 
 def test_the_figure_puts_reported_numbers_on_their_own_rows_once(rows: list[Row]) -> None:
-    axis = figure(rows).axes[0]
+    axis = dot_plot(rows).axes[0]
     diamonds = [
         float(drawn.get_offsets()[0, 0]) for drawn in axis.collections if drawn.get_sizes()[0] == 48
     ]
@@ -170,18 +191,20 @@ def test_the_figure_puts_reported_numbers_on_their_own_rows_once(rows: list[Row]
 
 
 def test_an_estimator_has_one_colour_and_two_have_two(rows: list[Row]) -> None:
-    labels = figure(rows).axes[0].get_yticklabels()
-    colours = {name: {to_hex(label.get_color()) for label in labels if label.get_text().startswith(name)}
-               for name in ("st density", "reinforce", "frozen")}  # fmt: skip
+    labels = dot_plot(rows).axes[0].get_yticklabels()
+    colours = {
+        name: {to_hex(label.get_color()) for label in labels if label.get_text().startswith(name)}
+        for name in ("st density", "reinforce", "frozen")
+    }
     assert [len(found) for found in colours.values()] == [1, 1, 1]
     assert len(set.union(*colours.values())) == 3
 
 
 def test_a_net_without_errors_can_be_drawn(row: Callable[..., Row]) -> None:
-    assert figure([row(1.0), row(0.99, seed=1)]).axes[0].get_xscale() == "linear"
+    assert dot_plot([row(1.0), row(0.99, seed=1)]).axes[0].get_xscale() == "linear"
 
 
 def test_a_configuration_is_summarised_over_its_seeds_only(rows: list[Row]) -> None:
-    found = configurations(rows)
+    found = group_by_configuration(rows)
     assert len(found) == 19
     assert all([r.seed for r in c.rows] == [0, 1] for c in found)

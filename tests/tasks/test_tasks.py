@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, bnn_train, runs
+from support.command_line import QUICK, bnn_train, runs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,6 +83,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, result.stdout
 
 
+@pytest.mark.integration
 def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
     swept: tuple[Path, str],
 ) -> None:
@@ -111,11 +112,12 @@ def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
         ]
 
 
+@pytest.mark.integration
 def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) -> None:
     import subprocess
     import sys
 
-    from command_line import environment
+    from support.command_line import environment
 
     folder, _ = swept
     words = [sys.executable, "-m", "bnn.report", "bnn/digits"]
@@ -128,6 +130,7 @@ def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) ->
     assert "Test loss" in page and "accuracy" not in page.lower()
 
 
+@pytest.mark.integration
 def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[Path, str]) -> None:
     folder, _ = swept
     again = bnn_train(
@@ -143,6 +146,7 @@ def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[P
     assert again.returncode == 0 and "4 of them finished before" in again.stdout, again.stderr
 
 
+@pytest.mark.integration
 def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None:
     folder, _ = swept
     words = ["-m", *WORDS, "study=learning_rate", "hydra.sweeper.n_trials=1", "estimator=st"]
@@ -154,11 +158,12 @@ def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None
     assert bnn_train(folder, *words).returncode == 0
 
 
+@pytest.mark.integration
 def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path, str]) -> None:
     import subprocess
     import sys
 
-    from command_line import environment
+    from support.command_line import environment
 
     folder, _ = swept
     few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]
@@ -180,6 +185,7 @@ def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path,
     assert "| disarm " in result.stdout and "| st density " in result.stdout
 
 
+@pytest.mark.integration
 def test_estimators_that_evaluate_fractional_bits_are_refused_where_the_loss_is_not_defined(
     swept: tuple[Path, str],
 ) -> None:
@@ -267,6 +273,7 @@ def trained(
     return task
 
 
+@pytest.mark.integration
 def test_a_task_trains_a_network_of_its_own_in_a_step_of_its_own_and_goes_on_with_it(
     tmp_path: Path,
 ) -> None:

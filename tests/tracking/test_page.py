@@ -1,4 +1,4 @@
-"""MLflow's page in a real browser (headless Chromium), as it opens from the link that a sweep prints."""
+"""MLflow's page in headless Chromium, as it opens from the link that a sweep prints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn.schema import PARENT
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.browser]
 CHOICES = {"estimator": "st,reinforce", "placement": "first,both"}
 
 
@@ -107,7 +107,10 @@ class Page:
 
     def pictures(self) -> int:
         """Pictures of layers that were loaded, and are large enough to be looked at."""
-        wide = "[...document.images].filter(i => i.src.includes('heatmap') && i.naturalWidth > 100 && i.width > 100)"
+        wide = (
+            "[...document.images].filter("
+            "i => i.src.includes('heatmap') && i.naturalWidth > 100 && i.width > 100)"
+        )
         return int(self.browser.execute_script(f"return {wide}.length"))
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from support.processes import context
 
 from bnn.config.canonical import flat
 from bnn.config.compose import compose
@@ -20,6 +20,8 @@ from bnn.runs.execute import RunSummary, execute
 from bnn.specify import setup
 from bnn.tasks import Classification
 from bnn.tracking.store import open_store, tracking_uri
+
+pytestmark = pytest.mark.integration
 
 QUICK = [
     "device=cpu",
@@ -86,7 +88,8 @@ def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_pa
 
 @pytest.mark.parametrize(
     "metric",
-    ["train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/slope", "schedule/lr", "gradient_norm/conv1",
+    ["train/loss", "train/accuracy", "val/loss", "val/accuracy", "schedule/slope", "schedule/lr",
+     "gradient_norm/conv1",
      "units/act1/dead", "units/act2/saturated", "units/act1/firing_rate"],
 )  # fmt: skip
 def test_curves_have_one_point_an_epoch(tracked, metric: str) -> None:
@@ -188,7 +191,7 @@ def _open(uri: str) -> str:
 @pytest.mark.timeout(120)
 def test_parallel_jobs_on_a_missing_database_share_one(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(4, mp_context=context) as pool:
         identifiers = list(pool.map(_open, [uri] * 4))
     assert len(set(identifiers)) == 1
     assert MlflowClient(uri).get_experiment(identifiers[0]).artifact_location == str(
@@ -227,7 +230,7 @@ def test_an_address_that_is_none_is_refused() -> None:
 
 
 def test_predictions_take_pixels_as_they_are(tracked) -> None:
-    """The exported model normalises: raw pixels in, and the same classes as the network on normalised ones."""
+    """The exported model normalises raw pixels, and gives the classes of the network itself."""
     from bnn.data import spec_of
     from bnn.tracking.export import Predictor
 

@@ -1,4 +1,4 @@
-"""A team's server that comes and goes, a laptop that is brought to it later: nothing is lost, nothing is there twice."""
+"""Server outages and later copies of a laptop's runs: no record is lost or logged twice."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, environment, run_here, runs
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError
@@ -26,12 +26,14 @@ from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.store import open_store
 from bnn.training.step import TrainState
 
+pytestmark = pytest.mark.server
+
 SMALL = [*QUICK, "trainer.epochs=4", "data.limit=192", "model=mlp", "trainer.progress=none"]
 WHOLE = [*SMALL, "tracking.heatmaps=true", "tracking.model=true"]
 
 
 class Server:
-    """`mlflow server` with a store of its own, on a port of its own, that can be stopped and started again."""
+    """`mlflow server` with its own store and port, which can be stopped and started again."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -58,7 +60,7 @@ class Server:
             start_new_session=True,
         )
         deadline = time.monotonic() + 90
-        while not outbox.answers(self.uri):
+        while not outbox.is_reachable(self.uri):
             assert time.monotonic() < deadline and self.process.poll() is None, (
                 "the server did not start"
             )
@@ -203,8 +205,13 @@ def test_one_record_that_is_refused_for_good_holds_up_nothing(
     store = MlflowClient(server.uri)
     run = store.create_run(store.create_experiment("refused"))
     box = outbox.Outbox(store, run.info.run_id, tmp_path / "run")
-    for call, values in (("tag", {"key": "a", "value": "1"}), ("metrics", {"metrics": {"m\n!": 1.0}, "step": 1, "at": 1}),
-                         ("image", {"key": "k", "step": 1}), ("end", {"status": "FINISHED", "at": 5})):  # fmt: skip
+    calls: list[tuple[str, dict]] = [
+        ("tag", {"key": "a", "value": "1"}),
+        ("metrics", {"metrics": {"m\n!": 1.0}, "step": 1, "at": 1}),
+        ("image", {"key": "k", "step": 1}),
+        ("end", {"status": "FINISHED", "at": 5}),
+    ]
+    for call, values in calls:
         box._keep(call, values, b"no picture" if call == "image" else b"")
     (payload,) = (tmp_path / "run/outbox").glob("*.payload")
     payload.unlink()
@@ -217,7 +224,7 @@ def test_one_record_that_is_refused_for_good_holds_up_nothing(
 def test_a_delivery_that_was_cut_off_doubles_nothing(
     server: Server, tmp_path: Path, monkeypatch
 ) -> None:
-    """Everything is said twice: first in a delivery that fails at its last record, then once more from the first on."""
+    """Two deliveries of the same records, of which the first fails at its last record."""
     expected, _ = lone(tmp_path, server.uri, 3)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with monkeypatch.context() as patched:

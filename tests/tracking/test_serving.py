@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import QUICK, environment, run_here, runs
+from support.command_line import QUICK, environment, run_here, runs
 
 from bnn.predict import predicted
 from bnn.restore import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
 def answer(port: int, pixels: torch.Tensor) -> list[list[float]] | None:
@@ -49,7 +49,8 @@ def test_a_served_model_answers_as_the_network_does(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{run.outputs.model_outputs[0].model_id}",
+        [sys.executable, "-m", "mlflow", "models", "serve", "-m",
+         f"models:/{run.outputs.model_outputs[0].model_id}",
          "--env-manager", "local", "--port", str(port)],
         env=environment(MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db", PATH=os.pathsep.join(
             [str(Path(sys.executable).parent), os.environ["PATH"]])),

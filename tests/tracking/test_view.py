@@ -8,9 +8,11 @@ import zlib
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, client, run_here, runs
+from support.command_line import QUICK, client, run_here, runs
 
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
 from bnn.training.step import TrainState
 
+pytestmark = pytest.mark.integration
+
 SMALL = ["device=cpu", "data=digits", "data.limit=192", "trainer.progress=none", "trainer.epochs=4"]
 
 

@@ -46,6 +46,7 @@ def trained(
     )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])
 def test_the_same_seed_gives_the_same_metrics_to_the_last_bit(estimator: str) -> None:
     first, second, other = (
@@ -216,6 +217,7 @@ class Researcher(nn.Module):
         return self.readout(self.neuron(self.hidden(images.flatten(1))))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])
 def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> None:
     made, data = prepared(
@@ -228,6 +230,7 @@ def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> N
     assert not torch.equal(model.hidden.weight, before)
 
 
+@pytest.mark.integration
 def test_bf16_trains_as_well_as_float32() -> None:
     wide, narrow = (
         trained(f"trainer.precision={p}", "trainer.epochs=5")[2].history[-1]
@@ -237,6 +240,7 @@ def test_bf16_trains_as_well_as_float32() -> None:
     assert wide["train/loss"] != narrow["train/loss"], "the control: bf16 does something"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("baseline", ["moving_average", "min_variance", "leave_one_out"])
 def test_a_recipe_can_be_used_again(baseline: str) -> None:
     """An estimator's averages of one network do not go into the training of the next."""
@@ -265,6 +269,7 @@ def test_building_a_network_leaves_the_callers_stream_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.integration
 def test_mnist_trains(mnist_root: Path) -> None:
     """One epoch on 6,000 real images is far above chance, with the slowest estimator too."""
     for estimator, least in (("st", 0.8), ("reinforce", 0.5)):

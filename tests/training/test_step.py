@@ -72,6 +72,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     return moved, below
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("neuron", NEURONS)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda words: words[-1].partition("=")[2])

@@ -1,8 +1,7 @@
-"""Trials that several processes share: none done twice, none lost, and as many as were asked for."""
+"""Trial queue of several processes: no trial done twice or lost, and as many as asked for."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from support.processes import context
 
 from bnn.tuning import queue as ledgers
 from bnn.tuning import storage as storages
@@ -200,14 +200,14 @@ def _take_part(folder: str, n_trials: int, file: str) -> None:
         book.study.tell(trial, 0.0)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("waiting", [0, 10])
 @pytest.mark.parametrize("file", [JOURNAL, "studies.db"])
 def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: int) -> None:
     """Three processes; without waiting trials they meet a storage that does not exist yet."""
     for number in range(waiting):
         study(tmp_path, file).enqueue_trial({"x": number / 100})
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_take_part, args=(str(tmp_path), 20, file)) for _ in range(3)]
+    workers = [context.Process(target=_take_part, args=(str(tmp_path), 20, file)) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -47,7 +47,7 @@ def pruned(study: optuna.Study, by_seed: list[list[float]], node: dict = MEDIAN)
 
 
 def test_a_seed_is_compared_with_the_same_seed_of_other_trials() -> None:
-    """Seed 1 is harder than seed 0: a trial that does well on it must not be judged by what others had on seed 0."""
+    """Seed 1 is harder than seed 0: on it a trial must not be compared with others on seed 0."""
     study = study_with(*[[[3.0, 2.0, 1.0], [9.0, 8.0, 7.0]]] * 4)
     assert not pruned(study, [[2.9, 1.9, 0.9], [8.9]])
     assert pruned(study, [[2.9, 1.9, 0.9], [9.1]])
@@ -55,7 +55,7 @@ def test_a_seed_is_compared_with_the_same_seed_of_other_trials() -> None:
 
 
 def test_without_the_view_the_first_seed_hides_the_second() -> None:
-    """The control: Optuna's own question on all steps takes the best value so far, which is the first seed's."""
+    """Control: without the view Optuna takes the best value so far, which is the first seed's."""
     study = study_with(*[[[3.0, 2.0, 1.0], [9.0, 8.0, 7.0]]] * 4)
     trial = study.ask()
     report(study, trial, [[2.9, 1.9, 0.9], [99.0]])

@@ -10,7 +10,7 @@ from optuna import create_study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bnn.errors import ConfigError
-from bnn.tuning.space import described, search_space, suggest, word
+from bnn.tuning.space import format_distribution, search_space, suggest, suggested_override
 
 
 def space(*words: str):
@@ -52,7 +52,7 @@ def test_an_override_is_a_distribution(override: str, distribution: object, text
     found = space(override)
     assert found.fixed == []
     assert found.searched == {override.partition("=")[0]: distribution}
-    assert described(distribution) == text == next(iter(found.as_text().values()))
+    assert format_distribution(distribution) == text == next(iter(found.as_text().values()))
 
 
 def test_a_range_holds_what_hydra_sweeps() -> None:
@@ -133,7 +133,7 @@ def test_a_suggested_value_lies_in_it_and_writes_back(override: str) -> None:
     trial = create_study().ask()
     value = suggest(trial, key, distribution)
     assert trial.distributions == {key: distribution}
-    (back,) = OverridesParser.create().parse_overrides([word(key, value)])
+    (back,) = OverridesParser.create().parse_overrides([suggested_override(key, value)])
     assert not back.is_sweep_override()
     read = [
         str(e)

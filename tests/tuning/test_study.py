@@ -1,4 +1,4 @@
-"""Studies on the command line: pruned, repeated over seeds, interrupted, shared, and taken up again."""
+"""Studies on the command line: pruned, over several seeds, interrupted, shared, and resumed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pathlib import Path
 
 import optuna
 import pytest
-from command_line import UNSEEN, client, environment, run_here, runs
 from optuna.trial import TrialState
+from support.command_line import UNSEEN, client, environment, run_here, runs
 
 from bnn.config.compose import compose
 from bnn.specify import setup
 from bnn.tuning.__main__ import main
 from bnn.tuning.settings import IDENTITY
 from bnn.tuning.storage import open_storage
+
+pytestmark = pytest.mark.integration
 
 SMALL = ["data=digits", "device=cpu", "trainer.epochs=3", "trainer.progress=none", *UNSEEN]
 QUICK = [*SMALL, "data.limit=300"]
@@ -154,9 +156,9 @@ def test_the_best_is_given_as_a_command_that_makes_it_again(annealed) -> None:
 
 
 def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> None:
-    """Here schedule, samples and estimator come from a recipe's interpolations, not from choices."""
+    """Schedule, samples and estimator come from interpolations of an experiment, not choices."""
     for recipe in (
-        ["experiment=annealing", "recipe.arm=geometric_gs"],
+        ["experiment=annealing", "vars.arm=geometric_gs"],
         ["experiment=reinforce_tuned", "placement=both"],
     ):
         words = [*recipe, "study=learning_rate", *QUICK]
@@ -232,7 +234,7 @@ def test_pruning_works_through_launchers_that_run_several(tmp_path: Path, launch
     else:
         at_once = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     words = [*SMALL, *PRUNED, "hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=4"]
-    # of the first two, which end complete, one learns and one does not; the next pair is one of each again
+    # of the first two, which end complete, one learns and one does not; so does the next pair
     result = run_here(
         tmp_path,
         "-m",
@@ -272,7 +274,8 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
     raise AssertionError(f"{text!r} never came: {process.stderr.read() if process.stderr else ''}")
 
 
-LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=20", "trainer.progress=lines", *SEARCH,
+LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=20",
+        "trainer.progress=lines", *SEARCH,
         "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none"]  # fmt: skip
 
 
@@ -703,7 +706,8 @@ def test_the_dashboard_opens_the_study(annealed) -> None:
     body = b"".join(
         app(
             {
-                "REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "SERVER_NAME": "x", "SERVER_PORT": "80",
+                "REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies",
+                "SERVER_NAME": "x", "SERVER_PORT": "80",
                 "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr,
             },
             lambda status, headers, info=None: seen.append(status),

@@ -1,1 +1,1 @@
-"""Hydra sweepers of this project. Hydra imports every module here at every start: keep them light."""
+"""Hydra sweepers. Hydra imports these modules at every start, so they import nothing heavy."""

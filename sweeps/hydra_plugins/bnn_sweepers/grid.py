@@ -10,7 +10,7 @@ from .sweeper import OneLineSweeper
 
 
 class GridSweeper(OneLineSweeper):
-    """Every combination of the choices on the command line and in `hydra.sweeper.params`."""
+    """Sweeper over all combinations of the choices of a command line and an experiment."""
 
     def run(self, arguments: list[str]) -> list[JobReturn]:
         """Run the distinct jobs of the grid."""

@@ -1,4 +1,4 @@
-"""Plug-ins in Hydra's search path: their folders of yamls, after ours, and choices without one."""
+"""Plug-ins in Hydra's search path: their YAML files after ours, and choices without a file."""
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -8,7 +8,7 @@ from bnn.plugins import choices, conf_folders
 
 
 class PluginSearchPath(SearchPathPlugin):
-    """Every command and every `compose` passes here before anything is composed."""
+    """Search path plug-in, which Hydra calls before it composes a configuration."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for name, path in conf_folders().items():

@@ -16,7 +16,7 @@ from .sweeper import OneLineSweeper
 
 
 class StudySweeper(OneLineSweeper):
-    """Trials of an Optuna study over `params` and the choices on the command line."""
+    """Sweeper over trials of an Optuna study; the command line adds to the space in `params`."""
 
     def __init__(self, params: Mapping[str, str | None] | None = None, **settings: Any) -> None:
         # {optimizer: {lr: …}} and {optimizer.lr: …} are the same; null removes a key of the file

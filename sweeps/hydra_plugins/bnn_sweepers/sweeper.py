@@ -1,6 +1,6 @@
 """Base of the sweepers of this project.
 
-Hydra has no public base class for a sweeper that expands choices (hydra#1407). The private one is
+Hydra has no public base class for a sweeper that expands choices. The private one is
 imported here and nowhere else: Hydra executes its own plug-ins anew whenever it looks for plug-ins,
 and this file after them, so that the class is the current one.
 """
@@ -18,7 +18,7 @@ from bnn.errors import BnnError
 
 
 class OneLineSweeper(BasicSweeper):
-    """Sweeper that answers what it refuses in one line."""
+    """Base sweeper that reports an error as one line."""
 
     config: DictConfig
     launcher: Any

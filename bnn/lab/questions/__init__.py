@@ -1,0 +1,10 @@
+"""Commands of the lab, each of which measures one question and prints a page in Markdown."""
+
+QUESTIONS = {
+    "along_training": "How good are the gradients of each layer in the course of a training?",
+    "coupling": "What does batch norm above a binary layer do to the credit of single samples?",
+    "slopes": "What does a steeper slope do to the gradient of straight-through?",
+    "target": "Where does a training by a biased gradient stop?",
+    "toy": "How large is the variance on the toy problem of REBAR and RELAX?",
+}
+"""Questions by the name of their command, `python -m bnn.lab.questions.NAME`."""

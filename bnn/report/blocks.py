@@ -1,0 +1,109 @@
+"""Kinds of generated blocks: what a block of a page says, from results, configuration and code."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bnn.report import answer, catalogue
+from bnn.report.configurations import group_by_configuration
+from bnn.report.differences import Reference
+from bnn.report.document import results_section
+from bnn.report.marks import RESULTS, Block, blocks
+from bnn.report.row_files import read_csv
+from bnn.report.rows import ReportError
+from bnn.tables import BLANK, markdown
+
+_IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
+
+
+def content(block: Block, root: Path) -> str:
+    """Text of a block, made anew.
+
+    Raises:
+        ReportError: for an unknown kind, arguments that it does not take, or a missing file.
+    """
+    kind, *arguments = block.words
+    if kind not in KINDS:
+        raise ReportError(f"{block.title}: expected a kind of {', '.join(KINDS)}, got {kind!r}")
+    try:
+        return KINDS[kind](arguments, root / block.page, root).rstrip() + "\n"
+    except (ValueError, TypeError) as error:
+        raise ReportError(f"{block.title}: {error}") from error
+
+
+def results(arguments: Sequence[str], page: Path, root: Path) -> str:
+    """Figure, table and caption of NAME.csv, with differences where `against` names a reference."""
+    name, *rest = arguments
+    reference = None
+    if rest:
+        against, field, margin, points = rest
+        if (against, margin) != ("against", "margin"):
+            raise ValueError("expected NAME [against FIELD=VALUE margin POINTS]")
+        reference = Reference.parse(field, float(points))
+    rows = read_csv(root / RESULTS / f"{name}.csv")
+    return results_section(rows, _relative(root / RESULTS / f"{name}.png", page), reference)
+
+
+def printed(arguments: Sequence[str], page: Path, root: Path) -> str:
+    """NAME.txt, which a command printed: its headings one level down, its pictures by this page."""
+    (name,) = arguments
+    path = root / RESULTS / f"{name}.txt"
+    if not path.is_file():
+        raise ReportError(f"{path.name}: no such file in {path.parent}")
+    text = re.sub(r"^#", "##", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return _IMAGE.sub(lambda one: f"![{one[1]}]({_relative(root / one[2], page)})", text)
+
+
+def index(names: Sequence[str], page: Path, root: Path) -> str:
+    """Table of result pages: question (title), finding (first paragraph), seeds, page."""
+    rows = []
+    for name in names:
+        path = root / RESULTS / f"{name}.md"
+        if not path.is_file():
+            raise ReportError(f"{path.name}: no such file in {path.parent}")
+        text = path.read_text(encoding="utf-8")
+        question, finding = question_and_finding(text)
+        link = f"[{name}]({_relative(path, page)})"
+        rows.append([question, finding, _seeds(text, path, root), link])
+    return markdown(["question", "finding", "seeds", "page"], rows)
+
+
+def question_and_finding(text: str) -> tuple[str, str]:
+    """Title of a page, and its first paragraph on one line."""
+    paragraphs = text.split("\n\n")
+    if len(paragraphs) < 2 or not paragraphs[0].startswith("# "):
+        raise ValueError("expected a page that begins with `# Question` and a paragraph")
+    return paragraphs[0].removeprefix("# ").strip(), " ".join(paragraphs[1].split())
+
+
+def _seeds(text: str, path: Path, root: Path) -> str:
+    """Seeds of a configuration of the page's table; a dash for a page that compares none."""
+    names = [block.words[1] for block in blocks(text, path) if block.words[0] == "results"]
+    found = [
+        c
+        for name in names
+        for c in group_by_configuration(read_csv(root / RESULTS / f"{name}.csv"))
+    ]
+    counts = sorted({len(c.rows) for c in found})
+    return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else BLANK
+
+
+def _relative(path: Path, page: Path) -> str:
+    return Path(os.path.relpath(path, page.parent)).as_posix()
+
+
+KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
+    "results": results,
+    "printed": printed,
+    "index": index,
+    "answer": lambda arguments, page, root: answer.table(root / RESULTS, *arguments),
+    "choices": lambda arguments, page, root: catalogue.choices(*arguments),
+    "keys": lambda arguments, page, root: catalogue.keys(*arguments),
+    "recipes": lambda arguments, page, root: catalogue.recipes(*arguments),
+    "estimators": lambda arguments, page, root: catalogue.estimators(*arguments),
+    "renamed_tags": lambda arguments, page, root: catalogue.renamed_tags(*arguments),
+}
+"""Kinds of blocks: `(arguments, path of the page, source tree) -> Markdown`."""

@@ -1,0 +1,160 @@
+"""Markdown pages of an experiment: table, caption, differences, and the runs of each row."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from bnn.report.configurations import COLUMNS_IF_VARYING, group_by_configuration, varying
+from bnn.report.differences import Reference, difference_table
+from bnn.report.display_names import full_names, placement_name
+from bnn.report.headline import ACCURACY, headline
+from bnn.report.rows import Row
+from bnn.report.table import (
+    INTERVAL_NOTE,
+    columns_with_intervals,
+    footnotes,
+    markdown_table,
+    table,
+)
+
+
+def results_section(rows: Sequence[Row], picture: str, reference: Reference | None = None) -> str:
+    """Figure, table, differences and caption, as a page of committed results has them.
+
+    Args:
+        rows: runs of one data set.
+        picture: address of the figure.
+        reference: configuration to compare with; None leaves the differences out.
+
+    Raises:
+        ReportError: as `differences`.
+    """
+    rows = [escape_markdown(row) for row in rows]
+    parts = [_image(rows, picture), table(rows)]
+    if reference is not None:
+        parts.append(difference_table(rows, reference))
+    return "\n\n".join([*parts, f"{caption(rows)}\n"])
+
+
+def document(rows: Sequence[Row], name: str, comparison: str) -> str:
+    """The report of an experiment as NAME.md, beside NAME.png and NAME.html.
+
+    Args:
+        rows: runs of one data set, with texts as the store has them.
+        name: file name without its ending.
+        comparison: paragraphs on differences.
+    """
+    rows = [escape_markdown(row) for row in rows]
+    page = quote(name)
+    parts = [
+        _image(rows, f"{page}.png"),
+        markdown_table(columns_with_intervals(group_by_configuration(rows))),
+        INTERVAL_NOTE,
+        comparison,
+        caption(rows),
+        "The runs behind each row; a difference is of those of both rows at their common seeds:",
+        run_list(rows),
+        "Costs, curves, heatmaps, unit health and the lab's measurements: "
+        f"[the page]({page}.html).\n",
+    ]
+    return "\n\n".join(parts)
+
+
+def _image(rows: Sequence[Row], address: str) -> str:
+    return f"![{headline(rows).plot_title} by configuration]({address})"
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """Paragraphs and commands below a table."""
+    return "\n\n".join([*caption_paragraphs(rows), f"```bash\n{commands(rows)}\n```"])
+
+
+def caption_paragraphs(rows: Sequence[Row]) -> list[str]:
+    """Paragraphs on data set, protocol, meaning of the numbers, hardware, versions and commits."""
+    several_seeds = any(not c.preliminary for c in group_by_configuration(rows))
+    paragraphs = [
+        _protocol(rows),
+        _readings(rows),
+        "± is the sample standard deviation over seeds." if several_seeds else "",
+        *footnotes(rows),
+        _origin(rows),
+    ]
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _protocol(rows: Sequence[Row]) -> str:
+    """Data set, and fields that every configuration shares."""
+    columns = varying(group_by_configuration(rows))
+    shared = [
+        f"{head} {_listed(getattr(row, field) for row in rows)}"
+        for field, head in COLUMNS_IF_VARYING.items()
+        if head not in columns and head != "M"
+    ]
+    return f"Data set `{rows[0].dataset}`; {', '.join(shared)}."
+
+
+def _readings(rows: Sequence[Row]) -> str:
+    accuracy = headline(rows) is ACCURACY
+    return (
+        f"{'Test accuracy and loss are those' if accuracy else 'The test loss is that'} of the "
+        "net's own rule at the epoch of best validation loss: stochastic units sampled once, "
+        "deterministic ones thresholded; `mean of` averages "
+        f"{'class probabilities' if accuracy else 'predictions'} over draws, `threshold` "
+        "thresholds stochastic units."
+    )
+
+
+def _origin(rows: Sequence[Row]) -> str:
+    """Number of runs, seconds, machines, versions and commits."""
+    machines = [
+        f"{row.hardware}, {row.threads} thread{'' if row.threads == 1 else 's'} a run"
+        for row in rows
+    ]
+    dirty = any(row.commit.endswith("+") for row in rows)
+    seconds = sum(row.seconds_total for row in rows)
+    return (
+        f"{len(rows)} run{'' if len(rows) == 1 else 's'}, {seconds:,.0f} s in total, "
+        f"on {_listed(machines, '; ')}; {_listed((row.versions for row in rows), '; ')}; "
+        f"commit {_listed(sorted(row.commit for row in rows))}"
+        f"{' (+: with uncommitted changes)' if dirty else ''}:"
+    )
+
+
+def _listed(values: Iterable[object], separator: str = ", ") -> str:
+    return separator.join(dict.fromkeys(map(str, values)))
+
+
+def commands(rows: Sequence[Row]) -> str:
+    """Command lines that made the runs, each once."""
+    return "\n".join(sorted({" ".join(row.command.splitlines()) for row in rows}))
+
+
+def run_list(rows: Sequence[Row]) -> str:
+    """A Markdown list of configurations in the order of the table, with seeds and run ids."""
+    configurations = group_by_configuration(rows)
+    lines: list[str] = []
+    for c, name in zip(configurations, full_names(configurations), strict=True):
+        runs = ", ".join(f"seed {row.seed} `{row.run_id}`" for row in c.rows)
+        lines.append(f"{len(lines) + 1}. {placement_name(c)}, {name}: {runs}")
+    return "\n".join(lines)
+
+
+def escape_markdown(row: Row) -> Row:
+    """The row with texts that stay text in Markdown: no tags, links or code, one line each.
+
+    Its command is left alone, since it is shown as code.
+    """
+
+    def escape(value: str) -> str:
+        line = " ".join(value.split()).replace("<", "&lt;").replace("`", "'")
+        return re.sub(r"\]([(\[])", r"]\\\1", line)
+
+    texts = {
+        key: escape(value)
+        for key, value in vars(row).items()
+        if isinstance(value, str) and key != "command"
+    }
+    return dataclasses.replace(row, **texts)  # type: ignore[arg-type]

@@ -1,0 +1,266 @@
+"""Properties of single estimators that their papers state: exactness, derivatives, variances."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from support.expectation import (
+    AT_ONCE,
+    build,
+    distance,
+    exact,
+    expectation,
+    gradient,
+    initialized,
+    sampled,
+    warm_up,
+)
+from support.toys import Toy, batch, product, quadratic, tangled
+from torch import Tensor
+
+from bnn.estimators import Estimator
+from bnn.estimators.antithetic import ARM, ARMS, DisARM
+from bnn.estimators.concrete import reparameterize
+from bnn.estimators.layerwise import LayerSamples
+from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
+from bnn.estimators.rebar import conditional_derivative
+from bnn.estimators.relax import ControlVariate
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import Site
+
+
+def test_density_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
+    for law in NoiseLaw.registry:
+        model = Toy((2,), law)
+        with (
+            torch.no_grad()
+        ):  # each score is one bit, so that their product is multilinear and not additive
+            model.readout.weight.copy_(torch.eye(2))
+        estimator = Estimator.registry.build({"name": "st", "pseudo_derivative": "density"})
+        for one in (expectation(model, estimator, product), exact(model, product)):
+            assert max(float(g.abs().max()) for g in one) > 1e-3
+        # of the layer below: the read-out itself has the derivative of a product by its own weights
+        assert (
+            distance(expectation(model, estimator, product)[:2], exact(model, product)[:2]) < 1e-12
+        ), law
+
+
+@pytest.mark.parametrize(
+    "law", [name for name, law in NoiseLaw.registry.items() if law.full_support]
+)
+def test_reinmax_is_exact_for_one_layer_under_a_quadratic_loss(law: str) -> None:
+    model = Toy((3,), law)
+    true = exact(model, quadratic)[:2]  # of the layer below
+    assert max(float(g.abs().max()) for g in true) > 1e-3
+    found = {
+        tau: expectation(
+            model, Estimator.registry.build({"name": "reinmax", "tau": tau}), quadratic
+        )
+        for tau in (1, 2)
+    }
+    assert distance(found[1][:2], true) < 1e-12
+    assert distance(found[2][:2], true) > 1e-3, "the control: at another temperature it is not"
+    straight = expectation(
+        model, Estimator.registry.build({"name": "st", "pseudo_derivative": "density"}), quadratic
+    )
+    assert distance(straight[:2], true) > 1e-3, "and plain straight-through is not"
+
+
+def test_reinmax_weighs_by_half_the_distance_of_bit_and_probability() -> None:
+    """Liu et al. 2023: at temperature 1 the bracket is |b - p| / 2."""
+    a = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
+    estimator = Estimator.registry.build({"name": "reinmax", "tau": 1.0})
+    for u in (0.0, 1.0):
+        site = Site(
+            a,
+            NoiseLaw.registry.build("logistic"),
+            Site.sample,
+            noise=lambda like, u=u: torch.full_like(like, u),
+        )
+        bits = estimator.sample(site)  # type: ignore[attr-defined]
+        (found,) = torch.autograd.grad(bits.sum(), a)
+        torch.testing.assert_close(
+            found, 2 * (bits - site.probs).abs().detach() / 2, rtol=1e-12, atol=1e-14
+        )
+
+
+def test_pseudo_derivatives_send_back_their_derivative_times_that_of_the_loss() -> None:
+    a = torch.linspace(-1.7, 1.7, 9, dtype=torch.float64, requires_grad=True)
+    slope_of_f = torch.linspace(1, 2, 9, dtype=torch.float64)
+    p = torch.sigmoid(2 * a.detach())
+    expected = {"identity": torch.ones_like(p), "sigmoid": 2 * p * (1 - p)}
+    for name, law in itertools.product(PSEUDO_DERIVATIVES, NoiseLaw.registry):
+        site = Site(a, NoiseLaw.registry.build(law), Site.threshold)
+        estimator = Estimator.registry.build({"name": "st", "pseudo_derivative": name})
+        bits = estimator.sample(site)  # type: ignore[attr-defined]
+        assert torch.equal(bits, (a > 0).double())
+        (found,) = torch.autograd.grad((slope_of_f * bits).sum(), a)
+        derivative = expected.get(name, site.law.density(a.detach()))
+        torch.testing.assert_close(found, slope_of_f * derivative, rtol=1e-12, atol=1e-14)
+
+
+def test_relax_begins_as_rebar_and_learns_to_differ() -> None:
+    model, keys = Toy((2, 2)), {"tau": 0.5, "decay": 0.5}
+    rebar, relax = (
+        build({"name": "rebar", **keys}, model),
+        build({"name": "relax", "hidden": 3, **keys}, model),
+    )
+
+    def estimates(estimator: Estimator) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
+        return gradient(model, estimator, ForwardClosure(model, *batch(4), tangled, noise))
+
+    pairs = zip(estimates(rebar), estimates(relax), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+    with torch.no_grad():
+        relax.controls[0].last.weight.fill_(1)
+    assert not torch.equal(estimates(rebar)[0], estimates(relax)[0])
+
+
+def test_a_control_variate_knows_its_derivative() -> None:
+    control = ControlVariate(4, 3).double()
+    torch.nn.init.normal_(control.last.weight)
+    y = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
+    value, slope = control(y)
+    torch.testing.assert_close(
+        torch.autograd.grad(value.sum(), y)[0], slope, rtol=1e-12, atol=1e-14
+    )
+
+
+def test_the_conditional_noise_knows_its_derivative() -> None:
+    """z̃ of Tucker et al. 2017: derivative by autograd where z̃ = z, and distribution of z̃."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.full((200_000,), 0.8, dtype=torch.float64, requires_grad=True)
+    u, v = torch.rand(2, 200_000, generator=generator, dtype=torch.float64)
+    p = torch.sigmoid(logits)
+    z, bits = reparameterize(logits, u).detach(), (u < p).double()
+    assert torch.equal(bits, (z > 0).double())
+
+    def again(v: Tensor) -> Tensor:
+        return logits + torch.logit(bits * (1 - p + v * p) + (1 - bits) * v * (1 - p))
+
+    tied = torch.where(bits > 0, 1 - u / p, (1 - u) / (1 - p)).detach()
+    torch.testing.assert_close(again(tied), z, rtol=1e-9, atol=1e-9)
+    (expected,) = torch.autograd.grad(again(tied).sum(), logits)
+    torch.testing.assert_close(
+        conditional_derivative(p.detach(), bits, u), expected, rtol=1e-9, atol=1e-12
+    )
+    cuts = torch.linspace(-3, 4, 15, dtype=torch.float64)
+    shares = (again(v).detach()[:, None] < cuts).double().mean(0)
+    torch.testing.assert_close(
+        shares, torch.sigmoid(cuts - 0.8), rtol=0, atol=4.5 * 0.5 / 200_000**0.5
+    )
+
+
+def test_disarm_is_arm_averaged_over_its_noise_given_the_pair() -> None:
+    p = torch.tensor([[0.1, 0.4, 0.6, 0.93]], dtype=torch.float64)
+    site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample)
+    u = ((torch.arange(100_000, dtype=torch.float64) + 0.5)[:, None] / 100_000).expand(-1, 4)
+    bits = torch.stack([u < p, u > 1 - p]).double()
+    loss = torch.tensor([[1.7], [0.4]], dtype=torch.float64)
+    layer = LayerSamples(site, bits, loss.expand(2, len(u))[..., None], u[None], None, None)  # type: ignore[arg-type]
+    arm, disarm = ARM().gradient(layer), DisARM().gradient(layer)
+    for pair in itertools.product((0, 1), repeat=2):
+        chosen = (bits[0] == pair[0]) & (bits[1] == pair[1])
+        for unit in range(4):
+            if chosen[:, unit].any():
+                mine = [g[0][chosen[:, unit], unit] for g in (arm, disarm)]
+                assert float(mine[0].mean()) == pytest.approx(float(mine[1].mean()), abs=1e-4)
+                assert float(mine[1].std()) < 1e-12
+
+
+def test_arms_of_two_draws_is_disarm() -> None:
+    """Equal formulas on equal pairs, of one distribution: below ½ they never fire together."""
+    p = torch.rand(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample)
+    u = torch.rand(7, 5, dtype=torch.float64)
+    bits, loss = torch.stack([u < p, u > 1 - p]).double(), torch.rand(2, 7, dtype=torch.float64)
+    drawn = LayerSamples(site, bits, loss[..., None], u, None, None)  # type: ignore[arg-type]
+    torch.testing.assert_close(
+        ARMS(samples=2).gradient(drawn), DisARM().gradient(drawn), rtol=1e-10, atol=1e-12
+    )
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("samples", [2, 3, 5])
+def test_draws_of_arms_have_the_probability_and_the_correlation_that_it_says(samples: int) -> None:
+    p = torch.tensor([0.05, 0.3, 0.5, 0.8, 0.97], dtype=torch.float64).expand(200_000, 5)
+    generator = torch.Generator().manual_seed(0)
+    noise = lambda like: torch.empty_like(like).uniform_(generator=generator)  # noqa: E731
+    site = Site(torch.logit(p)[None] / 2, NoiseLaw.registry.build("logistic"), Site.sample, noise)
+    arms = ARMS(samples=samples)
+    bits = arms.draw(site)[0]
+    torch.testing.assert_close(bits.mean(1), p[:samples], rtol=0, atol=4.5 * 0.5 / 200_000**0.5)
+    away = (bits - p) / (p * (1 - p)).sqrt()
+    for k in range(1, samples):
+        found = (away[0] * away[k]).mean(0)
+        torch.testing.assert_close(found, arms.correlation(p)[0], rtol=0, atol=0.02)
+
+
+def spread(
+    baseline: str | dict, runs: int, widths: tuple[int, ...] = (3,), layer: int = 0
+) -> float:
+    """Total variance of a layer's weight gradient as the mean of `runs` steps.
+
+    From 400 repetitions of a fixed seed.
+    """
+    model, generator = Toy(widths), torch.Generator().manual_seed(0)
+    estimator = Estimator.registry.build({"name": "reinforce", "baseline": baseline})
+    initialized(estimator, model)
+
+    def estimate() -> Tensor:
+        forward = ForwardClosure(
+            model,
+            *batch(1),
+            lambda s, t: tangled(s, t) + 5,
+            lambda u: torch.empty_like(u).uniform_(generator=generator),
+        )
+        return gradient(model, estimator, forward)[2 * layer]
+
+    return float(
+        torch.stack([sum(estimate() for _ in range(runs)) / runs for _ in range(400)]).var(0).sum()
+    )  # type: ignore
+
+
+@pytest.mark.numerical
+def test_leave_one_out_reduces_the_variance_of_plain_reinforce_at_equal_passes() -> None:
+    assert spread({"name": "leave_one_out", "samples": 4}, runs=1) < spread("none", runs=4) / 4
+
+
+@pytest.mark.numerical
+@pytest.mark.parametrize("layer", [0, 1])
+def test_nesting_reduces_the_variance_of_leave_one_out_in_every_layer(layer: int) -> None:
+    plain, nested = (
+        {"name": "leave_one_out", "samples": 4},
+        {"name": "nested_leave_one_out", "samples": 4, "nested": 4},
+    )
+    assert spread(nested, 1, (3, 3), layer) < spread(plain, 1, (3, 3), layer) * (0.9, 0.5)[layer]
+
+
+def variances(config: dict, widths: tuple[int, ...] = (3, 3)) -> Tensor:
+    """Variance of one estimate of the weights of each binary layer, after a warm-up."""
+    model = Toy(widths)
+    estimator = warm_up(Estimator.registry.build(config), model)
+    errors = sampled(model, estimator, repeats=100)[1]
+    return (
+        torch.stack([errors[2 * layer].square().sum() for layer in range(len(widths))])
+        * 100
+        * AT_ONCE
+    )
+
+
+@pytest.mark.numerical
+def test_orders_of_variance() -> None:
+    """Dong, Mnih & Tucker 2020: DisARM varies less than ARM.
+
+    More antithetic draws vary less than two, and two less than two independent ones.
+    """
+    leave_one_out = {"name": "reinforce", "baseline": {"name": "leave_one_out", "samples": 2}}
+    arm, disarm, loo = (variances(c) for c in ({"name": "arm"}, {"name": "disarm"}, leave_one_out))
+    assert (disarm < arm).all()
+    assert (variances({"name": "arms", "samples": 4}) < disarm).all()
+    assert disarm[0] < loo[0]

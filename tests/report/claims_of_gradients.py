@@ -1,0 +1,222 @@
+"""Claims of the pages about gradients and times, from tables that commands printed.
+
+What the words around a number say is asserted beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from findings import UNBIASED, figure, printed, text
+
+from bnn.estimators.enumeration import LAYER_LIMIT
+from bnn.estimators.local_expectation import LOWER_LIMIT
+from bnn.report.catalogue import UNITS
+
+SMALL, REFERENCE = "lab_exact", "lab_cnn"
+PASSES, CLOCK = "variance × passes", "variance × ms"
+RELAXED = ("rebar learned 0.99", "relax learned 0.99 32")
+LEAVE_ONE_OUT, MUPROP = "reinforce leave_one_out 4", "muprop 0.9 conditional"
+
+
+def pruning() -> Iterator[str]:
+    without, pruned = printed("pruning_mnist", "pruned")
+    seconds = [float(r["seconds of trials"].replace(",", "")) for r in (without, pruned)]
+    yield f"{100 * (1 - seconds[1] / seconds[0]):.0f} % of the seconds"
+    trials = int(pruned["complete"]) + int(pruned["pruned"])
+    yield f"{pruned['pruned']} of {trials} trials ended early"
+    assert without["with"] == pruned["with"] and without["pruned"] == "0"
+
+
+def benchmark() -> Iterator[str]:
+    name = "benchmark_cpu"
+    yield f"{figure(name, 'median', speed='ours / bare'):.2f} of the speed of a bare loop"
+    conventional = figure(name, "median", speed="ours / conventional")
+    yield f"{conventional:.2f} times that of a conventional one"
+    (share,) = re.findall(r"in 10 epochs of \d+ steps, ([\d.]+) %", text(name))
+    yield f"MLflow's calls take {share} % of ten epochs"
+    column = "the same a pass"
+    ratios = {r["estimator"]: float(r[column]) for r in printed(name, column)}
+    yield f"takes more than {max(ratios.values()):.2f} times"
+    nested = ratios["reinforce nested_leave_one_out 4 4"]
+    assert nested == min(ratios.values())
+    yield f"nested draws take {nested:.2f} of it"
+
+
+def lab(name: str, title: str, column: str) -> float:
+    return figure(name, column, estimator=title)
+
+
+def ranked(name: str, column: str) -> list[str]:
+    """Unbiased estimators by a column, the least first; `nvil` is so up to a scale alone."""
+    there = {r["estimator"] for r in printed(name, column)}
+    known = [title for title in UNBIASED if title in there and not title.startswith("nvil")]
+    return sorted(known, key=lambda title: lab(name, title, column))
+
+
+def ratio(name: str, column: str, title: str) -> float:
+    """A column of leave-one-out over that of an estimator."""
+    return lab(name, LEAVE_ONE_OUT, column) / lab(name, title, column)
+
+
+def crossing(name: str) -> int:
+    """Estimates whose mean has less error by ReinMax than by straight-through, the fewest."""
+    st, reinmax = (
+        (max(lab(name, title, "bias²"), 0), lab(name, title, "variance"))
+        for title in ("st density", "reinmax 1.0")
+    )
+    return round((reinmax[1] - st[1]) / (st[0] - reinmax[0]))
+
+
+def both_networks(name: str) -> None:
+    """Sentences without numbers that hold on either network."""
+    there = {r["estimator"] for r in printed(name, PASSES)} - {"frozen", "enumeration"}
+    assert lab(name, "st density", "variance") == min(lab(name, t, "variance") for t in there)
+    (cell,) = [r["bias²"] for r in printed(name, PASSES) if r["estimator"] == "reinmax 1.0"]
+    low, high = re.findall(r"-?[\d.]+", cell)[1:]
+    assert float(low) < 0 < float(high)
+
+
+def lab_exact() -> Iterator[str]:
+    both_networks(SMALL)
+    assert all(ranked(SMALL, column)[0] == MUPROP for column in (PASSES, CLOCK))
+    assert ranked(SMALL, PASSES)[1] == "local_expectation"
+    yield f"ReinMax from {crossing(SMALL)} evaluations of f on"
+    yield f"1/{ratio(SMALL, PASSES, MUPROP):.0f} of leave-one-out's variance at equal evaluations"
+    yield f"bias is {100 * lab(SMALL, 'st density', 'bias²'):.1f} % of the squared gradient"
+    assert "model.hidden=8" in text(SMALL)
+    yield "Two layers of 8 units"
+
+
+def shares(column: str) -> str:
+    (share,) = {f"1/{ratio(REFERENCE, column, title):.0f}" for title in RELAXED}
+    return share
+
+
+def lab_cnn() -> Iterator[str]:
+    both_networks(REFERENCE)
+    assert all({*ranked(REFERENCE, column)[:2]} == {*RELAXED} for column in (PASSES, CLOCK))
+    assert ranked(REFERENCE, PASSES)[2] == MUPROP
+    assert ranked(REFERENCE, CLOCK)[2].startswith("reinforce nested")
+    yield f"ReinMax from {crossing(REFERENCE)} evaluations of f on"
+    yield (
+        f"{shares(PASSES)} of leave-one-out's variance at equal evaluations and {shares(CLOCK)} by "
+        "the clock"
+    )
+    yield f"bias is {100 * lab(REFERENCE, 'st density', 'bias²'):.1f} % of the squared gradient"
+    yield f"{lab(REFERENCE, 'st density', 'variance'):.1f} times the squared gradient, is the least"
+    yield f"has {variances()} times the squared gradient"
+    (known,) = re.findall(r"known to ([\d.]+) % of its norm", text(REFERENCE))
+    yield f"known to {known} % of its norm"
+
+
+def variances() -> str:
+    return " and ".join(f"{lab(REFERENCE, title, 'variance'):.0f}" for title in RELAXED)
+
+
+def estimators() -> Iterator[str]:
+    """Claims of docs/estimators.md."""
+    networks = (SMALL, REFERENCE)
+    biases = [f"{100 * lab(name, 'st density', 'bias²'):.1f}" for name in networks]
+    yield f"squared bias is {biases[0]} and {biases[1]} % of the squared gradient"
+    yield (
+        f"the mean of {crossing(SMALL)} of its estimates on the one and of {crossing(REFERENCE)} on"
+    )
+    yield f"1/{ratio(SMALL, PASSES, MUPROP):.0f} of leave-one-out's variance at equal evaluations"
+    yield (
+        f"{shares(PASSES)} of leave-one-out's variance at equal evaluations and {shares(CLOCK)} by "
+        "the clock"
+    )
+    yield f"has {variances()} times the squared gradient"
+    yield f"{lab(REFERENCE, 'st density', 'variance'):.1f} times;"
+    coupled = [1 / ratio(name, PASSES, one) for name in networks for one in ("disarm", "arms 4")]
+    yield f"have {min(coupled):.1f} to {max(coupled):.1f} times its variance"
+    nvil = [1 / ratio(name, PASSES, "nvil 100 0.9") for name in networks]
+    yield f"has {nvil[0]:.1f} times on the small network and {nvil[1]:.1f} times on"
+    yield next(coupling())
+    yield f"layers of {UNITS} units"
+    yield f"at most {LOWER_LIMIT} units in each lower one"
+    yield f"up to {LAYER_LIMIT} units a layer"
+    yield "with 95 % intervals"
+
+
+def target() -> Iterator[str]:
+    name, two = "lab_target", "loss, p = 2"
+
+    def loss(title: str) -> float:
+        return figure(name, two, **{"": title})
+
+    fires = figure(name, "fires 2", **{"": "st density"})
+    yield f"Where {100 * fires:.0f} % of the units fire"
+    yield f"at a loss of {loss('st density'):.4f} (exponent 2)"
+    yield f"has {loss('the optimum'):.4f}"
+    on_their_way = ("nvil 100 0.9", "reinforce none")
+    there = {r[""] for r in printed(name, two)}
+    near = [t for t in (*UNBIASED, "reinmax 1.0") if t in there and t not in on_their_way]
+    gap = max(loss(title) for title in near) - loss("the optimum")
+    yield f"within {gap:.4f} at exponent 2"
+    for title in (*on_their_way, "st_gumbel 1.0", "concrete 0.5", "st density"):
+        assert loss(title) > loss("the optimum") + 5 * gap
+
+
+def checkpoints() -> Iterator[str]:
+    name = "lab_checkpoints"
+    last = str(max(int(r["step"]) for r in printed(name, "error of 1, layer 1")))
+
+    def errors(title: str) -> list[float]:
+        columns = [f"error of 100, layer {layer}" for layer in (1, 2, 3)]
+        return [figure(name, column, step=last, estimator=title) for column in columns]
+
+    def ahead(one: str, other: str) -> bool:
+        return all(a < b for a, b in zip(errors(one), errors(other), strict=True))
+
+    st = errors("st density")
+    assert min(st) > 1
+    yield "the mean of 100 straight-through estimates errs by more"
+    yield f"({st[0]:.2f}, {st[1]:.2f} and {st[2]:.2f} times its length)"
+    for one in (LEAVE_ONE_OUT, "arms 4"):
+        assert ahead("local_expectation", one)
+        assert ahead(one, "muprop") and ahead(one, "rebar")
+
+
+def slopes() -> Iterator[str]:
+    def at(neuron: str, slope: str, column: str) -> float:
+        return figure("lab_slopes", column, neuron=neuron, slope=slope)
+
+    random, fixed = (
+        [at(neuron, slope, "bias²") for slope in ("1", "6")]
+        for neuron in ("stochastic", "deterministic")
+    )
+    yield (
+        f"rises from {random[0]:.4f} at slope 1 to {random[1]:.4f} at slope 6, that of "
+        f"deterministic ones from {fixed[0]:.3f} to {fixed[1]:.3f}"
+    )
+    cosine = [at("stochastic", slope, "cosine of the mean") for slope in ("1", "6")]
+    yield (
+        f"a cosine of {cosine[0]:.3f} with the true one at slope 1 and of {cosine[1]:.3f} at "
+        "slope 6"
+    )
+    for neuron in ("stochastic", "deterministic"):
+        rows = [r for r in printed("lab_slopes", "bias²") if r["neuron"] == neuron]
+        biases = [float(r["bias²"].split()[0]) for r in rows]
+        assert biases == sorted(biases)
+
+
+def coupling() -> Iterator[str]:
+    column = "reinforce none, bias (%)"
+    rows = printed("lab_coupling", column)
+    batch = [float(r[column]) for r in rows if r["norm"] == "batch"]
+    yield f"{min(batch):.1f} to {max(batch):.1f} % wrong"
+    assert {r[column] for r in rows if r["norm"] != "batch"} == {"0.0"}
+    place = ("batch", "first", "straight-through")
+    (row,) = [r for r in printed("lab_coupling", "true slope")
+              if (r["norm"], r["placement"], r["direction"]) == place]  # fmt: skip
+    (true, error), (mean, spread) = (
+        map(float, row[column].split(" ± ")) for column in ("true slope", LEAVE_ONE_OUT)
+    )
+    yield f"{(true - mean) / (error**2 + spread**2) ** 0.5:.1f} standard errors short"
+
+
+def toy() -> Iterator[str]:
+    yield "(b - t)² of a single bit"

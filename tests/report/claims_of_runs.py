@@ -1,0 +1,249 @@
+"""Claims of the pages about accuracy: phrases with their numbers computed from the rows of runs.
+
+What the words around a number say is asserted beside it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+from findings import BIASED, UNBIASED, accuracy, compared, of, with_spread
+from torch import nn
+
+from bnn.estimators import Estimator
+from bnn.models import MODELS
+from bnn.report.catalogue import UNITS
+from bnn.report.numbers import interval
+from bnn.training.activations import PICTURE_DRAWS
+
+BOTH = {"neuron": "stochastic", "placement": "both"}
+
+
+def seeds_of(name: str) -> int:
+    """Seeds of each configuration of a table."""
+    (seeds,) = {len(c.rows) for c in of(name)}
+    return seeds
+
+
+def seed_table() -> Iterator[str]:
+    name = "seed_table_mnist"
+    real = accuracy(name, neuron="real")
+    st, frozen = (accuracy(name, estimator=one, **BOTH) for one in ("st", "frozen"))
+    yield f"stochastic is {real - st:.2f} points below the real-valued network"
+    spreads = [with_spread(name, estimator="st", **BOTH), with_spread(name, neuron="real")]
+    yield f"{spreads[0]} against {spreads[1]} %"
+    yield f"layers that are not trained are {real - frozen:.2f} points below"
+    assert seeds_of(name) == 2  # two seeds a row
+    for neuron in ("stochastic", "deterministic"):
+        for placement in ("first", "last", "both"):
+            place = {"neuron": neuron, "placement": placement}
+            st, reinforce, frozen = (
+                accuracy(name, estimator=one, **place) for one in ("st", "reinforce", "frozen")
+            )
+            assert st >= reinforce
+            assert placement == "first" or reinforce > frozen
+            assert place != {"neuron": "deterministic", "placement": "first"} or reinforce <= frozen
+    assert {c.first.evaluations for c in of(name, estimator="st")} == {1}
+    (k,) = {c.first.evaluations for c in of(name, estimator="reinforce")}
+    yield f"at {k} evaluations a step"
+
+
+def bnn_mnist() -> Iterator[str]:
+    name = "bnn_mnist"
+    st, reinforce = (
+        [accuracy(name, estimator=one, placement=place) for place in ("first", "last", "both")]
+        for one in ("st", "reinforce")
+    )
+    yield f"Straight-through reaches {min(st):.2f} to {max(st):.2f} %"
+    yield f"REINFORCE {min(reinforce):.2f} to {max(reinforce):.2f} %"
+    (k,) = {c.first.evaluations for c in of(name, estimator="reinforce")}
+    yield f"at one and at {k} evaluations of f a step; one seed"
+    assert seeds_of(name) == 1
+
+
+def behind(*titles: str) -> list[float]:
+    """Points of accuracy behind straight-through at equal cost."""
+    st = accuracy("estimators_mnist", estimator="st")
+    return [st - accuracy("estimators_mnist", estimator_title=title) for title in titles]
+
+
+def estimators() -> Iterator[str]:
+    name, seeds = "estimators_mnist", seeds_of("estimators_mnist")
+    told = {
+        one.configuration.first.estimator_title: one.verdict
+        for one in compared(name, "estimator=st", 0.1)
+    }
+    unbiased = [title for title in UNBIASED if title in told]
+    assert {*told, "st density"} == {*unbiased, *BIASED, "frozen"}
+    assert {told[title] for title in unbiased} == {"worse by more than 0.1"}
+    assert {told[title] for title in BIASED if title in told} == {"undecided"}
+    biased = [accuracy(name, estimator_title=title) for title in BIASED]
+    yield f"{min(biased):.2f} to {max(biased):.2f} %, not told apart by {seeds} seeds"
+    yield f"no difference is decided by {seeds} seeds"
+    rebar, leave_one_out = behind("rebar learned 0.99", "reinforce leave_one_out 4")
+    assert rebar == min(behind(*unbiased)) and behind("nvil 100 0.9") == [max(behind(*unbiased))]
+    yield (
+        f"REBAR, is {rebar:.2f} points behind straight-through, and REINFORCE with leave-one-out "
+        f"{leave_one_out:.2f}"
+    )
+    ahead = ["rebar learned 0.99", "relax learned 0.99 32", "muprop 0.9 conditional"]
+    others = behind(*(title for title in unbiased if title not in ahead))
+    yield (
+        f"are {min(behind(*ahead)):.2f} to {max(behind(*ahead)):.2f} points behind "
+        f"straight-through, the other unbiased ones {min(others):.2f} to {max(others):.2f}"
+    )
+    coupled = behind("reinforce leave_one_out 4", "disarm", "arms 4")
+    low, high = min(coupled) - max(behind(*ahead)), max(coupled) - min(behind(*ahead))
+    yield f"They are {low:.2f} to {high:.2f} points above leave-one-out"
+    (relax,) = [one for one in compared(name, "estimator=rebar", 0.1)
+                if one.configuration.first.estimator == "relax"]  # fmt: skip
+    assert relax.verdict == "undecided"
+    yield f"earns nothing that {seeds} seeds see"
+    epochs = {c.first.evaluations: c.first.epochs for c in of(name)}
+    assert all(12 <= evaluations * epochs[evaluations] <= 14 for evaluations in epochs)
+    yield f"about {epochs[1]} passes over the training split"
+    yield f"({epochs[1]} epochs at one evaluation of f a step, {epochs[3]} epochs at 3)"
+    assert {c.settings()["anneal.slope"] for c in of(name)} == {"1.0"}
+    yield "slope 1."
+    yield "on the validation split of seed 0."
+
+
+def baselines() -> Iterator[str]:
+    name, slow, fast = "baselines_mnist", "sgd lr 0.01 constant", "sgd lr 0.1 constant"
+    titles = [c.first.estimator_title for c in of(name, optimizer=slow)]
+    titles.remove("reinforce leave_one_out 4")
+    best = max(accuracy(name, estimator_title=title, optimizer=slow) for title in titles)
+    kept = {"estimator_title": "reinforce leave_one_out 4"}
+    yield (
+        f"they reach at most {best:.2f} % where leave-one-out has "
+        f"{accuracy(name, optimizer=slow, **kept):.2f} %"
+    )
+    assert all(accuracy(name, estimator_title=title, optimizer=fast) < 50 for title in titles)
+    (epochs,) = {c.first.epochs for c in of(name)}
+    yield f"binary, {epochs} epochs"
+    (k,) = {c.first.evaluations for c in of(name, **kept)}
+    yield f"takes {k} evaluations of f a step"
+    assert {c.first.evaluations for c in of(name) if c.first.estimator_title in titles} == {1}
+
+
+def reinforce_tuned() -> Iterator[str]:
+    name = "reinforce_tuned_mnist"
+    found = compared(name, "estimator=frozen", 0)
+    assert {one.verdict for one in found} == {"better"}
+    least = min(100 * statistics.fmean(row.test_accuracy or 0 for row in one.configuration.rows)
+                for one in found)  # fmt: skip
+    yield f"it reaches {least:.2f} % and above"
+    seeds = {row.seed for c in of(name) for row in c.rows}
+    assert 0 not in seeds
+    yield f"Tuning saw seed 0; these are {len(seeds)} other seeds"
+    gains = [one.interval.mean for one in found
+             if one.interval and one.configuration.first.placement == "first"]  # fmt: skip
+    yield f"is small, {min(gains):.2f} to {max(gains):.2f} points"
+    yield f"stood at {accuracy('seed_table_mnist', estimator='reinforce', **BOTH):.2f} %"
+    (both,) = of(name, estimator="reinforce", **BOTH)
+    yield f"which are {both.first.evaluations} evaluations of f a step"
+
+
+UNIT = {"neuron": "stochastic", "neuron__rescale_gradient": "False"}
+
+
+def gain(**values: str) -> float:
+    """Points of accuracy above slope 1, for stochastic units."""
+    flat = accuracy("annealing_mnist", anneal__slope="1.0", neuron="stochastic")
+    return accuracy("annealing_mnist", **{**UNIT, **values}) - flat
+
+
+def annealing() -> Iterator[str]:
+    name, rescaled = "annealing_mnist", {"neuron__rescale_gradient": "True"}
+    yield (
+        f"by {gain(anneal='cosine'):.2f} points with a tuned schedule, of which a constant slope "
+        f"of the schedule's last value has {gain(anneal__slope='5.954'):.2f}"
+    )
+    (cosine,) = of(name, anneal="cosine", **UNIT)
+    (apart,) = [one for one in compared(name, "anneal.slope=5.954", 0.1)
+                if one.configuration == cosine]  # fmt: skip
+    found = apart.interval
+    assert found is not None and apart.verdict == "undecided"
+    yield (
+        "Against a constant slope of 5.954 the schedule is "
+        f"{found.mean:.2f} [{found.low:+.2f}, {found.high:+.2f}] points above"
+    )
+    mild = [gain(anneal="geometric", anneal__rate="1.005"), gain(anneal="linear")]
+    (slow,) = {f"{one:.2f}" for one in mild}
+    yield (
+        f"{gain(anneal='geometric', anneal__rate='1.1'):.2f} points at a factor of 1.1 an epoch, "
+        f"{slow} by the slowest one and by the linear one"
+    )
+    yield (
+        f"the factor of 1.1 gains {gain(anneal='geometric', **rescaled):.2f} and the tuned "
+        f"schedule {gain(anneal='cosine', **rescaled):.2f}"
+    )
+    told = {one.verdict for one in compared(name, "anneal.slope=1.0", 0.1)
+            if one.configuration.first.neuron == "deterministic"}  # fmt: skip
+    assert told == {"undecided"}
+    yield "no schedule is told from slope 1."
+    yield "no arm is told from slope 1,"
+    yield f"at {seeds_of(name)} seeds none is shown to be equal within 0.1 points"
+    (epochs,) = {c.first.epochs for c in of(name)}
+    yield f"both layers, {epochs} epochs"
+    means = [statistics.fmean(row.test_accuracy_mc_mean or 0 for row in c.rows)
+             for c in of(name, neuron="stochastic")]  # fmt: skip
+    assert 100 * (max(means) - min(means)) < 0.2
+    (draws,) = {c.first.evaluation_samples for c in of(name)}
+    yield f"Averaged over {draws} draws the arms differ by little"
+
+
+def norms() -> Iterator[str]:
+    name = "norms_mnist"
+
+    def cost(norm: str) -> list[str]:
+        costs = []
+        for place in ("first", "both"):
+            batch = accuracy(name, norm="batch", placement=place)
+            costs.append(f"{batch - accuracy(name, norm=norm, placement=place):.2f}")
+        return costs
+
+    group, running = cost("group"), cost("running")
+    yield (
+        f"nothing that {seeds_of(name)} seeds can see ({group[0]} and {group[1]} points, undecided)"
+    )
+    yield f"costs {running[0]} points with the first layer binary and {running[1]} with both"
+    for one in compared(name, "norm=batch", 0.1):
+        assert (one.configuration.first.norm == "group") == (one.verdict == "undecided")
+    (epochs,) = {c.first.epochs for c in of(name)}
+    yield f"alike; {epochs} epochs"
+
+
+def precision() -> Iterator[str]:
+    name = "precision_mnist"
+    yield f"None that {seeds_of(name)} seeds see: {with_spread(name, precision='bf16')} % with"
+    yield f"{with_spread(name, precision='float32')} % with"
+    assert abs(accuracy(name, precision="bf16") - accuracy(name, precision="float32")) < 0.05
+
+
+def readme() -> Iterator[str]:
+    yield f"binary neurons and {len(Estimator.registry) - 1} estimators"
+    yield f"over {PICTURE_DRAWS} draws"
+    (minutes,) = {sum(row.seconds_total for c in of("bnn_mnist") for row in c.rows) / 60}
+    yield f"about {minutes:.0f} minutes on two cores"
+    real = accuracy("seed_table_mnist", neuron="real")
+    st = accuracy("seed_table_mnist", estimator="st", **BOTH)
+    yield f"{real - st:.2f} points for both layers"
+    (real_rows,), (st_rows,) = (
+        [c.rows for c in of("seed_table_mnist", **values)]
+        for values in ({"neuron": "real"}, {"estimator": "st", **BOTH})
+    )
+    costs = [a.test_accuracy - b.test_accuracy for a, b in zip(real_rows, st_rows, strict=True)]
+    assert interval(costs).low < 0 < interval(costs).high  # not told from nothing
+    yield f"REBAR, is {behind('rebar learned 0.99')[0]:.2f} points behind"
+    yield f"REINFORCE {behind('reinforce leave_one_out 4')[0]:.2f}, and"
+    yield f"costs {behind('frozen')[0]:.2f}."
+    yield (
+        f"gains {gain(anneal='cosine'):.2f} points for stochastic units, of which a constant "
+        f"steep slope has {gain(anneal__slope='5.954'):.2f}"
+    )
+    yield f"binary layers of {UNITS} units"
+    network = MODELS["cnn"]((1, 28, 28), 10, [nn.Identity(), nn.Identity()])
+    yield f"averaged over the {network.conv1.out_channels} channels"
+    yield "images of 28×28 pixels"

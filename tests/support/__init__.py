@@ -1,0 +1,1 @@
+"""Shared parts of the tests: command line, temporary servers, toy networks, expectations."""

@@ -1,0 +1,76 @@
+"""Configurations of every estimator and baseline, and networks to test their claims on."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnn.estimators import Estimator
+from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
+
+BASELINES = {
+    "none": {},
+    "moving_average": {"decay": 0.5},
+    "min_variance": {"decay": 0.5},
+    "leave_one_out": {"samples": 2},
+    "nested_leave_one_out": {"samples": 2, "nested": 2},
+}
+CONTRACTS = {
+    "none": [{}],
+    "frozen": [{}],
+    "st": [{"pseudo_derivative": name} for name in PSEUDO_DERIVATIVES],
+    "reinmax": [{"tau": 1.0}, {"tau": 1.5}],
+    "st_gumbel": [{"tau": 1.0}],
+    "concrete": [{"tau": 0.5}],
+    "reinforce": [{"baseline": {"name": name, **keys}} for name, keys in BASELINES.items()],
+    "nvil": [{"hidden": 3, "decay": 0.5}],
+    "muprop": [{"decay": 0.5}, {"decay": 0.5, "conditional": False}],
+    "local_expectation": [{}],
+    "arm": [{}],
+    "disarm": [{}],
+    "arms": [{"samples": 2}, {"samples": 3}],
+    "rebar": [{"tau": tau, "decay": 0.5} for tau in (0.2, 5.0, "learned")],
+    "relax": [{"tau": tau, "decay": 0.5, "hidden": 3} for tau in (0.5, "learned")],
+    "enumeration": [{}],
+}
+"""Configurations of every registered estimator: the third place that a new one touches."""
+CASES = [
+    pytest.param({"name": n, **c}, id=f"{n}-{i}")
+    for n, cases in CONTRACTS.items()
+    for i, c in enumerate(cases)
+]
+CONTINUOUS = {"st_gumbel", "concrete", "arms", "rebar", "relax"}
+"""Estimators with infinitely many outcomes: their expectation is sampled, with standard errors."""
+UNBIASED = [
+    c
+    for c in CASES
+    if Estimator.registry[c.values[0]["name"]].unbiased and c.values[0]["name"] != "none"
+]
+EXACTLY = [c for c in UNBIASED if c.values[0]["name"] not in CONTINUOUS]
+SAMPLED = [c for c in UNBIASED if c.values[0]["name"] in CONTINUOUS]
+BIASED = [c for c in CASES if not Estimator.registry[c.values[0]["name"]].unbiased]
+NETS = [(3,), (2, 2), (2, 1, 1)]
+"""Widths of the binary layers."""
+
+
+def applies(config: dict, widths: tuple[int, ...]) -> bool:
+    """Whether a case is enumerated: nesting needs two layers, and on three has 2^14 outcomes."""
+    return len(widths) == 2 or "nested" not in str(config)
+
+
+def _pairs() -> list:
+    """Parameters `config, widths` of every estimator whose expectation is enumerated.
+
+    Nesting on (2, 2) has 4096 outcomes: it is left to the slow tests, and (2, 1) holds the law.
+    """
+    pairs = []
+    for case in EXACTLY:
+        (config,) = case.values
+        if "nested" in str(config):
+            pairs.append(pytest.param(config, (2, 1), id=f"{case.id}-(2, 1)"))
+        for widths in filter(lambda one: applies(config, one), NETS):
+            marks = [pytest.mark.slow] if "nested" in str(config) else []
+            pairs.append(pytest.param(config, widths, id=f"{case.id}-{widths}", marks=marks))
+    return pairs
+
+
+EXACT_PAIRS = _pairs()
