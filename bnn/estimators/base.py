@@ -40,8 +40,8 @@ class Estimator(nn.Module, ABC):
 
     The value of the surrogate loss is the mean loss of the network's own samples, so that all
     estimators log comparable curves; its gradient is the estimate. Terms that carry the gradient
-    alone enter by `gradient_only`. An estimator is a module, so that what it learns or averages is
-    saved with it.
+    alone enter by `gradient_only`. An estimator is a module, so that its averages and learned
+    parameters are saved with it.
 
         estimator = ReinMax()
         loss = estimator(net, inputs, targets)

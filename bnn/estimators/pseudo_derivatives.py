@@ -1,4 +1,4 @@
-"""Pseudo-derivatives s'(a): what the backward pass takes for the derivative of the step.
+"""Pseudo-derivatives s'(a), which the backward pass takes for the derivative of the step.
 
 Each is given as the function whose gradient it is: `replace_gradient(bits, function)` has the value
 of the bits and the gradient of the function. Prefer `density`: it is the derivative of the unit's

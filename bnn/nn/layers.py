@@ -116,7 +116,7 @@ def binary_layers(model: nn.Module, inputs: Tensor) -> BinaryLayers:
 
 
 def is_chain(model: nn.Module, inputs: Tensor, sites: Sequence[Site]) -> bool:
-    """Whether what lies above each binary layer depends on what lies below through its bits alone.
+    """Whether each binary layer is the only path from the layers below it to those above.
 
     Two tests. By value: for each layer a pair of rows with other inputs and other bits below it,
     and the same bits from it upwards; above it both must meet the same. By shape: replicas branch
