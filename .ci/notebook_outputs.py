@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-LIMIT = 200_000
+LIMIT = 700_000
 """Bytes that the outputs of one notebook may take as JSON."""
 
 

@@ -1,6 +1,6 @@
 """python notebooks/execute.py [--data FOLDER]: run every notebook, and store its outputs in it.
 
-Pictures are stored with 64 colours, so that a code host shows the notebooks and the repository
+Pictures are stored with 256 colours, so that a code host shows the notebooks and the repository
 stays small. A digest of the code cells says for which code the outputs are current.
 """
 
@@ -20,8 +20,8 @@ from nbformat import NotebookNode
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-COLOURS = 64
-WIDTH = 900
+COLOURS = 256
+WIDTH = 720
 """Pixels of the widest picture that is stored."""
 DIGEST = "code_digest"
 """Key of a notebook's metadata."""

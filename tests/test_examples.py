@@ -155,7 +155,7 @@ def test_the_code_of_the_library_page_runs(monkeypatch: pytest.MonkeyPatch) -> N
     logged = {}
     monkeypatch.setattr(
         bnn.library,
-        "_tracked",
+        "_fit_tracked",
         lambda *given: logged.update(given=given) or bnn.library.FitResult(1, (), 0, None),
     )
     scope = executed("library")

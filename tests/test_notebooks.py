@@ -158,7 +158,7 @@ def test_a_notebook_shows_the_outputs_of_its_present_code(path: Path) -> None:
     nbformat.validate(notebook)
     assert notebook.metadata[DIGEST] == code_digest(notebook), "run python notebooks/execute.py"
     assert_shown(notebook)
-    assert path.stat().st_size < 600_000
+    assert path.stat().st_size < 800_000
     assert set(notebook.metadata) == {"kernelspec", "language_info", DIGEST}
     assert "/tmp" not in path.read_text() and "/root" not in path.read_text()
 
@@ -203,10 +203,3 @@ def test_logic_is_noticed(source: str) -> None:
 def test_magics_that_hide_logic_are_refused(source: str) -> None:
     with pytest.raises(SyntaxError):
         logic(new_notebook(cells=[new_code_cell(source)]))
-
-
-def test_outputs_are_noticed(execute: Execute, tmp_path: Path) -> None:
-    notebook = new_notebook(cells=[new_code_cell("1")])
-    assert stored(notebook) == []
-    execute(notebook, tmp_path)
-    assert stored(notebook) == ["1"]

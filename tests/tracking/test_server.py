@@ -21,7 +21,7 @@ from support.command_line import QUICK, client, environment, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError
-from bnn.tracking import outbox
+from bnn.tracking import calls, outbox
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.store import open_store
 from bnn.training.step import TrainState
@@ -114,7 +114,7 @@ def everything(store: MlflowClient, run: Run) -> dict[str, object]:
             for folder in folders
             for item in store.list_artifacts(run.info.run_id, folder)
         },
-        "pictures": sorted(outbox.pictures(store, run.info.run_id)),
+        "pictures": sorted(calls.logged_images(store, run.info.run_id)),
         "models": len(run.outputs.model_outputs),
         "inputs": [each.dataset.digest for each in run.inputs.dataset_inputs],
     }
