@@ -345,7 +345,9 @@ def test_a_copied_model_predicts(server: Server, local: Path) -> None:
     import mlflow
     import torch
 
-    copies = [run for run in server.runs() if "bnn.origin" in run.data.tags]
+    assert sync.main([str(local), "--to", server.uri]) == 0
+    origins = {run.info.run_id for run in runs(local, "run")}
+    copies = [run for run in server.runs() if run.data.tags.get("bnn.origin") in origins]
     mlflow.set_tracking_uri(server.uri)
     try:
         loaded = mlflow.pytorch.load_model(f"models:/{copies[0].outputs.model_outputs[0].model_id}")
