@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --results: change nothing, fail if a page is out of date",
     )
+    command.add_argument("--readme", action="store_true", help=argparse.SUPPRESS)  # of 0.1.0
     return command
 
 
@@ -126,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code of the command line `arguments`, by default that of the process."""
     command = parser()
     options = command.parse_args(arguments)
+    if options.readme:
+        command.error("--readme: this option is called --results now; write --results")
     if options.results == (options.experiment is not None) or (
         options.check and not options.results
     ):

@@ -434,6 +434,7 @@ def test_after_a_fallback_the_renamed_node_loads(published: Path, tmp_path: Path
     assert (data.spec.name, len(data.train.labels)) == ("digits", 50)
 
 
+@pytest.mark.server
 def test_a_mirror_that_never_answers_is_given_up_in_time(
     published: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -448,6 +449,7 @@ def test_a_mirror_that_never_answers_is_given_up_in_time(
         assert time.monotonic() - start < NOTICED
 
 
+@pytest.mark.server
 def test_a_name_that_is_never_looked_up_is_given_up_in_time(
     published: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -482,6 +484,7 @@ def test_the_limits_add_up_to_less_than_the_promise() -> None:
     assert download_module.ANSWER_SECONDS + mirrors * download_module.SILENCE_SECONDS < NOTICED
 
 
+@pytest.mark.server
 def test_a_slow_download_that_moves_is_not_given_up(serve, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(download_module, "SILENCE_SECONDS", 0.6)
     serve(pieces=5, pause=0.2)

@@ -8,6 +8,7 @@ import pytest
 
 from bnn.report import generated
 from bnn.report.__main__ import main
+from bnn.report.__main__ import main as report_command
 from bnn.report.blocks import KINDS
 from bnn.report.marks import RESULTS, blocks
 from bnn.report.row_files import write_csv
@@ -171,3 +172,12 @@ def test_the_pages_of_this_repository_agree_with_their_sources() -> None:
     }
     assert used == set(KINDS)
     assert generated.outdated(root) == []
+
+
+def test_the_former_option_is_answered_with_its_new_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        report_command(["--readme", "--check"])
+    assert refused.value.code == 2
+    assert "--readme: this option is called --results now" in capsys.readouterr().err

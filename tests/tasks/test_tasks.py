@@ -197,6 +197,7 @@ def test_estimators_that_evaluate_fractional_bits_are_refused_where_the_loss_is_
     assert "bits between 0 and 1" in result.stderr and "task=reconstruction" in result.stderr
 
 
+@pytest.mark.integration
 def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:
     result = bnn_train(tmp_path, "task=nothing", *QUICK)
     assert (
