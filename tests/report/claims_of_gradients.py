@@ -6,13 +6,15 @@ What the words around a number say is asserted beside it.
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator
 
-from findings import UNBIASED, figure, printed, text
+from findings import RESULTS, UNBIASED, figure, printed, text
 
 from bnn.estimators.enumeration import LAYER_LIMIT
 from bnn.estimators.local_expectation import LOWER_LIMIT
 from bnn.report.catalogue import UNITS
+from bnn.report.row_files import read_csv
 
 SMALL, REFERENCE = "lab_exact", "lab_cnn"
 PASSES, CLOCK = "variance × passes", "variance × ms"
@@ -42,6 +44,26 @@ def benchmark() -> Iterator[str]:
     nested = ratios["reinforce nested_leave_one_out 4 4"]
     assert nested == min(ratios.values())
     yield f"nested draws take {nested:.2f} of it"
+
+
+def benchmark_gpu() -> Iterator[str]:
+    name = "benchmark_gpu"
+    yield f"{figure(name, 'median', speed='ours / bare'):.2f} of the speed of a bare loop"
+    workers = figure(name, "median", speed="ours / conventional, 8 workers")
+    yield f"{workers:.2f} times that of a conventional one whose DataLoader has 8 workers"
+    rates = {r["loop"]: float(r["images/s"]) for r in printed(name, "images/s")}
+    assert rates["ours bf16"] < rates["ours"]
+    runs = read_csv(RESULTS / "seed_table_mnist.csv")
+    (command,) = {row.command for row in runs}
+    (jobs,) = re.findall(r"n_jobs=(\d+)", command)
+    seconds = statistics.fmean(row.seconds_total for row in runs)
+    yield f"{jobs} side by side, took {seconds:.0f} s each"
+    (share,) = re.findall(r"with figures and the exported model ([\d.]+) %", text(name))
+    yield f"take {share} % as long as ten epochs"
+    ratios = {r["estimator"]: float(r["the same a pass"]) for r in printed(name, "the same a pass")}
+    relax = ratios.pop("relax learned 0.99 32")
+    yield f"more than {max(ratios.values()):.2f} times"
+    yield f"takes {relax:.2f}."
 
 
 def lab(name: str, title: str, column: str) -> float:

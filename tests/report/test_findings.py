@@ -29,6 +29,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/precision_mnist.md": runs.precision,
     "sweeps/results/pruning_mnist.md": gradients.pruning,
     "sweeps/results/benchmark_cpu.md": gradients.benchmark,
+    "sweeps/results/benchmark_gpu.md": gradients.benchmark_gpu,
     "sweeps/results/lab_exact.md": gradients.lab_exact,
     "sweeps/results/lab_cnn.md": gradients.lab_cnn,
     "sweeps/results/lab_target.md": gradients.target,
