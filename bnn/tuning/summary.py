@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,7 @@ def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dic
             row[metric] += f" ± {spread[metric]:.2g}"
     return row | {
         "seconds": f"{seconds(trial):.0f}",
+        "date": date(trial.datetime_complete),
         "end": "complete" if complete else trial_result(trial, metrics),
     }
 
@@ -153,6 +155,11 @@ def table(found: Sequence[Mapping[str, str]]) -> str:
     if not found:
         return "no trial has ended"
     return markdown(list(found[0]), [list(row.values()) for row in found])
+
+
+def date(time: datetime | None) -> str:
+    """Local date and minute."""
+    return time.strftime("%Y-%m-%d %H:%M") if time is not None else BLANK
 
 
 def comparison(studies: Sequence[Study]) -> str:

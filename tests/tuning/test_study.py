@@ -677,8 +677,8 @@ def test_studies_are_listed_and_held_side_by_side(
     folder, _ = annealed
     monkeypatch.chdir(folder)
     assert main([]) == 0
-    name = capsys.readouterr().out.strip()
-    assert name == "anneal/digits data.limit=300 estimator=st placement=both trainer.epochs=3"
+    name = "anneal/digits data.limit=300 estimator=st placement=both trainer.epochs=3"
+    assert f"| {name} |" in capsys.readouterr().out
     assert main([name, name, "--trials"]) == 0
     said = capsys.readouterr().out
     best = study(folder).best_trial
