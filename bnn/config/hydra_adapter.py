@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.main import get_args_parser
 
 from bnn.errors import ConfigError
 from bnn.paths import folder
