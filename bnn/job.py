@@ -14,6 +14,7 @@ from bnn import runs, tuning
 from bnn.config.compose import refuse_ignored
 from bnn.errors import BnnError, ConfigError
 from bnn.job_environment import JobEnvironment
+from bnn.paths import remove_unused
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:
@@ -45,6 +46,7 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         return runs.single.run_single(config, directory, 0 if alone else int(settings.job.num))
     except BnnError as error:
         if alone:
+            remove_unused(Path(settings.runtime.output_dir))
             raise SystemExit(f"error: {error}") from error
         raise
     except Exception:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn.errors import exit_code
+from bnn.errors import OneLineParser, exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +28,7 @@ SHOWN = 3
 
 def argument_parser() -> argparse.ArgumentParser:
     """Parser of `python -m bnn.predict`."""
-    parser = argparse.ArgumentParser(prog="python -m bnn.predict", description=__doc__)
+    parser = OneLineParser(prog="python -m bnn.predict", description=__doc__)
     parser.add_argument(
         "model", metavar="MODEL", help="id of a finished run, or a checkpoint file (best.pt)"
     )

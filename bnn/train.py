@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import hydra
 from hydra.errors import HydraException
@@ -13,7 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from bnn import plugins
 from bnn.config.compose import format_hydra_error, named_plugins
 from bnn.config.help import asks_for_help, help_text
-from bnn.errors import BnnError
+from bnn.config.hydra_adapter import command_line
+from bnn.config.syntax import check_launcher, check_words
+from bnn.config.unknown_keys import option_mistake
+from bnn.errors import BnnError, ConfigError
 from bnn.job import run
 from bnn.paths import folder
 from bnn.version import __version__
@@ -57,7 +61,27 @@ def _help_or_train() -> None:
     if asks_for_help(words):
         print(help_text(words))
     else:
+        sys.argv[1:] = _checked(words)
         train()
+
+
+def _checked(words: Sequence[str]) -> list[str]:
+    """Words of the command line with its options first, as Hydra reads them.
+
+    Raises:
+        ConfigError: for an option or a word that Hydra cannot read.
+    """
+    try:
+        chosen = command_line(words)
+    except ConfigError as error:
+        raise ConfigError(option_mistake(str(error))) from error
+    overrides = list(chosen.overrides)
+    mode = any(word.startswith("hydra.mode=") for word in overrides)
+    if not (chosen.help or chosen.hydra_help or chosen.info or chosen.shell_completion):
+        check_words(overrides, chosen.multirun or mode)
+    if not chosen.cfg and "dry_run=true" not in overrides:
+        check_launcher(overrides)
+    return [*(word for word in words if word not in overrides), *overrides]
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnn.errors import exit_code
+from bnn.errors import OneLineParser, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
     """Command-line parser."""
-    command = argparse.ArgumentParser(
+    command = OneLineParser(
         prog="python -m bnn.report", description="Tables and figures of finished runs."
     )
     command.add_argument(

@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Sequence
 
-from bnn.errors import BnnError
+from bnn.errors import BnnError, OneLineParser
 
 
 def parser() -> argparse.ArgumentParser:
     """Parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = OneLineParser(
         prog="python -m bnn.tuning",
         description="List the studies of a storage, the trials of one, or compare several.",
     )
