@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -36,7 +37,8 @@ def validate(
         Values by field.
 
     Raises:
-        ConfigError: for an unknown key, a missing key or a value of the wrong type, naming it.
+        ConfigError: for an unknown key, a missing key, a value of the wrong type, or a number that
+            is NaN or infinite, naming it.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(node)))
@@ -54,7 +56,20 @@ def validate(
         )
     values = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
     assert isinstance(values, dict)
+    _refuse_non_finite(values, key)
     return {str(name): value for name, value in values.items() if name not in absent}
+
+
+def _refuse_non_finite(value: Any, key: str) -> None:
+    """Refusal of NaN and infinities, also in nested values."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_non_finite(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_non_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}: expected a finite number, got {value}")
 
 
 REGISTRIES: list[Registry[Any]] = []
