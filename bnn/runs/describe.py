@@ -70,6 +70,8 @@ def describe(setup: TrainingSetup) -> RunDescription:
         estimator=training.estimator,
         units=spec.units,
     )
+    if spec.initial is not None:
+        tags[schema.INIT_FROM] = f"{spec.config['model']['init_from']} ({spec.initial})"
     if spec.plugins:
         tags[schema.PLUGINS] = ", ".join(map(str, spec.plugins))
     return RunDescription(

@@ -7,6 +7,7 @@ left.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,15 @@ import torch
 
 from bnn import schema
 from bnn.build import TrainingSetup, build, read_dataset
+from bnn.combinations import memory_errors
 from bnn.config.specification import RunSpec
 from bnn.data import Dataset
 from bnn.lab.probe import GradientProbe
+from bnn.runs.beginning import refusal_to_continue, shorter_run, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tracking.resume import (
+    Shorter,
     find_finished_trial,
     find_interrupted,
     finished_results,
@@ -220,6 +224,7 @@ def _train_tracked(
         report: callback that hears of every epoch, also of those before an interruption.
     """
     study = trial[schema.STUDY] if trial else None
+    initial = weights_of_run(spec, store)
     earlier = None
     if spec.general.resume:
         earlier = find_interrupted(store, spec.result_key, folder, study)
@@ -231,14 +236,26 @@ def _train_tracked(
         note = other_versions_note(store, {spec.digest: spec.result_key})
         if note is not None:
             print(note, flush=True)
-    setup = build(spec)
+    setup = build(spec, initial[1] if initial else None)
+    shorter = None
+    if spec.general.resume and earlier is None and trial is None:
+        shorter = _continued(setup, store, title)
+    about = describe(setup)
+    tags = {schema.INIT_FROM: initial[0]} if initial else {}
+    tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
+    about = dataclasses.replace(about, tags={**about.tags, **tags})
     data = read_dataset(spec)
     run_id = earlier.run_id if earlier else None
     with (
         lock_run_dir(folder),
-        MlflowRun(store, describe(setup), folder, parent, trial, run_id) as run,
+        MlflowRun(store, about, folder, parent, trial, run_id) as run,
+        memory_errors(spec.config, "model", "estimator", "trainer"),
     ):
         run.dataset(data)
+        if shorter is not None and shorter.last is not None:
+            state = checkpoint.load(shorter.last)
+            run.log_history(state["history"])
+            checkpoint.save(folder / checkpoint.LAST, state)
         callbacks: list[Callback] = []
         if spec.lab.every:
             callbacks.append(GradientProbe(setup.training, spec.lab))
@@ -257,9 +274,21 @@ def _train_tracked(
             folder=folder,
             metadata=spec.checkpoint_metadata,
             title=title,
-            resume=earlier is not None,
+            resume=earlier is not None or shorter is not None,
         )
         return finish(run, setup, fitted, data)
+
+
+def _continued(setup: TrainingSetup, store: Store, title: str) -> Shorter | None:
+    """Finished run of fewer epochs that a run goes on from; why there is none is printed."""
+    shorter = shorter_run(setup.spec, store)
+    if shorter is None:
+        return None
+    if (note := refusal_to_continue(setup, shorter)) is not None:
+        print(note, flush=True)
+        return None
+    print(f"{title}: goes on from run {shorter.run_id}, after epoch {shorter.epochs}", flush=True)
+    return shorter
 
 
 def _threads_note(before: str) -> str:
