@@ -47,7 +47,7 @@ def weights_of_run(spec: RunSpec, store: Store) -> tuple[str, dict[str, Tensor]]
         return run_id, read_weights(file, source)
 
 
-def shorter_run(spec: RunSpec, store: Store) -> Shorter | None:
+def _shorter_run(spec: RunSpec, store: Store) -> Shorter | None:
     """Finished run of this configuration with fewer epochs."""
     trainer, keys = spec.config["trainer"], {}
     for epochs in range(1, trainer["epochs"]):
@@ -82,7 +82,7 @@ def key_of_length(setup: TrainingSetup, epochs: int) -> str | None:
     return None
 
 
-def refusal_to_continue(setup: TrainingSetup, shorter: Shorter) -> str | None:
+def _refusal_to_continue(setup: TrainingSetup, shorter: Shorter) -> str | None:
     """Note on a run of fewer epochs that cannot be gone on from; None where it can."""
     config, whole = setup.spec.config, setup.training.settings.epochs
     about = f"note: run {shorter.run_id} finished after {shorter.epochs} of {whole} epochs, "
@@ -96,3 +96,21 @@ def refusal_to_continue(setup: TrainingSetup, shorter: Shorter) -> str | None:
     else:
         return None
     return f"{about}{why}: trained anew; {KEY}={shorter.run_id} begins with its weights"
+
+
+def run_to_continue(setup: TrainingSetup, store: Store, title: str) -> Shorter | None:
+    """Finished run of fewer epochs that a training goes on from; why there is none is printed.
+
+    Args:
+        setup: objects of the training.
+        store: tracking store of both runs.
+        title: display name on the terminal.
+    """
+    shorter = _shorter_run(setup.spec, store)
+    if shorter is None:
+        return None
+    if (note := _refusal_to_continue(setup, shorter)) is not None:
+        print(note, flush=True)
+        return None
+    print(f"{title}: goes on from run {shorter.run_id}, after epoch {shorter.epochs}", flush=True)
+    return shorter

@@ -7,7 +7,6 @@ left.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from bnn.combinations import memory_errors
 from bnn.config.specification import RunSpec
 from bnn.data import Dataset
 from bnn.lab.probe import GradientProbe
-from bnn.runs.beginning import refusal_to_continue, shorter_run, weights_of_run
+from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tracking.resume import (
-    Shorter,
+    Interrupted,
     find_finished_trial,
     find_interrupted,
     finished_results,
@@ -223,32 +222,22 @@ def _train_tracked(
         trial: tags of a trial.
         report: callback that hears of every epoch, also of those before an interruption.
     """
-    study = trial[schema.STUDY] if trial else None
-    initial = weights_of_run(spec, store)
-    earlier = None
+    initial, earlier = weights_of_run(spec, store), None
     if spec.general.resume:
-        earlier = find_interrupted(store, spec.result_key, folder, study)
-    if earlier:
-        folder = earlier.folder
-        threads = _threads_note(earlier.threads)
-        print(f"{title}: resumes run {earlier.run_id}, from {folder}{threads}", flush=True)
-    elif spec.general.resume and parent is None:
-        note = other_versions_note(store, {spec.digest: spec.result_key})
-        if note is not None:
-            print(note, flush=True)
+        study = trial[schema.STUDY] if trial else None
+        earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
+    folder = earlier.folder if earlier else folder
     setup = build(spec, initial[1] if initial else None)
     shorter = None
     if spec.general.resume and earlier is None and trial is None:
-        shorter = _continued(setup, store, title)
-    about = describe(setup)
+        shorter = run_to_continue(setup, store, title)
     tags = {schema.INIT_FROM: initial[0]} if initial else {}
     tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
-    about = dataclasses.replace(about, tags={**about.tags, **tags})
     data = read_dataset(spec)
     run_id = earlier.run_id if earlier else None
     with (
         lock_run_dir(folder),
-        MlflowRun(store, about, folder, parent, trial, run_id) as run,
+        MlflowRun(store, describe(setup, tags), folder, parent, trial, run_id) as run,
         memory_errors(spec.config, "model", "estimator", "trainer"),
     ):
         run.dataset(data)
@@ -256,10 +245,9 @@ def _train_tracked(
             state = checkpoint.load(shorter.last)
             run.log_history(state["history"])
             checkpoint.save(folder / checkpoint.LAST, state)
-        callbacks: list[Callback] = []
+        callbacks: list[Callback] = [run]
         if spec.lab.every:
-            callbacks.append(GradientProbe(setup.training, spec.lab))
-        callbacks.append(run)
+            callbacks.insert(0, GradientProbe(setup.training, spec.lab))
         if report is not None:
             callbacks.append(report)
             if earlier:
@@ -279,16 +267,17 @@ def _train_tracked(
         return finish(run, setup, fitted, data)
 
 
-def _continued(setup: TrainingSetup, store: Store, title: str) -> Shorter | None:
-    """Finished run of fewer epochs that a run goes on from; why there is none is printed."""
-    shorter = shorter_run(setup.spec, store)
-    if shorter is None:
-        return None
-    if (note := refusal_to_continue(setup, shorter)) is not None:
+def _interrupted(
+    spec: RunSpec, store: Store, folder: Path, title: str, study: str | None, alone: bool
+) -> Interrupted | None:
+    """Run to be resumed, which is printed; where there is none, runs of other versions are."""
+    earlier = find_interrupted(store, spec.result_key, folder, study)
+    if earlier is not None:
+        threads = _threads_note(earlier.threads)
+        print(f"{title}: resumes run {earlier.run_id}, from {earlier.folder}{threads}", flush=True)
+    elif alone and (note := other_versions_note(store, {spec.digest: spec.result_key})):
         print(note, flush=True)
-        return None
-    print(f"{title}: goes on from run {shorter.run_id}, after epoch {shorter.epochs}", flush=True)
-    return shorter
+    return earlier
 
 
 def _threads_note(before: str) -> str:
