@@ -30,7 +30,7 @@ class NoEstimatorError(BnnError, RuntimeError):
 
 
 class DivergedError(BnnError, ArithmeticError):
-    """Training loss that became NaN or infinite."""
+    """Training loss that became NaN, infinite, or many times what it was at first."""
 
 
 class CheckpointError(BnnError):

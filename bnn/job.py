@@ -43,7 +43,8 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         job = JobEnvironment.current()
         if job is not None and job.trial is not None:
             return tuning.objective.run_trial(config, directory, job)
-        return runs.single.run_single(config, directory, 0 if alone else int(settings.job.num))
+        number = 0 if alone else int(settings.job.num)
+        return runs.single.run_single(config, directory, number, settings.overrides.task)
     except BnnError as error:
         if alone:
             remove_unused(Path(settings.runtime.output_dir))

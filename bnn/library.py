@@ -98,7 +98,7 @@ def fit(
 
     Raises:
         ConfigError: for parameters that do not fit together, naming the key of the configuration.
-        DivergedError: for a loss that is not finite.
+        DivergedError: for a loss that is not finite, or 100 times that of the first step.
     """
     integers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     _check_kinds(model, data, task, estimator, tracker, optimizer, anneal, **integers)

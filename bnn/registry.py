@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,7 +38,8 @@ def validate(
         Values by field.
 
     Raises:
-        ConfigError: for an unknown key, a missing key or a value of the wrong type, naming it.
+        ConfigError: for an unknown key, a missing key, a value of the wrong type, or a number that
+            is NaN or infinite, naming it.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(node)))
@@ -55,6 +57,7 @@ def validate(
         )
     values = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
     assert isinstance(values, dict)
+    _refuse_non_finite(values, key)
     return {str(name): value for name, value in values.items() if name not in absent}
 
 
@@ -80,6 +83,18 @@ def _mistake(error: OmegaConfBaseException, value: Any, keys: Collection[str]) -
         written = f"; write [{value}]" if isinstance(value, int) else ""
         return f"expected a list, such as [0,-1], got {got}{written}"
     return f"{reason} (keys here: {', '.join(keys)})"
+
+
+def _refuse_non_finite(value: Any, key: str) -> None:
+    """Refusal of NaN and infinities, also in nested values."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_non_finite(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_non_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}: expected a finite number, got {value}")
 
 
 REGISTRIES: list[Registry[Any]] = []

@@ -60,6 +60,8 @@ JOBS, PLUGINS = "bnn.jobs", "bnn.plugins"
 REASON, PRUNED, CHECKPOINT = "bnn.reason", "bnn.pruned", "bnn.checkpoint"
 SAMPLES_IN_TRAINING, EVALUATIONS = "bnn.samples_in_training", "bnn.evaluations"
 ORIGIN, COPIED, SORTED_BY = "bnn.origin", "bnn.copied", "bnn.sorted_by"
+INIT_FROM, CONTINUED_FROM = "bnn.init_from", "bnn.continued_from"
+"""Source of the initial weights; and the run of fewer epochs that a run went on from."""
 DATASET, NEURON, ESTIMATOR_NAME, ESTIMATOR_TITLE = (
     "dataset",
     "neuron",

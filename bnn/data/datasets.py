@@ -147,7 +147,7 @@ def configured(node: Mapping[str, Any]) -> Configured:
         node: `name` and the keys that this data set takes.
 
     Raises:
-        ConfigError: for an unknown name or key, a value of the wrong type, a limit below 1, or a
+        ConfigError: for an unknown name or key, a value of the wrong type, a limit below 2, or a
             fallback that may be as unreachable as the data set itself.
     """
     values = dict(node)
@@ -155,8 +155,8 @@ def configured(node: Mapping[str, Any]) -> Configured:
     values = validate(DATASETS.schema(name), values, "data")
     limit = values["limit"]
     arguments = {key: value for key, value in values.items() if key != "limit"}
-    if limit is not None and limit < 1:
-        least = "at least 1 training example, or null for all"
+    if limit is not None and limit < 2:
+        least = "at least 2 training examples, since one has no variance, or null for all"
         raise ConfigError(f"data.limit: expected {least}; got {limit}")
     fallbacks = _fallbacks(values.get("offline_fallback"))
     build: Callable[..., Source] = DATASETS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from bnn.data.datasets import configured, rename, spec_of
 from bnn.data.download import Unreachable
 from bnn.data.source import Raw
 from bnn.data.spec import DatasetSpec
-from bnn.errors import ConfigError
+from bnn.errors import ConfigError, DataError
 from bnn.seeds import stream
 
 if TYPE_CHECKING:
@@ -49,12 +50,19 @@ class Dataset:
         train: training split.
         validation: validation split.
         test: test split.
+
+    Raises:
+        DataError: for images or targets that are NaN or infinite.
     """
 
     spec: DatasetSpec
     train: Split
     validation: Split
     test: Split
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            _refuse_non_finite(f"data={self.spec.name}, {part}", getattr(self, part))
 
     def to(self, device: torch.device | str) -> Dataset:
         """Data set on a device."""
@@ -230,6 +238,17 @@ def split(spec: DatasetSpec, raw: Raw) -> Split:
     pixels = torch.tensor(raw.images, dtype=torch.float32).reshape(-1, *spec.shape)
     images = pixels.div_(spec.max_value).sub_(spec.mean).div_(spec.std)
     return Split(images, torch.tensor(raw.labels, dtype=kind))
+
+
+def _refuse_non_finite(what: str, split: Split) -> None:
+    for name, values in (("images", split.images), ("targets", split.labels)):
+        if not math.isfinite(float(values.sum())):  # cheaper than a test of each value
+            finite = values.isfinite().flatten(1) if values.ndim > 1 else values.isfinite()[:, None]
+            if bad := int((~finite).any(1).sum()):
+                raise DataError(
+                    f"{what}: expected finite {name}, but {bad} of {len(values)} hold NaN or an "
+                    "infinity; repair or leave out those examples"
+                )
 
 
 def _take(split: Split, indices: Tensor) -> Split:

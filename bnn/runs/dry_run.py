@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from bnn.build import TrainingSetup, build
+from bnn.combinations import ignored_choices
 from bnn.config.canonical import flat
 from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title
@@ -43,7 +45,8 @@ def seconds_per_step(setup: TrainingSetup) -> float:
 
 def seconds_of(spec: RunSpec) -> float:
     """Estimated seconds of training; evaluation and tracking come on top."""
-    setup = build(spec)
+    model = {key: value for key, value in spec.config["model"].items() if key != "init_from"}
+    setup = build(replace(spec, config={**spec.config, "model": model}))
     settings = setup.training.settings
     samples = round(spec.data.train_size * (1 - settings.validation_fraction))
     limit = spec.config["data"].get("limit")
@@ -89,9 +92,15 @@ def duration(seconds: float) -> str:
     return f"{clock(seconds)} {'h' if round(seconds) >= 3600 else 'min'}"
 
 
-def warnings_for(specs: Sequence[RunSpec]) -> list[str]:
-    """Warnings and notes about runs before they start, each once."""
+def warnings_for(specs: Sequence[RunSpec], words: Sequence[str] = ()) -> list[str]:
+    """Warnings and notes about runs before they start, each once.
+
+    Args:
+        specs: specifications of the runs of one command.
+        words: overrides that they were composed from.
+    """
     found = [line for line in [_shared_file(specs[0])] if line]
+    found += ignored_choices(specs, words)
     if any(
         spec.network.couples_samples
         and (spec.network.assumes_independent_samples or spec.lab.every)

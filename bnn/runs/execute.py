@@ -16,12 +16,15 @@ import torch
 
 from bnn import schema
 from bnn.build import TrainingSetup, build, read_dataset
+from bnn.combinations import memory_errors
 from bnn.config.specification import RunSpec
 from bnn.data import Dataset
 from bnn.lab.probe import GradientProbe
+from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tracking.resume import (
+    Interrupted,
     find_finished_trial,
     find_interrupted,
     finished_results,
@@ -219,30 +222,32 @@ def _train_tracked(
         trial: tags of a trial.
         report: callback that hears of every epoch, also of those before an interruption.
     """
-    study = trial[schema.STUDY] if trial else None
-    earlier = None
+    initial, earlier = weights_of_run(spec, store), None
     if spec.general.resume:
-        earlier = find_interrupted(store, spec.result_key, folder, study)
-    if earlier:
-        folder = earlier.folder
-        threads = _threads_note(earlier.threads)
-        print(f"{title}: resumes run {earlier.run_id}, from {folder}{threads}", flush=True)
-    elif spec.general.resume and parent is None:
-        note = other_versions_note(store, {spec.digest: spec.result_key})
-        if note is not None:
-            print(note, flush=True)
-    setup = build(spec)
+        study = trial[schema.STUDY] if trial else None
+        earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
+    folder = earlier.folder if earlier else folder
+    setup = build(spec, initial[1] if initial else None)
+    shorter = None
+    if spec.general.resume and earlier is None and trial is None:
+        shorter = run_to_continue(setup, store, title)
+    tags = {schema.INIT_FROM: initial[0]} if initial else {}
+    tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
     data = read_dataset(spec)
     run_id = earlier.run_id if earlier else None
     with (
         lock_run_dir(folder),
-        MlflowRun(store, describe(setup), folder, parent, trial, run_id) as run,
+        MlflowRun(store, describe(setup, tags), folder, parent, trial, run_id) as run,
+        memory_errors(spec.config, "model", "estimator", "trainer"),
     ):
         run.dataset(data)
-        callbacks: list[Callback] = []
+        if shorter is not None and shorter.last is not None:
+            state = checkpoint.load(shorter.last)
+            run.log_history(state["history"])
+            checkpoint.save(folder / checkpoint.LAST, state)
+        callbacks: list[Callback] = [run]
         if spec.lab.every:
-            callbacks.append(GradientProbe(setup.training, spec.lab))
-        callbacks.append(run)
+            callbacks.insert(0, GradientProbe(setup.training, spec.lab))
         if report is not None:
             callbacks.append(report)
             if earlier:
@@ -257,9 +262,22 @@ def _train_tracked(
             folder=folder,
             metadata=spec.checkpoint_metadata,
             title=title,
-            resume=earlier is not None,
+            resume=earlier is not None or shorter is not None,
         )
         return finish(run, setup, fitted, data)
+
+
+def _interrupted(
+    spec: RunSpec, store: Store, folder: Path, title: str, study: str | None, alone: bool
+) -> Interrupted | None:
+    """Run to be resumed, which is printed; where there is none, runs of other versions are."""
+    earlier = find_interrupted(store, spec.result_key, folder, study)
+    if earlier is not None:
+        threads = _threads_note(earlier.threads)
+        print(f"{title}: resumes run {earlier.run_id}, from {earlier.folder}{threads}", flush=True)
+    elif alone and (note := other_versions_note(store, {spec.digest: spec.result_key})):
+        print(note, flush=True)
+    return earlier
 
 
 def _threads_note(before: str) -> str:

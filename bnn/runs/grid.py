@@ -122,7 +122,7 @@ def _run_tracked(
         parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
-        lines = [*warnings, *warnings_for([job.spec for job in jobs])]
+        lines = [*warnings, *_notes(jobs)]
         for line in lines if note is None else [*lines, note]:
             print(line)
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
@@ -153,6 +153,12 @@ def _run_tracked(
             rows = table_rows(jobs, [outcomes.get(key) for key in keys])
             _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
     return results
+
+
+def _notes(jobs: Sequence[Job]) -> list[str]:
+    return warnings_for(
+        [job.spec for job in jobs], [word for job in jobs for word in job.overrides]
+    )
 
 
 def _close(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,16 @@ def refuse_fresh(spec: RunSpec) -> None:
         )
 
 
-def run_single(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
+def run_single(
+    config: DictConfig, folder: Path, number: int, words: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """Check, announce, train and track one configuration.
 
     Args:
         config: composed configuration.
         folder: run directory.
         number: number of the job in its sweep, from 0.
+        words: overrides that it was composed from.
 
     Returns:
         The summary as plain values; None for a dry run.
@@ -57,7 +61,7 @@ def run_single(config: DictConfig, folder: Path, number: int) -> dict[str, Any] 
     warning = use_data(config)
     if warning:
         spec = specify(config, number)
-    for line in [*([warning] if warning else []), *warnings_for([spec])]:
+    for line in [*([warning] if warning else []), *warnings_for([spec], words)]:
         print(line, flush=True)
     summary = _run(spec, folder, None, spec.title)
     print(f"open {summary.ui_url}", *([warning] if warning else []), sep="\n", flush=True)

@@ -204,6 +204,26 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
     return found
 
 
+def finished_run_id(uri: str | None, given: str) -> str:
+    """Id of a finished run, of any experiment, from its first hexadecimal digits.
+
+    Args:
+        uri: address of the store.
+        given: the id, or the beginning of one.
+
+    Raises:
+        TrackingError: where no finished run has it, or several begin with it.
+    """
+    search = f"attributes.run_id LIKE '{given}%' and attributes.status = '{FINISHED}'"
+    with _reading(uri) as client:
+        places = [str(one.experiment_id) for one in client.search_experiments()]
+        ids = [run.info.run_id for run in client.search_runs(places, search, max_results=3)]
+    if len(ids) != 1:
+        found = f"several begin so: {', '.join(ids)}" if ids else "there is none of this id"
+        raise TrackingError(f"run {given}: expected a finished run, but {found}")
+    return str(ids[0])
+
+
 def kind_filter(kind: str) -> str:
     """Filter string for runs of one kind: `run`, `trial` or `sweep`."""
     return f"tags.`{schema.KIND}` = '{kind}'"

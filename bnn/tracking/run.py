@@ -12,7 +12,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -210,7 +210,8 @@ class MlflowRun(Callback):
             self._send("remove", path=f"checkpoint/{checkpoint.LAST}")
         self._send("end", status=status, at=int(time.time() * 1000))
         self._outbox.close()
-        if over:
+        keeps = error is None and self.about.config.get("trainer", {}).get("keep_last")
+        if over and not keeps:
             (self._folder / checkpoint.LAST).unlink(missing_ok=True)
         if isinstance(error, Pruned):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
@@ -234,6 +235,15 @@ class MlflowRun(Callback):
         self._images = fixed_images(test)
         if context.finished_epochs == 0:
             self._log_heatmaps(0)
+
+    def log_history(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Log the metrics of the epochs of a finished run that this one goes on from.
+
+        Args:
+            history: metrics of each epoch.
+        """
+        for epoch, metrics in enumerate(history, 1):
+            self._log_epoch(epoch, metrics)
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self._log_epoch(epoch, metrics)
