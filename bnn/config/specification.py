@@ -88,6 +88,7 @@ class RunSpec:
         tracking: group `tracking`.
         lab: group `lab`.
         plugins: loaded plug-ins, from which choices may come.
+        varying: keys that vary in the sweep of the run, for its display name.
     """
 
     config: Mapping[str, Any]
@@ -97,6 +98,7 @@ class RunSpec:
     tracking: TrackingSettings
     lab: LabSettings
     plugins: tuple[Plugin, ...] = ()
+    varying: tuple[str, ...] = ()
 
     @property
     def units(self) -> tuple[int, ...]:
@@ -131,8 +133,8 @@ class RunSpec:
 
     @property
     def title(self) -> str:
-        """Display name: `stochastic · st · both · s0`."""
-        return run_title(dict(self.config))
+        """Display name: `stochastic · st · both · s0`; what varies in a sweep comes first."""
+        return run_title(dict(self.config), self.varying)
 
     @property
     def experiment(self) -> str:

@@ -55,12 +55,17 @@ COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "tra
 """Groups that decide how long a training takes."""
 
 
+def cost_key(spec: RunSpec) -> str:
+    """Values of a run that decide how long its training takes."""
+    return str([spec.config[group] for group in COST_GROUPS])
+
+
 def seconds_by_cost(specs: Sequence[RunSpec]) -> list[float]:
     """Estimated seconds of each run; each distinct cost is measured once."""
     known: dict[str, float] = {}
     seconds = []
     for spec in specs:
-        key = str([spec.config[group] for group in COST_GROUPS])
+        key = cost_key(spec)
         if key not in known:
             known[key] = seconds_of(spec)
         seconds.append(known[key])
@@ -86,8 +91,13 @@ def dry_run(specs: Sequence[RunSpec]) -> str:
 
 
 def warnings_for(specs: Sequence[RunSpec]) -> list[str]:
-    """Warnings and notes about runs before they start, each once."""
-    found = [line for line in [_shared_file(specs[0])] if line]
+    """Warnings about runs, which are printed before they start."""
+    return [line for line in [_shared_file(specs[0])] if line]
+
+
+def notes_for(specs: Sequence[RunSpec]) -> list[str]:
+    """Notes on what results mean, which are printed below them; each once."""
+    found = []
     if any(
         spec.network.couples_samples
         and (spec.network.assumes_independent_samples or spec.lab.every)
