@@ -90,6 +90,7 @@ class RunSpec:
         plugins: loaded plug-ins, from which choices may come.
         initial: digest of the checkpoint file that `model.init_from` names; None where it names a
             run, whose id tells, or nothing.
+        varying: keys that vary in the sweep of the run, for its display name.
     """
 
     config: Mapping[str, Any]
@@ -100,6 +101,7 @@ class RunSpec:
     lab: LabSettings
     plugins: tuple[Plugin, ...] = ()
     initial: str | None = None
+    varying: tuple[str, ...] = ()
 
     @property
     def units(self) -> tuple[int, ...]:
@@ -136,8 +138,8 @@ class RunSpec:
 
     @property
     def title(self) -> str:
-        """Display name: `stochastic · st · both · s0`."""
-        return run_title(dict(self.config))
+        """Display name: `stochastic · st · both · s0`; what varies in a sweep comes first."""
+        return run_title(dict(self.config), self.varying)
 
     @property
     def experiment(self) -> str:

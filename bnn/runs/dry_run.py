@@ -58,12 +58,17 @@ COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "tra
 """Groups that decide how long a training takes."""
 
 
+def cost_key(spec: RunSpec) -> str:
+    """Values of a run that decide how long its training takes."""
+    return str([spec.config[group] for group in COST_GROUPS])
+
+
 def seconds_by_cost(specs: Sequence[RunSpec]) -> list[float]:
     """Estimated seconds of each run; each distinct cost is measured once."""
     known: dict[str, float] = {}
     seconds = []
     for spec in specs:
-        key = str([spec.config[group] for group in COST_GROUPS])
+        key = cost_key(spec)
         if key not in known:
             known[key] = seconds_of(spec)
         seconds.append(known[key])
@@ -93,14 +98,19 @@ def duration(seconds: float) -> str:
 
 
 def warnings_for(specs: Sequence[RunSpec], words: Sequence[str] = ()) -> list[str]:
-    """Warnings and notes about runs before they start, each once.
+    """Warnings about runs and choices that have no effect, which are printed before they start.
 
     Args:
         specs: specifications of the runs of one command.
         words: overrides that they were composed from.
     """
-    found = [line for line in [_shared_file(specs[0])] if line]
-    found += ignored_choices(specs, words)
+    shared = _shared_file(specs[0])
+    return [*([shared] if shared else []), *ignored_choices(specs, words)]
+
+
+def notes_for(specs: Sequence[RunSpec]) -> list[str]:
+    """Notes on what results mean, which are printed below them; each once."""
+    found = []
     if any(
         spec.network.couples_samples
         and (spec.network.assumes_independent_samples or spec.lab.every)

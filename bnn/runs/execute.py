@@ -19,6 +19,7 @@ from bnn.build import TrainingSetup, build, read_dataset
 from bnn.combinations import memory_errors
 from bnn.config.specification import RunSpec
 from bnn.data import Dataset
+from bnn.job_environment import JobEnvironment
 from bnn.lab.probe import GradientProbe
 from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
@@ -37,7 +38,7 @@ from bnn.tracking.store import Store, open_store
 from bnn.training import checkpoint
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
-from bnn.training.progress import ProgressBar
+from bnn.training.progress import ProgressBar, activity, display_mode
 
 Result = TypeVar("Result")
 
@@ -91,7 +92,15 @@ def format_metrics(task: Task, test: Mapping[str, float]) -> str:
     return ", ".join(words)
 
 
-def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunSummary:
+def execute(
+    spec: RunSpec,
+    folder: Path,
+    parent: str | None,
+    title: str,
+    *,
+    progress: str = "lines",
+    time_left: Callable[[float], float | None] | None = None,
+) -> RunSummary:
     """Train, evaluate and track one run.
 
     Args:
@@ -99,6 +108,8 @@ def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunS
         folder: run directory for checkpoints, unless an interrupted run has its own.
         parent: MLflow run id of the sweep; None: the run stands alone.
         title: display name on the terminal.
+        progress: how the progress is shown, see `ProgressBar`.
+        time_left: seconds that are left of the sweep, by the share of this run that is done.
 
     Returns:
         The summary; with `resume=true` and a run that has finished before, that run's.
@@ -115,11 +126,13 @@ def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunS
     ) -> RunSummary:
         draws = setup.training.settings.evaluation_samples
         task, seed = setup.training.task, spec.general.seed
-        scores = task.evaluations(setup.model, data.test, draws, seed)
-        seconds = run.finish(fitted, scores)
+        with activity(progress, title, "evaluating, drawing …"):
+            scores = task.evaluations(setup.model, data.test, draws, seed)
+            seconds = run.finish(fitted, scores)
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 
-    return _train_tracked(spec, store, folder, title, parent, finish)
+    bar = ProgressBar(progress, time_left)
+    return _train_tracked(spec, store, folder, title, parent, finish, bar)
 
 
 def _summary(
@@ -183,7 +196,10 @@ def execute_trial_seed(
         run.finish_trial(fitted)
         return _seed_result(fitted.history, fitted.best_epoch, fitted.train_seconds, run.id)
 
-    return _train_tracked(spec, store, folder, title, parent, finish, tags, report)
+    job = JobEnvironment.current()
+    mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
+    bar = ProgressBar(mode)
+    return _train_tracked(spec, store, folder, title, parent, finish, bar, tags, report)
 
 
 def _seed_result(
@@ -207,6 +223,7 @@ def _train_tracked(
     title: str,
     parent: str | None,
     finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result],
+    progress: ProgressBar,
     trial: Mapping[str, str] | None = None,
     report: Callback | None = None,
 ) -> Result:
@@ -219,6 +236,7 @@ def _train_tracked(
         title: display name on the terminal.
         parent: MLflow run id of the sweep.
         finish: ends the MLflow run and makes the result.
+        progress: callback that shows the progress.
         trial: tags of a trial.
         report: callback that hears of every epoch, also of those before an interruption.
     """
@@ -258,7 +276,7 @@ def _train_tracked(
             setup.model,
             setup.training,
             data,
-            callbacks=[*callbacks, ProgressBar(setup.training.settings.progress)],
+            callbacks=[*callbacks, progress],
             folder=folder,
             metadata=spec.checkpoint_metadata,
             title=title,

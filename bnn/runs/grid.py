@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,14 +17,15 @@ from bnn.build import build_task
 from bnn.config import provenance
 from bnn.config.canonical import flat
 from bnn.config.overrides import environment_overrides, without_dataset
-from bnn.config.titles import differing_keys, estimator_title
+from bnn.config.specification import RunSpec
+from bnn.config.titles import differing_keys, estimator_title, run_title, varying_keys
 from bnn.data import use_data
 from bnn.errors import ConfigError, format_error
 from bnn.job_environment import JobEnvironment
-from bnn.runs.dry_run import dry_run, warnings_for
+from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
 from bnn.runs.jobs import Job, JobComposer
 from bnn.runs.single import refuse_fresh
-from bnn.tables import BLANK, markdown
+from bnn.tables import BLANK, ID_DIGITS, clock, markdown
 from bnn.tasks import Task
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import close_parent, open_parent
@@ -34,7 +37,12 @@ from bnn.tracking.view import save_view
 Launch = Callable[[Sequence[Sequence[str]]], Iterable[JobReturn]]
 """Launches jobs by their overrides; yields their results in order."""
 MANY = 200
-"""Jobs of a sweep from which the check says that it runs."""
+"""Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
+KINDS = 24
+"""Distinct costs of jobs that are measured before a sweep, in a few steps each."""
+RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
+NOT_RUN, FAILED = "not run", "failed"
+INTERRUPTED = "interrupted; the same command with resume=true continues"
 
 
 def run_grid(
@@ -122,19 +130,30 @@ def _run_tracked(
         parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
-        lines = [*warnings, *_notes(jobs)]
-        for line in lines if note is None else [*lines, note]:
-            print(line)
+        warnings = [*warnings, *_warnings(jobs)]
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
-        print(
-            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}{skipped}",
-            flush=True,
-        )
+        estimates = _estimates([jobs[number].spec for number in left])
+        about = f", about {duration(sum(estimates))} of training" if estimates else ""
+        for line in [
+            *warnings,
+            *([note] if note else []),
+            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
+            f"{skipped}{about}",
+            f"open {store.ui_url(parent, sweep=True)}",
+        ]:
+            print(line, flush=True)
         results: list[JobReturn] = []
-        status, started = "KILLED", time.perf_counter()
+        status, started = "KILLED", time.time()
         try:
             values = JobEnvironment(
-                provenance.command(), parent, len(left), plugins.loaded_folders()
+                provenance.command(),
+                parent,
+                len(left),
+                plugins.loaded_folders(),
+                process=os.getpid(),
+                started=started,
+                varying=list(varying_keys([job.spec.config for job in jobs])),
+                estimates=estimates,
             )
             handed = environment_overrides(values, store.uri)
             for result in launch([[*jobs[number].overrides, *handed] for number in left]):
@@ -155,10 +174,20 @@ def _run_tracked(
     return results
 
 
-def _notes(jobs: Sequence[Job]) -> list[str]:
+def _warnings(jobs: Sequence[Job]) -> list[str]:
+    """Warnings about the jobs, before they start."""
     return warnings_for(
         [job.spec for job in jobs], [word for job in jobs for word in job.overrides]
     )
+
+
+def _estimates(specs: Sequence[RunSpec]) -> list[float]:
+    """Expected seconds of training of each job, or nothing where measuring them takes long."""
+    if not 1 < len(specs) <= MANY or specs[0].general.device != "cpu":
+        return []
+    if len({cost_key(spec) for spec in specs}) > KINDS:
+        return []
+    return [round(seconds, 2) for seconds in seconds_by_cost(specs)]
 
 
 def _close(
@@ -175,9 +204,16 @@ def _close(
     """Print the table of a sweep, and leave it with its view on the parent run."""
     spec = jobs[0].spec
     table = markdown(list(rows[0]), [list(row.values()) for row in rows])
-    seconds = time.perf_counter() - started
-    print(f"\n{table}\n{len(jobs) - len(elsewhere)} runs in {seconds:.0f} s, sweep run {parent}")
-    print(f"open {store.ui_url(parent, sweep=True)}", *warnings, sep="\n", flush=True)
+    trained, seconds = len(jobs) - len(elsewhere), clock(time.time() - started)
+    for line in [
+        f"\n{terminal_table(rows)}",
+        f"{trained} runs in {seconds}, sweep run {parent[:ID_DIGITS]}",
+        *notes_for([job.spec for job in jobs]),
+        *warnings,
+        *([INTERRUPTED] if status == "KILLED" else []),
+        f"open {store.ui_url(parent, sweep=True)}",
+    ]:
+        print(line, flush=True)
     about = f"{len(jobs)} runs on {spec.data.title}. Test metrics are of the best validation epoch."
     with best_effort("the table of the sweep"):
         close_parent(store, parent, f"{about}\n\n{table}", status, rows)
@@ -212,26 +248,58 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
             it never ran.
     """
     rows: list[dict[str, str]] = []
-    keys = differing_keys([job.spec.config for job in jobs])
+    configs = [job.spec.config for job in jobs]
+    keys, varying = differing_keys(configs), varying_keys(configs)
     task = build_task(jobs[0].spec.config)
     for job, outcome in zip(jobs, outcomes, strict=True):
         config = dict(job.spec.config)
         done = outcome if isinstance(outcome, Mapping) else None
         row = {
-            "run": job.spec.title,
+            RUN: run_title(config, varying),
             "estimator": estimator_title(config),
+            "placement": config["placement"]["name"],
+            "neuron": config["neuron"]["name"],
             "law": config["neuron"]["law"],
             **{key: str(flat(config).get(key, BLANK)) for key in keys},
+            "seed": str(config["seed"]),
             **metric_columns(task, done["test"] if done else {}),
-            "seconds": f"{done['seconds']:.0f}" if done else BLANK,
-            "run id": done["run_id"] if done else failure(outcome),
+            SECONDS: f"{done['seconds']:.0f}" if done else BLANK,
+            RUN_ID: done["run_id"] if done else failure(outcome),
         }
         rows.append(row)
     return rows
+
+
+def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Table of a sweep in 100 columns: settings that all runs share stand in a line above it.
+
+    Args:
+        rows: rows of `table_rows`.
+
+    Returns:
+        Line, Markdown table, and a line for each run that has no result.
+    """
+    columns = list(rows[0])
+    settings = columns[1 : columns.index("seed") + 1]
+    shared = {key: rows[0][key] for key in settings if len({row[key] for row in rows}) == 1}
+    kept = [key for key in columns if key not in shared and key != RUN]
+    ids = {row[RUN_ID]: short_id(row[RUN_ID]) for row in rows}
+    cells = [[ids[row[key]] if key == RUN_ID else row[key] for key in kept] for row in rows]
+    head = ["s" if key == SECONDS else key for key in kept]
+    above = ", ".join(f"{key} {value}" for key, value in shared.items())
+    below = [f"{row[RUN]}: {row[RUN_ID]}" for row in rows if ids[row[RUN_ID]] == FAILED]
+    return "\n".join([*([f"all with {above}"] if above else []), markdown(head, cells), *below])
+
+
+def short_id(cell: str) -> str:
+    """Cell of a run id on a terminal: its first digits, or `failed` for the reason of a failure."""
+    if re.fullmatch(r"[0-9a-f]{32}", cell):
+        return cell[:ID_DIGITS]
+    return cell if cell == NOT_RUN else FAILED
 
 
 def failure(outcome: object) -> str:
     """Why a job has no result, in one line."""
     if isinstance(outcome, BaseException):
         return format_error(outcome)
-    return "not run" if outcome is None else str(outcome)
+    return NOT_RUN if outcome is None else str(outcome)

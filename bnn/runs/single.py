@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from bnn.config.specification import RunSpec
 from bnn.data import use_data
 from bnn.errors import ConfigError
 from bnn.job_environment import JobEnvironment
-from bnn.runs.dry_run import dry_run, warnings_for
+from bnn.runs.dry_run import dry_run, notes_for, warnings_for
 from bnn.runs.execute import RunSummary, execute, format_metrics
 from bnn.specify import specify
+from bnn.tables import ID_DIGITS, clock
+from bnn.training.progress import display_mode
 
 
 def refuse_fresh(spec: RunSpec) -> None:
@@ -53,27 +56,41 @@ def run_single(
     refuse_fresh(spec)
     job = JobEnvironment.current()
     if job is not None:  # the sweep has printed warnings and chosen the data set
-        title = f"[{number + 1}/{job.jobs}] {spec.title}"
-        return asdict(_run(spec, folder, job.parent, title))
+        spec = replace(spec, varying=tuple(job.varying))
+        return asdict(_run(spec, folder, job, number))
     if config.dry_run:
         print(dry_run([spec]))
         return None
     warning = use_data(config)
     if warning:
         spec = specify(config, number)
-    for line in [*([warning] if warning else []), *warnings_for([spec], words)]:
+    warnings = [*([warning] if warning else []), *warnings_for([spec], words)]
+    print(*warnings, f"1 run on {spec.data.title}, experiment {spec.experiment}", sep="\n")
+    summary = _run(spec, folder, None, number)
+    for line in [*notes_for([spec]), *warnings, f"open {summary.ui_url}"]:
         print(line, flush=True)
-    summary = _run(spec, folder, None, spec.title)
-    print(f"open {summary.ui_url}", *([warning] if warning else []), sep="\n", flush=True)
     return asdict(summary)
 
 
-def _run(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunSummary:
-    summary = execute(spec, folder, parent, title)
+def _run(spec: RunSpec, folder: Path, job: JobEnvironment | None, number: int) -> RunSummary:
+    """Execute a run, and print its result in one line.
+
+    Args:
+        spec: specification of the run.
+        folder: run directory.
+        job: values of its sweep; None: the run stands alone.
+        number: number of the job in its sweep, from 0.
+    """
+    title = spec.title if job is None else f"[{number + 1}/{job.jobs}] {spec.title}"
+    left = None if job is None else partial(job.time_left, number)
+    mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
+    summary = execute(
+        spec, folder, job.parent if job else None, title, progress=mode, time_left=left
+    )
     metrics = format_metrics(build_task(spec.config), summary.test)
     before = "" if summary.trained else " (finished before)"
-    print(
-        f"{title}: test {metrics}, {summary.seconds:.0f} s, run {summary.run_id}{before}",
-        flush=True,
-    )
+    seconds = left(1.0) if left is not None else None
+    rest = f", sweep {clock(seconds)} left" if seconds and mode != "none" else ""
+    words = f"test {metrics}, {summary.seconds:.0f} s, run {summary.run_id[:ID_DIGITS]}"
+    print(f"{title}: {words}{before}{rest}", flush=True)
     return summary

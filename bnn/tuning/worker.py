@@ -5,6 +5,7 @@ Any number of workers, on one machine or several, may work on one study at the s
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -268,6 +269,7 @@ class Worker:
             jobs=self.settings.n_trials,
             plugin_folders=plugins.loaded_folders(),
             trial=asdict(assignment),
+            process=os.getpid(),
         )
         return [*words, *environment_overrides(values, self.store.uri)]
 
