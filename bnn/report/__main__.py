@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="ID",
-        help="only this run of it; again for more",
+        help="only this run of it, by its id or the first digits; again for more",
     )
     command.add_argument(
         "--out",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from bnn import plugins, schema
 from bnn.build import build_task
 from bnn.config import provenance
-from bnn.config.canonical import flat
 from bnn.config.overrides import environment_overrides, without_dataset
 from bnn.config.specification import RunSpec
-from bnn.config.titles import differing_keys, estimator_title, run_title, varying_keys
+from bnn.config.titles import varying_keys
 from bnn.data import use_data
-from bnn.errors import ConfigError, format_error
+from bnn.errors import ConfigError
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
 from bnn.runs.jobs import Job, JobComposer
 from bnn.runs.single import refuse_fresh
-from bnn.tables import BLANK, ID_DIGITS, clock, markdown
-from bnn.tasks import Task
+from bnn.runs.sweep_table import table_rows, terminal_table
+from bnn.tables import ID_DIGITS, clock, markdown
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import close_parent, open_parent
 from bnn.tracking.resume import finished_results, other_versions_note
@@ -40,8 +38,6 @@ MANY = 200
 """Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
 KINDS = 24
 """Distinct costs of jobs that are measured before a sweep, in a few steps each."""
-RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
-NOT_RUN, FAILED = "not run", "failed"
 INTERRUPTED = "interrupted; the same command with resume=true continues"
 
 
@@ -132,8 +128,8 @@ def _run_tracked(
         note = other_versions_note(store, missing) if resume and missing else None
         warnings = [*warnings, *_warnings(jobs)]
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
-        estimates = _estimates([jobs[number].spec for number in left])
-        about = f", about {duration(sum(estimates))} of training" if estimates else ""
+        measured = _measured_seconds([jobs[number].spec for number in left])
+        about = f", about {duration(sum(measured))} of training" if measured else ""
         for line in [
             *warnings,
             *([note] if note else []),
@@ -153,7 +149,7 @@ def _run_tracked(
                 process=os.getpid(),
                 started=started,
                 varying=list(varying_keys([job.spec.config for job in jobs])),
-                estimates=estimates,
+                estimates=measured or ([1.0] * len(left) if len(left) <= MANY else []),
             )
             handed = environment_overrides(values, store.uri)
             for result in launch([[*jobs[number].overrides, *handed] for number in left]):
@@ -181,7 +177,7 @@ def _warnings(jobs: Sequence[Job]) -> list[str]:
     )
 
 
-def _estimates(specs: Sequence[RunSpec]) -> list[float]:
+def _measured_seconds(specs: Sequence[RunSpec]) -> list[float]:
     """Expected seconds of training of each job, or nothing where measuring them takes long."""
     if not 1 < len(specs) <= MANY or specs[0].general.device != "cpu":
         return []
@@ -222,84 +218,3 @@ def _close(
         ascending = task.metrics[task.headline].direction == "minimize"
         column = schema.TEST + task.headline
         save_view(store, parent, f"sweep: {title}", column, ascending, elsewhere)
-
-
-def metric_columns(task: Task, test: Mapping[str, float]) -> dict[str, str]:
-    """Columns of a task's test metrics; the headline also as the mean of M draws."""
-
-    def cell(name: str, key: str) -> str:
-        return task.metrics[name].format(test[key]) if key in test else BLANK
-
-    cells = {}
-    for name, metric in task.metrics.items():
-        cells[name if metric.unit == "nats" else f"{name} ({metric.unit})"] = cell(name, name)
-        if name == task.headline:
-            key = schema.test_metric(name, schema.MC_MEAN)
-            cells[f"mean of M ({metric.unit})"] = cell(name, key)
-    return cells
-
-
-def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, str]]:
-    """Rows of a sweep's table, a cell by column.
-
-    Args:
-        jobs: jobs of the sweep.
-        outcomes: of each job its summary as a mapping, the exception that ended it, or None where
-            it never ran.
-    """
-    rows: list[dict[str, str]] = []
-    configs = [job.spec.config for job in jobs]
-    keys, varying = differing_keys(configs), varying_keys(configs)
-    task = build_task(jobs[0].spec.config)
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        config = dict(job.spec.config)
-        done = outcome if isinstance(outcome, Mapping) else None
-        row = {
-            RUN: run_title(config, varying),
-            "estimator": estimator_title(config),
-            "placement": config["placement"]["name"],
-            "neuron": config["neuron"]["name"],
-            "law": config["neuron"]["law"],
-            **{key: str(flat(config).get(key, BLANK)) for key in keys},
-            "seed": str(config["seed"]),
-            **metric_columns(task, done["test"] if done else {}),
-            SECONDS: f"{done['seconds']:.0f}" if done else BLANK,
-            RUN_ID: done["run_id"] if done else failure(outcome),
-        }
-        rows.append(row)
-    return rows
-
-
-def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
-    """Table of a sweep in 100 columns: settings that all runs share stand in a line above it.
-
-    Args:
-        rows: rows of `table_rows`.
-
-    Returns:
-        Line, Markdown table, and a line for each run that has no result.
-    """
-    columns = list(rows[0])
-    settings = columns[1 : columns.index("seed") + 1]
-    shared = {key: rows[0][key] for key in settings if len({row[key] for row in rows}) == 1}
-    kept = [key for key in columns if key not in shared and key != RUN]
-    ids = {row[RUN_ID]: short_id(row[RUN_ID]) for row in rows}
-    cells = [[ids[row[key]] if key == RUN_ID else row[key] for key in kept] for row in rows]
-    head = ["s" if key == SECONDS else key for key in kept]
-    above = ", ".join(f"{key} {value}" for key, value in shared.items())
-    below = [f"{row[RUN]}: {row[RUN_ID]}" for row in rows if ids[row[RUN_ID]] == FAILED]
-    return "\n".join([*([f"all with {above}"] if above else []), markdown(head, cells), *below])
-
-
-def short_id(cell: str) -> str:
-    """Cell of a run id on a terminal: its first digits, or `failed` for the reason of a failure."""
-    if re.fullmatch(r"[0-9a-f]{32}", cell):
-        return cell[:ID_DIGITS]
-    return cell if cell == NOT_RUN else FAILED
-
-
-def failure(outcome: object) -> str:
-    """Why a job has no result, in one line."""
-    if isinstance(outcome, BaseException):
-        return format_error(outcome)
-    return NOT_RUN if outcome is None else str(outcome)

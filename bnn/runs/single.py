@@ -65,7 +65,8 @@ def run_single(
     if warning:
         spec = specify(config, number)
     warnings = [*([warning] if warning else []), *warnings_for([spec], words)]
-    print(*warnings, f"1 run on {spec.data.title}, experiment {spec.experiment}", sep="\n")
+    for line in [*warnings, f"1 run on {spec.data.title}, experiment {spec.experiment}"]:
+        print(line, flush=True)
     summary = _run(spec, folder, None, number)
     for line in [*notes_for([spec]), *warnings, f"open {summary.ui_url}"]:
         print(line, flush=True)
@@ -90,7 +91,7 @@ def _run(spec: RunSpec, folder: Path, job: JobEnvironment | None, number: int) -
     metrics = format_metrics(build_task(spec.config), summary.test)
     before = "" if summary.trained else " (finished before)"
     seconds = left(1.0) if left is not None else None
-    rest = f", sweep {clock(seconds)} left" if seconds and mode != "none" else ""
+    rest = f", about {clock(seconds)} left of the sweep" if seconds and mode != "none" else ""
     words = f"test {metrics}, {summary.seconds:.0f} s, run {summary.run_id[:ID_DIGITS]}"
     print(f"{title}: {words}{before}{rest}", flush=True)
     return summary

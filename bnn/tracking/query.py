@@ -78,7 +78,7 @@ def finished_runs(
     Args:
         uri: address of the store; None: mlflow.db in the working directory.
         experiment: name of the experiment.
-        only: ids of the runs to return; empty: all.
+        only: ids of the runs to return, or their first digits; empty: all.
 
     Raises:
         TrackingError: when the store is missing or cannot be reached, when it has no such
@@ -94,23 +94,35 @@ def finished_runs(
             "wait for one, or look at its reason"
         )
     status = {run.info.run_id: run.info.status for run in runs}
-    for run_id in only:
-        if status.get(run_id) != FINISHED:
-            found = (
-                f"it is {status[run_id].lower()}"
-                if run_id in status
-                else "there is none of this id"
-            )
-            raise TrackingError(
-                f"--run {run_id!r}: expected a finished run of {experiment}, but {found}"
-            )
+    chosen = {_only(status, given, experiment) for given in only}
     return [
         FinishedRun(
             run.info.run_id, run.info.end_time, run.data.params, run.data.tags, run.data.metrics
         )
         for run in finished
-        if not only or run.info.run_id in only
+        if not only or run.info.run_id in chosen
     ]
+
+
+def _only(status: Mapping[str, str], given: str, experiment: str) -> str:
+    """Id of the one run that begins with some digits, which has to be finished.
+
+    Args:
+        status: status of each run of the experiment by id.
+        given: the id, or the beginning of one.
+        experiment: name of the experiment.
+    """
+    ids = [run_id for run_id in status if run_id.startswith(given)]
+    if len(ids) == 1 and status[ids[0]] == FINISHED:
+        return ids[0]
+    found = "there is none of this id"
+    if ids:
+        found = (
+            f"it is {status[ids[0]].lower()}"
+            if len(ids) == 1
+            else f"several begin so: {', '.join(sorted(ids))}"
+        )
+    raise TrackingError(f"--run {given!r}: expected a finished run of {experiment}, but {found}")
 
 
 def unfinished(uri: str | None, experiment: str) -> str:

@@ -53,12 +53,12 @@ class ProgressBar(Callback):
         self._bar = tqdm(
             total=context.epochs * context.steps_per_epoch,
             initial=context.finished_epochs * context.steps_per_epoch,
+            desc=f"epoch {context.finished_epochs + 1}/{context.epochs}",
             bar_format=BAR,
             leave=False,
             dynamic_ncols=True,
             mininterval=0.5,
         )
-        self._describe_bar(context.finished_epochs + 1)
 
     def on_step_end(self) -> None:
         if self._bar is not None:
