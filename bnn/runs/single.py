@@ -16,6 +16,10 @@ from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import dry_run, warnings_for
 from bnn.runs.execute import RunSummary, execute, format_metrics
 from bnn.specify import specify
+from bnn.tracking.export import model_uris
+from bnn.tracking.failures import best_effort
+from bnn.tracking.store import open_store
+from bnn.tracking.view import save_run_view
 
 
 def refuse_fresh(spec: RunSpec) -> None:
@@ -60,8 +64,19 @@ def run_single(config: DictConfig, folder: Path, number: int) -> dict[str, Any] 
     for line in [*([warning] if warning else []), *warnings_for([spec])]:
         print(line, flush=True)
     summary = _run(spec, folder, None, spec.title)
-    print(f"open {summary.ui_url}", *([warning] if warning else []), sep="\n", flush=True)
+    print(*_places(spec, summary), *([warning] if warning else []), sep="\n", flush=True)
     return asdict(summary)
+
+
+def _places(spec: RunSpec, summary: RunSummary) -> list[str]:
+    """Lines on where a finished run is looked at, and by which address its model is loaded."""
+    link, models = summary.ui_url, []
+    with best_effort("the view of the run"):
+        store = open_store(spec.tracking.uri, spec.experiment)
+        save_run_view(store, summary.run_id)
+        link = store.ui_url(summary.run_id, sweep=True)
+        models = [f"model {uri}" for uri in model_uris(store, summary.run_id)]
+    return [f"open {link}", *models]
 
 
 def _run(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunSummary:
