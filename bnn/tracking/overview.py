@@ -17,14 +17,17 @@ END = "*Written anew after each sweep; what stands above and below is kept.*"
 NEWEST = 10
 """Sweeps and studies that the description of an experiment names."""
 FILTERS = ", ".join(f"`{tag}`" for tag in schema.FILTERS)
-MEANING = f"""\
-`test/error` is in percent, accuracies are shares from 0 to 1, losses in nats. `test/…` is of the
-best validation epoch, on the test split; `val/…` and `train/…` are curves by epoch, `val_best/…` is
-the validation split at the best epoch. `…_mc_mean` averages predictions over draws of the random
-units, `…_threshold` takes the more probable bit, and without either each unit is drawn once.
-`{schema.BEST}…` on a sweep is of the best of its runs.
-
-Filter by the tags {FILTERS}, as in ``tags.estimator = 'st'``."""
+MEANING = "\n".join(
+    (
+        "- `test/error` is in percent, accuracies are shares from 0 to 1, losses in nats.",
+        "- `test/…` and `val_best/…`: test and validation split at the best validation epoch; "
+        "`val/…` and `train/…`: curves by epoch.",
+        "- `…_mc_mean`: predictions averaged over draws of the random units; `…_threshold`: the "
+        "more probable bit; without either each unit is drawn once.",
+        f"- `{schema.BEST}…` on a sweep: the best of its runs.",
+        f"- Tags to filter by: {FILTERS}, as in ``tags.estimator = 'st'``.",
+    )
+)
 
 
 def run_link(experiment: str, run_id: str) -> str:
