@@ -56,12 +56,13 @@ def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
     assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {
         parent.info.run_id
     }
-    about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
-    assert (
-        about.startswith("6 runs on scikit-learn digits")
-        and table in result.stdout
-        and "seed=0,1" in command
-    )
+    charts, about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert f"viewStateShareKey={parent.info.run_id}" in charts
+    assert about.startswith("6 runs on scikit-learn digits") and "seed=0,1" in command
+    for child in runs(folder, "run"):
+        assert f"[{child.info.run_name}](#/experiments/" in table and child.info.run_id in table
+    path = client(folder).download_artifacts(parent.info.run_id, "table.md")
+    assert Path(path).read_text().split("\n\n")[1] in result.stdout
     assert (
         "seed=0,1"
         in parent.data.tags["bnn.command"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from itertools import islice
 
 from mlflow import MlflowClient
@@ -39,6 +40,22 @@ def view_link(experiment: str, key: str) -> str:
     """Address of a saved view within MLflow's page."""
     query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={key}"
     return f"#/experiments/{experiment}/runs?{query}"
+
+
+def relinked(text: str, experiment: str, copies: Mapping[str, str]) -> str:
+    """Text whose links within MLflow's page lead to copies of runs.
+
+    Args:
+        text: Markdown.
+        experiment: id of the experiment of the copies.
+        copies: run id of each copy by that of its origin.
+    """
+
+    def copied(link: re.Match[str]) -> str:
+        page = re.sub(r"^#/experiments/[^/]+", f"#/experiments/{experiment}", link[0])
+        return re.sub("[0-9a-f]{32}", lambda found: copies.get(found[0], found[0]), page)
+
+    return re.sub(r"#/experiments/[^)]+", copied, text)
 
 
 def log_best(client: MlflowClient, parent: str, best: Run) -> None:

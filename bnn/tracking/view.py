@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from bnn import schema
 from bnn.tracking.calls import logged_images
 from bnn.tracking.mlflow_adapter import PREVIEW, SHARED_VIEW
-from bnn.tracking.overview import describe_experiment, log_best
+from bnn.tracking.overview import describe_experiment, log_best, relinked
 from bnn.tracking.query import search_runs
 from bnn.tracking.store import Store, children_filter
 
@@ -166,7 +166,7 @@ def _common_step(drawn: Sequence[set[tuple[str, int]]]) -> int:
 
 
 def save_copied_view(store: Store, parent: Run) -> None:
-    """Save the view of a copied sweep anew, since copies of its runs have other ids.
+    """Save the view and the links of a copied sweep anew, since its runs have other ids there.
 
     Args:
         store: tracking store of the copy.
@@ -175,6 +175,11 @@ def save_copied_view(store: Store, parent: Run) -> None:
     by, _, direction = parent.data.tags.get(schema.SORTED_BY, "").rpartition(" ")
     if by:
         save_view(store, parent.info.run_id, parent.info.run_name, by, direction == "ASC")
+        client = MlflowClient(store.uri)
+        below = search_runs(client, store.experiment_id, children_filter(parent.info.run_id))
+        copies = {run.data.tags.get(schema.ORIGIN, ""): run.info.run_id for run in (parent, *below)}
+        note = relinked(parent.data.tags.get(schema.NOTE, ""), store.experiment_id, copies)
+        client.set_tag(parent.info.run_id, schema.NOTE, note)
 
 
 def _charts(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bnn import schema
-from bnn.tracking.overview import BEGIN, END, describe_experiment, log_best
+from bnn.tracking.overview import BEGIN, END, describe_experiment, log_best, relinked
 from bnn.tracking.parent import NOTE_LENGTH, close_parent, describe_study
 from bnn.tracking.run import error_metrics
 from bnn.tracking.store import Store
@@ -150,3 +150,11 @@ def test_errors_are_percentages_of_what_is_not_accurate() -> None:
     }
     assert error_metrics(scores) == pytest.approx({"error": 3.0, "error_mc_mean": 25.0})
     assert error_metrics({"sampled": {"loss": 0.1}}) == {}
+
+
+def test_links_of_a_copy_lead_to_the_copies() -> None:
+    text = f"[st](#/experiments/7/runs/{ID}?workflowType=machine_learning) of {ID}"
+    copy = "f" * 32
+    assert relinked(text, "2", {ID: copy}) == (
+        f"[st](#/experiments/2/runs/{copy}?workflowType=machine_learning) of {ID}"
+    )
