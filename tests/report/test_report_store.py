@@ -210,7 +210,8 @@ def test_an_experiment_without_a_report_is_one_line_and_exit_code_one(
         (
             "unknown",
             uri,
-            "does not exist; those that do: Default, broken/mnist, empty/mnist, pending/mnist, study/mnist",
+            "does not exist; those that do: Default, broken/mnist, empty/mnist, "
+            "pending/mnist, study/mnist",
         ),
         ("pending/mnist", uri, "expected a finished run, found 1 failed, 1 running"),
         ("empty/mnist", uri, "expected a finished run, found none at all"),
