@@ -94,9 +94,11 @@ def describe_experiment(client: MlflowClient, experiment: str) -> None:
         return
     # the page shows the first line alone until it is asked for more
     first = (
-        f"{BEGIN} Newest sweep: {_links(experiment, sweeps[0])}. All: by the arrow at the right."
+        f"{BEGIN} Newest sweep: {_links(experiment, sweeps[0])}. "
+        "The arrow at the right shows the others, and what the metrics mean."
     )
-    parts = [first, "\n".join(_item(experiment, run) for run in sweeps), MEANING, END]
+    items = "\n".join(_item(experiment, run) for run in sweeps)
+    parts = [first, "Sweeps and studies:", items, "Metrics:", MEANING, END]
     text = "\n\n".join(parts)
     ours = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not earlier.strip():
