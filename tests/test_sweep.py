@@ -51,18 +51,18 @@ def test_a_sweep_ends_with_a_table_of_its_distinct_cells(sweep) -> None:
 
 
 def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
-    folder, _ = sweep
+    folder, result = sweep
     (parent,) = runs(folder, "sweep")
     assert parent.info.status == "FINISHED"
     assert {child.data.tags["mlflow.parentRunId"] for child in runs(folder, "run")} == {
         parent.info.run_id
     }
-    about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
-    assert (
-        about.startswith("6 runs on scikit-learn digits")
-        and all(run.info.run_name in table for run in runs(folder, "run"))
-        and "seed=0,1" in command
-    )
+    charts, about, table, command = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert f"viewStateShareKey={parent.info.run_id}" in charts
+    assert about.startswith("6 runs on scikit-learn digits") and "seed=0,1" in command
+    for child in runs(folder, "run"):
+        assert f"[{child.info.run_name}](#/experiments/" in table and child.info.run_id in table
+        assert child.info.run_id[:8] in result.stdout
     assert (
         "seed=0,1"
         in parent.data.tags["bnn.command"]

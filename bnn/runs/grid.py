@@ -212,7 +212,7 @@ def _close(
         print(line, flush=True)
     about = f"{len(jobs)} runs on {spec.data.title}. Test metrics are of the best validation epoch."
     with best_effort("the table of the sweep"):
-        close_parent(store, parent, f"{about}\n\n{table}", status, rows)
+        close_parent(store, parent, about, status, rows)
     with best_effort("the view of the sweep"):
         task = build_task(spec.config)
         ascending = task.metrics[task.headline].direction == "minimize"

@@ -19,6 +19,10 @@ from bnn.runs.dry_run import dry_run, notes_for, warnings_for
 from bnn.runs.execute import RunSummary, execute, format_metrics
 from bnn.specify import specify
 from bnn.tables import ID_DIGITS, clock
+from bnn.tracking.export import model_uris
+from bnn.tracking.failures import best_effort
+from bnn.tracking.store import open_store
+from bnn.tracking.view import save_run_view
 from bnn.training.progress import display_mode
 
 
@@ -68,9 +72,20 @@ def run_single(
     for line in [*warnings, f"1 run on {spec.data.title}, experiment {spec.experiment}"]:
         print(line, flush=True)
     summary = _run(spec, folder, None, number)
-    for line in [*notes_for([spec]), *warnings, f"open {summary.ui_url}"]:
+    for line in [*notes_for([spec]), *warnings, *_places(spec, summary)]:
         print(line, flush=True)
     return asdict(summary)
+
+
+def _places(spec: RunSpec, summary: RunSummary) -> list[str]:
+    """Lines on where a finished run is looked at, and by which address its model is loaded."""
+    link, models = summary.ui_url, []
+    with best_effort("the view of the run"):
+        store = open_store(spec.tracking.uri, spec.experiment)
+        save_run_view(store, summary.run_id)
+        link = store.ui_url(summary.run_id, sweep=True)
+        models = [f"model {uri}" for uri in model_uris(store, summary.run_id)]
+    return [*models, f"open {link}"]
 
 
 def _run(spec: RunSpec, folder: Path, job: JobEnvironment | None, number: int) -> RunSummary:

@@ -55,6 +55,15 @@ def test_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
     }
 
 
+def error_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Test errors in percent under every reading; none of a task without an accuracy."""
+    return {
+        schema.test_metric(schema.ERROR, reading): 100 * (1 - score[schema.ACCURACY])
+        for reading, score in scores.items()
+        if schema.ACCURACY in score
+    }
+
+
 @dataclass(frozen=True)
 class RunDescription:
     """Description of a run for MLflow, whoever trains it.
@@ -135,6 +144,9 @@ class MlflowRun(Callback):
         tags |= {schema.PARENT: parent} if parent else {}
         tags |= {schema.KIND: "trial", **trial} if trial else {}
         name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
+        # the page shows tags in this order: what a person filters by, choices, the rest
+        ordered = sorted(tags, key=lambda tag: (tag not in schema.FILTERS, tag.startswith("bnn.")))
+        tags = {tag: tags[tag] for tag in ordered}
         run = self._client.create_run(store.experiment_id, tags=tags, run_name=name)
         return str(run.info.run_id)
 
@@ -303,7 +315,8 @@ class MlflowRun(Callback):
 
     def _finals(self, fit: FitResult, scores: Mapping[str, Scores]) -> None:
         final = {schema.BEST_EPOCH: float(fit.best_epoch)}
-        final |= {schema.TEST + name: value for name, value in test_metrics(scores).items()}
+        tested = test_metrics(scores) | error_metrics(scores)
+        final |= {schema.TEST + name: value for name, value in tested.items()}
         best = fit.history[fit.best_epoch - 1]
         final |= {
             schema.best_validation(key): value
