@@ -24,7 +24,7 @@ from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_
 from bnn.runs.jobs import Job, JobComposer
 from bnn.runs.single import refuse_fresh
 from bnn.runs.sweep_table import table_rows, terminal_table
-from bnn.tables import ID_DIGITS, clock, markdown
+from bnn.tables import ID_DIGITS, clock
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import close_parent, open_parent
 from bnn.tracking.resume import finished_results, other_versions_note
@@ -199,7 +199,6 @@ def _close(
 ) -> None:
     """Print the table of a sweep, and leave it with its view on the parent run."""
     spec = jobs[0].spec
-    table = markdown(list(rows[0]), [list(row.values()) for row in rows])
     trained, seconds = len(jobs) - len(elsewhere), clock(time.time() - started)
     for line in [
         f"\n{terminal_table(rows)}",
