@@ -148,7 +148,7 @@ def test_keys_that_hydra_documents_are_left_to_its_own_command() -> None:
         ("estimatr", "--help estimatr: there is no such group; did you mean estimator? expected"),
         ("foo.bar=1", "--help foo.bar: there is no such group; expected one of task, data"),
         ("estimator=nope", "estimator=nope: expected one of arm, arms"),
-        ("estimator=a,", "'estimator=a,': expected KEY=VALUE"),
+        ("estimator=a,", "estimator=a,: no space may follow a comma"),
     ],
 )
 def test_a_group_or_choice_that_does_not_exist_is_one_line(word: str, message: str) -> None:

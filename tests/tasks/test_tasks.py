@@ -304,7 +304,7 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
                 "trainer.progress=none",
                 "trainer.epochs=4",
                 "model=mlp",
-                "optimizer.lr=1.0",
+                "optimizer.lr=0.2",
                 "optimizer.lr_schedule=constant",
             ]
         )
