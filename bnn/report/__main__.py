@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,9 @@ from bnn.errors import exit_code
 
 if TYPE_CHECKING:
     from bnn.report.experiment import Experiment
+
+LONGEST_NAME = 80
+"""Characters of a report's file name, before a digest and an ending."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,8 +100,17 @@ def report(options: argparse.Namespace, uri: str | None) -> None:
 
 
 def file_name(names: Sequence[str]) -> str:
-    """File name of a report without its ending: `bnn_mnist` for the experiment bnn/mnist."""
-    return "_".join(name.replace("/", "_") for name in names)
+    """File name of a report without its ending: `bnn_mnist` for the experiment bnn/mnist.
+
+    Where other experiments could have the same name, or it is long or has other signs than
+    letters, digits, dots and hyphens, a digest of the experiments' names is its end.
+    """
+    plain = "+".join(name.replace("/", "_") for name in names)
+    unique = all(re.fullmatch(r"(\w[\w.-]*/)?[a-zA-Z0-9][a-zA-Z0-9.-]*", name) for name in names)
+    if unique and plain.isascii() and len(plain) <= LONGEST_NAME:
+        return plain
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', plain)[:LONGEST_NAME]}-{digest}"
 
 
 def write_report(experiment: Experiment, out: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn import schema
+from bnn.errors import BnnError, format_error
 from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference, default_reference, difference_table, differences
 from bnn.report.display_names import display_names
@@ -20,10 +21,12 @@ from bnn.report.html import gallery, sections
 from bnn.report.html.heatmaps import LayerViews, layer_views
 from bnn.report.html.page import page
 from bnn.report.latex import latex_table
-from bnn.report.rows import Row, rows_of
+from bnn.report.rows import ReportError, Row, readable_rows
 from bnn.report.table import columns_with_intervals
 from bnn.tracking.query import FinishedRun, fetch, finished_runs, histories, unfinished
 
+REASONS = 5
+"""Damaged runs whose reasons a page gives; the others are counted."""
 BY_EPOCH = (schema.TRAIN, schema.VALIDATION, schema.UNITS, schema.LAB)
 """Prefixes of the metrics that are drawn by epoch."""
 DEFAULT_REASON = (
@@ -154,8 +157,13 @@ class _Found:
 
 def _found(uri: str | None, name: str, run_ids: Sequence[str]) -> _Found:
     runs = finished_runs(uri, name, run_ids)
-    rows = rows_of(runs, name)
-    left_out = "" if run_ids else _left_out(uri, name, len(runs) - len(rows))
+    rows, refused = readable_rows(runs, name)
+    if refused and (run_ids or not rows):
+        raise ReportError(next(iter(refused.values())))
+    left_out = "" if run_ids else _left_out(uri, name, len(runs) - len(rows) - len(refused))
+    if refused:
+        left_out += _refused(list(refused.values()))
+        _print_progress(left_out.strip())
     kept = {row.run_id for row in rows}
     return _Found(
         (name,),
@@ -201,11 +209,11 @@ def _read(uri: str | None, found: _Found, reference: Reference | None, reason: s
     _print_progress(f"reading {len(found.rows)} runs epoch by epoch")
     by_epoch = histories(uri, found.runs, BY_EPOCH)
     _print_progress(f"making the heatmaps of {len(configurations)} configurations")
-    layers = layer_views(uri, configurations, _data_config(uri, found.runs[0].run_id))
+    data_config, damaged = _data_config(uri, found.runs)
+    layers = layer_views(uri, configurations, data_config)
+    left_out = "".join(found.left_out) + (f"{damaged} " if damaged else "")
     _print_progress("drawing")
-    return Experiment(
-        found.names, found.rows, "".join(found.left_out), by_epoch, layers, reference, reason
-    )
+    return Experiment(found.names, found.rows, left_out, by_epoch, layers, reference, reason)
 
 
 def _left_out(uri: str | None, name: str, superseded: int) -> str:
@@ -215,11 +223,33 @@ def _left_out(uri: str | None, name: str, superseded: int) -> str:
     return f"Left out: {counts}. " if counts else ""
 
 
-def _data_config(uri: str | None, run_id: str) -> dict[str, Any]:
-    """Configuration by which a run read its data set; empty where the run does not record it."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = fetch(uri, run_id, "config.json", Path(folder))
-        return dict(json.loads(file.read_text(encoding="utf-8"))["data"]) if file else {}
+def _refused(reasons: Sequence[str]) -> str:
+    """A sentence on runs that make no row, with the reasons of the first ones."""
+    more = f"; and {len(reasons) - REASONS} more" if len(reasons) > REASONS else ""
+    return f"Left out, since they cannot be read: {'; '.join(reasons[:REASONS])}{more}. "
+
+
+def _data_config(uri: str | None, runs: Sequence[FinishedRun]) -> tuple[dict[str, Any], str]:
+    """Configuration by which a run read its data set, of the first of some runs that records it.
+
+    Returns:
+        The configuration, empty where no run has one, and a sentence on files that were damaged.
+    """
+    damaged: list[str] = []
+    for run in runs[:REASONS]:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                file = fetch(uri, run.run_id, "config.json", Path(folder))
+                if file:
+                    read = dict(json.loads(file.read_text(encoding="utf-8"))["data"])
+                    return read, " ".join(damaged)
+        except BnnError as error:
+            damaged.append(f"{format_error(error)}.")
+        except (ValueError, LookupError, TypeError, OSError) as error:
+            damaged.append(
+                f"Run {run.run_id}: config.json is no configuration ({format_error(error)})."
+            )
+    return {}, " ".join(damaged)
 
 
 def _print_progress(step: str) -> None:

@@ -237,13 +237,17 @@ def test_markup_in_a_runs_tags_is_text_in_the_page(
     assert query.finished_runs(uri, NAME)[0].tags["placement"].endswith("</script>")
 
 
-def test_text_where_a_number_should_be_is_one_line(
+def test_a_run_with_text_where_a_number_should_be_is_left_out_and_alone_is_one_line(
     elsewhere: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri, _ = elsewhere
     run = finished_runs(uri, NAME)[0]
     MlflowClient(uri).set_tag(run.run_id, "bnn.threads", "many")
-    assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out")]) == 1
+    text = page(uri, tmp_path / "out")
+    assert "Left out, since they cannot be read: " in text and "many" in text
+    assert f"<code>{run.run_id}</code>" not in text and run.run_id in text
+    capsys.readouterr()
+    assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out"), "--run", run.run_id]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and run.run_id in error and "'many'" in error
 
@@ -295,11 +299,11 @@ def test_two_experiments_on_one_data_set_are_one_page_and_their_runs_one_csv(
         )
     out = tmp_path / "out"
     assert main([NAME, "other/digits", "--uri", uri, "--out", str(out)]) == 0
-    rows = read_csv(out / "small_digits_other_digits.csv")
+    rows = read_csv(out / "small_digits+other_digits.csv")
     assert {row.run_id: row.experiment for row in rows}[moved] == "other/digits" and len(rows) == 3
     assert (
         "<h1>small/digits and other/digits</h1>"
-        in (out / "small_digits_other_digits.html").read_text()
+        in (out / "small_digits+other_digits.html").read_text()
     )
     with pytest.raises(SystemExit):
         main([NAME, "other/digits", "--run", moved])

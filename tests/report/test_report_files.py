@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bnn.errors import TrackingError
+from bnn.report import experiment as experiment_module
+from bnn.report import rows as rows_module
 from bnn.report.__main__ import file_name, write_report
 from bnn.report.configurations import group_by_configuration
 from bnn.report.cost_plot import marker_styles
@@ -20,7 +24,8 @@ from bnn.report.experiment import TOO_FEW_SEEDS_REASON, Experiment
 from bnn.report.html.heatmaps import LayerViews
 from bnn.report.latex import escape, latex_table
 from bnn.report.row_files import read_csv
-from bnn.report.rows import Row
+from bnn.report.rows import ReportError, Row, readable_rows
+from bnn.tracking.query import FinishedRun
 
 REINMAX = {"estimator": "reinmax", "estimator_title": "reinmax 1.0"}
 SIGNS = r"a_b & 50 % of $x$ #1 {y} ~z ^w \macro <t> | [0, 1] \"q\" ± × · † ‡ – …"
@@ -40,7 +45,6 @@ def test_a_report_is_five_files_of_one_name_and_its_csv_has_every_value(
     ]
     assert read_csv(tmp_path / "new/a_mnist.csv") == rows
     assert "st density" in capsys.readouterr().out
-    assert file_name(["a/mnist", "b/mnist"]) == "a_mnist_b_mnist"
 
 
 def test_a_latex_table_has_the_rules_of_booktabs_and_a_cell_for_each_column(
@@ -135,3 +139,59 @@ def test_an_estimator_has_one_colour_in_all_figures_whatever_stands_beside_it(
             "black",
         )
         assert styles[reinmax]["color"] == "#009E73"
+
+
+def test_file_names_of_experiments_are_safe_short_and_unique() -> None:
+    assert file_name(["bnn/mnist"]) == "bnn_mnist" and file_name(["x"]) == "x"
+    assert file_name(["reinforce_tuned/mnist"]) == "reinforce_tuned_mnist"
+    assert file_name(["a/mnist", "b/mnist"]) == "a_mnist+b_mnist"
+    odd = [
+        ".",
+        "..",
+        "/",
+        "x" * 300,
+        "x" * 301,
+        "a/b/c",
+        "a_b/c",
+        "a/b_c",
+        "a b",
+        "\u00e9",
+        "a\nb",
+        "-x",
+    ]
+    made = [file_name([name]) for name in (*odd, "bnn/mnist", "a/b")]
+    assert len(set(made)) == len(made)
+    assert all(re.fullmatch(r"[\w-]{1,100}", name, re.ASCII) for name in made)
+    assert not any(name.startswith(".") for name in made)
+
+
+def test_one_bad_run_is_left_out_with_its_reason_and_the_others_stay(
+    row: Callable[..., Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row_of(run: FinishedRun, experiment: str) -> Row:
+        if run.run_id == "bad":
+            raise ReportError("the finished run bad lacks 'test/loss'")
+        return row(run_id=run.run_id, test_loss=sys.float_info.max if run.run_id == "inf" else 0.5)
+
+    monkeypatch.setattr(rows_module, "row_of", row_of)
+    runs = [FinishedRun(name, 1, {}, {}, {}) for name in ("good", "bad", "inf")]
+    rows, refused = readable_rows(runs, "x")
+    assert [one.run_id for one in rows] == ["good"] and set(refused) == {"bad", "inf"}
+    assert "no finite test_loss" in refused["inf"] and "lacks" in refused["bad"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[]", b'{"data": 1}'])
+def test_a_damaged_configuration_is_said_and_that_of_another_run_is_read(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path:
+        if run_id == "away":
+            raise TrackingError("run away: config.json cannot be read")
+        (tmp_path / run_id).write_bytes(content if run_id == "bad" else b'{"data": {"name": "x"}}')
+        return tmp_path / run_id
+
+    monkeypatch.setattr(experiment_module, "fetch", fetch)
+    runs = [FinishedRun(name, 1, {}, {}, {}) for name in ("away", "bad", "good")]
+    config, damaged = experiment_module._data_config(None, runs)
+    assert config == {"name": "x"}
+    assert "Run bad: config.json is no configuration" in damaged and "run away" in damaged
