@@ -171,8 +171,11 @@ def bnn_train(
 ) -> subprocess.CompletedProcess:
     """Finished `python -m MODULE WORDS` in a process of its own, forked after the imports.
 
-    Arguments as of `ForkedCommand`.
+    A command whose number of threads is given gets a new interpreter: OpenMP reads the number when
+    it is loaded. Arguments as of `ForkedCommand`.
     """
+    if "OMP_NUM_THREADS" in values:
+        return in_new_interpreter(folder, *words, module=module, **values)
     command = ForkedCommand(folder, *words, module=module, **values)
     out, error = command.communicate()
     return subprocess.CompletedProcess(words, command.returncode or 0, out, error)
