@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from support.command_line import QUICK, UNSEEN, environment, run_here, runs
+from support.command_line import QUICK, UNSEEN, bnn_train, run_here, runs
 from support.launchers import LAUNCHERS, NEEDS
 
 import bnn
@@ -207,7 +207,7 @@ def test_the_example_of_the_documentation_prints_what_it_says(tmp_path: Path) ->
 # ---- launchers
 
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from bnn import train; train.main()"
-"""The command, with a folder on sys.path of which nothing else tells."""
+"""Module that runs the command with a folder on sys.path of which nothing else tells."""
 
 
 def launched(folder: Path, launcher: str, start: str = START) -> subprocess.CompletedProcess:
@@ -216,15 +216,9 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
     elsewhere, here = folder / "elsewhere", folder / "here"
     here.mkdir()
     written(elsewhere)
+    written(here, start, "start.py")
     words = ["-m", *WORDS, "estimator=mine,st", *LAUNCHERS[launcher]]
-    return subprocess.run(
-        [sys.executable, "-c", start, str(elsewhere), *words],
-        cwd=here,
-        env=environment(OMP_NUM_THREADS=""),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    return bnn_train(here, str(elsewhere), *words, module="start", OMP_NUM_THREADS="")
 
 
 @pytest.mark.parametrize(
