@@ -8,19 +8,20 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from bnn import schema
 from bnn.errors import TrackingError, format_error, without_password
 from bnn.tracking.failures import STORE_ERRORS
+from bnn.tracking.mlflow_adapter import metric_histories
 from bnn.tracking.store import SQLITE, tracking_uri
 
 PAGE = 1000
@@ -139,8 +140,9 @@ def unfinished(uri: str | None, experiment: str) -> str:
         TrackingError: when the store cannot be read.
     """
     with _reading(uri) as client:
-        runs = list(search_runs(client, _experiment_id(client, experiment), kind_filter("run")))
-    return _counted(Counter(run.info.status.lower() for run in runs if run.info.status != FINISHED))
+        search = f"{kind_filter('run')} and attributes.status != '{FINISHED}'"
+        runs = search_runs(client, _experiment_id(client, experiment), search)
+        return _counted(Counter(run.info.status.lower() for run in runs))
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -148,7 +150,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def histories(
-    uri: str | None, runs: Iterable[FinishedRun], prefixes: tuple[str, ...]
+    uri: str | None, runs: Sequence[FinishedRun], prefixes: tuple[str, ...]
 ) -> dict[str, History]:
     """Metrics of runs by epoch; of several values in one epoch the last counts.
 
@@ -163,21 +165,24 @@ def histories(
     Raises:
         TrackingError: when the store cannot be read.
     """
+    owners: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        for key in run.metrics:
+            if key.startswith(prefixes):
+                owners[key].append(run.run_id)
+    points: dict[str, dict[str, list[Metric]]] = defaultdict(lambda: defaultdict(list))
     with _reading(uri) as client:
-        return {
-            run.run_id: {
-                key: _history(client, run.run_id, key)
-                for key in sorted(run.metrics)
-                if key.startswith(prefixes)
-            }
-            for run in runs
-        }
+        for key, ids in owners.items():
+            for run_id, metric in metric_histories(client, ids, key):
+                points[run_id][key].append(metric)
+    return {
+        run.run_id: {key: _history(found) for key, found in sorted(points[run.run_id].items())}
+        for run in runs
+    }
 
 
-def _history(client: MlflowClient, run_id: str, key: str) -> dict[int, float]:
-    points = sorted(
-        client.get_metric_history(run_id, key), key=lambda point: (point.step, point.timestamp)
-    )
+def _history(logged: Sequence[Metric]) -> dict[int, float]:
+    points = sorted(logged, key=lambda point: (point.step, point.timestamp))
     # a store keeps an infinite value as the largest number that it has
     return {
         p.step: math.copysign(math.inf, p.value) if abs(p.value) >= sys.float_info.max else p.value
