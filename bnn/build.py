@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnn.data import Dataset, DatasetSpec, load
 from bnn.errors import ConfigError
@@ -18,6 +19,7 @@ from bnn.nn.noise import NoiseLaw
 from bnn.registry import validate
 from bnn.seeds import stream
 from bnn.tasks import Task
+from bnn.training.initial_weights import load_weights, read_weights
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
@@ -94,6 +96,8 @@ def build_task(config: Mapping[str, Any]) -> Task:
 def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     """Network with binary neurons where the placement puts them, initialised from the seed.
 
+    The weights that `model.init_from` names are no part of it; see `build`.
+
     Args:
         config: canonical configuration.
         spec: facts of the data set.
@@ -102,7 +106,8 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
         ConfigError: for a placement that the network lacks, or parameters that make no sense.
     """
     outputs = build_task(config).output_size(spec)
-    neuron, model = dict(config["neuron"]), dict(config["model"])
+    neuron = dict(config["neuron"])
+    model = {key: value for key, value in config["model"].items() if key != "init_from"}
     depth = MODELS.attribute(model["name"], "depth")
     binary = binary_positions(config["placement"], depth)
     law = NoiseLaw.registry.build(neuron["law"])
@@ -116,11 +121,23 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
         return MODELS.build(model, spec.shape, outputs, activations)
 
 
-def build(spec: RunSpec) -> TrainingSetup:
-    """Objects of a specification: the initialised network and everything that trains it."""
+def build(spec: RunSpec, weights: Mapping[str, Tensor] | None = None) -> TrainingSetup:
+    """Objects of a specification: the initialised network and everything that trains it.
+
+    Args:
+        spec: the specification.
+        weights: state of the network of the run that `model.init_from` names. Where it names a file
+            they are read from there.
+
+    Raises:
+        ConfigError: for initial weights that cannot be read or do not fit.
+    """
     config, seed = spec.config, spec.general.seed
     task, estimator = build_task(config), Estimator.registry.build(config["estimator"])
     model = build_model(config, spec.data)
+    if (source := config["model"].get("init_from")) is not None:
+        given = read_weights(Path(source), source) if weights is None else weights
+        load_weights(model, given, source)
     init_task(task, spec.data, seed)
     init_estimator(estimator, model, task.inputs(torch.zeros(2, *spec.data.shape)), seed)
     training = TrainingConfig(

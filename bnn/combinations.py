@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from bnn.config.specification import LabSettings
+from bnn.config.canonical import flat
+from bnn.config.overrides import key_of
+from bnn.config.specification import LabSettings, RunSpec
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
@@ -113,3 +117,72 @@ def check_lab(config: Mapping[str, Any], units: Sequence[int], settings: LabSett
             "takes log q(b) for its true gradient, which this law makes infinite; write "
             "lab.every=0 or neuron.law=logistic"
         )
+
+
+@contextmanager
+def memory_errors(config: Mapping[str, Any], *groups: str) -> Iterator[None]:
+    """Context manager that turns torch's errors of allocation into one line.
+
+    Args:
+        config: canonical configuration.
+        groups: groups whose sizes decide how much is allocated.
+
+    Raises:
+        ConfigError: naming the largest sizes in these groups, and the bytes that were asked for.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, TypeError) as error:
+        found = re.search(r"allocate (\d[\d.]*(?: \w?i?B)?)", str(error))
+        if not found and not re.search(r"size calculation overflowed|unpacking long", str(error)):
+            raise
+        asked = f"{found[1]} bytes".replace("B bytes", "B") if found else "more than 2^63 bytes"
+        sizes = {
+            f"{group}.{key}": value
+            for group in groups
+            for key, value in flat(dict(config[group])).items()
+            if isinstance(value, int) and not isinstance(value, bool) and key != "epochs"
+        }
+        words = [f"{key}={sizes[key]}" for key in sorted(sizes, key=lambda key: -sizes[key])]
+        raise ConfigError(
+            f"{words[0] if words else groups[0]}: torch was asked for {asked}, which this machine "
+            f"does not have; lower {' or '.join(words[:3]) or 'its size'}"
+        ) from error
+
+
+LEFT_OUT = ("estimator", "anneal", "neuron")
+"""Groups that cannot matter without binary layers."""
+
+
+def ignored_choices(specs: Sequence[RunSpec], words: Sequence[str]) -> list[str]:
+    """Notes on overrides that no run follows by the letter.
+
+    Args:
+        specs: specifications of the runs of one command.
+        words: overrides that they were composed from.
+
+    Returns:
+        A line on choices that do not matter without binary layers, where none of the runs has any;
+        and a line on `placement=first` where the first activation of the network is its last.
+    """
+    notes = []
+    placements = {spec.config["placement"]["name"] for spec in specs}
+    if not any(spec.units for spec in specs) and placements == {"none"}:
+        dropped = [word for word in words if _matters_to_binary_layers(word)]
+        if dropped:
+            notes.append(
+                f"note: {' '.join(dict.fromkeys(dropped))}: without binary layers (placement=none) "
+                "plain backpropagation trains, and these choices are left out"
+            )
+    if "placement=first" in words and "first" not in placements:
+        notes.append(
+            "note: placement=first: the network has one activation, and its runs are named by "
+            "placement=last"
+        )
+    return notes
+
+
+def _matters_to_binary_layers(word: str) -> bool:
+    """Whether an override is left out of the canonical form of a network without binary layers."""
+    key = key_of(word).replace("/", ".")
+    return key.partition(".")[0] in LEFT_OUT and key != "neuron.law" and word != "estimator=none"

@@ -5,9 +5,12 @@ Each message says what was expected, what came, and which key to change.
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import re
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class BnnError(Exception):
@@ -27,7 +30,7 @@ class NoEstimatorError(BnnError, RuntimeError):
 
 
 class DivergedError(BnnError, ArithmeticError):
-    """Training loss that became NaN or infinite."""
+    """Training loss that became NaN, infinite, or many times what it was at first."""
 
 
 class CheckpointError(BnnError):
@@ -51,6 +54,22 @@ def format_error(error: BaseException) -> str:
     """Error in one line, without passwords; of a foreign error the type stands before the text."""
     words = without_password(str(error).partition("\n")[0])
     return words if isinstance(error, BnnError) else f"{type(error).__name__}: {words}"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Command-line parser that answers a mistake in one line, without the list of options."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with exit code 2, with the option that an unknown one resembles."""
+        start, _, unknown = message.partition("unrecognized arguments: ")
+        if unknown and not start:
+            word = unknown.split()[0]
+            there = [option for action in self._actions for option in action.option_strings]
+            close = difflib.get_close_matches(word.partition("=")[0], there, 1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            kind = "option" if word.startswith("-") else "argument"
+            message = f"{word}: there is no such {kind}; {meant}options: {', '.join(there)}"
+        self.exit(2, f"error: {message.removeprefix('argument ')} ({self.prog} --help)\n")
 
 
 def exit_code(command: Callable[[], int | None]) -> int:

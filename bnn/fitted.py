@@ -57,7 +57,7 @@ def fit_network(
     Raises:
         ConfigError: for a configuration that cannot run, naming the key to change.
         DataError: for a data set that is not on disk.
-        DivergedError: for a loss that is not finite.
+        DivergedError: for a loss that is not finite, or 100 times that of the first step.
     """
     if epochs is not None:
         config = with_values(config, trainer__epochs=max(1, epochs))
@@ -98,6 +98,7 @@ def checkpoint_config(file: Path) -> DictConfig:
         raise ConfigError(f"--checkpoint: no such file: {file}")
     try:
         about = dict(checkpoint.load(file)["about"])
+        about["model"] = {k: v for k, v in about["model"].items() if k != "init_from"}
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
         raise ConfigError(
             f"--checkpoint: {file} is no checkpoint of a run ({type(error).__name__})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from bnn import runs, tuning
 from bnn.config.compose import refuse_ignored
 from bnn.errors import BnnError, ConfigError
 from bnn.job_environment import JobEnvironment
+from bnn.paths import remove_unused
+
+_interrupted = threading.Event()
+"""Set in a worker of a launcher that was interrupted: it starts no further job of its queue."""
 
 
 def run(config: DictConfig) -> dict[str, Any] | None:
@@ -31,6 +36,9 @@ def run(config: DictConfig) -> dict[str, Any] | None:
     """
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
+    job = JobEnvironment.current()
+    if job is not None and _interrupted.is_set():
+        raise KeyboardInterrupt
     try:
         refuse_ignored(config, settings.overrides.task)
         if alone and (study := settings.runtime.choices.get("study")):
@@ -39,13 +47,18 @@ def run(config: DictConfig) -> dict[str, Any] | None:
                 f"python -m bnn.train -m study={study} …"
             )
         directory = Path(settings.runtime.output_dir)
-        job = JobEnvironment.current()
         if job is not None and job.trial is not None:
             return tuning.objective.run_trial(config, directory, job)
-        return runs.single.run_single(config, directory, 0 if alone else int(settings.job.num))
+        number = 0 if alone else int(settings.job.num)
+        return runs.single.run_single(config, directory, number, settings.overrides.task)
     except BnnError as error:
         if alone:
+            remove_unused(Path(settings.runtime.output_dir))
             raise SystemExit(f"error: {error}") from error
+        raise
+    except KeyboardInterrupt:
+        if job is not None and job.shares_terminal:
+            _interrupted.set()
         raise
     except Exception:
         if not alone:

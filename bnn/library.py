@@ -26,7 +26,7 @@ from bnn.training.callback import Callback
 from bnn.training.loop import FitResult
 from bnn.training.loop import fit as train
 from bnn.training.optimizers import OPTIMIZERS
-from bnn.training.progress import ProgressBar
+from bnn.training.progress import ProgressBar, display_mode
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
 from bnn.training.step import init_task
@@ -98,7 +98,7 @@ def fit(
 
     Raises:
         ConfigError: for parameters that do not fit together, naming the key of the configuration.
-        DivergedError: for a loss that is not finite.
+        DivergedError: for a loss that is not finite, or 100 times that of the first step.
     """
     integers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     _check_kinds(model, data, task, estimator, tracker, optimizer, anneal, **integers)
@@ -116,7 +116,7 @@ def fit(
     }
     training = _training_config(config, data, estimator, task, progress)
     where = Path(folder) if folder is not None else None
-    hooks = [*callbacks, ProgressBar(progress)]
+    hooks = [*callbacks, ProgressBar(display_mode(progress))]
     if tracker is None:
         title = type(model).__name__
         return train(

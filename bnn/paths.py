@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path, PurePosixPath
 
 NETWORK = (
@@ -72,3 +74,22 @@ def shared_file_warning(path: Path, mounts: Path = Path("/proc/self/mounts")) ->
         "it: use a server (docker-compose.yml), or a folder of this machine and python -m bnn.sync "
         "afterwards"
     )
+
+
+def remove_unused(directory: Path) -> None:
+    """Remove the directory of a refused command, with the date's above it if it is empty then.
+
+    One in which a run began has more than Hydra's record of the configuration, and stays.
+
+    Args:
+        directory: directory that Hydra made.
+    """
+    if not directory.is_dir():
+        return
+    if {entry.name for entry in directory.iterdir()} <= {".hydra", "multirun.yaml"}:
+        if directory.resolve() == Path.cwd():
+            return
+        shutil.rmtree(directory, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another command is in there
+            for parent in (directory.parent, directory.parent.parent):
+                parent.rmdir()

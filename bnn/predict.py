@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnn.errors import exit_code
+from bnn.errors import OneLineParser, exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,9 +28,11 @@ SHOWN = 3
 
 def argument_parser() -> argparse.ArgumentParser:
     """Parser of `python -m bnn.predict`."""
-    parser = argparse.ArgumentParser(prog="python -m bnn.predict", description=__doc__)
+    parser = OneLineParser(prog="python -m bnn.predict", description=__doc__)
     parser.add_argument(
-        "model", metavar="MODEL", help="id of a finished run, or a checkpoint file (best.pt)"
+        "model",
+        metavar="MODEL",
+        help="id of a finished run or its first digits, or a checkpoint file (best.pt)",
     )
     parser.add_argument("image", metavar="IMAGE", type=Path, help="image file")
     parser.add_argument(
@@ -56,7 +58,7 @@ def checkpoint_file(model: str, uri: str | None) -> Iterator[Path]:
     """Context with a checkpoint file, which is fetched from the tracking store if need be.
 
     Args:
-        model: path of the file, or id of the run that keeps it.
+        model: path of the file, or id of the run that keeps it, or the first digits of one.
         uri: tracking store; None: mlflow.db in the working directory.
 
     Raises:
@@ -64,7 +66,7 @@ def checkpoint_file(model: str, uri: str | None) -> Iterator[Path]:
         TrackingError: for a store that cannot be reached, or a run that it does not have.
     """
     from bnn.errors import CheckpointError
-    from bnn.tracking.query import fetch
+    from bnn.tracking.query import fetch, finished_run_id
     from bnn.training.checkpoint import BEST
 
     if Path(model).is_file():
@@ -73,7 +75,8 @@ def checkpoint_file(model: str, uri: str | None) -> Iterator[Path]:
         raise CheckpointError(f"{model}: no such file; expected a checkpoint, or the id of a run")
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            found = fetch(uri, model, f"checkpoint/{BEST}", Path(scratch))
+            run_id = finished_run_id(uri, model)
+            found = fetch(uri, run_id, f"checkpoint/{BEST}", Path(scratch))
             if found is None:
                 raise CheckpointError(
                     f"run {model}: expected a run with a checkpoint, but it keeps none"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
+import re
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -36,16 +38,17 @@ def validate(
         Values by field.
 
     Raises:
-        ConfigError: for an unknown key, a missing key or a value of the wrong type, naming it.
+        ConfigError: for an unknown key, a missing key, a value of the wrong type, or a number that
+            is NaN or infinite, naming it.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(node)))
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
         field = error.full_key if getattr(error, "full_key", None) else ""
-        valid = ", ".join(f.name for f in dataclasses.fields(schema))
+        valid = [f.name for f in dataclasses.fields(schema)]
+        value = OmegaConf.select(OmegaConf.create(dict(node)), field) if field else None
         raise ConfigError(
-            f"{'.'.join(filter(None, (key, field)))}: {reason} (keys here: {valid})"
+            f"{'.'.join(filter(None, (key, field)))}: {_mistake(error, value, valid)}"
         ) from error
     absent = OmegaConf.missing_keys(merged)
     if missing := sorted(absent.difference(optional)):
@@ -54,7 +57,44 @@ def validate(
         )
     values = OmegaConf.to_container(merged, resolve=True, enum_to_str=False)
     assert isinstance(values, dict)
+    _refuse_non_finite(values, key)
     return {str(name): value for name, value in values.items() if name not in absent}
+
+
+KINDS = {"Integer": "an integer", "Float": "a number", "bool": "true or false"}
+"""Types by their names in OmegaConf's messages, as a sentence names them."""
+
+
+def _mistake(error: OmegaConfBaseException, value: Any, keys: Collection[str]) -> str:
+    """Sentence about a key or a value that a schema refuses.
+
+    Args:
+        error: error of OmegaConf.
+        value: value that came.
+        keys: keys of the schema.
+    """
+    reason = str(error).splitlines()[0]
+    got = "nothing" if value in ("", None) else repr(value)
+    if reason.startswith("Key ") and " not in " in reason:
+        return f"there is no such key; expected one of {', '.join(keys) or 'none'}"
+    if found := re.search(r"(?:could not be converted to|is not a valid) (\w+)", reason):
+        return f"expected {KINDS.get(found[1], found[1])}, got {got}"
+    if "is not a ListConfig" in reason:
+        written = f"; write [{value}]" if isinstance(value, int) else ""
+        return f"expected a list, such as [0,-1], got {got}{written}"
+    return f"{reason} (keys here: {', '.join(keys)})"
+
+
+def _refuse_non_finite(value: Any, key: str) -> None:
+    """Refusal of NaN and infinities, also in nested values."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_non_finite(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_non_finite(inner, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}: expected a finite number, got {value}")
 
 
 REGISTRIES: list[Registry[Any]] = []

@@ -9,6 +9,10 @@ from collections.abc import Mapping
 TRAIN, VALIDATION, BEST_VALIDATION, TEST = "train/", "val/", "val_best/", "test/"
 """Prefixes of a task's metrics: over an epoch of training, on the validation split, there at the
 best epoch, and on the test split at the best epoch."""
+ERROR, ACCURACY = "error", "accuracy"
+"""Test error in percent, logged beside the accuracy (a share) of a task that has one."""
+BEST = "best/"
+"""Prefix on a parent run: final metrics of the best of its runs, `best/test/error`."""
 BEST_EPOCH = "best_epoch"
 SLOPE, LEARNING_RATE = "schedule/slope", "schedule/lr"
 TRAIN_SECONDS, TOTAL_SECONDS = "seconds/train", "seconds/total"
@@ -60,6 +64,8 @@ JOBS, PLUGINS = "bnn.jobs", "bnn.plugins"
 REASON, PRUNED, CHECKPOINT = "bnn.reason", "bnn.pruned", "bnn.checkpoint"
 SAMPLES_IN_TRAINING, EVALUATIONS = "bnn.samples_in_training", "bnn.evaluations"
 ORIGIN, COPIED, SORTED_BY = "bnn.origin", "bnn.copied", "bnn.sorted_by"
+INIT_FROM, CONTINUED_FROM = "bnn.init_from", "bnn.continued_from"
+"""Source of the initial weights; and the run of fewer epochs that a run went on from."""
 DATASET, NEURON, ESTIMATOR_NAME, ESTIMATOR_TITLE = (
     "dataset",
     "neuron",
@@ -67,6 +73,8 @@ DATASET, NEURON, ESTIMATOR_NAME, ESTIMATOR_TITLE = (
     "estimator_title",
 )
 PLACEMENT, ANNEAL, LAW = "placement", "anneal", "law"
+FILTERS = (DATASET, NEURON, ESTIMATOR_NAME, PLACEMENT, ANNEAL)
+"""Tags by which a person filters runs; views show them as columns."""
 TRIAL, STUDY, TRIAL_PARAMS = "trial", "study", "trial_params"
 
 OLD_TAGS: Mapping[str, str] = {

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 
 from bnn import plugins
 from bnn.build import TrainingSetup, binary_positions, build, build_model, build_task
-from bnn.combinations import check_combination, check_lab
+from bnn.combinations import check_combination, check_lab, memory_errors
 from bnn.config.canonical import PLUGINS, TOP, canonical
 from bnn.config.specification import (
     GeneralSettings,
@@ -33,6 +34,7 @@ from bnn.models import MODELS
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.norms import couples_above_binary
 from bnn.registry import validate
+from bnn.training.initial_weights import load_weights, read_weights, source_content
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings
@@ -130,7 +132,8 @@ def specify_canonical(
     checks.value("optimizer", plain["optimizer"], OPTIMIZERS.build)
     checks.value("anneal", plain["anneal"], SCHEDULES.build)
     checks.node(TrainerSettings, plain["trainer"], "trainer")
-    network = _network_facts(plain, data, checks)
+    initial = checks.value("init_from", plain["model"].get("init_from"), source_content)
+    network = _network_facts(plain, data, checks, initial)
     lab = checks.node(LabSettings, plain["lab"], "lab")
     check_lab(plain, network.units, lab)
     return RunSpec(
@@ -141,6 +144,7 @@ def specify_canonical(
         tracking=checks.node(TrackingSettings, plain["tracking"], "tracking"),
         lab=lab,
         plugins=loaded,
+        initial=initial,
     )
 
 
@@ -185,8 +189,16 @@ NETWORK_GROUPS = ("task", "model", "neuron", "estimator", "placement")
 """Groups that decide which network is built, and whether the estimator can train it."""
 
 
-def _network_facts(plain: Mapping[str, Any], data: DatasetSpec, checks: _Checks) -> NetworkFacts:
+def _network_facts(
+    plain: Mapping[str, Any], data: DatasetSpec, checks: _Checks, initial: str | None
+) -> NetworkFacts:
     """Facts of a network; each distinct one is built and checked once.
+
+    Args:
+        plain: canonical configuration.
+        data: facts of the data set.
+        checks: checks that were made before.
+        initial: content of the file that `model.init_from` names, where it names one.
 
     Raises:
         ConfigError: for choices that make no sense together, naming both keys.
@@ -196,14 +208,18 @@ def _network_facts(plain: Mapping[str, Any], data: DatasetSpec, checks: _Checks)
         task, estimator = build_task(plain), Estimator.registry.build(plain["estimator"])
         NoiseLaw.registry.build(plain["neuron"].get("law"))
         check_combination(plain, estimator, task)
-        model = build_model(plain, data)
-        init_task(task, data, plain["seed"])
-        inputs = task.inputs(torch.zeros(2, *data.shape))
-        units = init_estimator(estimator, model, inputs, plain["seed"])
-        couples = couples_above_binary(model, inputs)
+        with memory_errors(plain, "model", "estimator"):
+            model = build_model(plain, data)
+            init_task(task, data, plain["seed"])
+            inputs = task.inputs(torch.zeros(2, *data.shape))
+            units = init_estimator(estimator, model, inputs, plain["seed"])
+            couples = couples_above_binary(model, inputs)
+        if initial is not None:
+            source = plain["model"]["init_from"]
+            load_weights(model, read_weights(Path(source), source), source)
         return NetworkFacts(units, couples, estimator.assumes_independent_samples)
 
-    node = [{group: plain[group] for group in NETWORK_GROUPS}, data.plain()]
+    node = [{group: plain[group] for group in NETWORK_GROUPS}, data.plain(), initial]
     return checks.value("network", node, check)
 
 

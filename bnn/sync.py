@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnn.errors import exit_code
+from bnn.errors import OneLineParser, exit_code
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """Parser of `python -m bnn.sync`."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m bnn.sync",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

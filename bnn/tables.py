@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 BLANK = "–"
 """Cell without a value."""
+ID_DIGITS = 8
+"""Digits of a run id that are printed; commands take any beginning that one run alone has."""
 NUMBER = re.compile(r"[-+]?[\d.,:]+(e[-+]?\d+)?( ± [\d.]+)?[†%]?|–|")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 import hydra
 from hydra.errors import HydraException
@@ -12,7 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
 from bnn.config.compose import format_hydra_error, named_plugins
-from bnn.errors import BnnError
+from bnn.config.help import asks_for_help, help_text
+from bnn.config.hydra_adapter import command_line
+from bnn.config.syntax import check_launcher, check_words
+from bnn.config.unknown_keys import option_mistake
+from bnn.errors import BnnError, ConfigError
 from bnn.job import run
 from bnn.paths import folder
 from bnn.version import __version__
@@ -34,13 +39,11 @@ def run_command_line() -> None:
         return
     sys.argv = [QUIET.get(word, word) for word in sys.argv]
     if FULL_ERROR in os.environ:
-        plugins.load(named_plugins(sys.argv[1:]))
-        train()
+        _help_or_train()
         return
     os.environ[FULL_ERROR] = "1"  # Hydra then raises errors instead of printing them
     try:
-        plugins.load(named_plugins(sys.argv[1:]))  # before their choices are composed
-        train()
+        _help_or_train()
     except BnnError as error:
         raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -50,6 +53,35 @@ def run_command_line() -> None:
         raise SystemExit(128 + signal.SIGINT) from None
     finally:
         os.environ.pop(FULL_ERROR, None)
+
+
+def _help_or_train() -> None:
+    words = sys.argv[1:]
+    plugins.load(named_plugins(words))  # before their choices are listed or composed
+    if asks_for_help(words):
+        print(help_text(words))
+    else:
+        sys.argv[1:] = _checked(words)
+        train()
+
+
+def _checked(words: Sequence[str]) -> list[str]:
+    """Words of the command line with its options first, as Hydra reads them.
+
+    Raises:
+        ConfigError: for an option or a word that Hydra cannot read.
+    """
+    try:
+        chosen = command_line(words)
+    except ConfigError as error:
+        raise ConfigError(option_mistake(str(error))) from error
+    overrides = list(chosen.overrides)
+    mode = any(word.startswith("hydra.mode=") for word in overrides)
+    if not (chosen.help or chosen.hydra_help or chosen.info or chosen.shell_completion):
+        check_words(overrides, chosen.multirun or mode)
+    if not chosen.cfg and "dry_run=true" not in overrides:
+        check_launcher(overrides)
+    return [*(word for word in words if word not in overrides), *overrides]
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,18 +31,14 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 @pytest.fixture(scope="session", autouse=True)
 def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A ready SQLite store of MLflow, which takes seconds to make, copied wherever one is made."""
+    """Stores that this process and its commands make are copies of one ready store."""
+    from support.command_line import ReadyStore
+
     from bnn.tracking import store
 
-    ready, make = tmp_path_factory.mktemp("store") / "mlflow.db", store._make_database
-
-    def copied(path: Path) -> None:
-        if not ready.exists():
-            make(ready)
-        shutil.copy(ready, path)
-
+    ReadyStore.path = tmp_path_factory.mktemp("store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store, "_make_database", copied)
+        patched.setattr(store, "_make_database", ReadyStore.copy)
         yield
 
 

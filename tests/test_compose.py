@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
-from support.command_line import QUICK, bnn_train, environment
+from support.command_line import QUICK, ForkedCommand, bnn_train, environment
 from support.postgres import cluster, free_port, run_sql
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -259,22 +259,12 @@ def test_a_run_and_a_study_of_two_workers_end_up_there(
         "hydra.sweeper.n_trials=3",
         f"hydra.sweeper.storage={team.studies}",
     ]
-    values = environment(**login(team))
     one, two = tmp_path / "one", tmp_path / "two"
     workers = []
     for folder in (one, two):
         folder.mkdir()
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "bnn.train", *study],
-                cwd=folder,
-                env=values,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        )
-    answers = [worker.communicate(timeout=200) for worker in workers]
+        workers.append(ForkedCommand(folder, *study, **login(team)))
+    answers = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], answers
     for key, value in login(team).items():
         monkeypatch.setenv(key, value)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from support.command_line import QUICK, client, environment, run_here, runs
+from support.command_line import QUICK, ForkedCommand, bnn_train, client, run_here, runs
 
 from bnn import sync
 from bnn.errors import TrackingError
@@ -34,16 +30,7 @@ def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     words = [*SMALL, "trainer.epochs=60"]
-    command = [sys.executable, "-m", "bnn.train", *words]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
+    process = ForkedCommand(tmp_path, *words)
     for line in process.stdout:
         if "epoch 3/60" in line:
             break
@@ -127,10 +114,7 @@ def test_a_database_of_an_older_mlflow_says_how_to_upgrade(tmp_path: Path) -> No
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
         database.commit()
-    command = [sys.executable, "-m", "bnn.train", *SMALL]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120
-    )
+    result = bnn_train(tmp_path, *SMALL)
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1 and "mlflow db upgrade" in result.stderr, (
         result.stderr
@@ -148,45 +132,27 @@ def test_what_is_in_names_and_tags_stays_text(tmp_path: Path) -> None:
 
 
 def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "bnn.train", *SMALL, "trainer.epochs=40"]
-    first = subprocess.Popen(
-        words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
-    )
-    assert first.stdout is not None
+    words = [*SMALL, "trainer.epochs=40"]
+    first = ForkedCommand(tmp_path, *words)
     for line in first.stdout:
         if "epoch 2/40" in line:
             break
-    os.kill(first.pid, signal.SIGKILL)
+    first.kill()
     first.wait()
-    answers: list[subprocess.CompletedProcess] = []
-
-    def again() -> None:
-        answers.append(
-            subprocess.run(
-                [*words, "resume=true"],
-                cwd=tmp_path,
-                env=environment(),
-                capture_output=True,
-                text=True,
-                timeout=200,
-            )
-        )
-
-    threads = [threading.Thread(target=again) for _ in range(2)]
-    for thread in threads:
-        thread.start()
+    both = []
+    for _ in range(2):
+        both.append(ForkedCommand(tmp_path, *words, "resume=true"))
         time.sleep(0.2)
-    for thread in threads:
-        thread.join()
-    assert sorted(answer.returncode for answer in answers) in ([0, 1], [0, 0])
+    errors = [command.communicate()[1] for command in both]
+    assert sorted(command.returncode for command in both) in ([0, 1], [0, 0])
     (run,) = runs(tmp_path, "run")
     steps = [
         point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")
     ]
     assert run.info.status == "FINISHED" and steps == list(range(1, 41))
-    for answer in answers:
+    for command, error in zip(both, errors, strict=True):
         assert (
-            answer.returncode == 0
-            or "another process is at work" in answer.stderr
-            or "a moment ago" in answer.stderr
+            command.returncode == 0
+            or "another process is at work" in error
+            or "a moment ago" in error
         )

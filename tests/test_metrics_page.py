@@ -105,6 +105,11 @@ def test_every_tag_has_its_row(logged: dict) -> None:
     assert set(rows) - known <= {"tags.estimator = 'st'"}
 
 
+def test_what_a_parent_logs_is_named() -> None:
+    assert f"`{schema.BEST}{schema.TEST}<metric>`" in section("")
+    assert f"`{schema.BEST}{schema.BEST_VALIDATION}<metric>`" in section("")
+
+
 def test_parameters_are_all_but_those_that_the_page_names(logged: dict) -> None:
     from bnn.config.canonical import NOT_RESULT
 

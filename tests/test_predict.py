@@ -101,7 +101,7 @@ def test_the_same_sign_drawn_large_and_dark_has_the_same_class(
 @pytest.mark.parametrize(
     "model, image, more, words",
     [
-        ("0" * 32, "0.png", [], ["0" * 32, "not found"]),
+        ("0" * 32, "0.png", [], ["0" * 32, "none of this id"]),
         ("none.pt", "0.png", [], ["none.pt", "no such file"]),
         ("0.png", "0.png", [], ["no checkpoint"]),
         ("other.pt", "0.png", [], ["other.pt", "expected a best.pt"]),

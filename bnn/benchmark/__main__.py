@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bnn.errors import BnnError, ConfigError
+from bnn.errors import BnnError, ConfigError, OneLineParser
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,7 +28,7 @@ ESTIMATOR_STEPS = 4
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """Parsed command line; one that makes no sense ends the command."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m bnn.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

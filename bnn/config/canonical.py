@@ -55,6 +55,7 @@ NOT_RESULT = (
     "data.root",
     "data.offline_fallback",
     "trainer.progress",
+    "trainer.keep_last",
 )
 """Keys of where and how a run is watched; its result does not depend on them."""
 
@@ -63,7 +64,7 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     """Canonical form of a composed configuration: its resolved groups and the keys beside them.
 
     Without binary layers estimator, annealing and neuron cannot matter: they become `none`, `none`
-    and `real`.
+    and `real`. `model.init_from=null` is left out, as if there were no such key.
 
     Args:
         config: composed configuration.
@@ -103,6 +104,8 @@ def canonical(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(format_error(error)) from error
     assert isinstance(plain, dict)
+    if plain["model"].get("init_from") is None:
+        plain["model"].pop("init_from", None)
     modules = plugins.module_names(plain.get(PLUGINS))
     return {key: plain.get(key) for key in (*GROUPS, *TOP)} | (
         {PLUGINS: modules} if modules else {}

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
-from bnn.config.canonical import FORMER_KEYS, GROUPS, PLUGINS, TOP, VARS
+from bnn.config.canonical import FORMER_KEYS, GROUPS, PLUGINS, TOP, VARS, flat
 from bnn.config.overrides import key_of
+from bnn.config.syntax import syntax_mistake
+from bnn.config.unknown_keys import choices_with_part, keys_beside, suggestion, without_part
 from bnn.errors import ConfigError
 from bnn.paths import folder
 
@@ -86,17 +88,23 @@ def format_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:
     """
     text = str(error)
     if found := re.search(
-        r"Could not find '(.+)/(.+)'\s+Available options in '.+':((?:\n\t.+)*)", text
+        r"Could not find '(.+)/(.*)'\s+Available options in '.+':((?:\n\t.+)*)", text
     ):
         return f"{found[1]}={found[2]}: expected one of {', '.join(found[3].split())}"
-    if found := re.match(r"Could not override '([^']+)'", text):
+    if found := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", text):
         return _unknown_key(found[1], words)
+    if found := re.match(r"Cannot find primary config '([^']+)'", text):
+        return (
+            f"--config-name {found[1]}: no such file; leave it out: "
+            "experiment=NAME chooses a recipe, and KEY=VALUE changes a setting"
+        )
+    if "does not support sweep type : INTERVAL" in text:
+        word = next((word for word in words if "interval(" in word), "interval(…)")
+        return (
+            f"{word}: an interval is searched by a study; write values with commas, or study=NAME"
+        )
     if isinstance(error, OverrideParseException):
-        detail = [
-            line for line in text.splitlines() if not line.startswith(("See http", "Error parsing"))
-        ]
-        reason = detail[0] if detail else text
-        return f"{error.override!r}: expected KEY=VALUE in Hydra's grammar ({reason})"
+        return syntax_mistake(error.override)
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     if lines and lines[0].startswith("Error in call to target"):
         return " ".join(lines[:2])
@@ -147,15 +155,7 @@ def _unknown_key(key: str, words: Sequence[str]) -> str:
         value = next((word.partition("=")[2] for word in words if key_of(word) == key), "…")
         renamed = ".".join([FORMER_KEYS[group], *rest])
         return f"{key}: this key is called {renamed} now; write {renamed}={value}"
-    plain = [
-        word
-        for word in words
-        if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key
-    ]
-    try:
-        config = compose([word for word in plain if not word.startswith("hydra")])
-    except ConfigError:
-        config = compose()
+    config = _nearest(key, words)
     if by := _controlling_key(config, group):
         return (
             f"{key}: this experiment sets {group} by {by}, with all of its keys; "
@@ -163,17 +163,44 @@ def _unknown_key(key: str, words: Sequence[str]) -> str:
         )
     if key in GONE:
         return f"{key}: {GONE[key]}"
-    node = config.get(group) if "." in key else config
-    if "/" in key or not isinstance(node, DictConfig):
-        return (
-            f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
-        )
-    there = (
-        [f"{group}.{name!s}" for name in node] if node is not config else [*GROUPS, *TOP, PLUGINS]
+    if "/" in key or choices_with_part(*key.partition(".")[::2]):
+        return _unknown_group(key, config, words)
+    there = flat(cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)))
+    names = keys_beside(group, there) if "." in key else [*GROUPS, *TOP, PLUGINS]
+    close = difflib.get_close_matches(key, names, 1, 0.7) if "." not in key else []
+    meant = f"did you mean {close[0]}?" if close else suggestion(key, there)
+    if group == "hydra":
+        return f"{key}: there is no such key; {meant or '--cfg hydra lists those that exist'}"
+    return f"{key}: there is no such key; {meant} expected one of {', '.join(names)}".replace(
+        "  ", " "
     )
-    close = difflib.get_close_matches(key, there, 1, 0.7)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return f"{key}: there is no such key; {meant}expected one of {', '.join(there)}"
+
+
+def _nearest(key: str, words: Sequence[str]) -> DictConfig:
+    """Configuration of the other words of a command line, or that without any."""
+    plain = [
+        word
+        for word in words
+        if "=" in word and "," not in word and word.partition("=")[0].lstrip("+~") != key
+    ]
+    try:
+        return compose([word for word in plain if not word.startswith("hydra")])
+    except ConfigError:
+        return compose()
+
+
+def _unknown_group(key: str, config: DictConfig, words: Sequence[str]) -> str:
+    """Message about a group that does not exist, or not beside the other choices."""
+    group, _, part = key.replace(".", "/").partition("/")
+    word = next((word for word in words if key_of(word) == key), key)
+    choice = str((config.get(group) or {}).get("name", ""))
+    if said := without_part(group, part, choice, word):
+        return said
+    if group == "hydra" and part.startswith("sweeper/"):
+        return (
+            f"{word}: only a study has a {part.rpartition('/')[2]}; write -m study=NAME beside it"
+        )
+    return f"{key}: there is no such group beside the other choices; groups: {', '.join(GROUPS)}"
 
 
 def with_values(config: DictConfig, **values: Any) -> DictConfig:

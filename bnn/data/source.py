@@ -33,8 +33,9 @@ class Source(ABC):
     """
 
     bundled: ClassVar[bool] = False
-    """Whether the examples are installed with the package's dependencies, and so need no
-    download."""
+    """Whether the examples are files of an installed package, and so need no download."""
+    package: ClassVar[str | None] = None
+    """Package on the index whose files hold the examples, where it may be missing."""
 
     @abstractmethod
     def spec(self) -> DatasetSpec:

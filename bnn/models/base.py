@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import nn
 
 from bnn.registry import Registry
 
-MODELS: Registry[nn.Module] = Registry("model.name")
+
+class Models(Registry[nn.Module]):
+    """Registry of networks; `init_from` is a key of every one, and none of its parameters."""
+
+    common: ClassVar = {"init_from": None}
+
+
+MODELS = Models("model.name")
 """Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`, the number of
 activations."""

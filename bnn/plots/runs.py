@@ -68,7 +68,7 @@ def _top(pictures: Sequence[Tensor]) -> float:
     return max(1.0, *(float(one.nan_to_num().max()) for one in pictures))
 
 
-def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
+def heatmap(images: Tensor, layer: LayerView, columns: int = 4) -> Figure:
     """One layer on fixed images: the input, the mean of its bits, and its firing probability.
 
     A real-valued layer has its output alone. Pictures are channel means at the layer's own
@@ -85,7 +85,7 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 5) -> Figure:
     if not layer.binary:
         rows = {"output": layer.bits}
     # placed by hand: a layout engine takes most of the drawing time
-    figure = Figure(figsize=(7, 1.4 * (1 + len(rows))))
+    figure = Figure(figsize=(7, 1.55 * (1 + len(rows))))
     grid = figure.subplots(1 + len(rows), columns, squeeze=False)
     figure.subplots_adjust(left=0.05, right=0.87, bottom=0.02, top=0.98, wspace=0.05, hspace=0.08)
     for image, axis in zip(images[:columns], grid[0], strict=True):

@@ -7,7 +7,7 @@ number k looks the same everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -19,6 +19,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NEUTRAL = "#444444"
 """Colour of networks without binary layers, beside those that have an estimator."""
 MARKERS = "osv^D*P"
+ESTIMATORS = (
+    "st", "reinforce", "reinmax", "rebar", "concrete", "frozen",
+    "arm", "nvil", "muprop", "relax", "disarm", "st_gumbel",
+    "arms", "local_expectation", "enumeration",
+)  # fmt: skip
+"""Order in which estimators take colours; a row uses each colour once."""
 LINE_STYLES = ("-", "--", "-.", ":")
 LABEL_ROOM = {"x": 35, "y": 20}
 """Points along an axis that the label of a tick takes, with a gap to the next one."""
@@ -48,6 +54,32 @@ def line_style(number: int) -> dict[str, Any]:
         "color": COLOURS[number % len(COLOURS)],
         "ls": LINE_STYLES[number % len(LINE_STYLES)],
     }
+
+
+def estimator_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each estimator, the same in every figure.
+
+    The marker parts the estimators that share a colour. Estimators of plug-ins follow those of
+    ESTIMATORS by alphabet; pairs repeat only after all of both are used.
+
+    Args:
+        names: estimators of a figure, by the names in the registry.
+    """
+    known = dict.fromkeys(names)
+    others = sorted(name for name in known if name not in ESTIMATORS)
+    order = {name: number for number, name in enumerate((*ESTIMATORS, *others))}
+    return {
+        name: (
+            COLOURS[order[name] % len(COLOURS)],
+            MARKERS[order[name] // len(COLOURS) % len(MARKERS)],
+        )
+        for name in known
+    }
+
+
+def epoch_axis(axis: Axes) -> None:
+    """Put the horizontal ticks of an axis at whole epochs, five at most."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
 def tidy(axis: Axes, x: str, y: str) -> Axes:

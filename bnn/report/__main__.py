@@ -1,4 +1,4 @@
-"""python -m bnn.report EXPERIMENT: an MLflow experiment as HTML page, Markdown and figure.
+"""python -m bnn.report EXPERIMENT …: MLflow experiments as page, Markdown, figure, CSV and LaTeX.
 
 --results: the generated blocks of the project's pages, and the figures in sweeps/results.
 """
@@ -6,24 +6,33 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bnn.errors import exit_code
+from bnn.errors import OneLineParser, exit_code
+
+if TYPE_CHECKING:
+    from bnn.report.experiment import Experiment
+
+LONGEST_NAME = 80
+"""Characters of a report's file name, before a digest and an ending."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Command-line parser."""
-    command = argparse.ArgumentParser(
+    command = OneLineParser(
         prog="python -m bnn.report", description="Tables and figures of finished runs."
     )
     command.add_argument(
-        "experiment",
-        nargs="?",
+        "experiments",
+        nargs="*",
         metavar="EXPERIMENT",
-        help="an MLflow experiment, e.g. seed_table/mnist",
+        help="an MLflow experiment, e.g. seed_table/mnist; several on one data set make one page",
     )
     command.add_argument(
         "--uri",
@@ -34,13 +43,13 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="ID",
-        help="only this run of it; again for more",
+        help="only this run of it, by its id or the first digits; again for more",
     )
     command.add_argument(
         "--out",
         type=Path,
         default=Path("outputs"),
-        help="folder for NAME.html, .md, .png (default: outputs)",
+        help="folder for NAME.html, .md, .png, .csv, .tex (default: outputs)",
     )
     command.add_argument(
         "--export", action="store_true", help="also write the runs to sweeps/results as CSV"
@@ -66,35 +75,72 @@ def parser() -> argparse.ArgumentParser:
 
 
 def report(options: argparse.Namespace, uri: str | None) -> None:
-    """Print an experiment as Markdown; write it with its page, its figure and, if asked, its rows.
+    """Print experiments as Markdown; write each data set's page, figure and tables.
 
     Raises:
-        ReportError: for a folder that cannot be written to, and as `read_experiment`.
-        TrackingError: as `read_experiment`.
+        ReportError: for a folder that cannot be written to, and as `read_experiments`.
+        TrackingError: as `read_experiments`.
     """
-    from bnn.report.dot_plot import dot_plot, save
-    from bnn.report.experiment import read_experiment
+    from bnn.report.experiment import read_experiments
     from bnn.report.generated import results
     from bnn.report.row_files import write_csv
 
     _check_writable(options.out.absolute())
-    name = options.experiment.replace("/", "_")
-    table = results() / f"{name}.csv" if options.export else None
-    experiment = read_experiment(
-        uri, options.experiment, options.run, options.against, options.margin
-    )
-    text, page = experiment.markdown(name), experiment.html_page()
-    print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
-    written = [options.out / f"{name}{ending}" for ending in (".md", ".png", ".html")]
-    written[0].write_text(text, encoding="utf-8")
-    save(dot_plot(experiment.rows), written[1], text.encode())
-    written[2].write_text(page, encoding="utf-8")
-    if table is not None:
-        table.parent.mkdir(exist_ok=True)
-        write_csv(table, experiment.rows)
-        written.append(table)
+    tables = results() if options.export else None
+    written: list[Path] = []
+    for experiment in read_experiments(
+        uri, options.experiments, options.run, options.against, options.margin
+    ):
+        written += write_report(experiment, options.out)
+        if tables is not None:
+            tables.mkdir(exist_ok=True)
+            written.append(tables / f"{file_name(experiment.names)}.csv")
+            write_csv(written[-1], experiment.rows)
     print("wrote", *written, file=sys.stderr)
+
+
+def file_name(names: Sequence[str]) -> str:
+    """File name of a report without its ending: `bnn_mnist` for the experiment bnn/mnist.
+
+    Where other experiments could have the same name, or it is long or has other signs than
+    letters, digits, dots and hyphens, a digest of the experiments' names is its end.
+    """
+    plain = "+".join(name.replace("/", "_") for name in names)
+    if all(map(_is_plain, names)) and plain.isascii() and len(plain) <= LONGEST_NAME:
+        return plain
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '_', plain)[:LONGEST_NAME]}-{digest}"
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name with `_` for `/` is that of no other experiment: bnn/fashion_mnist."""
+    from bnn.data.datasets import DATASETS
+
+    if not re.fullmatch(r"(\w[\w.-]*/)?[a-zA-Z0-9][\w.-]*", name):
+        return False
+    ends = [data for data in DATASETS if name.replace("/", "_").endswith(f"_{data}")]
+    last = name.rpartition("/")[2]
+    return last == max(ends, key=len) if ends else "_" not in last
+
+
+def write_report(experiment: Experiment, out: Path) -> list[Path]:
+    """Print a report as Markdown and write its files into a folder.
+
+    Returns:
+        The files.
+    """
+    from bnn.report.dot_plot import dot_plot, save
+    from bnn.report.row_files import write_csv
+
+    name = file_name(experiment.names)
+    text, page, table = experiment.markdown(name), experiment.html_page(), experiment.latex()
+    print(text)
+    out.mkdir(parents=True, exist_ok=True)
+    for ending, content in ((".md", text), (".html", page), (".tex", table)):
+        (out / f"{name}{ending}").write_text(content, encoding="utf-8")
+    save(dot_plot(experiment.rows), out / f"{name}.png", text.encode())
+    write_csv(out / f"{name}.csv", experiment.rows)
+    return [out / f"{name}{ending}" for ending in (".md", ".png", ".html", ".csv", ".tex")]
 
 
 def _check_writable(folder: Path) -> None:
@@ -129,10 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = command.parse_args(arguments)
     if options.readme:
         command.error("--readme: this option is called --results now; write --results")
-    if options.results == (options.experiment is not None) or (
-        options.check and not options.results
-    ):
+    if options.results == bool(options.experiments) or (options.check and not options.results):
         command.error("expected either EXPERIMENT or --results [--check]")
+    if options.run and len(options.experiments) > 1:
+        command.error("--run: expected one EXPERIMENT, whose runs these are; got several")
     uri = options.uri or os.environ.get("MLFLOW_TRACKING_URI")
     return exit_code(lambda: pages(options.check) if options.results else report(options, uri))
 

@@ -9,10 +9,11 @@ from bnn.report.numbers import Spread, spread
 from bnn.report.rows import ReportError, Row
 from bnn.tables import BLANK
 
-IDENTITY = ("model", "neuron", "estimator", "estimator_title", "placement", "law", "anneal",
-            "optimizer", "epochs", "precision", "norm", "evaluation_samples")  # fmt: skip
+IDENTITY = ("experiment", "model", "neuron", "estimator", "estimator_title", "placement", "law",
+            "anneal", "optimizer", "epochs", "precision", "norm", "evaluation_samples")  # fmt: skip
 """Fields, with `settings`, that are equal in every row of a configuration."""
 COLUMNS_IF_VARYING: Mapping[str, str] = {
+    "experiment": "experiment",
     "model": "model",
     "norm": "norm",
     "anneal": "anneal",
@@ -122,6 +123,7 @@ def _table_order(c: Configuration) -> tuple[object, ...]:
         row.norm,
         row.optimizer,
         row.settings,
+        row.experiment,
     )
 
 

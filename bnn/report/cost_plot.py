@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bnn.plots.style import COLOURS, NEUTRAL, log_axis, tidy
+from bnn.plots.style import COLOURS, MARKERS, NEUTRAL, estimator_styles, log_axis, tidy
 from bnn.report.configurations import Configuration, rank
 from bnn.report.cost import cost_and_error
 from bnn.report.display_names import plot_text, short_names
@@ -39,15 +39,39 @@ def marker_styles(configurations: Sequence[Configuration]) -> dict[Configuration
     names = dict(zip(configurations, short_names(configurations), strict=True))
     ranked = [c for c in configurations if not c.real_valued]
     ranked.sort(key=lambda c: rank(c.first, "estimator"))
-    pairs = [(colour, fill) for fill, colour in product(FILLS, COLOURS)]
-    unique_names = dict.fromkeys(names[c] for c in ranked)
-    inks = {name: pairs[k % len(pairs)] for k, name in enumerate(unique_names)}
+    inks = _inks({names[c]: c.first.estimator for c in ranked})
     styles: dict[Configuration, MarkerStyle] = {}
     for c in configurations:
         colour, fill = (NEUTRAL, "full") if c.real_valued else inks[names[c]]
         marker = PLACEMENT_MARKERS.get(c.first.placement, OTHER_PLACEMENT)
         styles[c] = {"marker": marker, "color": colour, "fillstyle": fill, **MARKER}
     return styles
+
+
+def _inks(estimators: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Colour and fill of each short name.
+
+    The first name of an estimator has the pair that the estimator has in every figure. Further
+    names have free fills of its colour, or other free pairs where it stands alone or the fills are
+    used up; pairs repeat only after all are used.
+
+    Args:
+        estimators: estimator of each short name.
+    """
+    styles = estimator_styles(estimators.values())
+    own = {
+        name: (colour, FILLS[MARKERS.index(marker) % len(FILLS)])
+        for name, (colour, marker) in styles.items()
+    }
+    first = {estimator: name for name, estimator in reversed(list(estimators.items()))}
+    inks = {name: own[estimator] for estimator, name in first.items()}
+    every = [(colour, fill) for fill, colour in product(FILLS, COLOURS)]
+    for number, (name, estimator) in enumerate(estimators.items()):
+        if name not in inks:
+            fills = [(own[estimator][0], fill) for fill in FILLS] if len(own) > 1 else []
+            free = [pair for pair in (*fills, *every) if pair not in inks.values()]
+            inks[name] = free[0] if free else every[number % len(every)]
+    return inks
 
 
 def cost_plot(configurations: Sequence[Configuration], neuron: str, cost: str) -> Figure:

@@ -28,6 +28,7 @@ FIELDS = (
     "precision",
     "optimizer",
     "model",
+    "experiment",
 )
 """Fields of a row that can name a reference."""
 DEFAULTS = (("estimator", "st"), ("estimator_title", "st density"))
@@ -163,7 +164,7 @@ def _references(
 
 def _shared(row: Row, reference: Reference) -> tuple[str, ...]:
     """Values of the fields in which a configuration and its reference agree."""
-    names = ("neuron", "placement", "estimator_title")
+    names = ("experiment", "neuron", "placement", "estimator_title")
     # `estimator=…` leaves the estimator's title open too
     return tuple(getattr(row, name) for name in names if not name.startswith(reference.field))
 

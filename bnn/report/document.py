@@ -13,9 +13,9 @@ from bnn.report.display_names import full_names, placement_name
 from bnn.report.headline import ACCURACY, headline
 from bnn.report.rows import Row
 from bnn.report.table import (
-    INTERVAL_NOTE,
     columns_with_intervals,
     footnotes,
+    interval_note,
     markdown_table,
     table,
 )
@@ -48,19 +48,40 @@ def document(rows: Sequence[Row], name: str, comparison: str) -> str:
         comparison: paragraphs on differences.
     """
     rows = [escape_markdown(row) for row in rows]
-    page = quote(name)
+    page, configurations = quote(name), group_by_configuration(rows)
     parts = [
+        summary(rows),
         _image(rows, f"{page}.png"),
-        markdown_table(columns_with_intervals(group_by_configuration(rows))),
-        INTERVAL_NOTE,
+        markdown_table(columns_with_intervals(configurations)),
+        interval_note(configurations),
         comparison,
         caption(rows),
+        f"[All values of the runs]({page}.csv), [the table for LaTeX]({page}.tex).",
         "The runs behind each row; a difference is of those of both rows at their common seeds:",
         run_list(rows),
         "Costs, curves, heatmaps, unit health and the lab's measurements: "
         f"[the page]({page}.html).\n",
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """A sentence on what is compared: metric, configurations, data set, and what differs."""
+    configurations = group_by_configuration(rows)
+    metric, dataset = headline(rows), f"data set `{rows[0].dataset}`"
+    if len(configurations) == 1:
+        return f"Test {metric.name} of one configuration on the {dataset}."
+    differing = [
+        field
+        for field in ("neuron", "estimator", "placement", "law")
+        if len({getattr(c.first, "estimator_title" if field == "estimator" else field)
+                for c in configurations if not c.real_valued}) > 1
+    ]  # fmt: skip
+    differing += [head for head in varying(configurations) if head != "passes"]
+    return (
+        f"Test {metric.name} of {len(configurations)} configurations on the {dataset}, which "
+        f"differ in {_listed(differing) or 'binary layers'}."
+    )
 
 
 def _image(rows: Sequence[Row], address: str) -> str:
@@ -91,7 +112,7 @@ def _protocol(rows: Sequence[Row]) -> str:
     shared = [
         f"{head} {_listed(getattr(row, field) for row in rows)}"
         for field, head in COLUMNS_IF_VARYING.items()
-        if head not in columns and head != "M"
+        if head not in columns and head not in ("M", "experiment")
     ]
     return f"Data set `{rows[0].dataset}`; {', '.join(shared)}."
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bnn.plots.style import COLOURS, NEUTRAL, log_axis
+from bnn.plots.style import NEUTRAL, estimator_styles, log_axis
 from bnn.report.configurations import Configuration, group_by_configuration, rank
 from bnn.report.display_names import placement_name, plot_text, short_names
 from bnn.report.headline import Headline, headline
@@ -45,18 +45,18 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
     configurations = group_by_configuration(rows)
     configurations.sort(key=lambda c: rank(c.first, "neuron", "placement", "estimator"))
     metric = headline(row for c in configurations for row in c.rows)
-    colours = estimator_colours(configurations)
+    styles = estimator_styles(c.first.estimator for c in configurations)
     figure = Figure(layout="constrained")
     axis = figure.subplots()
     lines, placement, y = [], "", 0.0
     for c, name in zip(configurations, short_names(configurations), strict=True):
-        colour = NEUTRAL if c.real_valued else colours[c.first.estimator_title]
+        colour, marker = (NEUTRAL, "o") if c.real_valued else styles[c.first.estimator]
         if not c.real_valued and placement_name(c) != placement:
             lines.append(Line(y + 0.45, plot_text(placement_name(c)), "black", bold=True))
             y += 1.45
         placement = placement_name(c)
         axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
-        _draw_dots(axis, y, c, colour, metric)
+        _draw_dots(axis, y, c, (colour, marker), metric)
         lines.append(Line(y, plot_text(f"{name} †" if c.preliminary else name), colour))
         y += 1
     log = all(metric.error(row) > 0 for c in configurations for row in c.rows)
@@ -66,25 +66,25 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
     return figure
 
 
-def estimator_colours(configurations: Sequence[Configuration]) -> dict[str, str]:
-    """Colours of estimators by their titles; they repeat after six."""
-    titles = dict.fromkeys(c.first.estimator_title for c in configurations if not c.real_valued)
-    return {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(titles)}
-
-
-def _draw_dots(axis: Axes, y: float, c: Configuration, colour: str, metric: Headline) -> None:
+def _draw_dots(
+    axis: Axes, y: float, c: Configuration, style: tuple[str, str], metric: Headline
+) -> None:
+    colour, marker = style
     errors = [metric.error(row) for row in c.rows]
     if not c.preliminary:
         axis.scatter(
             sum(errors) / len(errors),
             y,
             s=95,
+            marker=marker,
             facecolor=to_rgba(colour, 0.3),
             edgecolor=colour,
             zorder=3,
         )
     size = 30 if c.preliminary else 14
-    axis.scatter(errors, [y] * len(errors), s=size, color=colour, linewidth=0, zorder=4)
+    axis.scatter(
+        errors, [y] * len(errors), s=size, marker=marker, color=colour, linewidth=0, zorder=4
+    )
     published = reported(c.first)
     if published is not None and not misnamed(c.first):
         axis.scatter(

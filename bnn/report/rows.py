@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
@@ -180,6 +181,35 @@ def rows_of(runs: Iterable[FinishedRun], experiment: str) -> list[Row]:
     for run in sorted(runs, key=lambda run: (run.ended, run.run_id)):
         newest[run.tags.get(schema.DIGEST, run.run_id)] = run
     return in_order(row_of(run, experiment) for run in newest.values())
+
+
+def readable_rows(runs: Iterable[FinishedRun], experiment: str) -> tuple[list[Row], dict[str, str]]:
+    """Rows of the runs that make one, in the order of `rows_of`, and why others make none.
+
+    Returns:
+        Rows, and the reason by id of each run that has none.
+    """
+    newest: dict[str, Row] = {}
+    refused: dict[str, str] = {}
+    for run in sorted(runs, key=lambda run: (run.ended, run.run_id)):
+        try:
+            row = row_of(run, experiment)
+            _check_finite(row)
+        except ReportError as error:
+            refused[run.run_id] = str(error)
+        else:
+            newest[row.digest] = row
+    return in_order(newest.values()), refused
+
+
+def _check_finite(row: Row) -> None:
+    """Raise ReportError for a metric that is infinite; a store keeps it as its largest number."""
+    for name in TYPES:
+        value = getattr(row, name)
+        if isinstance(value, float) and not abs(value) < sys.float_info.max:
+            raise ReportError(
+                f"{row.experiment}: the finished run {row.run_id} has no finite {name}; delete it"
+            )
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

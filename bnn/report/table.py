@@ -70,12 +70,12 @@ def _published_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def columns_with_intervals(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
-    """`columns`, with the 95 % interval of the headline beside it."""
+    """`columns`, with the 95 % interval of the headline beside it where there are two seeds."""
     metric = headline(row for c in configurations for row in c.rows)
     table = {}
     for head, cells in columns(configurations).items():
         table[head] = cells
-        if head == metric.title:
+        if head == metric.title and not all(c.preliminary for c in configurations):
             table[f"95 % interval ({metric.unit})"] = _intervals(configurations)
     return table
 
@@ -84,6 +84,11 @@ def _intervals(configurations: Sequence[Configuration]) -> list[str]:
     metric = headline(row for c in configurations for row in c.rows)
     means = [interval([metric.value(row) for row in c.rows]) for c in configurations]
     return [BLANK if one is None else f"{one.low:.2f} to {one.high:.2f}" for one in means]
+
+
+def interval_note(configurations: Sequence[Configuration]) -> str:
+    """A sentence on the intervals of `columns_with_intervals`; empty where it has none."""
+    return "" if all(c.preliminary for c in configurations) else INTERVAL_NOTE
 
 
 def markdown_table(columns: dict[str, list[str]]) -> str:

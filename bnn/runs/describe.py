@@ -57,8 +57,13 @@ def run_tags(
     }
 
 
-def describe(setup: TrainingSetup) -> RunDescription:
-    """Description of a run from its specification and its objects."""
+def describe(setup: TrainingSetup, found: Mapping[str, str] | None = None) -> RunDescription:
+    """Description of a run from its specification and its objects.
+
+    Args:
+        setup: specification and objects.
+        found: further tags, of what the store tells.
+    """
     spec, training = setup.spec, setup.training
     tags = run_tags(
         spec.config,
@@ -70,8 +75,11 @@ def describe(setup: TrainingSetup) -> RunDescription:
         estimator=training.estimator,
         units=spec.units,
     )
+    if spec.initial is not None:
+        tags[schema.INIT_FROM] = f"{spec.config['model']['init_from']} ({spec.initial})"
     if spec.plugins:
         tags[schema.PLUGINS] = ", ".join(map(str, spec.plugins))
+    tags |= found or {}
     return RunDescription(
         title=spec.title,
         dataset=spec.data.title,

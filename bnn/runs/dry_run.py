@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from bnn.build import TrainingSetup, build
+from bnn.combinations import ignored_choices
 from bnn.config.canonical import flat
 from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title
@@ -43,7 +45,8 @@ def seconds_per_step(setup: TrainingSetup) -> float:
 
 def seconds_of(spec: RunSpec) -> float:
     """Estimated seconds of training; evaluation and tracking come on top."""
-    setup = build(spec)
+    model = {key: value for key, value in spec.config["model"].items() if key != "init_from"}
+    setup = build(replace(spec, config={**spec.config, "model": model}))
     settings = setup.training.settings
     samples = round(spec.data.train_size * (1 - settings.validation_fraction))
     limit = spec.config["data"].get("limit")
@@ -55,12 +58,17 @@ COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "tra
 """Groups that decide how long a training takes."""
 
 
+def cost_key(spec: RunSpec) -> str:
+    """Values of a run that decide how long its training takes."""
+    return str([spec.config[group] for group in COST_GROUPS])
+
+
 def seconds_by_cost(specs: Sequence[RunSpec]) -> list[float]:
     """Estimated seconds of each run; each distinct cost is measured once."""
     known: dict[str, float] = {}
     seconds = []
     for spec in specs:
-        key = str([spec.config[group] for group in COST_GROUPS])
+        key = cost_key(spec)
         if key not in known:
             known[key] = seconds_of(spec)
         seconds.append(known[key])
@@ -78,16 +86,31 @@ def dry_run(specs: Sequence[RunSpec]) -> str:
         varying = [str(flat(config).get(key, BLANK)) for key in keys]
         rows.append([*row, spec.data.name, *varying, spec.digest, clock(estimate)])
     head = ["#", "run", "estimator", "law", "data", *keys, "digest", "estimate"]
-    minutes, device = sum(seconds) / 60, specs[0].general.device
-    return (
-        f"{markdown(head, rows)}\n{len(specs)} runs, about {minutes:.1f} minutes of training "
-        f"one after the other on {device}"
-    )
+    device = specs[0].general.device
+    many = f"{len(specs)} runs, about {duration(sum(seconds))} of training one after the other"
+    one = f"1 run, about {duration(sum(seconds))} of training"
+    return f"{markdown(head, rows)}\n{one if len(specs) == 1 else many} on {device}"
 
 
-def warnings_for(specs: Sequence[RunSpec]) -> list[str]:
-    """Warnings and notes about runs before they start, each once."""
-    found = [line for line in [_shared_file(specs[0])] if line]
+def duration(seconds: float) -> str:
+    """Duration with its unit: `5:22 min`, or `3:28:12 h` from an hour on."""
+    return f"{clock(seconds)} {'h' if round(seconds) >= 3600 else 'min'}"
+
+
+def warnings_for(specs: Sequence[RunSpec], words: Sequence[str] = ()) -> list[str]:
+    """Warnings about runs and choices that have no effect, which are printed before they start.
+
+    Args:
+        specs: specifications of the runs of one command.
+        words: overrides that they were composed from.
+    """
+    shared = _shared_file(specs[0])
+    return [*([shared] if shared else []), *ignored_choices(specs, words)]
+
+
+def notes_for(specs: Sequence[RunSpec]) -> list[str]:
+    """Notes on what results mean, which are printed below them; each once."""
+    found = []
     if any(
         spec.network.couples_samples
         and (spec.network.assumes_independent_samples or spec.lab.every)

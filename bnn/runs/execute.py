@@ -16,12 +16,16 @@ import torch
 
 from bnn import schema
 from bnn.build import TrainingSetup, build, read_dataset
+from bnn.combinations import memory_errors
 from bnn.config.specification import RunSpec
 from bnn.data import Dataset
+from bnn.job_environment import JobEnvironment
 from bnn.lab.probe import GradientProbe
+from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tracking.resume import (
+    Interrupted,
     find_finished_trial,
     find_interrupted,
     finished_results,
@@ -34,7 +38,7 @@ from bnn.tracking.store import Store, open_store
 from bnn.training import checkpoint
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
-from bnn.training.progress import ProgressBar
+from bnn.training.progress import ProgressBar, activity, display_mode
 
 Result = TypeVar("Result")
 
@@ -88,7 +92,15 @@ def format_metrics(task: Task, test: Mapping[str, float]) -> str:
     return ", ".join(words)
 
 
-def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunSummary:
+def execute(
+    spec: RunSpec,
+    folder: Path,
+    parent: str | None,
+    title: str,
+    *,
+    progress: str = "lines",
+    time_left: Callable[[float], float | None] | None = None,
+) -> RunSummary:
     """Train, evaluate and track one run.
 
     Args:
@@ -96,6 +108,8 @@ def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunS
         folder: run directory for checkpoints, unless an interrupted run has its own.
         parent: MLflow run id of the sweep; None: the run stands alone.
         title: display name on the terminal.
+        progress: how the progress is shown, see `ProgressBar`.
+        time_left: seconds that are left of the sweep, by the share of this run that is done.
 
     Returns:
         The summary; with `resume=true` and a run that has finished before, that run's.
@@ -112,11 +126,13 @@ def execute(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunS
     ) -> RunSummary:
         draws = setup.training.settings.evaluation_samples
         task, seed = setup.training.task, spec.general.seed
-        scores = task.evaluations(setup.model, data.test, draws, seed)
-        seconds = run.finish(fitted, scores)
+        with activity(progress, title, "evaluating, drawing …"):
+            scores = task.evaluations(setup.model, data.test, draws, seed)
+            seconds = run.finish(fitted, scores)
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 
-    return _train_tracked(spec, store, folder, title, parent, finish)
+    bar = ProgressBar(progress, time_left)
+    return _train_tracked(spec, store, folder, title, parent, finish, bar)
 
 
 def _summary(
@@ -180,7 +196,10 @@ def execute_trial_seed(
         run.finish_trial(fitted)
         return _seed_result(fitted.history, fitted.best_epoch, fitted.train_seconds, run.id)
 
-    return _train_tracked(spec, store, folder, title, parent, finish, tags, report)
+    job = JobEnvironment.current()
+    mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
+    bar = ProgressBar(mode)
+    return _train_tracked(spec, store, folder, title, parent, finish, bar, tags, report)
 
 
 def _seed_result(
@@ -204,6 +223,7 @@ def _train_tracked(
     title: str,
     parent: str | None,
     finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result],
+    progress: ProgressBar,
     trial: Mapping[str, str] | None = None,
     report: Callback | None = None,
 ) -> Result:
@@ -216,33 +236,36 @@ def _train_tracked(
         title: display name on the terminal.
         parent: MLflow run id of the sweep.
         finish: ends the MLflow run and makes the result.
+        progress: callback that shows the progress.
         trial: tags of a trial.
         report: callback that hears of every epoch, also of those before an interruption.
     """
-    study = trial[schema.STUDY] if trial else None
-    earlier = None
+    initial, earlier = weights_of_run(spec, store), None
     if spec.general.resume:
-        earlier = find_interrupted(store, spec.result_key, folder, study)
-    if earlier:
-        folder = earlier.folder
-        threads = _threads_note(earlier.threads)
-        print(f"{title}: resumes run {earlier.run_id}, from {folder}{threads}", flush=True)
-    elif spec.general.resume and parent is None:
-        note = other_versions_note(store, {spec.digest: spec.result_key})
-        if note is not None:
-            print(note, flush=True)
-    setup = build(spec)
+        study = trial[schema.STUDY] if trial else None
+        earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
+    folder = earlier.folder if earlier else folder
+    setup = build(spec, initial[1] if initial else None)
+    shorter = None
+    if spec.general.resume and earlier is None and trial is None:
+        shorter = run_to_continue(setup, store, title)
+    tags = {schema.INIT_FROM: initial[0]} if initial else {}
+    tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
     data = read_dataset(spec)
     run_id = earlier.run_id if earlier else None
     with (
         lock_run_dir(folder),
-        MlflowRun(store, describe(setup), folder, parent, trial, run_id) as run,
+        MlflowRun(store, describe(setup, tags), folder, parent, trial, run_id) as run,
+        memory_errors(spec.config, "model", "estimator", "trainer"),
     ):
         run.dataset(data)
-        callbacks: list[Callback] = []
+        if shorter is not None and shorter.last is not None:
+            state = checkpoint.load(shorter.last)
+            run.log_history(state["history"])
+            checkpoint.save(folder / checkpoint.LAST, state)
+        callbacks: list[Callback] = [run]
         if spec.lab.every:
-            callbacks.append(GradientProbe(setup.training, spec.lab))
-        callbacks.append(run)
+            callbacks.insert(0, GradientProbe(setup.training, spec.lab))
         if report is not None:
             callbacks.append(report)
             if earlier:
@@ -253,13 +276,26 @@ def _train_tracked(
             setup.model,
             setup.training,
             data,
-            callbacks=[*callbacks, ProgressBar(setup.training.settings.progress)],
+            callbacks=[*callbacks, progress],
             folder=folder,
             metadata=spec.checkpoint_metadata,
             title=title,
-            resume=earlier is not None,
+            resume=earlier is not None or shorter is not None,
         )
         return finish(run, setup, fitted, data)
+
+
+def _interrupted(
+    spec: RunSpec, store: Store, folder: Path, title: str, study: str | None, alone: bool
+) -> Interrupted | None:
+    """Run to be resumed, which is printed; where there is none, runs of other versions are."""
+    earlier = find_interrupted(store, spec.result_key, folder, study)
+    if earlier is not None:
+        threads = _threads_note(earlier.threads)
+        print(f"{title}: resumes run {earlier.run_id}, from {earlier.folder}{threads}", flush=True)
+    elif alone and (note := other_versions_note(store, {spec.digest: spec.result_key})):
+        print(note, flush=True)
+    return earlier
 
 
 def _threads_note(before: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from bnn import plugins, schema
 from bnn.build import build_task
 from bnn.config import provenance
-from bnn.config.canonical import flat
 from bnn.config.overrides import environment_overrides, without_dataset
-from bnn.config.titles import differing_keys, estimator_title
+from bnn.config.specification import RunSpec
+from bnn.config.titles import varying_keys
 from bnn.data import use_data
-from bnn.errors import ConfigError, format_error
+from bnn.errors import ConfigError
 from bnn.job_environment import JobEnvironment
-from bnn.runs.dry_run import dry_run, warnings_for
+from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
 from bnn.runs.jobs import Job, JobComposer
 from bnn.runs.single import refuse_fresh
-from bnn.tables import BLANK, markdown
-from bnn.tasks import Task
+from bnn.runs.sweep_table import table_rows, terminal_table
+from bnn.tables import ID_DIGITS, clock
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import close_parent, open_parent
 from bnn.tracking.resume import finished_results, other_versions_note
@@ -34,7 +35,10 @@ from bnn.tracking.view import save_view
 Launch = Callable[[Sequence[Sequence[str]]], Iterable[JobReturn]]
 """Launches jobs by their overrides; yields their results in order."""
 MANY = 200
-"""Jobs of a sweep from which the check says that it runs."""
+"""Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
+KINDS = 24
+"""Distinct costs of jobs that are measured before a sweep, in a few steps each."""
+INTERRUPTED = "interrupted; the same command with resume=true continues"
 
 
 def run_grid(
@@ -122,19 +126,30 @@ def _run_tracked(
         parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
-        lines = [*warnings, *warnings_for([job.spec for job in jobs])]
-        for line in lines if note is None else [*lines, note]:
-            print(line)
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
-        print(
-            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}{skipped}",
-            flush=True,
-        )
+        measured = _measured_seconds([jobs[number].spec for number in left])
+        about = f", about {duration(sum(measured))} of training" if sum(measured) > 10 else ""
+        for line in [
+            *warnings,
+            *_warnings(jobs),
+            *([note] if note else []),
+            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
+            f"{skipped}{about}",
+            f"open {store.ui_url(parent, sweep=True)}",
+        ]:
+            print(line, flush=True)
         results: list[JobReturn] = []
-        status, started = "KILLED", time.perf_counter()
+        status, started = "KILLED", time.time()
         try:
             values = JobEnvironment(
-                provenance.command(), parent, len(left), plugins.loaded_folders()
+                provenance.command(),
+                parent,
+                len(left),
+                plugins.loaded_folders(),
+                process=os.getpid(),
+                started=started,
+                varying=list(varying_keys([job.spec.config for job in jobs])),
+                estimates=measured or ([1.0] * len(left) if len(left) <= MANY else []),
             )
             handed = environment_overrides(values, store.uri)
             for result in launch([[*jobs[number].overrides, *handed] for number in left]):
@@ -155,6 +170,22 @@ def _run_tracked(
     return results
 
 
+def _warnings(jobs: Sequence[Job]) -> list[str]:
+    """Warnings about the jobs, before they start."""
+    return warnings_for(
+        [job.spec for job in jobs], [word for job in jobs for word in job.overrides]
+    )
+
+
+def _measured_seconds(specs: Sequence[RunSpec]) -> list[float]:
+    """Expected seconds of training of each job, or nothing where measuring them takes long."""
+    if not 1 < len(specs) <= MANY or specs[0].general.device != "cpu":
+        return []
+    if len({cost_key(spec) for spec in specs}) > KINDS:
+        return []
+    return [round(seconds, 4) for seconds in seconds_by_cost(specs)]
+
+
 def _close(
     store: Store,
     parent: str,
@@ -168,64 +199,21 @@ def _close(
 ) -> None:
     """Print the table of a sweep, and leave it with its view on the parent run."""
     spec = jobs[0].spec
-    table = markdown(list(rows[0]), [list(row.values()) for row in rows])
-    seconds = time.perf_counter() - started
-    print(f"\n{table}\n{len(jobs) - len(elsewhere)} runs in {seconds:.0f} s, sweep run {parent}")
-    print(f"open {store.ui_url(parent, sweep=True)}", *warnings, sep="\n", flush=True)
+    trained, seconds = len(jobs) - len(elsewhere), clock(time.time() - started)
+    for line in [
+        f"\n{terminal_table(rows)}",
+        f"{trained} runs in {seconds}, sweep run {parent[:ID_DIGITS]}",
+        *notes_for([job.spec for job in jobs]),
+        *warnings,
+        *([INTERRUPTED] if status == "KILLED" else []),
+        f"open {store.ui_url(parent, sweep=True)}",
+    ]:
+        print(line, flush=True)
     about = f"{len(jobs)} runs on {spec.data.title}. Test metrics are of the best validation epoch."
     with best_effort("the table of the sweep"):
-        close_parent(store, parent, f"{about}\n\n{table}", status, rows)
+        close_parent(store, parent, about, status, rows)
     with best_effort("the view of the sweep"):
         task = build_task(spec.config)
         ascending = task.metrics[task.headline].direction == "minimize"
         column = schema.TEST + task.headline
         save_view(store, parent, f"sweep: {title}", column, ascending, elsewhere)
-
-
-def metric_columns(task: Task, test: Mapping[str, float]) -> dict[str, str]:
-    """Columns of a task's test metrics; the headline also as the mean of M draws."""
-
-    def cell(name: str, key: str) -> str:
-        return task.metrics[name].format(test[key]) if key in test else BLANK
-
-    cells = {}
-    for name, metric in task.metrics.items():
-        cells[name if metric.unit == "nats" else f"{name} ({metric.unit})"] = cell(name, name)
-        if name == task.headline:
-            key = schema.test_metric(name, schema.MC_MEAN)
-            cells[f"mean of M ({metric.unit})"] = cell(name, key)
-    return cells
-
-
-def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, str]]:
-    """Rows of a sweep's table, a cell by column.
-
-    Args:
-        jobs: jobs of the sweep.
-        outcomes: of each job its summary as a mapping, the exception that ended it, or None where
-            it never ran.
-    """
-    rows: list[dict[str, str]] = []
-    keys = differing_keys([job.spec.config for job in jobs])
-    task = build_task(jobs[0].spec.config)
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        config = dict(job.spec.config)
-        done = outcome if isinstance(outcome, Mapping) else None
-        row = {
-            "run": job.spec.title,
-            "estimator": estimator_title(config),
-            "law": config["neuron"]["law"],
-            **{key: str(flat(config).get(key, BLANK)) for key in keys},
-            **metric_columns(task, done["test"] if done else {}),
-            "seconds": f"{done['seconds']:.0f}" if done else BLANK,
-            "run id": done["run_id"] if done else failure(outcome),
-        }
-        rows.append(row)
-    return rows
-
-
-def failure(outcome: object) -> str:
-    """Why a job has no result, in one line."""
-    if isinstance(outcome, BaseException):
-        return format_error(outcome)
-    return "not run" if outcome is None else str(outcome)

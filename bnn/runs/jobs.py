@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -23,6 +24,8 @@ from bnn.errors import ConfigError
 from bnn.specify import specify, specify_canonical
 
 SCALARS = (str, bool, int, float)
+KEPT_COMPOSITIONS = 128
+"""Latest compositions that a sweep keeps."""
 REPLACED = ("neuron", "estimator", "anneal")
 """Groups that the canonical form replaces where no layer is binary."""
 
@@ -59,20 +62,26 @@ class JobComposer:
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self.loader, self.config = loader, config
         self._bases: dict[tuple[str, ...], _Base | None] = {}
-        self._groups: dict[str, bool] = {}
+        self._options: dict[str, frozenset[str]] = {}
         self._parsed: dict[str, Override] = {}
         self._checks: dict[str, Any] = {}
+        self._composed = lru_cache(KEPT_COMPOSITIONS)(
+            lambda words: self.loader.load_sweep_config(self.config, list(words))
+        )
+
+    def group_options(self, group: str) -> frozenset[str]:
+        """Choices of a group of the configuration; empty for a key that is no group."""
+        if group not in self._options:
+            self._options[group] = frozenset(self.loader.get_group_options(group))
+        return self._options[group]
 
     def is_group(self, key: str) -> bool:
         """Whether a key is a group of the configuration."""
-        bare = key.lstrip("+~")
-        if bare not in self._groups:
-            self._groups[bare] = bool(self.loader.get_group_options(bare))
-        return self._groups[bare]
+        return bool(self.group_options(key.lstrip("+~")))
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Composed configuration of a job."""
-        return self.loader.load_sweep_config(self.config, list(overrides))
+        """Composed configuration of a job, to be read and not changed: it is composed once."""
+        return self._composed(tuple(overrides))
 
     def job(self, overrides: Sequence[str]) -> Job:
         """A checked job.

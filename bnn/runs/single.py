@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,15 @@ from bnn.config.specification import RunSpec
 from bnn.data import use_data
 from bnn.errors import ConfigError
 from bnn.job_environment import JobEnvironment
-from bnn.runs.dry_run import dry_run, warnings_for
+from bnn.runs.dry_run import dry_run, notes_for, warnings_for
 from bnn.runs.execute import RunSummary, execute, format_metrics
 from bnn.specify import specify
+from bnn.tables import ID_DIGITS, clock
+from bnn.tracking.export import model_uris
+from bnn.tracking.failures import best_effort
+from bnn.tracking.store import open_store
+from bnn.tracking.view import save_run_view
+from bnn.training.progress import display_mode
 
 
 def refuse_fresh(spec: RunSpec) -> None:
@@ -31,13 +39,16 @@ def refuse_fresh(spec: RunSpec) -> None:
         )
 
 
-def run_single(config: DictConfig, folder: Path, number: int) -> dict[str, Any] | None:
+def run_single(
+    config: DictConfig, folder: Path, number: int, words: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """Check, announce, train and track one configuration.
 
     Args:
         config: composed configuration.
         folder: run directory.
         number: number of the job in its sweep, from 0.
+        words: overrides that it was composed from.
 
     Returns:
         The summary as plain values; None for a dry run.
@@ -49,27 +60,57 @@ def run_single(config: DictConfig, folder: Path, number: int) -> dict[str, Any] 
     refuse_fresh(spec)
     job = JobEnvironment.current()
     if job is not None:  # the sweep has printed warnings and chosen the data set
-        title = f"[{number + 1}/{job.jobs}] {spec.title}"
-        return asdict(_run(spec, folder, job.parent, title))
+        spec = replace(spec, varying=tuple(job.varying))
+        return asdict(_run(spec, folder, job, number))
     if config.dry_run:
         print(dry_run([spec]))
         return None
     warning = use_data(config)
     if warning:
         spec = specify(config, number)
-    for line in [*([warning] if warning else []), *warnings_for([spec])]:
+    fallback = [warning] if warning else []
+    for line in [
+        *fallback,
+        *warnings_for([spec], words),
+        f"1 run on {spec.data.title}, experiment {spec.experiment}",
+    ]:
         print(line, flush=True)
-    summary = _run(spec, folder, None, spec.title)
-    print(f"open {summary.ui_url}", *([warning] if warning else []), sep="\n", flush=True)
+    summary = _run(spec, folder, None, number)
+    for line in [*notes_for([spec]), *fallback, *_places(spec, summary)]:
+        print(line, flush=True)
     return asdict(summary)
 
 
-def _run(spec: RunSpec, folder: Path, parent: str | None, title: str) -> RunSummary:
-    summary = execute(spec, folder, parent, title)
+def _places(spec: RunSpec, summary: RunSummary) -> list[str]:
+    """Lines on where a finished run is looked at, and by which address its model is loaded."""
+    link, models = summary.ui_url, []
+    with best_effort("the view of the run"):
+        store = open_store(spec.tracking.uri, spec.experiment)
+        save_run_view(store, summary.run_id)
+        link = store.ui_url(summary.run_id, sweep=True)
+        models = [f"model {uri}" for uri in model_uris(store, summary.run_id)]
+    return [*models, f"open {link}"]
+
+
+def _run(spec: RunSpec, folder: Path, job: JobEnvironment | None, number: int) -> RunSummary:
+    """Execute a run, and print its result in one line.
+
+    Args:
+        spec: specification of the run.
+        folder: run directory.
+        job: values of its sweep; None: the run stands alone.
+        number: number of the job in its sweep, from 0.
+    """
+    title = spec.title if job is None else f"[{number + 1}/{job.jobs}] {spec.title}"
+    left = None if job is None else partial(job.time_left, number)
+    mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
+    summary = execute(
+        spec, folder, job.parent if job else None, title, progress=mode, time_left=left
+    )
     metrics = format_metrics(build_task(spec.config), summary.test)
     before = "" if summary.trained else " (finished before)"
-    print(
-        f"{title}: test {metrics}, {summary.seconds:.0f} s, run {summary.run_id}{before}",
-        flush=True,
-    )
+    seconds = left(1.0) if left is not None else None
+    rest = f", about {clock(seconds)} left of the sweep" if seconds else ""
+    words = f"test {metrics}, {summary.seconds:.0f} s, run {summary.run_id[:ID_DIGITS]}"
+    print(f"{title}: {words}{before}{rest}", flush=True)
     return summary

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from bnn.tracking.export import log_model
-from bnn.tracking.mlflow_adapter import delete_artifacts
+from bnn.tracking.mlflow_adapter import delete_artifacts, log_picture
 
 
 def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
@@ -43,11 +43,7 @@ def _tag(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: 
 
 
 def _image(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
-    from PIL import Image
-
-    client.log_image(
-        run_id, Image.open(io.BytesIO(payload)), key=values["key"], step=values["step"]
-    )
+    log_picture(client, run_id, payload, values["key"], values["step"])
 
 
 def _file(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:

@@ -15,6 +15,7 @@ from bnn.data import recorded_spec
 from bnn.nn.handlers import apply, sampled
 from bnn.restore import load_trained
 from bnn.tasks import Task
+from bnn.tracking.store import Store
 
 
 class Predictor(nn.Module):
@@ -71,3 +72,9 @@ def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
             pip_requirements=[f"torch=={version('torch')}"],
         )
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def model_uris(store: Store, run_id: str) -> list[str]:
+    """Addresses of the exported models of a run, as MLflow's loaders take them: `models:/m-…`."""
+    outputs = MlflowClient(store.uri).get_run(run_id).outputs
+    return [f"models:/{one.model_id}" for one in (outputs.model_outputs if outputs else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from mlflow.exceptions import MlflowException
 from bnn import schema
 from bnn.config import provenance
 from bnn.errors import TrackingError
+from bnn.tables import markdown
 from bnn.tracking.failures import best_effort
 from bnn.tracking.mlflow_adapter import delete_artifacts
+from bnn.tracking.overview import run_link, view_link
 from bnn.tracking.query import kind_filter, search_runs
 from bnn.tracking.run_dir import claim_run_dir, lock_run_dir, run_dir_of
 from bnn.tracking.store import Store, children_filter
@@ -79,27 +82,71 @@ def _is_abandoned(tags: Mapping[str, str]) -> bool:
 
 
 def close_parent(
-    store: Store, parent: str, table: str, status: str, rows: Sequence[dict[str, str]]
+    store: Store, parent: str, about: str, status: str, rows: Sequence[dict[str, str]]
 ) -> None:
     """End a parent run, with the table of its jobs as its description and as an artifact.
 
     Args:
         store: tracking store.
         parent: run id.
-        table: table in Markdown.
+        about: description of the sweep in a line.
         status: FINISHED, FAILED or KILLED.
-        rows: cells of the table by column.
+        rows: cells of the table by column; `run` has names and `run id` ids, or the reason why a
+            job has none.
     """
     client = MlflowClient(store.uri)
-    _describe(client, parent, table, rows)
+    linked = [_linked(store.experiment_id, row) for row in rows]
+    if any(row[REASON] for row in linked):
+        shown = linked
+    else:
+        shown = [{key: cell for key, cell in row.items() if key != REASON} for row in linked]
+    _describe(store, client, parent, about, shown)
+    _log_table(client, parent, f"{about}\n\n{_markdown(rows)}", rows)
     client.set_terminated(parent, status)
 
 
+REASON = "reason"
+"""Column of a sweep's description that says why a job has no result."""
+NOTE_LENGTH = 7000
+"""Characters of a description; MLflow cuts the tag that holds it at 8000."""
+
+
+def _linked(experiment: str, row: Mapping[str, str]) -> dict[str, str]:
+    """Row of a sweep's table with the name of a run as its link, and without its id."""
+    cells = {key: cell for key, cell in row.items() if key != "run id"} | {REASON: ""}
+    if re.fullmatch("[0-9a-f]{32}", row["run id"]):
+        return cells | {"run": f"[{row['run']}]({run_link(experiment, row['run id'])})"}
+    return cells | {REASON: row["run id"]}
+
+
+def _markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    return markdown(list(rows[0]), [list(row.values()) for row in rows]) if rows else ""
+
+
 def _describe(
-    client: MlflowClient, parent: str, table: str, rows: Sequence[dict[str, str]]
+    store: Store, client: MlflowClient, parent: str, about: str, rows: Sequence[Mapping[str, str]]
 ) -> None:
-    client.set_tag(parent, schema.NOTE, f"{table}\n\n`{provenance.command()}`")
-    client.log_text(parent, table, "table.md")
+    """Set the description of a parent: a link to its charts, its table, and its command.
+
+    The page does not break a code block into lines, so commands stand as code within text.
+    """
+    charts = f"[Charts of these runs]({view_link(store.experiment_id, parent)})"
+    about = re.sub(r"^ {4}(.+)$", r"`\1`", about, flags=re.MULTILINE)
+    command = f"`{provenance.command()}`"
+    size = len(about) + len(command)
+    kept = len(rows)
+    while kept and size + len(_markdown(rows[:kept])) > NOTE_LENGTH:
+        kept = kept * 3 // 4
+    left = f"{len(rows) - kept} more rows in the artifact table.md" if kept < len(rows) else ""
+    parts = [charts, about, _markdown(rows[:kept]), left, command]
+    client.set_tag(parent, schema.NOTE, "\n\n".join(filter(None, parts)))
+
+
+def _log_table(
+    client: MlflowClient, parent: str, text: str, rows: Sequence[Mapping[str, str]]
+) -> None:
+    """Log a table as artifacts, as text and as cells."""
+    client.log_text(parent, text, "table.md")
     if not rows:
         return
     names = [item.path for item in client.list_artifacts(parent)]
@@ -178,6 +225,16 @@ def remove_checkpoints(store: Store, run_id: str, reason: str) -> bool:
     return False
 
 
+def _trial_linked(
+    experiment: str, row: Mapping[str, str], runs: Mapping[str | None, str]
+) -> dict[str, str]:
+    """Row of a study's table with the number of a trial as the link of its first seed's run."""
+    number = row["trial"]
+    if number not in runs:
+        return dict(row)
+    return {**row, "trial": f"[{number}]({run_link(experiment, runs[number])})"}
+
+
 def describe_study(
     store: Store,
     parent: str,
@@ -190,12 +247,18 @@ def describe_study(
     Args:
         store: tracking store.
         parent: run id.
-        description: Markdown.
+        description: Markdown without the table of trials.
         rows: cells of the table of trials, by column.
         figures: figures by name, logged as artifacts.
     """
     client = MlflowClient(store.uri)
-    _describe(client, parent, description, rows)
+    trials = {
+        run.data.tags.get(schema.TRIAL): run.info.run_id
+        for run in search_runs(client, store.experiment_id, children_filter(parent))
+    }
+    linked = [_trial_linked(store.experiment_id, row, trials) for row in rows]
+    _describe(store, client, parent, description, linked)
+    _log_table(client, parent, f"{description}\n\n{_markdown(rows)}", rows)
     options = {"bbox_inches": "tight", "dpi": 110}
     for name, figure in figures:
         client.log_figure(parent, figure, f"figures/{name}.png", save_kwargs=options)

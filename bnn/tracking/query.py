@@ -8,19 +8,20 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from bnn import schema
 from bnn.errors import TrackingError, format_error, without_password
 from bnn.tracking.failures import STORE_ERRORS
+from bnn.tracking.mlflow_adapter import metric_histories
 from bnn.tracking.store import SQLITE, tracking_uri
 
 PAGE = 1000
@@ -78,7 +79,7 @@ def finished_runs(
     Args:
         uri: address of the store; None: mlflow.db in the working directory.
         experiment: name of the experiment.
-        only: ids of the runs to return; empty: all.
+        only: ids of the runs to return, or their first digits; empty: all.
 
     Raises:
         TrackingError: when the store is missing or cannot be reached, when it has no such
@@ -94,23 +95,35 @@ def finished_runs(
             "wait for one, or look at its reason"
         )
     status = {run.info.run_id: run.info.status for run in runs}
-    for run_id in only:
-        if status.get(run_id) != FINISHED:
-            found = (
-                f"it is {status[run_id].lower()}"
-                if run_id in status
-                else "there is none of this id"
-            )
-            raise TrackingError(
-                f"--run {run_id!r}: expected a finished run of {experiment}, but {found}"
-            )
+    chosen = {_only(status, given, experiment) for given in only}
     return [
         FinishedRun(
             run.info.run_id, run.info.end_time, run.data.params, run.data.tags, run.data.metrics
         )
         for run in finished
-        if not only or run.info.run_id in only
+        if not only or run.info.run_id in chosen
     ]
+
+
+def _only(status: Mapping[str, str], given: str, experiment: str) -> str:
+    """Id of the one run that begins with some digits, which has to be finished.
+
+    Args:
+        status: status of each run of the experiment by id.
+        given: the id, or the beginning of one.
+        experiment: name of the experiment.
+    """
+    ids = [run_id for run_id in status if run_id.startswith(given)]
+    if len(ids) == 1 and status[ids[0]] == FINISHED:
+        return ids[0]
+    found = "there is none of this id"
+    if ids:
+        found = (
+            f"it is {status[ids[0]].lower()}"
+            if len(ids) == 1
+            else f"several begin so: {', '.join(sorted(ids))}"
+        )
+    raise TrackingError(f"--run {given!r}: expected a finished run of {experiment}, but {found}")
 
 
 def unfinished(uri: str | None, experiment: str) -> str:
@@ -127,8 +140,9 @@ def unfinished(uri: str | None, experiment: str) -> str:
         TrackingError: when the store cannot be read.
     """
     with _reading(uri) as client:
-        runs = list(search_runs(client, _experiment_id(client, experiment), kind_filter("run")))
-    return _counted(Counter(run.info.status.lower() for run in runs if run.info.status != FINISHED))
+        search = f"{kind_filter('run')} and attributes.status != '{FINISHED}'"
+        runs = search_runs(client, _experiment_id(client, experiment), search)
+        return _counted(Counter(run.info.status.lower() for run in runs))
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -136,7 +150,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def histories(
-    uri: str | None, runs: Iterable[FinishedRun], prefixes: tuple[str, ...]
+    uri: str | None, runs: Sequence[FinishedRun], prefixes: tuple[str, ...]
 ) -> dict[str, History]:
     """Metrics of runs by epoch; of several values in one epoch the last counts.
 
@@ -151,21 +165,24 @@ def histories(
     Raises:
         TrackingError: when the store cannot be read.
     """
+    owners: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        for key in run.metrics:
+            if key.startswith(prefixes):
+                owners[key].append(run.run_id)
+    points: dict[str, dict[str, list[Metric]]] = defaultdict(lambda: defaultdict(list))
     with _reading(uri) as client:
-        return {
-            run.run_id: {
-                key: _history(client, run.run_id, key)
-                for key in sorted(run.metrics)
-                if key.startswith(prefixes)
-            }
-            for run in runs
-        }
+        for key, ids in owners.items():
+            for run_id, metric in metric_histories(client, ids, key):
+                points[run_id][key].append(metric)
+    return {
+        run.run_id: {key: _history(found) for key, found in sorted(points[run.run_id].items())}
+        for run in runs
+    }
 
 
-def _history(client: MlflowClient, run_id: str, key: str) -> dict[int, float]:
-    points = sorted(
-        client.get_metric_history(run_id, key), key=lambda point: (point.step, point.timestamp)
-    )
+def _history(logged: Sequence[Metric]) -> dict[int, float]:
+    points = sorted(logged, key=lambda point: (point.step, point.timestamp))
     # a store keeps an infinite value as the largest number that it has
     return {
         p.step: math.copysign(math.inf, p.value) if abs(p.value) >= sys.float_info.max else p.value
@@ -202,6 +219,26 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
     if not found.resolve().is_relative_to(folder.resolve()):
         raise TrackingError(f"run {run_id}: {path} leads out of the folder that it was to come to")
     return found
+
+
+def finished_run_id(uri: str | None, given: str) -> str:
+    """Id of a finished run, of any experiment, from its first hexadecimal digits.
+
+    Args:
+        uri: address of the store.
+        given: the id, or the beginning of one.
+
+    Raises:
+        TrackingError: where no finished run has it, or several begin with it.
+    """
+    search = f"attributes.run_id LIKE '{given}%' and attributes.status = '{FINISHED}'"
+    with _reading(uri) as client:
+        places = [str(one.experiment_id) for one in client.search_experiments()]
+        ids = [run.info.run_id for run in client.search_runs(places, search, max_results=3)]
+    if len(ids) != 1:
+        found = f"several begin so: {', '.join(ids)}" if ids else "there is none of this id"
+        raise TrackingError(f"run {given}: expected a finished run, but {found}")
+    return str(ids[0])
 
 
 def kind_filter(kind: str) -> str:

@@ -12,7 +12,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,15 @@ def test_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
         schema.test_metric(name, reading): value
         for reading, score in scores.items()
         for name, value in score.items()
+    }
+
+
+def error_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
+    """Test errors in percent under every reading; none of a task without an accuracy."""
+    return {
+        schema.test_metric(schema.ERROR, reading): 100 * (1 - score[schema.ACCURACY])
+        for reading, score in scores.items()
+        if schema.ACCURACY in score
     }
 
 
@@ -135,6 +144,9 @@ class MlflowRun(Callback):
         tags |= {schema.PARENT: parent} if parent else {}
         tags |= {schema.KIND: "trial", **trial} if trial else {}
         name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
+        # the page shows tags in this order: what a person filters by, choices, the rest
+        ordered = sorted(tags, key=lambda tag: (tag not in schema.FILTERS, tag.startswith("bnn.")))
+        tags = {tag: tags[tag] for tag in ordered}
         run = self._client.create_run(store.experiment_id, tags=tags, run_name=name)
         return str(run.info.run_id)
 
@@ -210,7 +222,8 @@ class MlflowRun(Callback):
             self._send("remove", path=f"checkpoint/{checkpoint.LAST}")
         self._send("end", status=status, at=int(time.time() * 1000))
         self._outbox.close()
-        if over:
+        keeps = error is None and self.about.config.get("trainer", {}).get("keep_last")
+        if over and not keeps:
             (self._folder / checkpoint.LAST).unlink(missing_ok=True)
         if isinstance(error, Pruned):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
@@ -234,6 +247,15 @@ class MlflowRun(Callback):
         self._images = fixed_images(test)
         if context.finished_epochs == 0:
             self._log_heatmaps(0)
+
+    def log_history(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Log the metrics of the epochs of a finished run that this one goes on from.
+
+        Args:
+            history: metrics of each epoch.
+        """
+        for epoch, metrics in enumerate(history, 1):
+            self._log_epoch(epoch, metrics)
 
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self._log_epoch(epoch, metrics)
@@ -293,7 +315,8 @@ class MlflowRun(Callback):
 
     def _finals(self, fit: FitResult, scores: Mapping[str, Scores]) -> None:
         final = {schema.BEST_EPOCH: float(fit.best_epoch)}
-        final |= {schema.TEST + name: value for name, value in test_metrics(scores).items()}
+        tested = test_metrics(scores) | error_metrics(scores)
+        final |= {schema.TEST + name: value for name, value in tested.items()}
         best = fit.history[fit.best_epoch - 1]
         final |= {
             schema.best_validation(key): value

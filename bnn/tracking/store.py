@@ -47,7 +47,8 @@ class Store:
 
         Args:
             run_id: run, or parent of a sweep.
-            sweep: whether to open the charts of a sweep's runs (`bnn.tracking.view`).
+            sweep: whether to open the saved view of this id (`bnn.tracking.view`), of a sweep's
+                runs or of a single run.
         """
         local = not self.uri.startswith("http")
         server = "http://127.0.0.1:5000" if local else self.uri.rstrip("/")
@@ -102,7 +103,9 @@ def _make_database(path: Path) -> None:
     """Make an SQLite store, moved to `path` when complete: a half-made one would stay broken."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
-    MlflowClient(f"{SQLITE}{part}").search_experiments()
+    client = MlflowClient(f"{SQLITE}{part}")
+    client.search_experiments()
+    client.delete_experiment("0")  # MLflow's own "Default", which is empty: it is a moment old
     os.replace(part, path)
 
 

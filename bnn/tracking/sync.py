@@ -189,6 +189,7 @@ def _copy_views(
             for each in found
             if each.data.tags.get(schema.PARENT) == run.info.run_id and each.info.run_id in copies
         }
+        below.add(copy.info.run_id)  # its description has been copied, with links to the origin
         if f"{SHARED_VIEW}{copy.info.run_id}" not in views or below.intersection(fresh):
             save_copied_view(target, other.get_run(copy.info.run_id))
 

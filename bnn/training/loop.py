@@ -110,7 +110,8 @@ def fit(
         Best epoch, and the metrics of every epoch.
 
     Raises:
-        DivergedError: for a loss that is not finite; the last good checkpoints stay in `folder`.
+        DivergedError: for a loss that is not finite, or of 100 times the first; the last good
+            checkpoints stay in `folder`.
         CheckpointError: for checkpoints that cannot be written or read.
     """
     hooks = Callbacks(*callbacks)
@@ -126,6 +127,7 @@ def fit(
             slope = config.schedule(epoch - 1, epochs)
             set_slope(model, slope)
             metrics = state.epoch(hooks) | {schema.SLOPE: slope}
+            state.check_divergence(epoch, metrics[schema.TRAIN + "loss"])
             metrics |= _measure(model, config, data)
             hooks.on_evaluation(epoch, metrics)
             history.append(metrics)

@@ -22,6 +22,7 @@ class TrainerSettings:
         precision: `float32`, or `bf16` under autocast.
         evaluation_samples: draws of the reading `mc_mean`.
         progress: `auto`, `bar`, `lines` or `none`.
+        keep_last: whether a finished run keeps the state that a longer training goes on from.
 
     Raises:
         ConfigError: for a value that makes no sense, naming its key.
@@ -33,6 +34,7 @@ class TrainerSettings:
     precision: str
     evaluation_samples: int
     progress: str
+    keep_last: bool = False
 
     def __post_init__(self) -> None:
         for key in ("epochs", "evaluation_samples"):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bnn import schema
 from bnn.data import Dataset, DatasetSpec, Split
-from bnn.errors import CheckpointError, DivergedError
+from bnn.errors import CheckpointError, ConfigError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import generator_noise
@@ -28,6 +28,8 @@ from bnn.training.settings import TrainingConfig
 
 FINITE_EVERY = 50
 """Steps from one check of a finite loss to the next; each check waits for the device."""
+DIVERGED = 100.0
+"""Factor by which the loss has grown over that of the first step when a training has diverged."""
 
 
 def batches(split: Split, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -134,18 +136,24 @@ class TrainState:
         inputs, _ = self.task.batch(data.train.images[:2], data.train.labels[:2])
         init_estimator(self.estimator, model, inputs, config.seed)
         self.steps = steps_per_epoch(len(data.train.labels), config.settings.batch_size)
+        if not self.steps:
+            raise ConfigError(
+                f"data={data.spec.name}: expected at least 2 training examples after the "
+                f"validation split, a batch of which has a variance; got {len(data.train.labels)}"
+            )
         total = self.steps * config.settings.epochs
         groups = parameter_groups(model, self.estimator, self.task)
         self.optimizer, self.learning_rate = config.optimization.start(groups, total)
         self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
         self.noise = generator_noise(self.bits)
-        self.seconds = 0.0
+        self.seconds, self.first_loss = 0.0, math.nan
 
     def state_dict(self) -> dict[str, Any]:
         """State as tensors and plain values, from which a training goes on as if uninterrupted."""
         return {
             "seconds": self.seconds,
+            "first_loss": self.first_loss,
             **{key: getattr(self, key).get_state() for key in self.STREAMS},
             **{key: part.state_dict() for key, part in self._parts().items()},
         }
@@ -160,7 +168,7 @@ class TrainState:
             CheckpointError: for the state of another network, optimizer or estimator.
         """
         try:
-            self.seconds = state["seconds"]
+            self.seconds, self.first_loss = state["seconds"], state["first_loss"]
             for key in self.STREAMS:
                 getattr(self, key).set_state(state[key].cpu())
             for key, part in self._parts().items():
@@ -208,6 +216,8 @@ class TrainState:
         for step, (images, labels) in enumerate(loader, 1):
             total += self.task.step(train, *self.task.batch(images, labels)) * len(labels)
             seen += len(labels)
+            if math.isnan(self.first_loss):
+                self.first_loss = float(total) / seen
             self.learning_rate.step()
             callback.on_step_end()
             if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
@@ -217,6 +227,26 @@ class TrainState:
         self.seconds += time.perf_counter() - start
         measured = {schema.TRAIN + name: float(value) / seen for name, value in sums.items()}
         return {schema.TRAIN + "loss": float(total) / seen, **measured, schema.LEARNING_RATE: rate}
+
+    def check_divergence(self, epoch: int, loss: float) -> None:
+        """Check that the mean loss of an epoch is not far above the loss of the first step.
+
+        A mean over all steps is not moved by the noise of single ones. A first loss below 1, as of
+        weights that are trained already, counts as 1.
+
+        Args:
+            epoch: counted from 1.
+            loss: mean over the training samples of the epoch.
+
+        Raises:
+            DivergedError: where it is more than `DIVERGED` times as large.
+        """
+        if loss > DIVERGED * max(1.0, abs(self.first_loss)):
+            raise DivergedError(
+                f"the training diverged in epoch {epoch}: its training loss is {loss:.3g}, "
+                f"more than {DIVERGED:g} times that of the first step, {self.first_loss:.3g}: "
+                "lower optimizer.lr"
+            )
 
     def _step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and output of the first replica, [n, …], of one step of the optimizer."""

@@ -139,7 +139,7 @@ class Compositions:
                 for fixed in space.fixed
                 if key_of(fixed) != group and not fixed.startswith(f"{group}.")
             ]
-            for choice in self._loader.get_group_options(group):
+            for choice in sorted(self.composer.group_options(group)):
                 try:
                     config = self._compose([*rest, f"{group}={choice}"])
                 except ConfigCompositionException:
@@ -208,9 +208,11 @@ class Compositions:
         words = []
         chosen = self._compose(job.overrides).hydra.runtime.choices
         for group, choice in composed.hydra.runtime.choices.items():
+            if group.partition("/")[0] not in GROUPS:
+                continue
             name = mine.get(f"{group.replace('/', '.')}.name")
-            options = self._loader.get_group_options(group)
+            options = self.composer.group_options(group)
             wanted = name if name in options else chosen.get(group, choice)
-            if group.partition("/")[0] in GROUPS and wanted != choice:
+            if wanted != choice:
                 words.append(f"{group}={wanted}")
         return words

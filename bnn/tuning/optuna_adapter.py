@@ -8,8 +8,11 @@ storage by their number. Optuna's own heartbeat is not used: its documentation e
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +21,21 @@ from optuna.trial import FrozenTrial, TrialState
 def storage_of(study: Study) -> BaseStorage:
     """Storage of a study."""
     return study._storage
+
+
+def name_objectives(study: Study, names: Sequence[str]) -> None:
+    """Give Optuna the names of a study's objectives, which its dashboard and figures show.
+
+    Nothing else of the study changes: one of an earlier version gets them when it goes on.
+
+    Args:
+        study: the study.
+        names: name of each objective.
+    """
+    if study.metric_names != list(names):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(names))
 
 
 def trial_id(study: Study, number: int) -> int:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from bnn.errors import BnnError, ConfigError, format_error, without_password
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning.queue import TrialQueue
-from bnn.tuning.settings import IDENTITY
+from bnn.tuning.settings import IDENTITY, metrics_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -191,6 +191,7 @@ def open_study(
         )
         study.set_user_attr(TOKEN, f"{time.time()} {uuid.uuid4()}")
         study.set_user_attr(IDENTITY, json.dumps(identity))
+        adapter.name_objectives(study, metrics_of(study.user_attrs))
         return study, True
     except optuna.exceptions.DuplicatedStudyError:
         study = optuna.load_study(study_name=name, storage=storage, sampler=sampler)
@@ -205,6 +206,7 @@ def open_study(
         study.set_user_attr(IDENTITY, json.dumps(identity))
     elif json.loads(there) != identity:
         raise StudyError(_differences(name, json.loads(there), identity))
+    adapter.name_objectives(study, metrics_of(study.user_attrs))
     return study, False
 
 

@@ -15,7 +15,7 @@ from bnn.config.overrides import key_of, without_dataset
 from bnn.data import use_data
 from bnn.errors import ConfigError
 from bnn.paths import shared_file_warning
-from bnn.runs.dry_run import seconds_by_cost, warnings_for
+from bnn.runs.dry_run import duration, seconds_by_cost, warnings_for
 from bnn.runs.jobs import Job, JobComposer
 from bnn.tables import markdown
 from bnn.tracking.store import open_store, tracking_uri
@@ -137,14 +137,16 @@ def _space(request: StudyRequest, compositions: Compositions) -> SearchSpace:
 def _estimate(settings: StudySettings, space: SearchSpace, jobs: Sequence[Job]) -> str:
     """Search space and expected duration of a study."""
     seconds = set(seconds_by_cost([job.spec for job in jobs]))
-    minutes = [value * settings.seeds / 60 for value in seconds]
+    each = [value * settings.seeds for value in seconds]
+    shortest, longest = duration(min(each)), duration(max(each))
+    total = settings.n_trials * sum(each) / len(each)
     rows = [[key, text] for key, text in space.as_text().items()]
-    total = settings.n_trials * sum(minutes) / len(minutes)
+    trials = f"{settings.n_trials} trial{'s' * (settings.n_trials != 1)}"
     return (
         f"{markdown(['key', 'searched'], rows)}\n"
-        f"{settings.n_trials} trials of {settings.seeds} seeds, about {min(minutes):.1f} to "
-        f"{max(minutes):.1f} minutes each and {total:.0f} in all, one after the other and without "
-        "pruning"
+        f"{trials} of {settings.seeds} seed{'s' * (settings.seeds != 1)}, about "
+        f"{shortest if shortest == longest else f'{shortest} to {longest}'} each and "
+        f"{duration(total)} in all, one after the other and without pruning"
     )
 
 

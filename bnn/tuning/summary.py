@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,15 +145,29 @@ def _row(trial: FrozenTrial, keys: Sequence[str], metrics: Sequence[str]) -> dic
             row[metric] += f" ± {spread[metric]:.2g}"
     return row | {
         "seconds": f"{seconds(trial):.0f}",
+        "date": date(trial.datetime_complete),
         "end": "complete" if complete else trial_result(trial, metrics),
     }
 
 
-def table(found: Sequence[Mapping[str, str]]) -> str:
-    """Table of rows in Markdown."""
+def table(found: Sequence[Mapping[str, str]], most: int | None = None) -> str:
+    """Table of rows in Markdown.
+
+    Args:
+        found: cells of each row, by column.
+        most: rows that are shown, from the first one; None: all.
+    """
     if not found:
         return "no trial has ended"
-    return markdown(list(found[0]), [list(row.values()) for row in found])
+    text = markdown(list(found[0]), [list(row.values()) for row in found[:most]])
+    if most is not None and len(found) > most:
+        text += f"\n\n{len(found) - most} more trials in table.json"
+    return text
+
+
+def date(time: datetime | None) -> str:
+    """Local date and minute."""
+    return time.strftime("%Y-%m-%d %H:%M") if time is not None else BLANK
 
 
 def comparison(studies: Sequence[Study]) -> str:
@@ -197,8 +212,7 @@ def _provenance(study: Study) -> str:
 def markdown_summary(
     study: Study, settings: StudySettings, space: SearchSpace, compositions: Compositions
 ) -> str:
-    """Summary of a study in Markdown: counts by state, commands of the best trials, a table."""
-    found = rows(study, settings.metrics)
+    """Summary of a study in Markdown: counts by state, and commands of the best trials."""
     parts = [f"study {study.study_name!r}: {tally(study)}"]
     for trial in best_trials(study):
         words = [
@@ -208,9 +222,6 @@ def markdown_summary(
         command = compositions.command(compositions.job(words), settings.seeds)
         values = format_objectives(trial, settings.metrics)
         parts.append(f"best, trial {trial.number}, {values}:\n\n    {command}")
-    parts.append(table(found[:ROWS]))
-    if len(found) > ROWS:
-        parts.append(f"{len(found) - ROWS} more trials in table.json")
     return "\n\n".join(parts)
 
 

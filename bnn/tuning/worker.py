@@ -5,6 +5,7 @@ Any number of workers, on one machine or several, may work on one study at the s
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -156,15 +157,16 @@ class Worker:
     def _print_summary(self, seconds: float) -> None:
         settings, study = self.settings, self.study
         text = summary.markdown_summary(study, settings, self.space, self.compositions)
+        rows = summary.rows(study, settings.metrics)
         with best_effort("the study's description"):
-            rows = summary.rows(study, settings.metrics)
             figures = summary.figures(study, settings.metrics)
             describe_study(self.store, self.parent, text, rows, figures)
         with best_effort("the view of the study"):
             column = schema.best_validation(settings.metrics[0])
             ascending = settings.directions[0] == "minimize"
             save_view(self.store, self.parent, f"study: {study.study_name}", column, ascending)
-        print(f"\n{text}\n{seconds:.0f} s, sweep run {self.parent}")
+        table = summary.table(rows, summary.ROWS)
+        print(f"\n{text}\n\n{table}\n{seconds:.0f} s, sweep run {self.parent}")
         if self.checkpoints.removed_runs:
             print(self.checkpoints.summary())
         print(f"open {self.store.ui_url(self.parent, sweep=True)}", flush=True)
@@ -268,6 +270,7 @@ class Worker:
             jobs=self.settings.n_trials,
             plugin_folders=plugins.loaded_folders(),
             trial=asdict(assignment),
+            process=os.getpid(),
         )
         return [*words, *environment_overrides(values, self.store.uri)]
 

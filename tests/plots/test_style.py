@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bnn.plots.style import COLOURS, LINE_STYLES, MARKERS, line_style, log_axis, style, tidy
+from bnn.plots.style import (
+    COLOURS,
+    ESTIMATORS,
+    LINE_STYLES,
+    MARKERS,
+    epoch_axis,
+    estimator_styles,
+    line_style,
+    log_axis,
+    style,
+    tidy,
+)
 
 
 def drawn_labels(which: str, low: float, high: float, inches: float) -> tuple[list[str], list]:
@@ -64,3 +76,22 @@ def test_a_tidy_axis_has_labels_and_no_frame_above_and_on_the_right() -> None:
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("epoch", "loss")
     visible = {side: spine.get_visible() for side, spine in axis.spines.items()}
     assert visible == {"left": True, "bottom": True, "top": False, "right": False}
+
+
+def test_an_estimator_looks_the_same_whatever_stands_beside_it_and_unlike_every_other() -> None:
+    files = (Path(__file__).parents[2] / "conf/estimator").glob("*.yaml")
+    assert {*ESTIMATORS, "none"} == {file.stem for file in files}
+    every = estimator_styles([*ESTIMATORS, "mine", "yours"])
+    assert len(set(every.values())) == len(ESTIMATORS) + 2
+    for name in ESTIMATORS:
+        assert estimator_styles(["mine", name])[name] == every[name]
+    assert every["st"][0] == "#0072B2" and every["reinmax"][0] == "#009E73"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 40])
+def test_epochs_are_whole_numbers_on_their_axis(epochs: int) -> None:
+    axis = Figure().subplots()
+    epoch_axis(axis)
+    axis.set_xlim(0.5, epochs + 0.5)
+    ticks = [tick for tick in axis.get_xticks() if 0.5 <= tick <= epochs + 0.5]
+    assert ticks and all(tick == round(tick) for tick in ticks)

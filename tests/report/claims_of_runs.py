@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from findings import BIASED, UNBIASED, accuracy, compared, of, with_spread
 from torch import nn
 
+from bnn.data import spec_of
 from bnn.estimators import Estimator
 from bnn.models import MODELS
 from bnn.report.catalogue import UNITS
@@ -272,3 +273,4 @@ def readme() -> Iterator[str]:
     network = MODELS["cnn"]((1, 28, 28), 10, [nn.Identity(), nn.Identity()])
     yield f"averaged over the {network.conv1.out_channels} channels"
     yield "images of 28×28 pixels"
+    yield f"runs use {spec_of({'name': 'mnist_5000'}).title} that"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
+from bnn.config import groups
 from bnn.config.canonical import GROUPS, flat
 from bnn.estimators import Estimator
 from bnn.estimators.straight_through import StraightThrough
@@ -22,11 +21,11 @@ def cells(table: str) -> list[list[str]]:
 
 
 def test_every_group_of_conf_has_its_words() -> None:
-    groups = {
+    there = {
         path.parent.relative_to(folder("conf")).as_posix()
         for path in folder("conf").rglob("*.yaml")
     }
-    assert groups - {".", "hydra"} == set(catalogue.ABOUT)
+    assert there - {".", "hydra"} == set(groups.ABOUT)
 
 
 def test_the_table_of_choices_has_those_of_conf_with_the_default_first() -> None:
@@ -39,7 +38,7 @@ def test_the_table_of_choices_has_those_of_conf_with_the_default_first() -> None
     assert found["estimator/baseline"].startswith("`leave_one_out`")
 
 
-@pytest.mark.parametrize("group", sorted(catalogue.ABOUT.keys() - {"experiment", "study"}))
+@pytest.mark.parametrize("group", sorted(groups.ABOUT.keys() - {"experiment", "study"}))
 def test_the_table_of_keys_has_every_key_of_a_group_with_its_default(group: str) -> None:
     rows = cells(catalogue.keys(group))
     prefix = f"`{group.replace('/', '.')}."
@@ -48,22 +47,6 @@ def test_the_table_of_keys_has_every_key_of_a_group_with_its_default(group: str)
             if key not in ("name", "defaults", "_target_"):
                 shown = [row[1].strip("`") for row in rows if row[0] == f"{prefix}{key}`"]
                 assert value in [yaml.safe_load(text.replace(" / ", " | ")) for text in shown], key
-
-
-def test_a_comment_of_a_key_is_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "trainer").mkdir()
-    (tmp_path / "trainer" / "a.yaml").write_text(
-        "name: a\nrate: 0.5   # a share | of all\nplain: x\n"
-        "nest:  # not this\n  one: [1, 2]  # this\n"
-        "flow: {lr: null}  # and this\n"
-    )
-    monkeypatch.setattr(catalogue, "folder", lambda name: tmp_path)
-    assert cells(catalogue.keys("trainer")) == [
-        ["`trainer.rate`", "`0.5`", "a share / of all"],
-        ["`trainer.plain`", "`x`", ""],
-        ["`trainer.nest.one`", "`[1, 2]`", "this"],
-        ["`trainer.flow.lr`", "`null`", "and this"],
-    ]
 
 
 @pytest.mark.parametrize("group", ["experiment", "study"])

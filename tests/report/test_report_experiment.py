@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sqlite3
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -17,6 +19,7 @@ from bnn.report.__main__ import main
 from bnn.report.configurations import group_by_configuration
 from bnn.report.html import heatmaps
 from bnn.report.html.heatmaps import CHECKPOINT, layer_views, representative_runs
+from bnn.report.row_files import read_csv
 from bnn.report.rows import rows_of
 from bnn.runs.execute import execute
 from bnn.specify import setup
@@ -85,7 +88,7 @@ def test_one_command_leaves_a_page_markdown_and_a_figure_and_writes_nothing_into
     text = page(uri, tmp_path)
     assert hashlib.sha256((trained / "mlflow.db").read_bytes()).digest() == before
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"small_digits.{ending}" for ending in ("html", "md", "png")
+        f"small_digits.{ending}" for ending in ("html", "md", "png", "csv", "tex")
     }
     printed = capsys.readouterr()
     markdown = (tmp_path / "small_digits.md").read_text()
@@ -234,13 +237,17 @@ def test_markup_in_a_runs_tags_is_text_in_the_page(
     assert query.finished_runs(uri, NAME)[0].tags["placement"].endswith("</script>")
 
 
-def test_text_where_a_number_should_be_is_one_line(
+def test_a_run_with_text_where_a_number_should_be_is_left_out_and_alone_is_one_line(
     elsewhere: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri, _ = elsewhere
     run = finished_runs(uri, NAME)[0]
     MlflowClient(uri).set_tag(run.run_id, "bnn.threads", "many")
-    assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out")]) == 1
+    text = page(uri, tmp_path / "out")
+    assert "Left out, since they cannot be read: " in text and "many" in text
+    assert f"<code>{run.run_id}</code>" not in text and run.run_id in text
+    capsys.readouterr()
+    assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out"), "--run", run.run_id]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and run.run_id in error and "'many'" in error
 
@@ -278,3 +285,51 @@ def test_a_folder_that_cannot_be_made_and_a_margin_that_is_none_are_one_line(
         assert main([NAME, "--uri", uri, "--out", str(tmp_path / "out"), *words]) == 1
         error = capsys.readouterr().err.splitlines()
         assert error[-1].startswith("error: ") and what in error[-1]
+
+
+def test_two_experiments_on_one_data_set_are_one_page_and_their_runs_one_csv(
+    elsewhere: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, _ = elsewhere
+    other = MlflowClient(uri).create_experiment("other/digits")
+    moved = next(run for run in finished_runs(uri, NAME) if run.tags["neuron"] == "real").run_id
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute(
+            "update runs set experiment_id = ? where run_uuid = ?", (int(other), moved)
+        )
+    out = tmp_path / "out"
+    assert main([NAME, "other/digits", "--uri", uri, "--out", str(out)]) == 0
+    rows = read_csv(out / "small_digits+other_digits.csv")
+    assert {row.run_id: row.experiment for row in rows}[moved] == "other/digits" and len(rows) == 3
+    assert (
+        "<h1>small/digits and other/digits</h1>"
+        in (out / "small_digits+other_digits.html").read_text()
+    )
+    with pytest.raises(SystemExit):
+        main([NAME, "other/digits", "--run", moved])
+    assert "--run: expected one EXPERIMENT" in capsys.readouterr().err
+
+
+def test_the_code_for_pandas_in_the_documentation_runs(
+    elsewhere: tuple[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    uri, _ = elsewhere
+    MlflowClient(uri).rename_experiment(
+        MlflowClient(uri).get_experiment_by_name(NAME).experiment_id, "bnn/digits"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert main(["bnn/digits"]) == 0
+    capsys.readouterr()
+    page = Path(__file__).parents[2] / "docs/tracking.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    before = mlflow.get_tracking_uri()
+    try:
+        exec(compile(code, str(page), "exec"), {})
+    finally:
+        mlflow.set_tracking_uri(before)
+    printed = capsys.readouterr().out
+    assert printed.count("st density") == 1 and printed.count("count") == 2

@@ -67,7 +67,7 @@ def experiment(rows: list[Row], by_epoch: dict[str, History] | None = None) -> E
     reference = Reference("estimator", "st", 0.1)
     nothing = LayerViews(missing=["No heatmaps: the data set is away."])
     return Experiment(
-        "seed_table/mnist", rows, "Left out: 2 failed. ", by_epoch or {}, nothing, reference, ""
+        ("seed_table/mnist",), rows, "Left out: 2 failed. ", by_epoch or {}, nothing, reference, ""
     )
 
 
@@ -194,7 +194,7 @@ def test_a_section_without_its_material_says_so(named: list[Row]) -> None:
     for sentence in said:
         assert sentence in text
     without = Experiment(
-        "x", named, "", {}, LayerViews(), None, "No differences, for a reason."
+        ("x",), named, "", {}, LayerViews(), None, "No differences, for a reason."
     ).html_page()
     assert "No differences, for a reason." in without and "Left out" not in without
 
@@ -239,7 +239,7 @@ def test_names_from_the_store_stay_text_in_the_page(hostile: list[Row]) -> None:
         for r in hostile
     }
     made = Experiment(
-        HOSTILE, hostile, HOSTILE, by_epoch, LayerViews(missing=[HOSTILE]), None, HOSTILE
+        (HOSTILE,), hostile, HOSTILE, by_epoch, LayerViews(missing=[HOSTILE]), None, HOSTILE
     )
     page = Read(made.html_page())
     ours = (
@@ -264,7 +264,7 @@ def test_names_from_the_store_stay_text_in_the_page(hostile: list[Row]) -> None:
 
 
 def test_names_from_the_store_stay_text_in_markdown(hostile: list[Row]) -> None:
-    made = Experiment("x", hostile, "", {}, LayerViews(), None, "")
+    made = Experiment(("x",), hostile, "", {}, LayerViews(), None, "")
     text, _, rest = made.markdown("x").partition("```bash\n")
     code, _, after = rest.partition("\n```")
     assert "<script" in code and "<" not in text + after and "](http://x" not in text + after

@@ -7,21 +7,26 @@ import contextlib
 import io
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
 from mlflow import MlflowClient
 
+from bnn.tracking import store
 from support.processes import context
 
 UNSEEN = ["tracking.heatmaps=false", "tracking.model=false"]
 """Overrides without the artifacts that take most of the time of a short run."""
 QUICK = ["data=digits", "trainer.epochs=1", "trainer.evaluation_samples=2", "device=cpu", *UNSEEN]
 """Overrides of the shortest training: one epoch on scikit-learn's digits."""
+SECONDS = 240
+"""Limit of one command."""
 
 
 def environment(**values: str) -> dict[str, str]:
@@ -39,20 +44,19 @@ def environment(**values: str) -> dict[str, str]:
     }
 
 
-SECONDS = 240
-"""Limit of one command."""
-
-
-def in_new_interpreter(folder: Path, *words: str, **values: str) -> subprocess.CompletedProcess:
-    """Finished `python -m bnn.train WORDS`, with the imports of a new interpreter.
+def in_new_interpreter(
+    folder: Path, *words: str, module: str = "bnn.train", **values: str
+) -> subprocess.CompletedProcess:
+    """Finished `python -m MODULE WORDS`, with the imports of a new interpreter.
 
     Args:
         folder: working directory, where the store and the outputs are made.
         words: overrides and flags.
+        module: module to run.
         values: environment variables, as in `environment`.
     """
     return subprocess.run(
-        [sys.executable, "-m", "bnn.train", *words],
+        [sys.executable, "-m", module, *words],
         cwd=folder,
         env=environment(**values),
         capture_output=True,
@@ -61,40 +65,120 @@ def in_new_interpreter(folder: Path, *words: str, **values: str) -> subprocess.C
     )
 
 
-def _run_module(folder: str, words: tuple[str, ...], values: dict[str, str]) -> None:
-    """`python -m bnn.train WORDS` within a forked process; its streams go to files in `folder`."""
+class ReadyStore:
+    """An SQLite store of MLflow, which takes seconds to make, copied wherever one is made.
+
+    Attributes:
+        path: the store that is copied; it is made when it is first wanted.
+    """
+
+    path: Path | None = None
+    make = staticmethod(store._make_database)
+
+    @classmethod
+    def copy(cls, to: Path) -> None:
+        """A new store at a path."""
+        assert cls.path is not None
+        with store.file_lock(cls.path):
+            if not cls.path.exists():
+                cls.make(cls.path)
+        shutil.copy(cls.path, to)
+
+
+def _run_module(
+    module: str, folder: str, words: tuple[str, ...], values: dict[str, str], streams: str,
+    ready: Path | None,
+) -> None:  # fmt: skip
+    """`python -m MODULE WORDS` within a forked process, with its streams in the folder `streams`.
+
+    Its store is a copy of `ready`, if that is not None.
+    """
     for name, stream in (("out", 1), ("error", 2)):
-        os.dup2(os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT), stream)
+        os.dup2(os.open(f"{streams}/{name}", os.O_WRONLY | os.O_CREAT), stream)
+    os.chdir(folder)
     os.environ.clear()
     os.environ.update(values)
-    sys.argv = ["bnn.train", *words]
+    if ready is not None:
+        ReadyStore.path = ready
+        store._make_database = ReadyStore.copy
+    sys.argv = [module, *words]
     sys.path[0] = ""
     try:
-        runpy.run_module("bnn.train", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing ends a child without them
 
 
-def bnn_train(folder: Path, *words: str, **values: str) -> subprocess.CompletedProcess:
-    """Finished `python -m bnn.train WORDS` in a process of its own, forked after the imports.
+class ForkedCommand:
+    """Running `python -m MODULE WORDS`, forked after the imports; its methods are those of `Popen`.
+
+    Args:
+        folder: working directory, where the store and the outputs are made.
+        words: overrides and flags.
+        module: module to run.
+        values: environment variables, as in `environment`.
+
+    Attributes:
+        stdout: stdout as a stream of text.
+        pid: id of the process.
+    """
+
+    def __init__(self, folder: Path, *words: str, module: str = "bnn.train", **values: str) -> None:
+        self._streams = tempfile.TemporaryDirectory()
+        os.mkfifo(f"{self._streams.name}/out")
+        self._process = context.Process(
+            target=_run_module,
+            args=(
+                module, str(folder), words, environment(**values), self._streams.name,
+                ReadyStore.path,
+            ),
+        )  # fmt: skip
+        self._process.start()
+        self.pid = int(self._process.pid or 0)
+        self.stdout = open(f"{self._streams.name}/out")  # noqa: SIM115
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, or minus the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL, if it still runs."""
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Exit code, once the command has ended."""
+        self._process.join(timeout)
+        return self.returncode
+
+    def communicate(self, timeout: float = SECONDS) -> tuple[str, str]:
+        """The rest of stdout, and stderr, once the command has ended; it is killed at `timeout`."""
+        limit = threading.Timer(timeout, self.kill)
+        limit.start()
+        with self.stdout, self._streams:
+            out = self.stdout.read()
+            self.wait()
+            limit.cancel()
+            return out, Path(self._streams.name, "error").read_text()
+
+
+def bnn_train(
+    folder: Path, *words: str, module: str = "bnn.train", **values: str
+) -> subprocess.CompletedProcess:
+    """Finished `python -m MODULE WORDS` in a process of its own, forked after the imports.
 
     A command whose number of threads is given gets a new interpreter: OpenMP reads the number when
-    it is loaded. Arguments as of `in_new_interpreter`.
+    it is loaded. Arguments as of `ForkedCommand`.
     """
     if "OMP_NUM_THREADS" in values:
-        return in_new_interpreter(folder, *words, **values)
-    with tempfile.TemporaryDirectory() as streams:
-        with contextlib.chdir(folder):
-            process = context.Process(
-                target=_run_module, args=(streams, words, environment(**values))
-            )
-            process.start()
-        process.join(SECONDS)
-        if process.is_alive():
-            process.kill()
-            raise subprocess.TimeoutExpired(list(words), SECONDS)
-        out, error = (Path(streams, name).read_text() for name in ("out", "error"))
-    return subprocess.CompletedProcess(words, process.exitcode or 0, out, error)
+        return in_new_interpreter(folder, *words, module=module, **values)
+    command = ForkedCommand(folder, *words, module=module, **values)
+    out, error = command.communicate()
+    return subprocess.CompletedProcess(words, command.returncode or 0, out, error)
 
 
 def client(folder: Path) -> MlflowClient:

@@ -114,16 +114,8 @@ def test_a_task_of_a_plug_in_trains_and_its_tables_show_its_metrics(
 
 @pytest.mark.integration
 def test_a_task_of_a_plug_in_is_reported_by_its_loss(swept: tuple[Path, str]) -> None:
-    import subprocess
-    import sys
-
-    from support.command_line import environment
-
     folder, _ = swept
-    words = [sys.executable, "-m", "bnn.report", "bnn/digits"]
-    result = subprocess.run(
-        words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
-    )
+    result = bnn_train(folder, "bnn/digits", module="bnn.report")
     assert result.returncode == 0, result.stderr
     assert "test loss (nats)" in result.stdout and "accuracy" not in result.stdout
     page = (folder / "outputs/bnn_digits.html").read_text()
@@ -160,27 +152,11 @@ def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None
 
 @pytest.mark.integration
 def test_a_lab_measures_estimators_under_the_loss_of_the_task(swept: tuple[Path, str]) -> None:
-    import subprocess
-    import sys
-
-    from support.command_line import environment
-
     folder, _ = swept
     few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]
-    words = [
-        sys.executable,
-        "-m",
-        "bnn.lab",
-        *few,
-        "--estimator",
-        "estimator=st",
-        "--estimator",
-        "estimator=disarm",
-    ]
+    both = ["--estimator", "estimator=st", "--estimator", "estimator=disarm"]
     asked = [*WORDS, "model.norm=none", "trainer.progress=none"]
-    result = subprocess.run(
-        [*words, *asked], cwd=folder, env=environment(), capture_output=True, text=True, timeout=240
-    )
+    result = bnn_train(folder, *few, *both, *asked, module="bnn.lab")
     assert result.returncode == 0, result.stderr
     assert "| disarm " in result.stdout and "| st density " in result.stdout
 
@@ -304,7 +280,7 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
                 "trainer.progress=none",
                 "trainer.epochs=4",
                 "model=mlp",
-                "optimizer.lr=1.0",
+                "optimizer.lr=0.2",
                 "optimizer.lr_schedule=constant",
             ]
         )

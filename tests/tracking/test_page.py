@@ -109,7 +109,7 @@ class Page:
         """Pictures of layers that were loaded, and are large enough to be looked at."""
         wide = (
             "[...document.images].filter("
-            "i => i.src.includes('heatmap') && i.naturalWidth > 100 && i.width > 100)"
+            "i => i.src.includes('heatmap') && i.naturalWidth > 400 && i.width > 400)"
         )
         return int(self.browser.execute_script(f"return {wide}.length"))
 
@@ -168,6 +168,11 @@ def test_a_sweep_is_understood_as_its_page_opens(page: Page, swept: tuple[Path, 
     page.open(f"{start}/{parent.info.run_id}{kind}")
     for what in ("4 runs on scikit-learn digits", "accuracy (%)", "stochastic · st · first · s0"):
         assert page.shows(lambda what=what: what in page.text(), 30), what
+    link = f'a[href*="/runs/{runs(swept[0], "run")[0].info.run_id}"]'
+    assert page.browser.find_elements("css selector", link), "the table links its runs"
+    page.open(f"{start}{kind}")
+    what = "Newest sweep: charts, table"
+    assert page.shows(lambda: what in page.text(), 30), what
     page.open(f"{start}/{runs(swept[0], 'run')[0].info.run_id}{kind}")
     for what in (
         "best epoch",

@@ -59,6 +59,7 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
         "tracking.",
         "lab.",
         "trainer.progress",
+        "trainer.keep_last",
         "data.root",
         "data.offline_fallback",
         "resume",

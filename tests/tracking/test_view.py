@@ -30,13 +30,11 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def view(folder: Path) -> tuple[dict, dict]:
-    """The view under the parent's id, and the state of the page in it."""
-    (parent,) = runs(folder, "sweep")
+def view(folder: Path, run=None) -> tuple[dict, dict]:
+    """The view under the id of a run, or of the only parent, and the state of the page in it."""
+    (run,) = [run] if run is not None else runs(folder, "sweep")
     saved = json.loads(
-        client(folder)
-        .get_experiment(parent.info.experiment_id)
-        .tags[SHARED_VIEW + parent.info.run_id]
+        client(folder).get_experiment(run.info.experiment_id).tags[SHARED_VIEW + run.info.run_id]
     )
     kind, _, packed = saved["state"].partition(";")
     assert kind == "deflate"
@@ -120,3 +118,78 @@ def test_a_view_that_cannot_be_saved_costs_the_sweep_nothing_else(
     assert (
         parent.info.status == "FINISHED" and "accuracy" in parent.data.tags["mlflow.note.content"]
     )
+
+
+def test_the_first_chart_is_the_error_in_percent(swept: Path) -> None:
+    _, state = view(swept)
+    assert state["compareRunCharts"][0]["metricKey"] == "test/error"
+    for run in runs(swept, "run"):
+        metrics = run.data.metrics
+        assert metrics["test/error"] == pytest.approx(100 * (1 - metrics["test/accuracy"]))
+
+
+def test_what_a_person_filters_by_is_a_column_and_stands_first_among_the_tags(swept: Path) -> None:
+    names = ["dataset", "neuron", "estimator", "placement", "anneal"]
+    _, state = view(swept)
+    assert state["selectedColumns"] == [
+        *(f"tags.`{name}`" for name in names),
+        "params.`seed`",
+        *(f"metrics.`test/{name}`" for name in ("error", "accuracy", "loss")),
+    ]
+    for run in runs(swept, "run"):
+        shown = [tag for tag in run.data.tags if not tag.startswith("mlflow.")]
+        assert shown[:5] == names
+
+
+def test_a_parent_has_the_figures_of_its_best_run_and_links_to_all(swept: Path) -> None:
+    (parent,) = runs(swept, "sweep")
+    best = max(runs(swept, "run"), key=lambda run: run.data.metrics["test/accuracy"])
+    final = {k: v for k, v in best.data.metrics.items() if k.startswith(("test/", "val_best/"))}
+    assert parent.data.metrics == {f"best/{key}": value for key, value in final.items()}
+    note = parent.data.tags["mlflow.note.content"]
+    for run in runs(swept, "run"):
+        link = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?"
+        assert f"[{run.info.run_name}]({link}" in note
+
+
+def test_the_experiment_is_the_only_one_and_describes_its_sweep(swept: Path) -> None:
+    (parent,) = runs(swept, "sweep")
+    (experiment,) = client(swept).search_experiments()
+    assert experiment.name == "bnn/digits"
+    note = experiment.tags["mlflow.note.content"]
+    assert f"viewStateShareKey={parent.info.run_id}" in note and "best test/error" in note
+
+
+def test_pictures_are_previewed_large_enough_to_read(swept: Path) -> None:
+    from PIL import Image
+
+    run = runs(swept, "run")[0]
+    store = client(swept)
+    paths = [item.path for item in store.list_artifacts(run.info.run_id, "images")]
+    previews = [path for path in paths if path.endswith("+compressed.webp")]
+    assert 2 * len(previews) == len(paths)
+    with Image.open(store.download_artifacts(run.info.run_id, previews[0])) as picture:
+        assert picture.width == 512
+
+
+def test_a_store_that_was_there_before_keeps_its_experiments(tmp_path: Path) -> None:
+    client(tmp_path).search_experiments()  # made by MLflow itself
+    assert run_here(tmp_path, *QUICK, "model=mlp", "trainer.progress=none").returncode == 0
+    names = {experiment.name for experiment in client(tmp_path).search_experiments()}
+    assert names == {"Default", "bnn/digits"}
+
+
+def test_a_run_that_is_started_alone_has_a_view_that_begins_with_its_pictures(
+    tmp_path: Path,
+) -> None:
+    words = [*QUICK, "model=mlp", "tracking.heatmaps=true", "tracking.model=true"]
+    result = run_here(tmp_path, *words, "trainer.progress=none")
+    (run,) = runs(tmp_path, "run")
+    assert f"compareRunsMode=CHART&viewStateShareKey={run.info.run_id}" in result.stdout
+    assert f"model models:/{run.outputs.model_outputs[0].model_id}" in result.stdout
+    saved, state = view(tmp_path, run)
+    assert saved["name"] == f"run: {run.info.run_name}"
+    assert state["compareRunSections"][0]["name"] == "heatmaps"
+    assert state["compareRunCharts"][0]["imageKeys"] == ["heatmap/act1"]
+    found = client(tmp_path).search_runs([run.info.experiment_id], state["searchFilter"])
+    assert [each.info.run_id for each in found] == [run.info.run_id]

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
-from support.command_line import UNSEEN, client, environment, run_here, runs
+from support.command_line import UNSEEN, ForkedCommand, client, run_here, runs
 
 from bnn.config.compose import compose
 from bnn.specify import setup
@@ -254,24 +254,11 @@ def test_pruning_works_through_launchers_that_run_several(tmp_path: Path, launch
     }
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "bnn.train", "-m", *words]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process: subprocess.Popen, text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
+def wait_for(worker: ForkedCommand, text: str) -> None:
+    for line in worker.stdout:
         if text in line:
             return
-    raise AssertionError(f"{text!r} never came: {process.stderr.read() if process.stderr else ''}")
+    raise AssertionError(f"{text!r} never came: {worker.communicate()[1]}")
 
 
 LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=20",
@@ -282,7 +269,7 @@ LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=20",
 def test_a_killed_worker_leaves_nothing_that_the_next_does_not_take_up(tmp_path: Path) -> None:
     """SIGKILL in the middle of a trial, twice."""
     for kill in (0, 1):
-        worker = start(tmp_path, *LONG)
+        worker = ForkedCommand(tmp_path, "-m", *LONG)
         wait_for(worker, f"[trial {kill}]")
         wait_for(worker, "epoch 2/20")
         worker.kill()
@@ -311,7 +298,7 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(
 ) -> None:
     """SIGKILL in the second seed of a trial."""
     two = [*LONG, "hydra.sweeper.seeds=2", "hydra.sweeper.n_trials=1"]
-    worker = start(tmp_path, *two)
+    worker = ForkedCommand(tmp_path, "-m", *two)
     wait_for(worker, "s1  epoch 2/20")
     worker.kill()
     worker.wait()
@@ -396,7 +383,7 @@ def test_equal_trials_share_a_run_and_its_checkpoint_stays(tmp_path: Path) -> No
 def test_an_interrupted_trial_waits_for_the_same_command(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    worker = start(tmp_path, *LONG)
+    worker = ForkedCommand(tmp_path, "-m", *LONG)
     wait_for(worker, "[trial 0]")
     wait_for(worker, "epoch 2/20")
     worker.send_signal(number)
@@ -418,7 +405,7 @@ def test_an_interrupted_trial_waits_for_the_same_command(
 
 def test_two_workers_share_a_study(tmp_path: Path) -> None:
     words = [*QUICK, *SEARCH, "hydra.sweeper.n_trials=9"]
-    workers = [start(tmp_path, *words) for _ in range(2)]
+    workers = [ForkedCommand(tmp_path, "-m", *words) for _ in range(2)]
     said = [worker.communicate(timeout=240) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
     assert not any("lock" in error.lower() or "Traceback" in error for _, error in said)
@@ -677,8 +664,8 @@ def test_studies_are_listed_and_held_side_by_side(
     folder, _ = annealed
     monkeypatch.chdir(folder)
     assert main([]) == 0
-    name = capsys.readouterr().out.strip()
-    assert name == "anneal/digits data.limit=300 estimator=st placement=both trainer.epochs=3"
+    name = "anneal/digits data.limit=300 estimator=st placement=both trainer.epochs=3"
+    assert f"| {name} |" in capsys.readouterr().out
     assert main([name, name, "--trials"]) == 0
     said = capsys.readouterr().out
     best = study(folder).best_trial

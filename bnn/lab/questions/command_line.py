@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnn.config import provenance
-from bnn.errors import BnnError, ConfigError
+from bnn.errors import BnnError, ConfigError, OneLineParser
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def argument_parser(
         overrides: what is to be known of the overrides of bnn.train; None: it takes none.
         epilog: text at the end of the help.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog=f"python -m {module}",
         description=doc,
         epilog=epilog,

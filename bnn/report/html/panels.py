@@ -10,9 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
-from bnn.plots.style import line_style, log_axis, tidy
+from bnn.plots.style import epoch_axis, line_style, log_axis, tidy
 from bnn.report.display_names import plot_text
 from bnn.report.histories import Band
 
@@ -130,4 +129,4 @@ def _set_axes(axis: Axes, scale: Scale, epochs: int) -> None:
     if scale.log:
         log_axis(axis, "y")
     axis.set(xlim=(0.5, epochs + 0.5), ylim=(scale.low, scale.high))
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    epoch_axis(axis)

@@ -15,7 +15,7 @@ from bnn.report.differences import (
     difference_note,
 )
 from bnn.report.display_names import display_names, full_names, placement_name
-from bnn.report.document import caption_paragraphs, commands
+from bnn.report.document import caption_paragraphs, commands, summary
 from bnn.report.dot_plot import dot_plot
 from bnn.report.headline import ACCURACY, LOSS, Headline, headline
 from bnn.report.html.markup import (
@@ -31,7 +31,7 @@ from bnn.report.html.markup import (
 from bnn.report.html.page import Section
 from bnn.report.numbers import format_spread, spread
 from bnn.report.rows import Row
-from bnn.report.table import INTERVAL_NOTE, PRELIMINARY, columns_with_intervals, footnotes
+from bnn.report.table import PRELIMINARY, columns_with_intervals, footnotes, interval_note
 
 BARS = "A point is a mean over seeds; its bars reach from the lowest seed to the highest."
 PASS = (
@@ -50,7 +50,7 @@ def run_list(rows: Iterable[Row]) -> Html:
 
 
 def lead(rows: Sequence[Row], configurations: Sequence[Configuration], left_out: str) -> Html:
-    """Elements above the sections: number of runs, protocol, hardware and commands.
+    """Elements above the sections: what is compared, runs, protocol, hardware and commands.
 
     Args:
         rows: runs of the page.
@@ -66,7 +66,7 @@ def lead(rows: Sequence[Row], configurations: Sequence[Configuration], left_out:
     notes = footnotes(rows)
     captions = [paragraph(text) for text in caption_paragraphs(rows) if text not in notes]
     code = element("pre", element("code", commands(rows)))
-    return join([element("p", counts), *captions, code])
+    return join([paragraph(summary(rows)), element("p", counts), *captions, code])
 
 
 def results_section(rows: Sequence[Row], configurations: Sequence[Configuration]) -> Section:
@@ -82,7 +82,7 @@ def results_section(rows: Sequence[Row], configurations: Sequence[Configuration]
         list(display_names(configurations).values()),
         [run_list(c.rows) for c in configurations],
     )
-    notes = map(paragraph, [INTERVAL_NOTE, *footnotes(rows)])
+    notes = map(paragraph, filter(None, [interval_note(configurations), *footnotes(rows)]))
     body = join([figure, shared, table_element(columns), *notes])
     return Section("results", _heading(metric), body)
 

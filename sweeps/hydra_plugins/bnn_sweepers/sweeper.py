@@ -11,10 +11,12 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from bnn.config.hydra_adapter import Override, parsed
 from bnn.errors import BnnError
+from bnn.paths import remove_unused
 
 
 class OneLineSweeper(BasicSweeper):
@@ -27,7 +29,10 @@ class OneLineSweeper(BasicSweeper):
         """Entry that Hydra calls."""
         try:
             return self.run(arguments)
-        except BnnError as error:
+        except (BnnError, HydraException) as error:
+            remove_unused(Path(self.config.hydra.sweep.dir))
+            if isinstance(error, HydraException):
+                raise
             raise SystemExit(f"error: {error}") from error
         except KeyboardInterrupt:
             raise SystemExit(128 + signal.SIGINT) from None
