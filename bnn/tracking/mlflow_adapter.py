@@ -1,8 +1,9 @@
 """Private parts of MLflow that this project uses, in one place.
 
-MLflow's client cannot delete an artifact, cannot make a data set's record without a global run, and
-has no call for the view of an experiment's page; the page itself keeps a view as an experiment tag
-of this prefix. The tests of the tracking server fail on a release that moves them.
+MLflow's client cannot delete an artifact, cannot make a data set's record without a global run,
+cannot close its connections to a database, and has no call for the view of an experiment's page;
+the page itself keeps a view as an experiment tag of this prefix. The tests of the tracking server
+fail on a release that moves them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 SHARED_VIEW = "mlflow.sharedViewState."
 """Prefix of the experiment tags that hold saved views of an experiment's page."""
+
+
+def close_connections(client: MlflowClient) -> None:
+    """Close the connections of a client to a database; the next call opens others."""
+    client._tracking_client.store.engine.dispose()
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:

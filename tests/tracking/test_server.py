@@ -23,7 +23,7 @@ from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import calls, outbox
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
-from bnn.tracking.store import open_store
+from bnn.tracking.store import is_reachable, open_store
 from bnn.training.step import TrainState
 
 pytestmark = pytest.mark.server
@@ -60,7 +60,7 @@ class Server:
             start_new_session=True,
         )
         deadline = time.monotonic() + 90
-        while not outbox.is_reachable(self.uri):
+        while not is_reachable(self.uri):
             assert time.monotonic() < deadline and self.process.poll() is None, (
                 "the server did not start"
             )
