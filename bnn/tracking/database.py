@@ -110,6 +110,10 @@ def check_file(path: Path, key: str = "tracking.uri") -> None:
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "something else"
         raise TrackingError(f"{key}: expected the file of a database, got {kind}: {path}")
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise TrackingError(
+            f"{key}: expected a file to read and to write, got {path}, which is not"
+        )
     deadline, said = time.monotonic() + BUSY_LIMIT, False
     while True:
         try:
@@ -117,14 +121,14 @@ def check_file(path: Path, key: str = "tracking.uri") -> None:
         except sqlite3.Error as error:
             if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
                 raise TrackingError(f"{key}: {path}: {database_message(error)}") from error
+            if not said:
+                warn(f"waiting up to {BUSY_LIMIT:.0f} s for {path}: another process has locked it")
+                said = True
             if time.monotonic() > deadline:
                 raise TrackingError(
                     f"{key}: another process has locked {path} for {BUSY_LIMIT:.0f} seconds; "
                     "end it, or choose another file"
                 ) from error
-        if not said:
-            warn(f"waiting up to {BUSY_LIMIT:.0f} s for {path}, which another process has locked")
-            said = True
 
 
 def _write_nothing(path: Path) -> None:
@@ -148,7 +152,7 @@ def check_server(uri: str) -> None:
         TrackingError: in one line, where it does not.
     """
     address = without_password(uri)
-    for pause in (*CONNECTION_PAUSES, None):
+    for attempt, pause in enumerate((*CONNECTION_PAUSES, None)):
         try:
             return connect(uri)
         except OperationalError as error:
@@ -156,7 +160,7 @@ def check_server(uri: str) -> None:
                 raise TrackingError(
                     f"tracking.uri: {address} does not answer ({format_error(error)})"
                 ) from error
-            if pause == CONNECTION_PAUSES[0]:
+            if attempt == 0:
                 seconds = sum(CONNECTION_PAUSES)
                 warn(f"waiting {seconds:.0f} s for {address} ({format_error(error)})")
             time.sleep(pause)
