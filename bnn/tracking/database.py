@@ -97,23 +97,8 @@ def check_file(path: Path, key: str = "tracking.uri") -> None:
     Raises:
         TrackingError: in one line, where it is not.
     """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise TrackingError(
-                f"{key}: {path} is a link to {os.readlink(path)}, which does not exist"
-            ) from None
+    if not _is_file(path, key):
         return
-    except OSError as error:
-        raise TrackingError(f"{key}: {path} cannot be opened: {error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "something else"
-        raise TrackingError(f"{key}: expected the file of a database, got {kind}: {path}")
-    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-        raise TrackingError(
-            f"{key}: expected a file to read and to write, got {path}, which is not"
-        )
     deadline, said = time.monotonic() + BUSY_LIMIT, False
     while True:
         try:
@@ -129,6 +114,28 @@ def check_file(path: Path, key: str = "tracking.uri") -> None:
                     f"{key}: another process has locked {path} for {BUSY_LIMIT:.0f} seconds; "
                     "end it, or choose another file"
                 ) from error
+
+
+def _is_file(path: Path, key: str) -> bool:
+    """Whether there is a file, which can then be read and written."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise TrackingError(
+                f"{key}: {path} is a link to {os.readlink(path)}, which does not exist"
+            ) from None
+        return False
+    except OSError as error:
+        raise TrackingError(f"{key}: {path} cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "something else"
+        raise TrackingError(f"{key}: expected the file of a database, got {kind}: {path}")
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise TrackingError(
+            f"{key}: expected a file to read and to write, got {path}, which is not"
+        )
+    return True
 
 
 def _write_nothing(path: Path) -> None:

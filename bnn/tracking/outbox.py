@@ -81,7 +81,7 @@ class Outbox:
                 f"{self._folder / RECORDS}: {len(self._damaged)} damaged lines are no records of "
                 f"run {run_id} and are moved to {DAMAGED}"
             )
-        if self._damaged or not self._waiting:
+        if self._damaged or (not self._waiting and (self._folder / RECORDS).exists()):
             with contextlib.suppress(OSError):  # they stay where they are for now
                 self._rewrite()
 

@@ -133,10 +133,12 @@ def is_reachable(uri: str) -> bool:
     return True
 
 
-def quiet_libraries() -> None:
-    """Leave the errors of MLflow and Alembic to those who catch them, without their tracebacks."""
+def configure_client() -> None:
+    """Leave the errors of MLflow's client to those who catch them, and long waits to the outbox."""
     for name in ("mlflow", "alembic"):  # set after the import, which sets them itself
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # 12 seconds; the client's default of 7 attempts takes four minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 
 def _check_server(uri: str) -> None:
@@ -168,9 +170,7 @@ def open_store(uri: str | None, experiment: str) -> Store:
     Raises:
         TrackingError: when the store cannot be reached or used.
     """
-    quiet_libraries()
-    # an outbox tries again: the 7 attempts of MLflow's client take four minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    configure_client()
     uri = tracking_uri(uri)
     address = without_password(uri)
     try:

@@ -23,7 +23,7 @@ from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import SQLITE, Store, open_store, quiet_libraries, tracking_uri
+from bnn.tracking.store import SQLITE, Store, configure_client, open_store, tracking_uri
 from bnn.tracking.view import save_copied_view
 
 MODEL = "model"
@@ -45,7 +45,7 @@ def flush_outboxes(folder: Path, target: str | None = None) -> Iterator[tuple[bo
     Raises:
         TrackingError: for a target that is no address.
     """
-    quiet_libraries()
+    configure_client()
     target = tracking_uri(target) if target else None
     for records in sorted(folder.rglob(f"{FOLDER}*/{RECORDS}")):
         try:
