@@ -35,7 +35,7 @@ REFUSALS = (NO_SUCH, "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY
 """Error codes of MLflow for a call that recurs however often it is repeated."""
 TOO_LARGE = 413
 """HTTP status of a file that is too large for a server, or for the proxy in front of it."""
-PATIENCE = 10.0
+PATIENCE = 15.0
 """Seconds after which a line says what is waited for."""
 
 
