@@ -248,6 +248,19 @@ def test_a_database_that_was_replaced_by_an_empty_one_loses_no_record(
 
 
 @pytest.mark.integration
+def test_a_database_that_is_deleted_between_two_runs_is_made_anew(
+    tmp_path: Path, faults: Faults
+) -> None:
+    with faults.one():
+        for _ in range(2):
+            store = open_store(f"sqlite:///{tmp_path}/mlflow.db", "x")
+            writer = MlflowClient(store.uri)
+            run_id = writer.create_run(store.experiment_id).info.run_id
+            assert writer.get_run(run_id).info.status == "RUNNING"
+            (tmp_path / "mlflow.db").unlink()
+
+
+@pytest.mark.integration
 def test_records_go_to_another_store_that_has_their_run(tmp_path: Path, faults: Faults) -> None:
     from bnn.tracking.sync import flush_outboxes
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 import shlex
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -19,6 +21,7 @@ from bnn import schema
 from bnn.errors import BnnError, TrackingError, without_password
 from bnn.tracking.database import check_file, check_server, connect, database_message, file_lock
 from bnn.tracking.failures import STORE_ERRORS, announced, describe
+from bnn.tracking.mlflow_adapter import close_connections
 
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
@@ -94,8 +97,12 @@ def tracking_uri(uri: str | None) -> str:
 
 def _make_database(path: Path) -> None:
     """Make an SQLite store, moved to `path` when complete: a half-made one would stay broken."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
+    for left in path.parent.glob(
+        f"{glob.escape(path.name)}.*.part"
+    ):  # of a process that was killed
+        left.unlink()
+    # MLflow makes the tables of an address once a process, even where the file is gone by then
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         MlflowClient(f"{SQLITE}{part}").search_experiments()
         os.replace(part, path)
@@ -202,6 +209,7 @@ def _open_file(uri: str, experiment: str) -> Store:
     with file_lock(file):
         if not file.exists():
             _make_database(file)
+        close_connections(MlflowClient(uri))  # to a file that was here before, if any
         artifacts = str(file.parent / "mlartifacts")
         return Store(uri, experiment, _experiment_id(uri, experiment, artifacts))
 
