@@ -48,6 +48,10 @@ def run_command_line() -> None:
         raise SystemExit(f"error: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {format_hydra_error(error, sys.argv[1:])}") from error
+    except OSError as error:  # such as a folder of outputs that cannot be made
+        raise SystemExit(
+            f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+        ) from error
     except KeyboardInterrupt:
         print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
