@@ -58,7 +58,7 @@ class JobEnvironment:
         total = sum(self.estimates)
         done = sum(self.estimates[:number]) + share * self.estimates[number]
         elapsed = time.time() - self.started
-        if done < total / 50 or elapsed < 0:
+        if done <= total / 50 or elapsed < 0:
             return None
         return elapsed * (total - done) / done
 

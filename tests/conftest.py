@@ -29,16 +29,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` the tests that share a fixture of their module run in one process."""
-    for item in items:
-        found = getattr(item, "_fixtureinfo", None)
-        definitions = found.name2fixturedefs.values() if found else ()
-        if any(one[-1].scope == "module" for one in definitions if one):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Stores that this process and its commands make are copies of one ready store."""

@@ -16,7 +16,7 @@ SMALL = [*QUICK, "model=mlp", "data.limit=192"]
 
 def shown(text: str) -> str:
     """Output without seconds and ids of runs."""
-    return re.sub(r"\b[0-9a-f]{32}\b|\b\d+ s\b|ETA [\d:]+", "-", text)
+    return re.sub(r"\b[0-9a-f]{8}(?:[0-9a-f]{24})?\b|\b\d+ s\b|[\d:]+ left", "-", text)
 
 
 def test_a_forked_training_is_that_of_a_new_interpreter(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_help_lists_its_choices(tmp_path: Path) -> None:
     written(tmp_path)
     shown = train(tmp_path, "plugins=my_package", "--help").stdout
     assert ", mine," in shown and "model: cnn, mlp, my_net\n" in shown
-    assert "mine" not in train(tmp_path, "--help").stdout
+    assert ", mine," not in train(tmp_path, "--help").stdout
 
 
 def test_a_study_over_its_choices(tmp_path: Path) -> None:
@@ -196,9 +196,10 @@ def test_the_example_of_the_documentation_prints_what_it_says(tmp_path: Path) ->
 
     def shown(lines: str) -> list[str]:
         """Without figures and ids, and as many spaces and dashes as they take."""
-        return [re.sub(r"\b[0-9a-f]{32}\b|[\d.]+|[ :-]+", " ", line) for line in lines.splitlines()]
+        kept = [line for line in lines.splitlines() if not line.startswith("open ")]
+        return [re.sub(r"\b[0-9a-f]{8}\b|[\d.]+|[ :-]+", " ", line) for line in kept]
 
-    assert shown(result.stdout)[:-1] == shown(printed)
+    assert shown(result.stdout) == shown(printed)
     (tmp_path / "elsewhere").mkdir()
     (said,) = re.findall(r"```\n(error: .*)\n```", text)
     assert refused(tmp_path / "elsewhere", "plugins=my_packag", "estimator=mine") == said
@@ -582,7 +583,7 @@ def test_what_has_a_default_may_be_left_out() -> None:
     assert registry.build({"name": "one", "needed": 3, "control": None})[2] is None
     with pytest.raises(ConfigError, match=r"thing\.needed: expected a value"):
         registry.build({"name": "one"})
-    with pytest.raises(ConfigError, match=r"thing\.raet: .*keys here: needed, law, control"):
+    with pytest.raises(ConfigError, match=r"thing\.raet: .*expected one of needed, law, control"):
         registry.build({"name": "one", "needed": 3, "raet": 1.0})
 
 

@@ -81,7 +81,7 @@ def test_a_run_that_finished_is_not_trained_again(
     monkeypatch.setattr("bnn.training.loop.fit", None)
     again = run_here(whole, *SMALL, "resume=true")
     assert again.returncode == 0, again.stderr
-    assert f"run {before.info.run_id} (finished before)" in again.stdout
+    assert f"run {before.info.run_id[:8]} (finished before)" in again.stdout
     assert finals(the_run(whole)) == finals(before)
     assert not list(whole.rglob("last.pt")), "a finished run leaves nothing to go on with"
 

@@ -90,7 +90,7 @@ def finished(number: int) -> dict[str, Any]:
 
 
 def test_the_table_of_the_main_command_fits_100_columns() -> None:
-    above, *table = main_table([finished(number) for number in range(6)]).splitlines()
+    above, _, *table = main_table([finished(number) for number in range(6)]).splitlines()
     assert above == "all with neuron stochastic, law logistic, seed 0"
     assert len(table) == 8 and max(map(len, table)) <= 100
     assert "| first     |" in table[2] and "00000000 |" in table[2]
@@ -99,9 +99,9 @@ def test_the_table_of_the_main_command_fits_100_columns() -> None:
 def test_a_run_that_failed_has_its_reason_below_the_table() -> None:
     outcomes = [finished(0), ValueError("a long reason " * 9), None, *map(finished, (3, 4, 5))]
     lines = main_table(outcomes).splitlines()
-    assert max(map(len, lines[1:9])) <= 100
-    assert re.search(r"\| failed +\|$", lines[4]) and re.search(r"\| not run +\|$", lines[5])
-    assert lines[9].startswith("st · last · stochastic · s0: ValueError: a long reason")
+    assert max(map(len, lines[1:10])) <= 100
+    assert re.search(r"\| failed +\|$", lines[5]) and re.search(r"\| not run +\|$", lines[6])
+    assert lines[10].startswith("st · last · stochastic · s0: ValueError: a long reason")
 
 
 def test_the_time_left_of_a_sweep_follows_the_cost_of_its_jobs() -> None:
@@ -113,6 +113,7 @@ def test_the_time_left_of_a_sweep_follows_the_cost_of_its_jobs() -> None:
     assert sweep.time_left(2, 0.5) == pytest.approx(100 * 25 / 75, rel=0.01)
     assert sweep.time_left(0, 0.0) is None, "nothing is known yet"
     assert replace(sweep, estimates=[]).time_left(1, 1.0) is None
+    assert replace(sweep, estimates=[0.0, 0.0]).time_left(1, 1.0) is None
     again = JobEnvironment(**json.loads(sweep.to_environment()["BNN_JOB"]))
     assert again == sweep
 

@@ -148,7 +148,7 @@ OTHERS: list[Wrong] = [
     ("report", [], "EXPERIMENT"),
     ("report", ["nope"], "--uri"),
     ("report", ["nope", "--exprt"], "did you mean --export?"),
-    ("report", ["a", "b"], "b: there is no such argument"),
+    ("report", ["a", "b", "--run", "0123abcd"], "--run: expected one EXPERIMENT"),
     ("report", ["nope", "--margin", "much"], "--margin"),
     ("predict", [], "MODEL"),
     ("predict", ["nope.pt", "image.png"], "nope.pt: no such file"),

@@ -126,12 +126,12 @@ def _run_tracked(
         parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
-        warnings = [*warnings, *_warnings(jobs)]
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
         measured = _measured_seconds([jobs[number].spec for number in left])
-        about = f", about {duration(sum(measured))} of training" if measured else ""
+        about = f", about {duration(sum(measured))} of training" if sum(measured) > 10 else ""
         for line in [
             *warnings,
+            *_warnings(jobs),
             *([note] if note else []),
             f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
             f"{skipped}{about}",
@@ -183,7 +183,7 @@ def _measured_seconds(specs: Sequence[RunSpec]) -> list[float]:
         return []
     if len({cost_key(spec) for spec in specs}) > KINDS:
         return []
-    return [round(seconds, 2) for seconds in seconds_by_cost(specs)]
+    return [round(seconds, 4) for seconds in seconds_by_cost(specs)]
 
 
 def _close(

@@ -68,11 +68,15 @@ def run_single(
     warning = use_data(config)
     if warning:
         spec = specify(config, number)
-    warnings = [*([warning] if warning else []), *warnings_for([spec], words)]
-    for line in [*warnings, f"1 run on {spec.data.title}, experiment {spec.experiment}"]:
+    fallback = [warning] if warning else []
+    for line in [
+        *fallback,
+        *warnings_for([spec], words),
+        f"1 run on {spec.data.title}, experiment {spec.experiment}",
+    ]:
         print(line, flush=True)
     summary = _run(spec, folder, None, number)
-    for line in [*notes_for([spec]), *warnings, *_places(spec, summary)]:
+    for line in [*notes_for([spec]), *fallback, *_places(spec, summary)]:
         print(line, flush=True)
     return asdict(summary)
 
@@ -106,7 +110,7 @@ def _run(spec: RunSpec, folder: Path, job: JobEnvironment | None, number: int) -
     metrics = format_metrics(build_task(spec.config), summary.test)
     before = "" if summary.trained else " (finished before)"
     seconds = left(1.0) if left is not None else None
-    rest = f", about {clock(seconds)} left of the sweep" if seconds and mode != "none" else ""
+    rest = f", about {clock(seconds)} left of the sweep" if seconds else ""
     words = f"test {metrics}, {summary.seconds:.0f} s, run {summary.run_id[:ID_DIGITS]}"
     print(f"{title}: {words}{before}{rest}", flush=True)
     return summary

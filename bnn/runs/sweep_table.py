@@ -83,7 +83,7 @@ def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
     head = ["s" if key == SECONDS else key for key in kept]
     above = ", ".join(f"{key} {value}" for key, value in shared.items())
     below = [f"{row[RUN]}: {row[RUN_ID]}" for row in rows if ids[row[RUN_ID]] == FAILED]
-    return "\n".join([*([f"all with {above}"] if above else []), markdown(head, cells), *below])
+    return "\n".join([*([f"all with {above}\n"] if above else []), markdown(head, cells), *below])
 
 
 def short_id(cell: str) -> str:
