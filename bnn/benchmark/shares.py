@@ -47,7 +47,7 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, TrainingSetup]:
     open_store(uri, "benchmark")
     laps.lap("new store", "once")
     checked = timed(build(spec), laps)
-    with timed_tracker(laps), patch("bnn.runs.execute.build", lambda spec: checked):
+    with timed_tracker(laps), patch("bnn.runs.execute.build", lambda *_: checked):
         execute(spec, folder, None, "benchmark")
     laps.lap("mlflow", "once")
     data, training = read_dataset(checked.spec), checked.training

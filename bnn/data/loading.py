@@ -249,6 +249,8 @@ def split(spec: DatasetSpec, raw: Raw) -> Split:
 
 def _refuse_non_finite(what: str, split: Split) -> None:
     for name, values in (("images", split.images), ("targets", split.labels)):
+        if values.is_meta:  # which has no values
+            continue
         if not math.isfinite(float(values.sum())):  # cheaper than a test of each value
             finite = values.isfinite().flatten(1) if values.ndim > 1 else values.isfinite()[:, None]
             if bad := int((~finite).any(1).sum()):
