@@ -57,6 +57,11 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", action="store_true", help="also two jobs at a time against one after the other"
     )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="instead: the memory of a process that trains one run, and what holds it",
+    )
     chosen = parser.parse_intermixed_args(words)
     for key in ("steps", "rounds"):
         if getattr(chosen, key) < 1:
@@ -137,6 +142,11 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = arguments(words)
     try:
         overrides = [f"device={chosen.device}", *chosen.overrides]
+        if chosen.memory:
+            from bnn.benchmark.memory import memory
+
+            print(memory([*DEFAULTS, *overrides]))
+            return
         config = benchmark_config(overrides, chosen.steps)
         if chosen.cpu_time:
             use_one_thread(config)

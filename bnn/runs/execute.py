@@ -260,7 +260,7 @@ def _train_tracked(
     ):
         run.dataset(data)
         if shorter is not None and shorter.last is not None:
-            state = checkpoint.load(shorter.last)
+            state = checkpoint.load_last(shorter.last)
             run.log_history(state["history"])
             checkpoint.save(folder / checkpoint.LAST, state)
         callbacks: list[Callback] = [run]
@@ -269,7 +269,7 @@ def _train_tracked(
         if report is not None:
             callbacks.append(report)
             if earlier:
-                history = checkpoint.load(folder / checkpoint.LAST)["history"]
+                history = checkpoint.load_last(folder / checkpoint.LAST)["history"]
                 for epoch, metrics in enumerate(history, 1):
                     report.on_epoch_end(epoch, metrics)
         fitted = fit(
