@@ -20,6 +20,7 @@ from bnn import plugins, schema
 from bnn.config import provenance
 from bnn.config.overrides import environment_overrides
 from bnn.errors import BnnError, TrackingError, format_error
+from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import (
@@ -35,6 +36,7 @@ from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue, storage, summary
 from bnn.tuning.checkpoint_retention import CheckpointRetention
 from bnn.tuning.compositions import Compositions
+from bnn.tuning.journal import JournalError
 from bnn.tuning.settings import PROVENANCE, Assignment, StudySettings
 from bnn.tuning.space import SearchSpace, suggest
 
@@ -106,7 +108,7 @@ class Worker:
             status = "FAILED"
             raise
         finally:
-            with queue.uninterrupted():  # a second Ctrl-C must not cut the record short
+            with uninterrupted():  # a second Ctrl-C must not cut the record short
                 self._leave(status, started)
         if not self._is_whole():
             print(f"error: {self._shortfall()}", file=sys.stderr)
@@ -239,6 +241,9 @@ class Worker:
                 for number, result in zip(numbers, results, strict=True):
                     if number in self._open(numbers):
                         outcome = result._return_value
+                        if isinstance(outcome, JournalError):
+                            self._give_back(number)
+                            continue
                         failed = isinstance(outcome, BaseException)
                         reason = format_error(outcome) if failed else str(outcome)
                         text = f"its job ended without a result: {reason}"
@@ -246,7 +251,7 @@ class Worker:
         for number in numbers:
             self._print_trial(number)
         for result in results:
-            if isinstance(result._return_value, TrackingError):
+            if isinstance(result._return_value, TrackingError | JournalError):
                 raise result._return_value
         self.checkpoints.prune()
 
