@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import multiprocessing
 import os
@@ -72,7 +71,9 @@ def _watch(sweep: int) -> None:
         time.sleep(POLL_SECONDS)
     end = time.monotonic() + GRACE_SECONDS
     if _busy.is_set():
-        _thread.interrupt_main()
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)  # which ends a system call too
     while _busy.is_set() and time.monotonic() < end:
         time.sleep(0.1)
     os._exit(1)

@@ -21,6 +21,7 @@ from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title, run_title, varying_keys
 from bnn.data import use_data
 from bnn.errors import ConfigError, format_error
+from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
 from bnn.runs.jobs import Job, JobComposer
@@ -29,7 +30,7 @@ from bnn.tables import BLANK, ID_DIGITS, clock, markdown
 from bnn.tasks import Task
 from bnn.tracking.failures import best_effort
 from bnn.tracking.parent import close_parent, open_parent
-from bnn.tracking.resume import finished_results, other_versions_note
+from bnn.tracking.resume import end_lost_runs, finished_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import Store, open_store
 from bnn.tracking.view import save_view
@@ -40,6 +41,8 @@ MANY = 200
 """Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
 KINDS = 24
 """Distinct costs of jobs that are measured before a sweep, in a few steps each."""
+END_SECONDS = 5.0
+"""Time for which the end of an interrupted sweep waits for workers that end their runs."""
 RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
 NOT_RUN, FAILED = "not run", "failed"
 INTERRUPTED = "interrupted; the same command with resume=true continues"
@@ -127,24 +130,28 @@ def _run_tracked(
     elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
     with lock_run_dir(folder):
         sweep_key = provenance.result_key("".join(sorted(keys)))
-        parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
+        if resume:
+            with best_effort("the end of lost runs"):
+                end_lost_runs(store)
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
         warnings = [*warnings, *_warnings(jobs)]
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
         estimates = _estimates([jobs[number].spec for number in left])
         about = f", about {duration(sum(estimates))} of training" if estimates else ""
-        for line in [
-            *warnings,
-            *([note] if note else []),
-            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
-            f"{skipped}{about}",
-            f"open {store.ui_url(parent, sweep=True)}",
-        ]:
-            print(line, flush=True)
         results: list[JobReturn] = []
-        status, started = "KILLED", time.time()
+        status, started, parent = "KILLED", time.time(), ""
         try:
+            with uninterrupted():
+                parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
+            for line in [
+                *warnings,
+                *([note] if note else []),
+                f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
+                f"{skipped}{about}",
+                f"open {store.ui_url(parent, sweep=True)}",
+            ]:
+                print(line, flush=True)
             values = JobEnvironment(
                 provenance.command(),
                 parent,
@@ -165,12 +172,15 @@ def _run_tracked(
             raise
         finally:
             # an interrupted launcher returns nothing, but the store has what finished by then
-            with best_effort("what finished before the end"):
-                outcomes |= finished_results(store, parent=parent)
-            returned = zip(left, results, strict=False)
-            outcomes |= {keys[number]: result._return_value for number, result in returned}
-            rows = table_rows(jobs, [outcomes.get(key) for key in keys])
-            _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
+            with uninterrupted():
+                if parent:
+                    with best_effort("what finished before the end"):
+                        end_lost_runs(store, parent, END_SECONDS)
+                        outcomes |= finished_results(store, parent=parent)
+                    returned = zip(left, results, strict=False)
+                    outcomes |= {keys[number]: result._return_value for number, result in returned}
+                    rows = table_rows(jobs, [outcomes.get(key) for key in keys])
+                    _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
     return results
 
 

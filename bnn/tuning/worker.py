@@ -30,6 +30,7 @@ from bnn.tracking.parent import (
     run_exists,
     set_parent_status,
 )
+from bnn.tracking.resume import end_lost_runs
 from bnn.tracking.store import SQLITE, Store
 from bnn.tracking.view import save_view
 from bnn.tuning import optuna_adapter as adapter
@@ -86,7 +87,7 @@ class Worker:
         self.queue = queue.TrialQueue(self.study, settings.n_trials, settings.stale_after)
         self.checkpoints = CheckpointRetention(self.study, self.store, settings.keep_checkpoints)
         self.token = storage.creation_token(self.study)
-        self.parent = self._parent_run()
+        self.parent = ""
 
     def work(self) -> None:
         """Run trials until the study has all of them, and print its summary.
@@ -95,9 +96,10 @@ class Worker:
             SystemExit: with 1 when too many trials failed or none was completed.
             StudyError: when the study was deleted meanwhile.
         """
-        set_parent_status(self.store, self.parent, "RUNNING")
         status, started = "KILLED", time.perf_counter()
         try:
+            self._open_parent()
+            set_parent_status(self.store, self.parent, "RUNNING")
             self._run_trials()
             status = "FINISHED" if self._is_whole() else "FAILED"
         except KeyError as error:
@@ -109,15 +111,16 @@ class Worker:
             raise
         finally:
             with uninterrupted():  # a second Ctrl-C must not cut the record short
-                self._leave(status, started)
+                if self.parent:
+                    self._leave(status, started)
         if not self._is_whole():
             print(f"error: {self._shortfall()}", file=sys.stderr)
             sys.exit(1)
 
     # ---- the parent run
 
-    def _parent_run(self) -> str:
-        """Run id under which the trials of all workers lie in this store.
+    def _open_parent(self) -> None:
+        """Find or make the run under which the trials of all workers lie in this store.
 
         Whoever made the study makes it, and the others wait for it.
         """
@@ -129,13 +132,14 @@ class Worker:
         else:
             known = self.study.user_attrs.get(key)
         if known is not None and run_exists(self.store, known):
-            return str(known)
+            self.parent = str(known)
+            return
         if self.made:
             self.study.set_user_attr(PROVENANCE, provenance.describe(self.device))
         title = f"study: {self.study.study_name}"
-        run_id = open_parent(self.store, title, self.settings.n_trials)
-        self.study.set_user_attr(key, run_id)
-        return run_id
+        with uninterrupted():
+            self.parent = open_parent(self.store, title, self.settings.n_trials)
+            self.study.set_user_attr(key, self.parent)
 
     def _refuse_if_deleted(self, cause: BaseException | None = None) -> None:
         if not storage.still_exists(self.study, self.token):
@@ -154,6 +158,7 @@ class Worker:
                 status = "RUNNING"  # another worker is still at it
         finally:
             with best_effort("the end of the study"):
+                end_lost_runs(self.store, self.parent)
                 set_parent_status(self.store, self.parent, status)
 
     def _print_summary(self, seconds: float) -> None:
@@ -212,10 +217,12 @@ class Worker:
         """Up to a batch of trials with their overrides; one that cannot run fails here."""
         batch: list[tuple[Trial, list[str]]] = []
         while len(batch) < self.at_once and not self._too_many_failures():
-            trial = self.queue.claim()
+            with uninterrupted():
+                trial = self.queue.claim()
+                if trial is not None:
+                    self.claimed.add(trial.number)
             if trial is None:
                 break
-            self.claimed.add(trial.number)
             try:
                 words = self.compositions.words(self.space, partial(suggest, trial))
                 self.compositions.job(words)
