@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from support.command_line import QUICK, environment, run_here, runs
 
 from bnn import interruption
 from bnn.interruption import uninterrupted
-from bnn.runs import grid
+from bnn.runs import grid, single
 from bnn.tracking import outbox
 from bnn.tracking.resume import end_lost_runs
 from bnn.tracking.run_dir import claim_run_dir, lock_run_dir
@@ -138,6 +139,38 @@ def test_a_signal_while_a_study_begins_and_ends(
     assert result.returncode == 128 + signal.SIGINT and "Traceback" not in result.stderr
     found = [run.info.status for kind in ("sweep", "trial") for run in runs(tmp_path, kind)]
     assert found and set(found) <= ENDED
+
+
+@pytest.mark.integration
+def test_a_sweep_whose_worker_was_killed_ends_its_run_and_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """End of a worker, which writes nothing more."""
+
+    def killed(spec: Any, folder: Path, parent: str, title: str, **options: Any) -> Any:
+        store = open_store(spec.tracking.uri, spec.experiment)
+        tags = {"bnn.run_dir": str(folder.absolute()), "bnn.run_dir_owner": claim_run_dir(folder)}
+        tags |= {"bnn.kind": "run", "mlflow.parentRunId": parent}
+        MlflowClient(store.uri).create_run(store.experiment_id, tags=tags)
+        raise Killed
+
+    run_grid = grid.run_grid
+
+    def with_killed_workers(composer: Any, choices: Any, title: str, launch: Any, to: Path) -> Any:
+        def launch_and_fail(jobs: Any) -> Any:
+            with contextlib.suppress(Killed):
+                list(launch(jobs))
+            raise BrokenProcessPool("A worker process was terminated\nexit codes: SIGKILL")
+
+        return run_grid(composer, choices, title, launch_and_fail, to)
+
+    monkeypatch.setattr(single, "execute", killed)
+    monkeypatch.setattr(grid, "run_grid", with_killed_workers)
+    result = run_here(tmp_path, "-m", *SMALL, "seed=0,1")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: hydra/launcher: a worker was killed")
+    assert statuses(tmp_path) == ["FAILED", "KILLED"]
 
 
 # ---- signals that wait

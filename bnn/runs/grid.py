@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bnn.config.overrides import environment_overrides, without_dataset
 from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title, run_title, varying_keys
 from bnn.data import use_data
-from bnn.errors import ConfigError, format_error
+from bnn.errors import BnnError, ConfigError, format_error
 from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
@@ -41,6 +42,10 @@ MANY = 200
 """Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
 KINDS = 24
 """Distinct costs of jobs that are measured before a sweep, in a few steps each."""
+WORKER_ENDED = (
+    "hydra/launcher: a worker was killed, perhaps for lack of memory (a smaller "
+    "hydra.launcher.n_jobs needs less); the same command with resume=true continues"
+)
 END_SECONDS = 5.0
 """Time for which the end of an interrupted sweep waits for workers that end their runs."""
 RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
@@ -167,8 +172,10 @@ def _run_tracked(
                 results.append(result)
             complete = all(result.status == JobStatus.COMPLETED for result in results)
             status = "FINISHED" if complete else "FAILED"
-        except Exception:
+        except Exception as error:
             status = "FAILED"
+            if isinstance(error, BrokenExecutor):
+                raise BnnError(WORKER_ENDED) from error
             raise
         finally:
             # an interrupted launcher returns nothing, but the store has what finished by then
