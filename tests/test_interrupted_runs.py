@@ -26,7 +26,7 @@ from bnn import interruption
 from bnn.interruption import uninterrupted
 from bnn.runs import grid, single
 from bnn.tracking import outbox
-from bnn.tracking.resume import end_lost_runs
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.run_dir import claim_run_dir, lock_run_dir
 from bnn.tracking.store import open_store
 

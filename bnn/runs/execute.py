@@ -25,9 +25,9 @@ from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.resume import (
     Interrupted,
-    end_lost_runs,
     find_finished_trial,
     find_interrupted,
     finished_results,

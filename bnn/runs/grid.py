@@ -30,8 +30,9 @@ from bnn.runs.single import refuse_fresh
 from bnn.tables import BLANK, ID_DIGITS, clock, markdown
 from bnn.tasks import Task
 from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.parent import close_parent, open_parent
-from bnn.tracking.resume import end_lost_runs, finished_results, other_versions_note
+from bnn.tracking.resume import finished_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import Store, open_store
 from bnn.tracking.view import save_view

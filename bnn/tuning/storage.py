@@ -20,7 +20,7 @@ from optuna.study import Study, StudyDirection
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from bnn.errors import BnnError, ConfigError, format_error, without_password
+from bnn.errors import BnnError, format_error, without_password
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning.journal import JournalError, JournalFile
 from bnn.tuning.queue import TrialQueue
@@ -296,14 +296,3 @@ def _other_parts(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Parts of an identity beside its search space; the fixed configuration key by key."""
     parts = {key: value for key, value in identity.items() if key not in ("space", "config")}
     return {**parts, **identity.get("config", {})}
-
-
-def check_name(name: str) -> str:
-    """Name of a study, unless it is too short or too long.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if not name.strip() or len(name) > 500:
-        raise ConfigError(f"hydra.sweeper.study_name: expected 1 to 500 characters, got {name!r}")
-    return name

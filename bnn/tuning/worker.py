@@ -23,6 +23,7 @@ from bnn.errors import BnnError, TrackingError, format_error
 from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.parent import (
     describe_study,
     end_trial_runs,
@@ -30,7 +31,6 @@ from bnn.tracking.parent import (
     run_exists,
     set_parent_status,
 )
-from bnn.tracking.resume import end_lost_runs
 from bnn.tracking.store import SQLITE, Store
 from bnn.tracking.view import save_view
 from bnn.tuning import optuna_adapter as adapter
