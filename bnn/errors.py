@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 
@@ -45,9 +46,27 @@ class Pruned(BnnError):
     """Trial of a study that was stopped early, since it was unpromising."""
 
 
+SECRETS = "password|passwd|pwd|sslpassword|passphrase|token|secret|access_?key"
+"""Parameters of an address's query that hold a secret."""
+
+
 def without_password(text: str) -> str:
-    """Text without the passwords of its addresses: `postgresql://user:***@host/db`."""
-    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    """Text without the passwords of its addresses: `postgresql://user:***@host/db?password=***`."""
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    value = r"[^&\s'\"]+?(?=[:;,.]?(?:[&\s'\"]|$))"
+    return re.sub(rf"([?&](?:{SECRETS})=){value}", r"\1***", text, flags=re.IGNORECASE)
+
+
+def keep_files_private(words: Iterable[str]) -> None:
+    """Make the files of this process and its children readable by their owner alone, if need be.
+
+    Hydra writes the command line and the addresses of stores to the folders of its jobs.
+
+    Args:
+        words: words of a command line and addresses, of which one may hold a password.
+    """
+    if any(without_password(word) != word for word in words):
+        os.umask(0o077)
 
 
 def format_error(error: BaseException) -> str:
@@ -81,5 +100,5 @@ def exit_code(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except BnnError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {format_error(error)}", file=sys.stderr)
         return 1

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from bnn import runs, tuning
 from bnn.config.compose import refuse_ignored
-from bnn.errors import BnnError, ConfigError
+from bnn.errors import BnnError, ConfigError, format_error
+from bnn.interruption import ends_with_sweep
 from bnn.job_environment import JobEnvironment
 from bnn.paths import remove_unused
 
@@ -34,11 +35,18 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         SystemExit: with the message, where a run that is no job of a sweep fails.
         BnnError: in a job of a sweep.
     """
+    job = JobEnvironment.current()
+    if job is None:
+        return _run(config, None)
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+    with ends_with_sweep(job.process):
+        return _run(config, job)
+
+
+def _run(config: DictConfig, job: JobEnvironment | None) -> dict[str, Any] | None:
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
-    job = JobEnvironment.current()
-    if job is not None and _interrupted.is_set():
-        raise KeyboardInterrupt
     try:
         refuse_ignored(config, settings.overrides.task)
         if alone and (study := settings.runtime.choices.get("study")):
@@ -54,7 +62,7 @@ def run(config: DictConfig) -> dict[str, Any] | None:
     except BnnError as error:
         if alone:
             remove_unused(Path(settings.runtime.output_dir))
-            raise SystemExit(f"error: {error}") from error
+            raise SystemExit(f"error: {format_error(error)}") from error
         raise
     except KeyboardInterrupt:
         if job is not None and job.shares_terminal:

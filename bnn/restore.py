@@ -17,6 +17,7 @@ from bnn.data import recorded_spec
 from bnn.errors import CheckpointError, ConfigError
 from bnn.tasks import Task
 from bnn.training import checkpoint
+from bnn.training.initial_weights import non_finite
 from bnn.training.step import init_task
 
 
@@ -42,11 +43,11 @@ def load_trained(file: Path | BinaryIO) -> Trained:
         file: path of a best.pt, or open file.
 
     Raises:
-        CheckpointError: for a file that is none, of a network that this version cannot build, or
-            without its plug-ins.
+        CheckpointError: for a file that is none, of a network that this version cannot build,
+            without its plug-ins, or with weights that are NaN or infinite.
     """
     content = checkpoint.load(file)
-    about = content.get("about") if isinstance(content, dict) else None
+    about = content.get("about")
     try:
         plugins.load(plugins.module_names(about.get(PLUGINS) if isinstance(about, dict) else None))
     except ConfigError as error:
@@ -63,6 +64,8 @@ def load_trained(file: Path | BinaryIO) -> Trained:
         raise CheckpointError(
             f"{file}: expected a best.pt of this version, from which a network is built ({why})"
         ) from error
+    if bad := non_finite(content["model"]):
+        raise CheckpointError(f"{file}: {bad}")
     # the layout it was trained in, since noise is drawn in memory order
     model.to(memory_format=torch.channels_last).eval()
     return Trained(model, task, about)

@@ -1,7 +1,8 @@
 """Delivery of runs to a tracking server: records that wait, and the runs of a local store.
 
-Without --to: what runs below FOLDER kept while their server was away. With it, also the runs of a
-local store that have ended, each once.
+Without --to: what runs below FOLDER kept while their server was away, to the store in which they
+began. With it, records go to the server at ADDRESS where it has their run, and the runs of a local
+store that have ended are copied there, each once. Nothing is deleted before a store shows the run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def argument_parser() -> argparse.ArgumentParser:
         help="folder in which runs were started (the working directory)",
     )
     parser.add_argument(
-        "--to", metavar="ADDRESS", help="server to which the runs of the local store are copied"
+        "--to",
+        metavar="ADDRESS",
+        help="server for the records of its runs, and for copies of local runs",
     )
     parser.add_argument("--uri", help="store that is copied (mlflow.db in FOLDER)")
     parser.add_argument(
@@ -59,7 +62,8 @@ def deliver(folder: Path, target: str | None, uri: str | None, experiments: Sequ
 
     Args:
         folder: folder in which runs were started.
-        target: server to which runs are copied; None: nothing is copied.
+        target: server to which records are delivered and runs copied; None: records go to the
+            store in which their run began, and nothing is copied.
         uri: store that is copied; None: mlflow.db in `folder`.
         experiments: names of the experiments that are copied; empty: all.
 
@@ -72,7 +76,7 @@ def deliver(folder: Path, target: str | None, uri: str | None, experiments: Sequ
     from bnn.tracking.sync import copy_runs, flush_outboxes
 
     lines, complete = 0, True
-    for done, line in flush_outboxes(folder):
+    for done, line in flush_outboxes(folder, target):
         lines, complete = lines + 1, complete and done
         print(line, file=sys.stdout if done else sys.stderr, flush=True)
     if target is not None:

@@ -17,7 +17,7 @@ from bnn.config.help import asks_for_help, help_text
 from bnn.config.hydra_adapter import command_line
 from bnn.config.syntax import check_launcher, check_words
 from bnn.config.unknown_keys import option_mistake
-from bnn.errors import BnnError, ConfigError
+from bnn.errors import BnnError, ConfigError, format_error, keep_files_private
 from bnn.job import run
 from bnn.paths import folder
 from bnn.version import __version__
@@ -45,9 +45,13 @@ def run_command_line() -> None:
     try:
         _help_or_train()
     except BnnError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {format_error(error)}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {format_hydra_error(error, sys.argv[1:])}") from error
+    except OSError as error:  # such as a folder of outputs that cannot be made
+        raise SystemExit(
+            f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+        ) from error
     except KeyboardInterrupt:
         print("interrupted; the same command with resume=true continues", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
@@ -86,6 +90,7 @@ def _checked(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Entry point of `python -m bnn.train`; SIGTERM ends runs as Ctrl-C does, as KILLED."""
+    keep_files_private([*sys.argv[1:], os.environ.get("MLFLOW_TRACKING_URI", "")])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     run_command_line()
 

@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 PLUGINS = ROOT / "sweeps" / "hydra_plugins" / "bnn_sweepers"
 
 LAYERS = (
-    "errors lazy paths schema version",
+    "errors interruption lazy paths schema version",
     "job_environment registry seeds tables",
     "plugins",
     "data nn",
@@ -132,6 +132,7 @@ ADAPTERS = {
     "._storage": "bnn/tuning/optuna_adapter.py",
     "._study_id": "bnn/tuning/optuna_adapter.py",
     "._to_mlflow_entity": "bnn/tracking/mlflow_adapter.py",
+    "._tracking_client": "bnn/tracking/mlflow_adapter.py",
     "artifact_repository_registry": "bnn/tracking/mlflow_adapter.py",
     "mlflow.sharedViewState": "bnn/tracking/mlflow_adapter.py",
 }

@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.server import get_app_client
 from support.command_line import QUICK, ForkedCommand, bnn_train, environment
 from support.postgres import cluster, free_port, run_sql
 
@@ -29,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SECRETS = {
     "POSTGRES_PASSWORD": "c0ffee11",
+    "MLFLOW_DB_PASSWORD": "f00d1e55",
+    "OPTUNA_DB_PASSWORD": "ba5eba11",
     "MLFLOW_ADMIN_PASSWORD": "decaf00dc0ffee",
     "MLFLOW_SECRET_KEY": "5eed5eed",
 }
@@ -51,6 +55,11 @@ def filled(text: str, values: Mapping[str, str]) -> str:
         return rest or ""
 
     return VARIABLE.sub(value, text).replace("$$", "$")
+
+
+def config_file(name: str) -> str:
+    """Content of a configuration file of the services."""
+    return (ROOT / COMPOSE["configs"][name]["file"]).read_text()
 
 
 def strings(tree: Any) -> Iterator[str]:
@@ -105,6 +114,8 @@ def test_services_are_pinned_checked_and_closed(service: str) -> None:
     about = COMPOSE["services"][service]
     assert re.fullmatch(r"(postgres:\d+\.\d+-\w+|bnn-server:\d+)", about["image"])
     assert about["healthcheck"]["test"][0] == "CMD"
+    assert about["read_only"] and about["cap_drop"] == ["ALL"]
+    assert about["security_opt"] == ["no-new-privileges:true"]
     for port in about["ports"]:
         assert filled(port, {}).startswith("127.0.0.1:"), (
             "open to this machine alone, unless the user says otherwise"
@@ -112,12 +123,24 @@ def test_services_are_pinned_checked_and_closed(service: str) -> None:
 
 
 def test_the_image_is_pinned_and_does_not_run_as_root() -> None:
-    lines = (ROOT / "Dockerfile").read_text()
-    assert re.search(r"^FROM python:\d+\.\d+\.\d+-", lines, re.M) and re.search(
-        r"^USER bnn$", lines, re.M
+    folder = ROOT / COMPOSE["services"]["mlflow"]["build"]
+    lines = (folder / "Dockerfile").read_text()
+    assert re.search(r"^FROM python:\d+\.\d+\.\d+-", lines, re.M)
+    assert re.search(r"^USER bnn$", lines, re.M)
+    assert "--require-hashes" in lines
+    direct = re.findall(
+        r"^([\w-]+)(?:\[\w+\])?==([\w.]+)$", (folder / "requirements.in").read_text(), re.M
     )
-    packages = re.findall(r'"([\w\[\]-]+)(==[\d.]+)?"', lines)
-    assert len(packages) == 5 and all(version for _, version in packages)
+    pinned = (folder / "requirements.txt").read_text()
+    assert "://" not in pinned, "no address of a package index"
+    packages = re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==(\S+)(.*(?:\n    .*)*)", pinned, re.M)
+    assert len(direct) == 5 and {*direct} <= {(name, version) for name, version, _ in packages}
+    assert all("--hash=sha256:" in rest for _, _, rest in packages)
+
+
+def test_no_service_has_a_password_in_an_address() -> None:
+    for text in [*strings(COMPOSE), config_file("auth")]:
+        assert not re.search(r"://[^/\s]*:[^/\s]*@", text), text
 
 
 @dataclass
@@ -127,6 +150,12 @@ class Team:
     mlflow: str
     dashboard: str
     studies: str
+    port: int
+
+    def sql(self, role: str, script: str, database: str = "postgres") -> str:
+        """Output of SQL statements of a role of the services."""
+        password = SECRETS[f"{role.upper()}_DB_PASSWORD"]
+        return run_sql(self.port, role, password, script, database)
 
     def get(self, path: str, password: str | None = None) -> tuple[int, bytes]:
         request = urllib.request.Request(f"{self.mlflow}{path}")
@@ -184,20 +213,22 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     for needed in ("psycopg", "flask_wtf", "optuna_dashboard"):
         pytest.importorskip(needed)
     folder = tmp_path_factory.mktemp("team")
-    about = COMPOSE["services"]["postgres"]["environment"]
-    password, user = SECRETS["POSTGRES_PASSWORD"], about["POSTGRES_USER"]
-    with cluster(user, password, about["POSTGRES_DB"]) as port:
-        run_sql(port, user, password, COMPOSE["configs"]["databases"]["content"])
+    superuser = ("postgres", SECRETS["POSTGRES_PASSWORD"])
+    passwords = {
+        key: filled(value, SECRETS)
+        for key, value in COMPOSE["services"]["postgres"]["environment"].items()
+    }
+    with cluster(*superuser) as port:
+        run_sql(port, *superuser, config_file("roles"), **passwords)
         one, two = free_port(), free_port()
         moved = {
             "postgres:5432": f"127.0.0.1:{port}",
             "0.0.0.0": "127.0.0.1",
             "/etc/mlflow/auth.ini": f"{folder}/auth.ini",
             "/artifacts": f"{folder}/artifacts",
+            "/opt/bnn": str(ROOT / COMPOSE["services"]["mlflow"]["build"]),
         }
-        ini = filled(COMPOSE["configs"]["auth"]["content"], SECRETS).replace(
-            "postgres:5432", f"127.0.0.1:{port}"
-        )
+        ini = config_file("auth").replace("postgres:5432", f"127.0.0.1:{port}")
         (folder / "auth.ini").write_text(ini)
         processes = []
         try:
@@ -205,8 +236,8 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
                 moves = {**moved, theirs: str(ours)}
                 processes.append(start(service, moves, folder))
                 healthy(service, moves, processes[-1], folder / f"{service}.log")
-            storage = f"postgresql+psycopg://{user}:{password}@127.0.0.1:{port}/optuna"
-            yield Team(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}", storage)
+            storage = f"postgresql+psycopg://optuna:{SECRETS['OPTUNA_DB_PASSWORD']}@127.0.0.1:{port}/optuna"
+            yield Team(f"http://127.0.0.1:{one}", f"http://127.0.0.1:{two}", storage, port)
         finally:
             for process in processes:
                 with contextlib.suppress(ProcessLookupError):
@@ -223,13 +254,53 @@ def test_the_server_asks_for_the_password(team: Team) -> None:
 
 
 @pytest.mark.server
-def test_a_foreign_host_name_is_refused(team: Team) -> None:
-    request = urllib.request.Request(
-        f"{team.mlflow}/api/2.0/mlflow/experiments/search", headers={"Host": "evil.example"}
-    )
+@pytest.mark.parametrize(
+    "path", ["{mlflow}/api/2.0/mlflow/experiments/search", "{dashboard}/api/studies"]
+)
+def test_a_foreign_host_name_is_refused(team: Team, path: str) -> None:
+    address = path.format(mlflow=team.mlflow, dashboard=team.dashboard)
+    request = urllib.request.Request(address, headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=20)
     assert refused.value.code == 403
+
+
+@pytest.mark.server
+def test_a_worker_s_password_opens_the_studies_alone(team: Team) -> None:
+    for role, own, others in (
+        ("optuna", ["optuna"], ["mlflow", "auth", "postgres", "template1"]),
+        ("mlflow", ["mlflow", "auth"], ["optuna", "postgres", "template1"]),
+    ):
+        for database in own:
+            assert team.sql(role, "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles "
+                            f"WHERE rolname = '{role}'", database) == "f\n"  # fmt: skip
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                team.sql(role, "COPY (SELECT 1) TO PROGRAM 'true'", database)
+            assert "must be superuser" in refused.value.stderr
+        for database in others:
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                team.sql(role, "SELECT 1", database)
+            assert "permission denied for database" in refused.value.stderr
+
+
+@pytest.mark.server
+def test_users_change_each_other_s_runs_and_delete_their_own_alone(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ada", "bob"):
+        for key, value in login(team).items():
+            monkeypatch.setenv(key, value)
+        get_app_client("basic-auth", team.mlflow).create_user(name, "correct horse battery")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct horse battery")
+    client = MlflowClient(team.mlflow)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    run = client.create_run(client.create_experiment("hers")).info.run_id
+    client.set_tag(run, "note", "hers")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    client.set_tag(run, "note", "his")  # docs/team-server.md says so
+    assert client.get_run(run).data.tags["note"] == "his"
+    with pytest.raises(MlflowException, match="Permission denied"):
+        client.delete_run(run)
 
 
 def login(team: Team) -> dict[str, str]:
@@ -285,7 +356,5 @@ def test_a_run_and_a_study_of_two_workers_end_up_there(
         names = [each["study_name"] for each in json.loads(answer.read())["study_summaries"]]
     assert any("learning_rate" in name for name in names)
     shown = "".join(out + err for out, err in answers)
-    assert (
-        SECRETS["POSTGRES_PASSWORD"] not in shown and SECRETS["MLFLOW_ADMIN_PASSWORD"] not in shown
-    )
+    assert not [secret for secret in SECRETS.values() if secret in shown]
     assert not list(tmp_path.rglob("mlflow.db"))

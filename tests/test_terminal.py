@@ -222,4 +222,4 @@ def test_an_interrupt_of_parallel_jobs_leaves_no_further_run_and_says_how_to_go_
     rest, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     assert "interrupted; the same command with resume=true continues" in rest
-    assert len(runs(tmp_path, "run")) == 2
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["KILLED", "KILLED"]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bnn.errors import BnnError, ConfigError, OneLineParser
+from bnn.errors import BnnError, ConfigError, OneLineParser, format_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -56,6 +56,11 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--jobs", action="store_true", help="also two jobs at a time against one after the other"
+    )
+    parser.add_argument(
+        "--memory",
+        action="store_true",
+        help="instead: the memory of a process that trains one run, and what holds it",
     )
     chosen = parser.parse_intermixed_args(words)
     for key in ("steps", "rounds"):
@@ -137,6 +142,11 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = arguments(words)
     try:
         overrides = [f"device={chosen.device}", *chosen.overrides]
+        if chosen.memory:
+            from bnn.benchmark.memory import memory
+
+            print(memory([*DEFAULTS, *overrides]))
+            return
         config = benchmark_config(overrides, chosen.steps)
         if chosen.cpu_time:
             use_one_thread(config)
@@ -144,7 +154,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for title, section in sections(config, chosen).items():
             print(f"\n## {title}\n\n{section()}", flush=True)
     except BnnError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {format_error(error)}") from error
 
 
 if __name__ == "__main__":

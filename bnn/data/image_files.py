@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,41 @@ from bnn.errors import DataError
 
 FAINT = 0.15
 """Contrast below which nothing counts as drawn."""
+MAX_PIXELS = 25_000_000
+"""Pixels of the largest image that is read; a drawing of that size takes 0.6 GB of memory."""
 
 
 def opened(path: Path) -> Image.Image:
     """Image in a file, turned upright as its EXIF data says; all of it is read.
 
+    Its size is read first, from the head of the file.
+
     Args:
         path: the file.
 
     Raises:
-        DataError: for a file that is missing, truncated or no image.
+        DataError: for a file that is missing, truncated or no image, or one of more than
+            `MAX_PIXELS`.
     """
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image)
+        # Pillow warns of sizes that are refused here, and of metadata that it passes over
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                width, height = image.size
+                if width * height <= MAX_PIXELS:
+                    return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise DataError(
             f"{path}: expected an image file that Pillow reads, such as a PNG"
         ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"
-        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # Pillow's readers raise whatever they run into
+        raise DataError(f"{path} cannot be read ({str(error) or type(error).__name__})") from error
+    raise DataError(
+        f"{path}: expected at most {MAX_PIXELS:,} pixels, got {width:,}×{height:,}; scale it down"
+    )
 
 
 def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
@@ -82,14 +96,18 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
         float32 [1, height, width] in [0, 1].
 
     Raises:
-        DataError: for a file that is no image or shows nothing, or a data set whose examples are no
-            drawings.
+        DataError: for a file that is no image, shows nothing or has pixels that are NaN or
+            infinite, or a data set whose examples are no drawings.
     """
     if spec.digit_size is None:
         raise DataError(
             f"--drawing: the images of {spec.title} are no drawings of signs; leave it out"
         )
     drawn = _grey(opened(path))
+    if bad := int((~np.isfinite(drawn)).sum()):
+        raise DataError(
+            f"{path}: expected finite pixels, but {bad} of {drawn.size} are NaN or infinite"
+        )
     border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
     ink = np.abs(drawn - np.median(border))
     if ink.max() < FAINT:
@@ -113,6 +131,8 @@ def _grey(image: Image.Image) -> np.ndarray:
     """
     if image.mode[0] in "IF":
         wide = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(wide).all():
+            return wide
         scaled: np.ndarray = (wide - wide.min()) / max(float(np.ptp(wide)), 1e-12)
         return scaled
     flat = image.convert("RGBA")

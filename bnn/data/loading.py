@@ -172,7 +172,7 @@ def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Data
     asked = configured(node)
     spec = asked.spec()
     order = split_order(spec.train_size, seed, validation_fraction)
-    training, test = (split(spec, raw) for raw in asked.source.read())
+    training, test = asked.source.read()
     return divided(spec, training, test, order, asked.limit)
 
 
@@ -204,12 +204,14 @@ def split_order(size: int, seed: int, validation_fraction: float) -> tuple[Tenso
 
 def divided(
     spec: DatasetSpec,
-    training: Split,
-    test: Split,
+    training: Raw,
+    test: Raw,
     order: tuple[Tensor, Tensor],
     limit: int | None = None,
 ) -> Dataset:
     """Data set whose training split leaves out the examples that are held out for validation.
+
+    Examples are chosen before they are turned into float32, of which there is one copy.
 
     Args:
         spec: its facts.
@@ -219,7 +221,12 @@ def divided(
         limit: training examples to keep of those that are not held out; None: all.
     """
     held_out, rest = order
-    return Dataset(spec, _take(training, rest[:limit]), _take(training, held_out), test)
+    return Dataset(
+        spec,
+        split(spec, _take(training, rest[:limit])),
+        split(spec, _take(training, held_out)),
+        split(spec, test),
+    )
 
 
 def split(spec: DatasetSpec, raw: Raw) -> Split:
@@ -242,7 +249,7 @@ def split(spec: DatasetSpec, raw: Raw) -> Split:
 
 def _refuse_non_finite(what: str, split: Split) -> None:
     for name, values in (("images", split.images), ("targets", split.labels)):
-        if values.is_meta:
+        if values.is_meta:  # which has no values
             continue
         if not math.isfinite(float(values.sum())):  # cheaper than a test of each value
             finite = values.isfinite().flatten(1) if values.ndim > 1 else values.isfinite()[:, None]
@@ -253,5 +260,6 @@ def _refuse_non_finite(what: str, split: Split) -> None:
                 )
 
 
-def _take(split: Split, indices: Tensor) -> Split:
-    return Split(split.images[indices], split.labels[indices])
+def _take(raw: Raw, indices: Tensor) -> Raw:
+    chosen = indices.numpy()
+    return Raw(raw.images[chosen], raw.labels[chosen])

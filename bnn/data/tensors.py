@@ -57,7 +57,7 @@ def from_tensors(
         spec = replace(spec, mean=0.0, std=1.0)
     if validation is None:
         order = split_order(spec.train_size, seed, validation_fraction)
-        return divided(spec, split(spec, raw["train"]), split(spec, raw["test"]), order)
+        return divided(spec, raw["train"], raw["test"], order)
     return Dataset(spec, *(split(spec, raw[part]) for part in ("train", "validation", "test")))
 
 

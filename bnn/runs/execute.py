@@ -24,6 +24,8 @@ from bnn.lab.probe import GradientProbe
 from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
+from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.resume import (
     Interrupted,
     find_finished_trial,
@@ -260,7 +262,7 @@ def _train_tracked(
     ):
         run.dataset(data)
         if shorter is not None and shorter.last is not None:
-            state = checkpoint.load(shorter.last)
+            state = checkpoint.load_last(shorter.last)
             run.log_history(state["history"])
             checkpoint.save(folder / checkpoint.LAST, state)
         callbacks: list[Callback] = [run]
@@ -269,7 +271,7 @@ def _train_tracked(
         if report is not None:
             callbacks.append(report)
             if earlier:
-                history = checkpoint.load(folder / checkpoint.LAST)["history"]
+                history = checkpoint.load_last(folder / checkpoint.LAST)["history"]
                 for epoch, metrics in enumerate(history, 1):
                     report.on_epoch_end(epoch, metrics)
         fitted = fit(
@@ -290,6 +292,9 @@ def _interrupted(
 ) -> Interrupted | None:
     """Run to be resumed, which is printed; where there is none, runs of other versions are."""
     earlier = find_interrupted(store, spec.result_key, folder, study)
+    if alone:
+        with best_effort("the end of lost runs"):
+            end_lost_runs(store)
     if earlier is not None:
         threads = _threads_note(earlier.threads)
         print(f"{title}: resumes run {earlier.run_id}, from {earlier.folder}{threads}", flush=True)

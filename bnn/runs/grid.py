@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from bnn.config.overrides import environment_overrides, without_dataset
 from bnn.config.specification import RunSpec
 from bnn.config.titles import varying_keys
 from bnn.data import use_data
-from bnn.errors import ConfigError
+from bnn.errors import BnnError, ConfigError
+from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
 from bnn.runs.jobs import Job, JobComposer
@@ -26,6 +28,7 @@ from bnn.runs.single import refuse_fresh
 from bnn.runs.sweep_table import table_rows, terminal_table
 from bnn.tables import ID_DIGITS, clock
 from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.parent import close_parent, open_parent
 from bnn.tracking.resume import finished_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
@@ -38,6 +41,12 @@ MANY = 200
 """Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
 KINDS = 24
 """Distinct costs of jobs that are measured before a sweep, in a few steps each."""
+WORKER_ENDED = (
+    "hydra/launcher: a worker was killed, perhaps for lack of memory (a smaller "
+    "hydra.launcher.n_jobs needs less); the same command with resume=true continues"
+)
+END_SECONDS = 5.0
+"""Time for which the end of an interrupted sweep waits for workers that end their runs."""
 INTERRUPTED = "interrupted; the same command with resume=true continues"
 
 
@@ -123,24 +132,28 @@ def _run_tracked(
     elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
     with lock_run_dir(folder):
         sweep_key = provenance.result_key("".join(sorted(keys)))
-        parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
+        if resume:
+            with best_effort("the end of lost runs"):
+                end_lost_runs(store)
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
         measured = _measured_seconds([jobs[number].spec for number in left])
         about = f", about {duration(sum(measured))} of training" if sum(measured) > 10 else ""
-        for line in [
-            *warnings,
-            *_warnings(jobs),
-            *([note] if note else []),
-            f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
-            f"{skipped}{about}",
-            f"open {store.ui_url(parent, sweep=True)}",
-        ]:
-            print(line, flush=True)
         results: list[JobReturn] = []
-        status, started = "KILLED", time.time()
+        status, started, parent = "KILLED", time.time(), ""
         try:
+            with uninterrupted():
+                parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
+            for line in [
+                *warnings,
+                *_warnings(jobs),
+                *([note] if note else []),
+                f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
+                f"{skipped}{about}",
+                f"open {store.ui_url(parent, sweep=True)}",
+            ]:
+                print(line, flush=True)
             values = JobEnvironment(
                 provenance.command(),
                 parent,
@@ -156,17 +169,22 @@ def _run_tracked(
                 results.append(result)
             complete = all(result.status == JobStatus.COMPLETED for result in results)
             status = "FINISHED" if complete else "FAILED"
-        except Exception:
+        except Exception as error:
             status = "FAILED"
+            if isinstance(error, BrokenExecutor):
+                raise BnnError(WORKER_ENDED) from error
             raise
         finally:
             # an interrupted launcher returns nothing, but the store has what finished by then
-            with best_effort("what finished before the end"):
-                outcomes |= finished_results(store, parent=parent)
-            returned = zip(left, results, strict=False)
-            outcomes |= {keys[number]: result._return_value for number, result in returned}
-            rows = table_rows(jobs, [outcomes.get(key) for key in keys])
-            _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
+            with uninterrupted():
+                if parent:
+                    with best_effort("what finished before the end"):
+                        end_lost_runs(store, parent, END_SECONDS)
+                        outcomes |= finished_results(store, parent=parent)
+                    returned = zip(left, results, strict=False)
+                    outcomes |= {keys[number]: result._return_value for number, result in returned}
+                    rows = table_rows(jobs, [outcomes.get(key) for key in keys])
+                    _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
     return results
 
 

@@ -6,6 +6,7 @@ The exception is an image: interrupted between its two files, it is logged twice
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from bnn.tracking.export import log_model
+from bnn.tracking.failures import DamagedRecord
 from bnn.tracking.mlflow_adapter import delete_artifacts, log_picture
+
+Record = dict[str, Any]
+"""Call that is kept: its name (`call`), its `values`, and the file name of its `payload`, or ""."""
 
 
 def _metrics(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
@@ -43,6 +48,12 @@ def _tag(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: 
 
 
 def _image(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
+    from PIL import Image
+
+    try:
+        Image.open(io.BytesIO(payload)).load()
+    except OSError as error:
+        raise DamagedRecord(f"the image cannot be read ({error})") from error
     log_picture(client, run_id, payload, values["key"], values["step"])
 
 
@@ -79,6 +90,40 @@ CALLS: Mapping[str, Callable[[MlflowClient, str, Mapping[str, Any], bytes], None
     "end": _end,
 }
 """Calls by name; each takes a client, a run id, values that JSON can hold, and a payload."""
+
+
+VALUES: Mapping[str, frozenset[str]] = {
+    "metrics": frozenset({"metrics", "step", "at"}),
+    "params": frozenset({"params"}),
+    "dataset": frozenset({"name", "digest", "source_type", "source", "schema", "profile"}),
+    "tag": frozenset({"key", "value"}),
+    "image": frozenset({"key", "step"}),
+    "file": frozenset({"path"}),
+    "remove": frozenset({"path"}),
+    "model": frozenset(),
+    "end": frozenset({"status", "at"}),
+}
+"""Names of the values of each call."""
+
+
+def record_line(record: Record) -> bytes:
+    """Record as one line of JSON."""
+    return json.dumps(record).encode()
+
+
+def read_record(line: bytes) -> Record | None:
+    """Record from a line of JSON; None for a line that is none, such as a damaged one."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    call, values, payload = (record.get(key) for key in ("call", "values", "payload"))
+    if not (isinstance(call, str) and isinstance(values, dict) and isinstance(payload, str)):
+        return None
+    whole = call in VALUES and values.keys() >= VALUES[call]
+    return {"call": call, "values": values, "payload": payload} if whole else None
 
 
 def logged_images(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:

@@ -2,8 +2,9 @@
 
 MLflow's client cannot delete an artifact, cannot make a data set's record without a global run,
 shrinks every image to 256 pixels for its page, reads the history of one metric of one run a call,
-and has no call for the view of an experiment's page; the page itself keeps a view as an experiment
-tag of this prefix. The tests of the tracking server fail on a release that moves them.
+cannot close its connections to a database, and has no call for the view of an experiment's page;
+the page itself keeps a view as an experiment tag of this prefix. The tests of the tracking server
+fail on a release that moves them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ HISTORIES = 500
 """Runs whose histories are read from a database by one query."""
 PREVIEW = 512
 """Pixels of the larger side of an image as charts show it; a click opens it in full size."""
+
+
+def close_connections(client: MlflowClient) -> None:
+    """Close the connections of a client to a database; the next call opens others."""
+    client._tracking_client.store.engine.dispose()
 
 
 def delete_artifacts(client: MlflowClient, run_id: str, path: str) -> None:

@@ -26,6 +26,7 @@ from bnn.config import provenance
 from bnn.config.canonical import flat, moves_result
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
+from bnn.interruption import uninterrupted
 from bnn.plots import runs
 from bnn.tables import markdown
 from bnn.tasks import Scores, Task
@@ -122,15 +123,18 @@ class MlflowRun(Callback):
         self._known: set[str] = set()
         self._epochs: set[int] = set()
         self._logged_images: set[tuple[str, int]] = set()
-        with self._timed("mlflow"):
-            if continued is None:
-                self.id = self._create(store, about, parent, trial)
-            else:
-                self.id = continued
-            self._outbox = Outbox(self._client, self.id, folder)
-            if continued is not None:
-                tags = _place_tags(folder) | dict(trial or {})
-                self._continue(tags | ({schema.PARENT: parent} if parent else {}))
+        self.id = continued or ""
+        self._place = store, parent, trial
+
+    def _begin(self) -> None:
+        """Create the run, or take up the one that is continued."""
+        store, parent, trial = self._place
+        if not self._continued:
+            self.id = self._create(store, self.about, parent, trial)
+        self._outbox = Outbox(self._client, self.id, self._folder)
+        if self._continued:
+            tags = _place_tags(self._folder) | dict(trial or {})
+            self._continue(tags | ({schema.PARENT: parent} if parent else {}))
 
     def _create(
         self,
@@ -190,6 +194,19 @@ class MlflowRun(Callback):
         self._send("tag", key=key, value=value)
 
     def __enter__(self) -> MlflowRun:
+        begun = False
+        try:
+            with uninterrupted(), self._timed("mlflow"):
+                self._begin()
+                begun = True
+            self._log_config()
+        except BaseException as error:  # __exit__ is not called for an error of __enter__
+            if begun:
+                self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def _log_config(self) -> None:
         config = dict(self.about.config)
         if "seed" not in self._known:  # a run's parameters cannot change
             self._send(
@@ -199,7 +216,6 @@ class MlflowRun(Callback):
                 },
             )
             self._send("file", json.dumps(config, indent=2).encode(), path="config.json")
-        return self
 
     def __exit__(
         self,
@@ -207,6 +223,10 @@ class MlflowRun(Callback):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        with uninterrupted():
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         status = "FINISHED"
         if isinstance(error, Pruned):
             status = "KILLED"

@@ -53,9 +53,17 @@ def claim_run_dir(folder: Path) -> str:
 
     Returns:
         Random key, which stands in the directory and in the run's tag `bnn.run_dir_owner`.
+
+    Raises:
+        TrackingError: where the directory cannot be written.
     """
     key = uuid.uuid4().hex
-    (folder / OWNER).write_text(key)
+    try:
+        (folder / OWNER).write_text(key)
+    except OSError as error:
+        raise TrackingError(
+            f"{folder}: expected a folder to write in, got: {error.strerror}"
+        ) from error
     return key
 
 
@@ -65,5 +73,5 @@ def run_dir_of(tags: Mapping[str, str]) -> Path | None:
     folder = Path(tags.get(schema.RUN_DIR, ""))
     try:
         return folder if (folder / OWNER).read_text() == tags.get(schema.RUN_DIR_OWNER) else None
-    except OSError:
+    except (OSError, ValueError):
         return None

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import glob
 import logging
 import os
 import shlex
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import uuid
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from bnn import schema
-from bnn.errors import TrackingError, format_error, without_password
+from bnn.errors import BnnError, TrackingError, without_password
+from bnn.tracking.database import check_file, check_server, connect, database_message, file_lock
+from bnn.tracking.failures import STORE_ERRORS, announced, describe
+from bnn.tracking.mlflow_adapter import close_connections
 
 SQLITE = "sqlite:///"
+DATABASES = ("postgresql", "mysql", "mssql")
+"""Schemes of the database servers that MLflow takes as a store."""
 
 
 def children_filter(parent: str) -> str:
@@ -91,22 +96,21 @@ def tracking_uri(uri: str | None) -> str:
     return uri
 
 
-@contextlib.contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Context manager that holds an exclusive lock on `path`.lock; other processes wait."""
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _make_database(path: Path) -> None:
     """Make an SQLite store, moved to `path` when complete: a half-made one would stay broken."""
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    client = MlflowClient(f"{SQLITE}{part}")
-    client.search_experiments()
-    client.delete_experiment("0")  # MLflow's own "Default", which is empty: it is a moment old
-    os.replace(part, path)
+    for left in path.parent.glob(
+        f"{glob.escape(path.name)}.*.part"
+    ):  # of a process that was killed
+        left.unlink()
+    # MLflow makes the tables of an address once a process, even where the file is gone by then
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        client = MlflowClient(f"{SQLITE}{part}")
+        client.search_experiments()
+        client.delete_experiment("0")  # MLflow's own "Default", which is empty: it is a moment old
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _ask(uri: str, timeout: float) -> None:
@@ -128,13 +132,23 @@ def _ask(uri: str, timeout: float) -> None:
 
 
 def is_reachable(uri: str) -> bool:
-    """Whether a server responds at an address; True for a file or a database, unchecked."""
+    """Whether a server, or a database server, responds at an address; True for a file."""
     try:
         if uri.startswith("http"):
             _ask(uri, timeout=3)
-    except (OSError, ValueError):
+        elif uri.startswith(DATABASES):
+            connect(uri)
+    except (OSError, ValueError, ImportError, SQLAlchemyError):
         return False
     return True
+
+
+def configure_client() -> None:
+    """Leave the errors of MLflow's client to those who catch them, and long waits to the outbox."""
+    for name in ("mlflow", "alembic"):  # set after the import, which sets them itself
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # 12 seconds; the client's default of 7 attempts takes four minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 
 def _check_server(uri: str) -> None:
@@ -166,30 +180,50 @@ def open_store(uri: str | None, experiment: str) -> Store:
     Raises:
         TrackingError: when the store cannot be reached or used.
     """
-    for name in ("mlflow", "alembic"):  # set after the import, which sets them itself
-        logging.getLogger(name).setLevel(logging.ERROR)
+    configure_client()
     uri = tracking_uri(uri)
-    if uri.startswith("http"):
-        _check_server(uri)
-    local = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
-    if local is not None and not local.parent.is_dir():
-        raise TrackingError(f"tracking.uri: the folder of {local} does not exist")
+    address = without_password(uri)
     try:
-        with file_lock(local) if local is not None else contextlib.nullcontext():
-            if local is not None and not local.exists():
-                _make_database(local)
-            artifacts = str(local.parent / "mlartifacts") if local is not None else None
-            return Store(uri, experiment, _experiment_id(uri, experiment, artifacts))
-    except MlflowException as error:
-        address = without_password(uri)
+        with announced(address):
+            if uri.startswith(SQLITE):
+                return _open_file(uri, experiment)
+            if uri.startswith("http"):
+                _check_server(uri)
+            elif uri.startswith(DATABASES):
+                check_server(uri)
+            return Store(uri, experiment, _experiment_id(uri, experiment, None))
+    except BnnError:
+        raise
+    except STORE_ERRORS as error:
         if "out-of-date database schema" in str(error):
             raise TrackingError(
                 f"tracking.uri: {address} was made by another version of MLflow: copy it to be "
                 f"safe, then run mlflow db upgrade {address}"
             ) from error
-        raise TrackingError(
-            f"tracking.uri: {address} cannot be used: {format_error(error)}"
-        ) from error
+        raise TrackingError(f"tracking.uri: {address} cannot be used: {_message(error)}") from error
+
+
+def _open_file(uri: str, experiment: str) -> Store:
+    """Open an SQLite store."""
+    file = Path(uri.removeprefix(SQLITE))
+    if not file.parent.is_dir():
+        raise TrackingError(f"tracking.uri: the folder of {file} does not exist")
+    check_file(file)
+    with file_lock(file):
+        if not file.exists():
+            _make_database(file)
+        close_connections(MlflowClient(uri))  # to a file that was here before, if any
+        artifacts = str(file.parent / "mlartifacts")
+        return Store(uri, experiment, _experiment_id(uri, experiment, artifacts))
+
+
+def _message(error: Exception) -> str:
+    """Error of a store in one line."""
+    if isinstance(error, MlflowException) and error.__cause__ is None:
+        return describe(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return database_message(error)
 
 
 def _experiment_id(uri: str, name: str, artifacts: str | None) -> str:
@@ -209,6 +243,10 @@ def _experiment_id(uri: str, name: str, artifacts: str | None) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             return _experiment_id(uri, name, artifacts)  # another process was faster
+    if found.name != name:  # such as an empty page of a proxy, which MLflow's client takes
+        raise TrackingError(
+            f"tracking.uri: {without_password(uri)} answers, but not as an MLflow server does"
+        )
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"tracking.experiment: {name!r} was deleted; restore it or choose another name"

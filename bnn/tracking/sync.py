@@ -16,12 +16,14 @@ from mlflow.entities import LoggedModelOutput, Param, Run, ViewType
 
 from bnn import schema
 from bnn.errors import BnnError, TrackingError, format_error, without_password
+from bnn.tracking.database import check_file, file_lock
+from bnn.tracking.delivery import store_address
 from bnn.tracking.failures import STORE_ERRORS
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
-from bnn.tracking.store import SQLITE, Store, file_lock, open_store, tracking_uri
+from bnn.tracking.store import SQLITE, Store, configure_client, open_store, tracking_uri
 from bnn.tracking.view import save_copied_view
 
 MODEL = "model"
@@ -29,46 +31,71 @@ METRICS_PER_CALL = 1000
 """Limit of MLflow's server."""
 
 
-def flush_outboxes(folder: Path) -> Iterator[tuple[bool, str]]:
+def flush_outboxes(folder: Path, target: str | None = None) -> Iterator[tuple[bool, str]]:
     """Deliver the outboxes below a folder.
 
     Args:
         folder: folder that is searched for outboxes.
+        target: address of another store, which takes the records of the runs that it has; None:
+            records go to the store in which their run began.
 
     Yields:
         For each outbox whether all of it is delivered, and one line about it.
+
+    Raises:
+        TrackingError: for a target that is no address.
     """
+    configure_client()
+    target = tracking_uri(target) if target else None
     for records in sorted(folder.rglob(f"{FOLDER}*/{RECORDS}")):
         try:
-            yield _flush_outbox(records.parent)
-        except (ValueError, KeyError) as error:
-            yield False, f"{records.parent} cannot be read ({error})"
+            yield _flush_outbox(records.parent, target)
         except STORE_ERRORS as error:
             yield False, f"{records.parent}: {format_error(error)}"
 
 
-def _flush_outbox(box: Path) -> tuple[bool, str]:
+def _flush_outbox(box: Path, target: str | None) -> tuple[bool, str]:
     """Deliver one outbox, and end its run as KILLED where its process died while it was running."""
-    address = json.loads((box / ADDRESS).read_text())
-    uri, run_id, run_dir = address["uri"], address["run_id"], box.parent
+    uri, run_id = _read_address(box)
     here = os.environ.get("MLFLOW_TRACKING_URI", "")
-    client = MlflowClient(here if without_password(here) == uri else uri)
-    with lock_run_dir(run_dir):
-        outbox = Outbox(client, run_id, run_dir, box.name)
-        count = len(outbox)
-        outbox.flush()
-        if outbox:
-            line = f"run {run_id}: {len(outbox)} records still wait in {run_dir}; "
-            line += f"{uri} does not take them"
+    own = here if without_password(here) == uri else uri
+    with lock_run_dir(box.parent):
+        for address in (target, own):
+            if address is None:
+                continue
+            client = MlflowClient(address)
+            outbox = Outbox(client, run_id, box.parent, box.name)
+            outbox.deliver()
+            if not outbox:
+                break
+        else:
+            line = outbox.waiting_line()
             if ":***@" in uri:
                 line += "; set MLFLOW_TRACKING_URI to the same address with its password"
             return False, line
-        run = client.get_run(run_id)
-        # RUNNING without a process that holds the lock: it died and could not set another status
-        if run.info.status == "RUNNING" and run_dir_of(run.data.tags) == run_dir.absolute():
-            client.set_tag(run_id, schema.REASON, "interrupted; resume=true goes on with it")
-            client.set_terminated(run_id, "KILLED")
-    return True, f"run {run_id}: {count} records delivered to {uri}"
+        _end_abandoned(client, run_id, box.parent)
+    return True, f"{store_address(client)} has taken {outbox.summary()}"
+
+
+def _read_address(box: Path) -> tuple[str, str]:
+    """Address of the store of an outbox without its password, and the id of its run."""
+    path = box / ADDRESS
+    try:
+        address = json.loads(path.read_bytes())
+        return str(address["uri"]), str(address["run_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrackingError(
+            f'{path} cannot be read: expected {{"uri": "ADDRESS", "run_id": "RUN_ID"}}; '
+            f"what waits in {box / RECORDS} stays there until then"
+        ) from error
+
+
+def _end_abandoned(client: MlflowClient, run_id: str, run_dir: Path) -> None:
+    """End a run as KILLED where it is RUNNING without a process that holds its directory's lock."""
+    run = client.get_run(run_id)
+    if run.info.status == "RUNNING" and run_dir_of(run.data.tags) == run_dir.absolute():
+        client.set_tag(run_id, schema.REASON, "interrupted; resume=true goes on with it")
+        client.set_terminated(run_id, "KILLED")
 
 
 def copy_runs(source: str | None, target: str, experiments: Sequence[str]) -> Iterator[str]:
@@ -88,24 +115,24 @@ def copy_runs(source: str | None, target: str, experiments: Sequence[str]) -> It
         TrackingError: for a store that cannot be reached, or an experiment that does not exist.
     """
     source, target = tracking_uri(source), tracking_uri(target)
-    if source.startswith(SQLITE) and not Path(source.removeprefix(SQLITE)).is_file():
+    if not source.startswith(SQLITE):
+        yield from _copy_experiments(source, target, experiments)
+        return
+    file = Path(source.removeprefix(SQLITE))
+    if not os.path.lexists(file):
         raise TrackingError(
             f"{source}: no such file; go to the folder that holds mlflow.db, or give --uri"
         )
-    if source.startswith(SQLITE):
-        file = Path(source.removeprefix(SQLITE))
-        if not os.access(file.parent, os.W_OK):
-            raise TrackingError(
-                f"{file.parent}: expected a folder to write in, where a copy keeps its lock"
-            )
-        with file_lock(file.with_name(f"{file.name}.sync")):
-            yield from _copy_experiments(source, target, experiments)
-    else:
+    check_file(file, "--uri")
+    if not os.access(file.parent, os.W_OK):
+        raise TrackingError(
+            f"{file.parent}: expected a folder to write in, where a copy keeps its lock"
+        )
+    with file_lock(file.with_name(f"{file.name}.sync"), "--uri"):
         yield from _copy_experiments(source, target, experiments)
 
 
 def _copy_experiments(source: str, target: str, experiments: Sequence[str]) -> Iterator[str]:
-
     try:
         client = MlflowClient(source)
         there = {

@@ -67,13 +67,24 @@ def read_weights(file: Path, source: str) -> dict[str, Tensor]:
     weights = state.get("model")
     if not isinstance(weights, Mapping):
         raise ConfigError(f"{KEY}={source}: expected a best.pt or last.pt, which has a network")
+    if bad := non_finite(weights):
+        raise ConfigError(f"{KEY}={source}: {bad}")
+    return dict(weights)
+
+
+def non_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """Message about the first weights that are NaN or infinite; None where there are none.
+
+    Args:
+        weights: state of a network.
+    """
     for name, values in weights.items():
         if bad := int((~torch.isfinite(values)).sum()):
-            raise ConfigError(
-                f"{KEY}={source}: {name} has {bad} values that are NaN or infinite; choose a "
-                "checkpoint of a training that did not diverge"
+            return (
+                f"{name} has {bad} values that are NaN or infinite; choose a checkpoint of a "
+                "training that did not diverge"
             )
-    return dict(weights)
+    return None
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

@@ -159,7 +159,7 @@ def _earlier_history(
         for name in (checkpoint.BEST, checkpoint.LAST):
             (folder / name).unlink(missing_ok=True)
         return []
-    earlier = checkpoint.load(folder / checkpoint.LAST, state.split.images.device)
+    earlier = checkpoint.load_last(folder / checkpoint.LAST, state.split.images.device)
     state.load_state_dict(earlier["updates"])
     best.keep(earlier["best"])
     return list(earlier["history"])

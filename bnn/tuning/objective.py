@@ -29,6 +29,7 @@ from bnn.specify import specify
 from bnn.training.callback import Callback
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue
+from bnn.tuning.journal import JournalError
 from bnn.tuning.samplers_pruners import pruner, should_prune
 from bnn.tuning.settings import Assignment
 from bnn.tuning.storage import open_storage
@@ -92,8 +93,11 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
         except Pruned as stop:
             _set_attributes(study, number, {STOPPED: str(stop)})
             state = _tell(study, number, TrialState.PRUNED)
-        except TrackingError as error:  # the store is away, and the next trial would fare no better
-            queue.reenqueue(study, number, str(error), tried=False)
+        except (TrackingError, JournalError) as error:  # the next trial would fare no better
+            with contextlib.suppress(
+                JournalError
+            ):  # else the next command finds it without a process
+                queue.reenqueue(study, number, str(error), tried=False)
             raise
         except (KeyboardInterrupt, SystemExit):
             queue.reenqueue(study, number, "interrupted", tried=False)

@@ -3,19 +3,20 @@
 Workers claim, heartbeat and re-enqueue trials without a coordinator; any number of processes on
 several machines may work on one study. A running trial names the processes that answer for it (the
 sweeper that asked, then the job that trains it, each by machine and process id) and when it was
-last heard of. A trial whose processes are gone, or silent for too long, is stale: it ends as FAIL
-and its parameters are enqueued again, at most `ATTEMPTS` times.
+last heard of. A process of this machine is looked up; one elsewhere counts as silent while a worker
+sees no new heartbeat, by the worker's own clock, so that clocks that differ or jump do not matter.
+A trial whose processes are gone, or silent for too long, is stale: it ends as FAIL and its
+parameters are enqueued again, at most `ATTEMPTS` times.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from bnn.interruption import uninterrupted
 from bnn.tuning import optuna_adapter as adapter
 
 HEARD, SWEEPER, JOB = "heard", "sweeper", "job"
@@ -48,12 +50,16 @@ def process() -> list[Any]:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks, since ids are used again; empty where unknown."""
+    """Start time of a process in clock ticks, since ids are used again; empty where unknown.
+
+    A process that has ended, and waits for its parent to read its exit code, has none.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            words = file.read().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if words[0] in "ZX" else words[19]
 
 
 def is_gone(who: Sequence[Any]) -> bool:
@@ -68,6 +74,12 @@ def is_gone(who: Sequence[Any]) -> bool:
     except PermissionError:
         return False
     return _started(pid) != started
+
+
+def lives_here(who: Sequence[Any]) -> bool:
+    """Whether a process of this machine is alive; False where that is not known for certain."""
+    host, _, started = who
+    return host == machine() and started != "" and not is_gone(who)
 
 
 class Heartbeat:
@@ -153,7 +165,9 @@ def reenqueue(study: Study, number: int, reason: str, *, tried: bool = True) -> 
         return fail_trial(study, number, f"{reason}, {attempt} times")
     again = create_trial(
         state=TrialState.WAITING,
-        system_attrs={"fixed_params": trial.params},
+        system_attrs={
+            "fixed_params": {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        },
         user_attrs={ATTEMPT: attempt + tried},
     )
     with uninterrupted():
@@ -165,21 +179,6 @@ def reenqueue(study: Study, number: int, reason: str, *, tried: bool = True) -> 
     return ended
 
 
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Context manager in which SIGINT and SIGTERM are ignored, to finish writing a record."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class TrialQueue:
     """Open places of a study.
 
@@ -187,10 +186,24 @@ class TrialQueue:
         study: the study.
         n_trials: complete or pruned trials that it is to have.
         stale_after: seconds of silence after which a running trial counts as stale.
+        clock: monotonic clock of this process, in seconds.
     """
 
-    def __init__(self, study: Study, n_trials: int, stale_after: float) -> None:
-        self.study, self.n_trials, self.stale_after = study, n_trials, stale_after
+    def __init__(
+        self,
+        study: Study,
+        n_trials: int,
+        stale_after: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.study, self.n_trials, self.stale_after, self._clock = (
+            study,
+            n_trials,
+            stale_after,
+            clock,
+        )
+        self._heard: dict[int, tuple[Any, float]] = {}
+        """Heartbeat of each running trial, and when this process saw it first."""
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in one of `states`; all where none is given."""
@@ -211,12 +224,28 @@ class TrialQueue:
 
     def is_stale(self, trial: FrozenTrial) -> bool:
         """Whether the processes of a running trial are gone, or silent for too long."""
-        attributes = trial.user_attrs
-        started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        if time.time() - attributes.get(HEARD, started) > self.stale_after:
-            return True
+        return self.is_alive(trial) is False
+
+    def is_alive(self, trial: FrozenTrial) -> bool | None:
+        """Whether a process works at a running trial.
+
+        Returns:
+            True for a process of this machine that lives, and for a heartbeat that is new; False
+            for processes that are gone, and for `stale_after` seconds without a new heartbeat; None
+            until then.
+        """
+        attributes, now = trial.user_attrs, self._clock()
         processes = [attributes[role] for role in (SWEEPER, JOB) if role in attributes]
-        return bool(processes) and all(map(is_gone, processes))
+        if any(map(lives_here, processes)):
+            return True
+        if processes and all(map(is_gone, processes)):
+            return False
+        heartbeat = attributes.get(HEARD)
+        before, since = self._heard.setdefault(trial.number, (heartbeat, now))
+        if heartbeat != before:
+            self._heard[trial.number] = heartbeat, now
+            return True
+        return False if now - since > self.stale_after else None
 
     def fail_stale_trials(self) -> list[int]:
         """Re-enqueue the stale trials.
@@ -240,9 +269,14 @@ class TrialQueue:
         if len(self.trials(*DONE, TrialState.RUNNING)) >= self.n_trials:
             return None
         trial = self.study.ask()
-        trial.set_user_attr(HEARD, time.time())
-        trial.set_user_attr(SWEEPER, process())
-        taken = self.trials(*DONE, TrialState.RUNNING)
+        try:
+            trial.set_user_attr(HEARD, time.time())
+            trial.set_user_attr(SWEEPER, process())
+            taken = self.trials(*DONE, TrialState.RUNNING)
+        except Exception:  # of the storage
+            with contextlib.suppress(Exception):
+                reenqueue(self.study, trial.number, "interrupted", tried=False)
+            raise
         if sum(other.number < trial.number for other in taken) < self.n_trials:
             return trial
         fail_trial(self.study, trial.number, "surplus", **{SURPLUS: True})

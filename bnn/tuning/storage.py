@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from bnn.errors import BnnError, ConfigError, format_error, without_password
+from bnn.errors import BnnError, format_error, without_password
 from bnn.tuning import optuna_adapter as adapter
+from bnn.tuning.journal import JournalError, JournalFile
 from bnn.tuning.queue import TrialQueue
 from bnn.tuning.settings import IDENTITY, metrics_of
 
@@ -33,6 +33,7 @@ TOKEN = "token"
 """Attribute of a study: the time at which it was made, and a random id."""
 SETTLE_SECONDS = 20.0
 """Time for which a process waits for another one that makes a database or a study."""
+POLL_SECONDS = 1.0
 T = TypeVar("T")
 
 
@@ -109,8 +110,8 @@ def open_storage(address: str) -> BaseStorage:
         raise StudyError(f"hydra.sweeper.storage: the folder of {file} does not exist")
     if "://" not in address:
         try:
-            return JournalStorage(JournalFileBackend(address))
-        except (OSError, ValueError, KeyError) as error:
+            return JournalStorage(JournalFile(Path(address)))
+        except (OSError, ValueError, KeyError, JournalError) as error:
             raise StudyError(
                 f"hydra.sweeper.storage: {address} is not a journal of Optuna's: {error}"
             ) from error
@@ -219,19 +220,31 @@ def forget_study(storage: BaseStorage, name: str, stale_after: float) -> None:
         stale_after: seconds of silence after which a running trial counts as stale.
 
     Raises:
-        StudyError: while a trial of it is running.
+        StudyError: while a trial of it is running; of one elsewhere, after its next heartbeat.
     """
     try:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
     queue = TrialQueue(study, 1, stale_after)
-    alive = [str(trial.number) for trial in queue.running() if not queue.is_stale(trial)]
-    if alive:
-        raise StudyError(
-            f"fresh=true: study {name!r} has a running trial ({', '.join(alive)}): "
-            "stop the command that runs it"
-        )
+    waiting = False
+    while alive := {
+        t.number: state for t in queue.running() if (state := queue.is_alive(t)) is not False
+    }:
+        numbers = ", ".join(map(str, alive))
+        if any(alive.values()):
+            raise StudyError(
+                f"fresh=true: study {name!r} has a running trial ({numbers}): "
+                "stop the command that runs it"
+            )
+        if not waiting:
+            print(
+                f"fresh=true: trial {numbers} of study {name!r} was left running, not by a process "
+                f"of this machine; waiting {stale_after:.0f} s for a sign of life …",
+                flush=True,
+            )
+        waiting = True
+        time.sleep(POLL_SECONDS)
     optuna.delete_study(study_name=name, storage=storage)
 
 
@@ -283,14 +296,3 @@ def _other_parts(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Parts of an identity beside its search space; the fixed configuration key by key."""
     parts = {key: value for key, value in identity.items() if key not in ("space", "config")}
     return {**parts, **identity.get("config", {})}
-
-
-def check_name(name: str) -> str:
-    """Name of a study, unless it is too short or too long.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if not name.strip() or len(name) > 500:
-        raise ConfigError(f"hydra.sweeper.study_name: expected 1 to 500 characters, got {name!r}")
-    return name

@@ -25,7 +25,6 @@ from bnn.tuning.samplers_pruners import pruner, sampler
 from bnn.tuning.settings import StudySettings, objectives
 from bnn.tuning.space import SearchSpace, search_space
 from bnn.tuning.storage import (
-    check_name,
     dashboard_command,
     forget_study,
     open_storage,
@@ -161,14 +160,25 @@ def _name(
 ) -> str:  # fmt: skip
     """Name of a study: its file, its data set, and the overrides that change results."""
     if settings.study_name is not None:
-        return check_name(settings.study_name)
+        return _check_name(settings.study_name)
     config = compositions.composer.compose(job.overrides)
     label = config.hydra.runtime.choices.get("study") or "study"
     typed = [word for word in space.fixed if not _is_nameless(word)]
     words = sorted(
         word for word in typed if word not in request.defaults and word.partition("=")[0] != "data"
     )
-    return check_name(" ".join([f"{label}/{job.spec.data.name}", *words]))
+    return _check_name(" ".join([f"{label}/{job.spec.data.name}", *words]))
+
+
+def _check_name(name: str) -> str:
+    """Name of a study, unless it is too short or too long.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not name.strip() or len(name) > 500:
+        raise ConfigError(f"hydra.sweeper.study_name: expected 1 to 500 characters, got {name!r}")
+    return name
 
 
 def _identity(

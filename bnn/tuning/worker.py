@@ -20,8 +20,10 @@ from bnn import plugins, schema
 from bnn.config import provenance
 from bnn.config.overrides import environment_overrides
 from bnn.errors import BnnError, TrackingError, format_error
+from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.parent import (
     describe_study,
     end_trial_runs,
@@ -35,6 +37,7 @@ from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue, storage, summary
 from bnn.tuning.checkpoint_retention import CheckpointRetention
 from bnn.tuning.compositions import Compositions
+from bnn.tuning.journal import JournalError
 from bnn.tuning.settings import PROVENANCE, Assignment, StudySettings
 from bnn.tuning.space import SearchSpace, suggest
 
@@ -84,7 +87,7 @@ class Worker:
         self.queue = queue.TrialQueue(self.study, settings.n_trials, settings.stale_after)
         self.checkpoints = CheckpointRetention(self.study, self.store, settings.keep_checkpoints)
         self.token = storage.creation_token(self.study)
-        self.parent = self._parent_run()
+        self.parent = ""
 
     def work(self) -> None:
         """Run trials until the study has all of them, and print its summary.
@@ -93,9 +96,10 @@ class Worker:
             SystemExit: with 1 when too many trials failed or none was completed.
             StudyError: when the study was deleted meanwhile.
         """
-        set_parent_status(self.store, self.parent, "RUNNING")
         status, started = "KILLED", time.perf_counter()
         try:
+            self._open_parent()
+            set_parent_status(self.store, self.parent, "RUNNING")
             self._run_trials()
             status = "FINISHED" if self._is_whole() else "FAILED"
         except KeyError as error:
@@ -106,16 +110,17 @@ class Worker:
             status = "FAILED"
             raise
         finally:
-            with queue.uninterrupted():  # a second Ctrl-C must not cut the record short
-                self._leave(status, started)
+            with uninterrupted():  # a second Ctrl-C must not cut the record short
+                if self.parent:
+                    self._leave(status, started)
         if not self._is_whole():
             print(f"error: {self._shortfall()}", file=sys.stderr)
             sys.exit(1)
 
     # ---- the parent run
 
-    def _parent_run(self) -> str:
-        """Run id under which the trials of all workers lie in this store.
+    def _open_parent(self) -> None:
+        """Find or make the run under which the trials of all workers lie in this store.
 
         Whoever made the study makes it, and the others wait for it.
         """
@@ -127,13 +132,14 @@ class Worker:
         else:
             known = self.study.user_attrs.get(key)
         if known is not None and run_exists(self.store, known):
-            return str(known)
+            self.parent = str(known)
+            return
         if self.made:
             self.study.set_user_attr(PROVENANCE, provenance.describe(self.device))
         title = f"study: {self.study.study_name}"
-        run_id = open_parent(self.store, title, self.settings.n_trials)
-        self.study.set_user_attr(key, run_id)
-        return run_id
+        with uninterrupted():
+            self.parent = open_parent(self.store, title, self.settings.n_trials)
+            self.study.set_user_attr(key, self.parent)
 
     def _refuse_if_deleted(self, cause: BaseException | None = None) -> None:
         if not storage.still_exists(self.study, self.token):
@@ -152,6 +158,7 @@ class Worker:
                 status = "RUNNING"  # another worker is still at it
         finally:
             with best_effort("the end of the study"):
+                end_lost_runs(self.store, self.parent)
                 set_parent_status(self.store, self.parent, status)
 
     def _print_summary(self, seconds: float) -> None:
@@ -211,10 +218,12 @@ class Worker:
         """Up to a batch of trials with their overrides; one that cannot run fails here."""
         batch: list[tuple[Trial, list[str]]] = []
         while len(batch) < self.at_once and not self._too_many_failures():
-            trial = self.queue.claim()
+            with uninterrupted():
+                trial = self.queue.claim()
+                if trial is not None:
+                    self.claimed.add(trial.number)
             if trial is None:
                 break
-            self.claimed.add(trial.number)
             try:
                 words = self.compositions.words(self.space, partial(suggest, trial))
                 self.compositions.job(words)
@@ -240,6 +249,9 @@ class Worker:
                 for number, result in zip(numbers, results, strict=True):
                     if number in self._open(numbers):
                         outcome = result._return_value
+                        if isinstance(outcome, JournalError):
+                            self._give_back(number)
+                            continue
                         failed = isinstance(outcome, BaseException)
                         reason = format_error(outcome) if failed else str(outcome)
                         text = f"its job ended without a result: {reason}"
@@ -247,7 +259,7 @@ class Worker:
         for number in numbers:
             self._print_trial(number)
         for result in results:
-            if isinstance(result._return_value, TrackingError):
+            if isinstance(result._return_value, TrackingError | JournalError):
                 raise result._return_value
         self.checkpoints.prune()
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from bnn.data.archives import FashionMnist, Mnist
 from bnn.data.digits import Digits
+from bnn.data.folder import Folder
 from bnn.data.image_files import read_drawing, read_image
 from bnn.errors import DataError
 
@@ -139,3 +145,64 @@ def test_blank_paper_and_signs_that_are_none_are_refused(tmp_path: Path) -> None
         read_drawing(path, MNIST)
     with pytest.raises(DataError, match="no drawings"):
         read_drawing(path, FashionMnist.facts)
+
+
+def test_a_picture_of_numbers_that_are_not_finite_is_one_line(tmp_path: Path) -> None:
+    path, values = tmp_path / "image.tiff", np.zeros((40, 40), np.float32)
+    values[10:30, 18:22] = 1
+    Image.fromarray(values).save(path)
+    assert read_drawing(path, MNIST).max() > 0.9, "the control"
+    values[0, 0], values[1, 1] = np.nan, np.inf
+    Image.fromarray(values).save(path)
+    with pytest.raises(DataError, match="2 of 1600 are NaN or infinite"):
+        read_drawing(path, MNIST)
+
+
+def png_of_size(path: Path, width: int, height: int) -> Path:
+    """PNG file that declares a size and holds no pixels."""
+    chunks = [(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)), (b"IDAT", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (*chunks, (b"IEND", b""))
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+READS = {
+    "image": lambda path: read_image(path, MNIST),
+    "drawing": lambda path: read_drawing(path, MNIST),
+    "folder": lambda path: Folder(root=str(path.parent.parent), test_fraction=0.5).spec(),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("side", [6_000, 13_000, 20_000, 2**31 - 1])
+def test_pictures_that_are_too_large_are_refused_by_their_head(
+    tmp_path: Path, side: int, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow itself warns of 13,000² pixels, and refuses 20,000²."""
+    (tmp_path / "class").mkdir()
+    path = png_of_size(tmp_path / "class" / "large.png", side, side)
+    png_of_size(tmp_path / "class" / "another_large.png", side, side)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("the pixels were decoded"))
+    with warnings.catch_warnings(), pytest.raises(DataError) as refused:
+        warnings.simplefilter("error")
+        READS[read](path)
+    message = str(refused.value)
+    assert "\n" not in message and "large.png" in message
+    assert side > 13_000 or f"got {side:,}×{side:,}; scale it down" in message
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff", "bmp", "jpg", "webp", "ppm"])
+def test_an_altered_picture_is_one_line_or_a_picture(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"image.{ending}"
+    drawing(size=(40, 30)).save(path)
+    whole, positions = path.read_bytes(), random.Random(0)
+    for _ in range(60):
+        altered = bytearray(whole)
+        altered[positions.randrange(min(len(whole), 400))] ^= 0xFF
+        path.write_bytes(altered[: positions.choice([len(whole), len(whole) // 2])])
+        with warnings.catch_warnings(), contextlib.suppress(DataError):
+            warnings.simplefilter("error")
+            read_drawing(path, MNIST)

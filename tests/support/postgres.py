@@ -45,20 +45,19 @@ def _server_user(folder: Path) -> dict[str, Any]:
     return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
 
 
-def _psql(port: int, user: str) -> list[str]:
-    """Command of `psql` on the database `postgres`; it stops at the first error."""
-    address = f"-h 127.0.0.1 -p {port} -U {user} -d postgres"
+def _psql(port: int, user: str, database: str) -> list[str]:
+    """Command of `psql`; it stops at the first error."""
+    address = f"-h 127.0.0.1 -p {port} -U {user} -d {database}"
     return [_program("psql"), *address.split(), "-v", "ON_ERROR_STOP=1", "-q"]
 
 
 @contextmanager
-def cluster(user: str, password: str, database: str) -> Iterator[int]:
-    """Cluster as the image of docker-compose.yml makes one: a superuser and a database.
+def cluster(user: str, password: str) -> Iterator[int]:
+    """Cluster as the image of docker-compose.yml makes one, with a superuser.
 
     Args:
         user: name of the superuser.
         password: password of the superuser.
-        database: name of the database.
 
     Yields:
         The port on the loopback interface.
@@ -80,21 +79,33 @@ def cluster(user: str, password: str, database: str) -> Iterator[int]:
     options = ["-o", f"-p {port} {places} -c fsync=off", "-l", str(folder / "log")]
     call(control, "-D", data, "-w", *options, "start", **as_user)
     try:
-        environment = {**os.environ, "PGPASSWORD": password}
-        call(*_psql(port, user), "-c", f"CREATE DATABASE {database}", env=environment)
         yield port
     finally:
         call(control, "-D", data, "-m", "immediate", "stop", **as_user)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_sql(port: int, user: str, password: str, script: str) -> None:
-    """SQL statements, run on the database `postgres` up to the first error."""
-    subprocess.run(
-        _psql(port, user),
+def run_sql(
+    port: int, user: str, password: str, script: str, database: str = "postgres", **variables: str
+) -> str:
+    """Output of SQL statements, which run up to the first error.
+
+    Args:
+        port: port of the cluster.
+        user: role.
+        password: password of the role.
+        script: statements, with commands of psql.
+        database: name of the database.
+        variables: environment of psql.
+
+    Raises:
+        subprocess.CalledProcessError: for a statement or a connection that is refused.
+    """
+    return subprocess.run(
+        [*_psql(port, user, database), "-At"],
         input=script,
         text=True,
         check=True,
         capture_output=True,
-        env={**os.environ, "PGPASSWORD": password},
-    )
+        env={**os.environ, "PGPASSWORD": password, **variables},
+    ).stdout

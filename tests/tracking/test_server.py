@@ -23,7 +23,7 @@ from bnn import sync
 from bnn.errors import TrackingError
 from bnn.tracking import calls, outbox
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
-from bnn.tracking.store import open_store
+from bnn.tracking.store import is_reachable, open_store
 from bnn.training.step import TrainState
 
 pytestmark = pytest.mark.server
@@ -60,7 +60,7 @@ class Server:
             start_new_session=True,
         )
         deadline = time.monotonic() + 90
-        while not outbox.is_reachable(self.uri):
+        while not is_reachable(self.uri):
             assert time.monotonic() < deadline and self.process.poll() is None, (
                 "the server did not start"
             )
@@ -422,3 +422,29 @@ def test_eight_writers_share_a_local_file(tmp_path: Path) -> None:
             point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")
         ]
         assert steps == list(range(1, 13)) and run.info.status == "FINISHED"
+
+
+def test_a_server_that_comes_back_with_an_empty_database_takes_no_record(
+    server: Server, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    database, kept = server.folder / "server.db", server.folder / "kept.db"
+    words = [*SMALL, "seed=7", f"tracking.uri={server.uri}", "tracking.experiment=emptied"]
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with monkeypatch.context() as patched:
+        at_epoch(2, server.stop, patched)
+        assert run_here(tmp_path, *words).returncode == 0
+    (records,) = tmp_path.rglob(outbox.RECORDS)
+    before = records.read_bytes()
+    database.rename(kept)
+    server.start()
+    capsys.readouterr()
+    assert sync.main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and f"{server.uri} has no run" in said
+    assert records.read_bytes() == before
+    server.stop()
+    kept.replace(database)
+    server.start()
+    assert sync.main([str(tmp_path)]) == 0
+    (run,) = server.runs(experiment="emptied/")
+    assert run.info.status == "FINISHED" and not list(tmp_path.rglob("outbox"))

@@ -105,7 +105,8 @@ def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
     trained(folder=tmp_path)
     content = torch.load(tmp_path / "best.pt", weights_only=True)
-    assert set(content) == {"version", "epoch", "value", "model", "estimator", "task", "about"}
+    keys = {"version", "epoch", "value", "model", "estimator", "task", "about", "checksum"}
+    assert set(content) == keys
 
 
 def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(
