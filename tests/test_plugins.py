@@ -223,7 +223,8 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
 
 
 @pytest.mark.parametrize(
-    "launcher", ["joblib", "ray", pytest.param("submitit", marks=pytest.mark.slow)]
+    "launcher",
+    ["joblib", *(pytest.param(name, marks=pytest.mark.slow) for name in ("submitit", "ray"))],
 )
 def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     result = launched(tmp_path, launcher)

@@ -232,6 +232,7 @@ def test_a_finished_run_keeps_no_checkpoint_to_go_on_from(
     ]
 
 
+@pytest.mark.slow  # beside it, tests/test_interrupted_runs.py has the moments one by one
 def test_killed_at_random_moments_it_comes_to_the_same_end(whole: Path, tmp_path: Path) -> None:
     moments, expected, store = random.Random(0), finals(the_run(whole)), client(tmp_path)
     takes, killed = 0.0, 0
