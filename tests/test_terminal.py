@@ -128,7 +128,7 @@ def test_jobs_that_share_a_terminal_write_lines(monkeypatch: pytest.MonkeyPatch)
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tuple[str, str]:
-    """What two epochs of a run in a sweep write to stdout, and to a terminal of 80 columns."""
+    """Output of two epochs of a run in a sweep: stdout, and a terminal of 80 columns."""
     leader, follower = os.openpty()
     termios.tcsetwinsize(follower, (24, 80))
     context = FitContext(

@@ -74,7 +74,7 @@ def without_part(group: str, part: str, choice: str, word: str) -> str | None:
 
 
 def owners(key: str) -> str:
-    """What to write for a key to exist: `estimator=arms`; empty where it is outside the groups."""
+    """Choices under which a key exists: `estimator=arms`; empty outside the groups."""
     if (need := NEEDS.get(key.rpartition(".")[0])) is not None:
         return need
     choices = choices_by_key().get(key, [])

@@ -33,7 +33,7 @@ MEANINGS = {
     "SQLITE_CANTOPEN": "the file cannot be opened, or its folder cannot be written",
     "SQLITE_IOERR": "the disk cannot be read or written",
 }
-"""What SQLite's errors mean for a store."""
+"""SQLite's error names, each with a sentence about the store."""
 
 
 def database_message(error: BaseException) -> str:

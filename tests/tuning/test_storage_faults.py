@@ -108,7 +108,7 @@ def test_a_disk_that_is_full_for_a_moment_loses_no_study(
 def test_a_disk_that_stays_full_keeps_the_damaged_end_in_place(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be copied aside is not cut."""
+    """A damaged end that cannot be copied is not cut."""
     storage = open_storage(str(file))
     file.write_bytes(file.read_bytes() + HALF)
 
