@@ -100,5 +100,5 @@ def exit_code(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except BnnError as error:
-        print(f"error: {format_error(error)}", file=sys.stderr)
+        print(f"error: {without_password(str(error))}", file=sys.stderr)
         return 1

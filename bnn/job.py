@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from bnn import runs, tuning
 from bnn.config.compose import refuse_ignored
-from bnn.errors import BnnError, ConfigError, format_error
+from bnn.errors import BnnError, ConfigError, without_password
 from bnn.interruption import ends_with_sweep
 from bnn.job_environment import JobEnvironment
 from bnn.paths import remove_unused
@@ -62,7 +62,7 @@ def _run(config: DictConfig, job: JobEnvironment | None) -> dict[str, Any] | Non
     except BnnError as error:
         if alone:
             remove_unused(Path(settings.runtime.output_dir))
-            raise SystemExit(f"error: {format_error(error)}") from error
+            raise SystemExit(f"error: {without_password(str(error))}") from error
         raise
     except KeyboardInterrupt:
         if job is not None and job.shares_terminal:

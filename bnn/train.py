@@ -17,7 +17,7 @@ from bnn.config.help import asks_for_help, help_text
 from bnn.config.hydra_adapter import command_line
 from bnn.config.syntax import check_launcher, check_words
 from bnn.config.unknown_keys import option_mistake
-from bnn.errors import BnnError, ConfigError, format_error, keep_files_private
+from bnn.errors import BnnError, ConfigError, keep_files_private, without_password
 from bnn.job import run
 from bnn.paths import folder
 from bnn.version import __version__
@@ -45,7 +45,7 @@ def run_command_line() -> None:
     try:
         _help_or_train()
     except BnnError as error:
-        raise SystemExit(f"error: {format_error(error)}") from error
+        raise SystemExit(f"error: {without_password(str(error))}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise SystemExit(f"error: {format_hydra_error(error, sys.argv[1:])}") from error
     except OSError as error:  # such as a folder of outputs that cannot be made

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bnn.errors import BnnError, ConfigError, OneLineParser, format_error
+from bnn.errors import BnnError, ConfigError, OneLineParser, without_password
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -154,7 +154,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for title, section in sections(config, chosen).items():
             print(f"\n## {title}\n\n{section()}", flush=True)
     except BnnError as error:
-        raise SystemExit(f"error: {format_error(error)}") from error
+        raise SystemExit(f"error: {without_password(str(error))}") from error
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from bnn.errors import BnnError, OneLineParser, format_error
+from bnn.errors import BnnError, OneLineParser, without_password
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(page(asked.studies, asked.storage, asked.trials))
     except (BnnError, json.JSONDecodeError) as error:
-        print(f"error: {format_error(error)}", file=sys.stderr)
+        print(f"error: {without_password(str(error))}", file=sys.stderr)
         return 1
     return 0
 

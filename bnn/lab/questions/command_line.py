@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnn.config import provenance
-from bnn.errors import BnnError, ConfigError, OneLineParser, format_error
+from bnn.errors import BnnError, ConfigError, OneLineParser, without_password
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,4 +115,4 @@ def print_page(page: Callable[[], str]) -> None:
     try:
         print(page(), flush=True)
     except BnnError as error:
-        raise SystemExit(f"error: {format_error(error)}") from error
+        raise SystemExit(f"error: {without_password(str(error))}") from error

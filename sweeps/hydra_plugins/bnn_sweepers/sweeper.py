@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from bnn.config.hydra_adapter import Override, parsed
-from bnn.errors import BnnError, format_error
+from bnn.errors import BnnError, without_password
 from bnn.paths import remove_unused
 
 
@@ -33,7 +33,7 @@ class OneLineSweeper(BasicSweeper):
             remove_unused(Path(self.config.hydra.sweep.dir))
             if isinstance(error, HydraException):
                 raise
-            raise SystemExit(f"error: {format_error(error)}") from error
+            raise SystemExit(f"error: {without_password(str(error))}") from error
         except KeyboardInterrupt:
             raise SystemExit(128 + signal.SIGINT) from None
 
