@@ -104,4 +104,4 @@ class LocalExpectation(LayerByLayer):
             flips = torch.eye(units, dtype=bits.dtype, device=bits.device)
             flips = flips.repeat(samples, 1).view_as(bits)
             bits = bits + flips - 2 * bits * flips
-        return Latent(dataclasses.replace(site, preactivation=rows), bits)
+        return Latent(dataclasses.replace(site, preactivation=rows, branched=None), bits)

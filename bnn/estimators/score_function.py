@@ -59,7 +59,8 @@ class Reinforce(Estimator):
         score = drawn.loss.new_zeros(())
         for site, bits in zip(drawn.sites, drawn.bits, strict=True):
             baseline = self.baseline(site, site.descendants(drawn.loss))
-            score = score + (site.credit(drawn.loss, baseline) * site.score(bits)).sum()
+            credit = site.credit(drawn.loss, baseline)
+            score = score + site.credited_score(bits, credit)
         self.baseline.update(drawn)
         return drawn.loss.mean() + gradient_only(score)
 
@@ -124,7 +125,7 @@ class NVIL(Estimator):
         scaled = self.scale() * centred
         score = drawn.loss.new_zeros(())
         for site, bits in zip(drawn.sites, drawn.bits, strict=True):
-            score = score + (site.credit(scaled) * site.score(bits)).sum()
+            score = score + site.credited_score(bits, site.credit(scaled))
         fit = scaled.square().mean()
         with torch.no_grad():
             mean = residual.mean()
@@ -198,7 +199,7 @@ class MuProp(Estimator):
         baselines = self.averages[1:] / self.averages[0].clamp(min=1e-12)
         for site, b, slope, residual in zip(sites, bits, slopes, residuals, strict=True):
             credit = site.credit(residual, baselines[site.index].to(residual.dtype))
-            score = score + (credit * site.score(b)).sum()
+            score = score + site.credited_score(b, credit)
             score = score + (slope * site.probs).sum() / site.samples
         means = [residual.mean() for residual in residuals]
         latest = torch.stack([torch.ones_like(means[0]), *means])

@@ -198,7 +198,10 @@ def at_top(site: Site, bits: Tensor, samples: int) -> Latent:
         return flatten(named.expand(-1, samples, *named.shape[2:]) if site.shared else named)
 
     return Latent(
-        dataclasses.replace(site, preactivation=rows(site.preactivation), lineage=(0,)), rows(bits)
+        dataclasses.replace(
+            site, preactivation=rows(site.preactivation), lineage=(0,), branched=None
+        ),
+        rows(bits),
     )
 
 
@@ -256,9 +259,11 @@ class _Sampling:
             )
         index = self._index(self.name(layer.module), layer)
         lineage = ancestors(self.tree, index)
+        preactivation, branched = self._named(layer, index)
         site = dataclasses.replace(
             layer,
-            preactivation=self._named(layer, index),
+            preactivation=preactivation,
+            branched=branched,
             noise=self.noise,
             index=index,
             lineage=lineage,
@@ -288,16 +293,25 @@ class _Sampling:
             )
         return expected.names.index(name)
 
-    def _named(self, layer: Site, index: int) -> Tensor:
-        """Pre-activations [replicas at this layer, samples, *units], branched off those below."""
+    def _named(self, layer: Site, index: int) -> tuple[Tensor, Tensor | None]:
+        """Pre-activations [replicas at this layer, samples, *units], and those that branched.
+
+        The latter are None where no replica below branched, or not all into equally many.
+        """
         here = replicas_at(self.tree, index)
         if layer.shared:
-            return layer.preactivation.expand(here, 1, *layer.preactivation.shape)
+            named = layer.preactivation[None, None]
+            return named.expand(here, *named.shape[1:]), named if here > 1 else None
         named = split(layer.preactivation, self.replicas)
         if self.repeated:
             named = self._first(named, index - 1)
         parents = self.tree[index] if index < len(self.tree) else range(len(named))
-        return select(named, parents)
+        repeats = len(parents) // len(named)
+        equally = repeats > 1 and list(parents) == list(range(len(named))) * repeats
+        branched = named if equally else None
+        if equally and len(named) == 1:  # a view takes no memory
+            return named.expand(repeats, *named.shape[1:]), branched
+        return select(named, parents), branched
 
     def _first(self, named: Tensor, layer: int) -> Tensor:
         """First descendant of each replica at `layer`, of a repeated batch.

@@ -25,7 +25,7 @@ from bnn.nn.sites import Noise, RandomUnits, Site, generator_noise
 from bnn.seeds import stream
 
 BATCH = 500
-"""Number of samples of a split that are evaluated at once."""
+"""Number of rows, samples times draws, that are evaluated at once."""
 
 
 @dataclass(frozen=True)
