@@ -202,7 +202,8 @@ class Task(nn.Module, ABC):
         total: dict[str, Tensor] = {}
         handler, draws = reading.handler(split.images.device), reading.draws
         chain = draws == 1 or binary_layers(model, self.inputs(split.images[:2])).chain
-        parts = zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True)
+        size = max(1, BATCH // draws)  # rows of all draws together, which a cache has room for
+        parts = zip(split.images.split(size), split.labels.split(size), strict=True)
         for images, labels in parts:
             with torch.no_grad():
                 inputs, targets = self.batch(images, labels)

@@ -31,18 +31,37 @@ def test_units_without_a_place_are_folded_in_order_and_padded() -> None:
 
 def test_a_heatmap_shows_input_bits_and_probability_on_one_scale() -> None:
     figure = heatmap(torch.rand(3, 1, 9, 9), view())
-    grid = figure.axes[:9]
-    assert [axis.get_ylabel() for axis in grid[::3]] == ["input", "mean bits", "P(bit = 1)"]
-    assert all(axis.images[0].get_clim() == (0, 1) for axis in grid[3:])
-    assert (
-        float(grid[3].images[0].get_array().mean()) == 0.25
-        and float(grid[6].images[0].get_array().mean()) == 0.75
-    )
+    axis = figure.axes[0]
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["input", "mean bits", "P(bit = 1)"]
+    inputs, drawn = axis.images
+    assert drawn.get_clim() == (0, 1) and inputs.get_cmap().name == "gray"
+    shown = torch.as_tensor(drawn.get_array().filled(math.nan))
+    assert shown.shape == (2 * (30 + 1), 3 * (30 + 1)), "5 pixels a side, each repeated 6 times"
+    for row, value in enumerate((0.25, 0.75)):
+        for column in range(3):
+            picture = shown[31 * row : 31 * row + 30, 31 * column : 31 * column + 30]
+            assert picture.eq(value).all()
+    assert shown[30].isnan().all() and shown[:, 30].isnan().all()
+
+
+def test_rows_of_a_heatmap_stand_where_their_labels_do() -> None:
+    figure = heatmap(torch.rand(3, 1, 9, 9), view())
+    figure.draw_without_rendering()
+    axis = figure.axes[0]
+    inputs, drawn = axis.images
+    assert list(inputs.get_extent()) == [0, 3, 0, -1]
+    assert list(drawn.get_extent()) == [0, 3, 2, 0]
+    assert [round(y) for y in axis.get_yticks()] == [-1, 0, 1], "near the middle of each row"
+    assert axis.get_position().height == pytest.approx(
+        1.5 * figure.axes[1].get_position().height, rel=1e-6
+    ), "the colour scale stands beside the rows that it explains"
 
 
 def test_a_real_layer_has_its_output_alone() -> None:
     figure = heatmap(torch.rand(3, 1, 9, 9), view(binary=False))
-    assert [axis.get_ylabel() for axis in figure.axes[:6:3]] == ["input", "output"]
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["input", "output"]
 
 
 def test_a_mosaic_keeps_every_picture_in_its_place_and_nothing_in_between() -> None:
