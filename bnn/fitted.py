@@ -22,6 +22,7 @@ from bnn.restore import load_checkpoint
 from bnn.specify import setup
 from bnn.training import checkpoint
 from bnn.training.loop import FitResult, fit
+from bnn.training.threads import threads
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ def fit_network(
     model = checked.model.to(checked.device)
     if epochs == 0:
         return FittedNetwork(checked, model, data)
-    result = fit(
-        model, checked.training, data, title=checked.spec.title if title is None else title
-    )
+    with threads(checked.training.settings.threads):
+        result = fit(
+            model, checked.training, data, title=checked.spec.title if title is None else title
+        )
     return FittedNetwork(checked, model, data, result)
 
 

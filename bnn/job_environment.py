@@ -26,6 +26,7 @@ class JobEnvironment:
         started: start of the sweep in seconds since 1970.
         varying: keys that vary in the sweep, for the display names of its runs.
         estimates: expected cost of each job in any unit; empty where it is not known.
+        at_once: number of jobs that run at once.
     """
 
     command: str
@@ -37,6 +38,7 @@ class JobEnvironment:
     started: float = 0.0
     varying: list[str] = field(default_factory=list)
     estimates: list[float] = field(default_factory=list)
+    at_once: int = 1
 
     @property
     def shares_terminal(self) -> bool:
@@ -57,6 +59,8 @@ class JobEnvironment:
             return None
         total = sum(self.estimates)
         done = sum(self.estimates[:number]) + share * self.estimates[number]
+        # the jobs that run beside this one are, on average, half done
+        done -= sum(self.estimates[max(0, number - self.at_once + 1) : number]) / 2
         elapsed = time.time() - self.started
         if done <= total / 50 or elapsed < 0:
             return None

@@ -134,7 +134,10 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["-m", "hydra/sweeper/pruner=median"], "study=NAME"),
         (["-m", "hydra/sweeper/sampler=nope", "study=anneal"], "nsga2, qmc, random, tpe"),
         (["-m", "hydra/launcher=nope", "seed=1,2"], "joblib"),
-        (["-m", "hydra.launcher.n_jobs=2", "seed=1,2"], "hydra/launcher=joblib"),
+        (
+            ["-m", "hydra/launcher=basic", "hydra.launcher.n_jobs=2", "seed=1,2"],
+            "hydra/launcher=auto",
+        ),
         (["-m", "hydra/launcher=slurm", "seed=1,2"], "srun"),
         (["-m", "study=anneal", "hydra.sweeper.metric=val/los"], "val/loss, val/accuracy"),
         (["-m", "study=anneal", "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials"),

@@ -56,6 +56,7 @@ NOT_RESULT = (
     "data.offline_fallback",
     "trainer.progress",
     "trainer.keep_last",
+    "trainer.threads",
 )
 """Keys of where and how a run is watched; its result does not depend on them."""
 

@@ -36,7 +36,7 @@ COMBINED = (*GROUPS[:5], "estimator/baseline", *GROUPS[5:], "experiment", "study
 """Groups that a run is composed of, in the order of its configuration."""
 RECIPES = ("experiment", "study")
 """Groups whose files set keys of other groups."""
-HYDRA = {"hydra/launcher": "basic", "hydra/sweeper": "bnn_grid"}
+HYDRA = {"hydra/launcher": "auto", "hydra/sweeper": "bnn_grid"}
 """Default choices of Hydra's groups."""
 NO_KEYS = ("name", "defaults", "_target_")
 """Entries of a file by which it is chosen, composed or built, and which no override changes."""

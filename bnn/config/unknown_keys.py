@@ -22,7 +22,7 @@ FOREIGN = {
 """Names of other tools, or of launchers that are packages of their own, and the keys they mean."""
 
 NEEDS = {
-    "hydra.launcher": "-m hydra/launcher=joblib",
+    "hydra.launcher": "-m hydra/launcher=auto",
     "hydra.sweeper": "a study: -m study=NAME",
 }
 """Nodes of Hydra whose keys depend on a choice, and what to write for those below."""
@@ -31,7 +31,7 @@ NEEDS = {
 @cache
 def choices_by_key() -> Mapping[str, list[str]]:
     """Choices that have a key, `group=name`, by dotted key; of all groups in `conf`."""
-    found: dict[str, list[str]] = {"hydra.launcher.n_jobs": ["hydra/launcher=joblib"]}
+    found: dict[str, list[str]] = {"hydra.launcher.n_jobs": ["hydra/launcher=auto"]}
     root = folder("conf")
     for file in sorted(root.rglob("*.yaml")):
         group = file.relative_to(root).parent.as_posix()

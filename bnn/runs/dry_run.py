@@ -19,6 +19,7 @@ from bnn.paths import shared_file_warning
 from bnn.tables import BLANK, clock, markdown
 from bnn.training.optimizers import parameter_groups
 from bnn.training.step import init_estimator, steps_per_epoch, train_step
+from bnn.training.threads import threads
 
 TIMED_STEPS = 5
 
@@ -35,11 +36,12 @@ def seconds_per_step(setup: TrainingSetup) -> float:
     groups = parameter_groups(model, estimator, task)
     optimizer, _ = setup.training.optimization.start(groups, 1)
     times = []
-    for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        forward = ForwardClosure(model, inputs, targets, task.loss, layers=estimator.layers)
-        float(train_step(forward, estimator, optimizer, settings.precision))
-        times.append(time.perf_counter() - start)
+    with threads(settings.threads):
+        for _ in range(TIMED_STEPS):
+            start = time.perf_counter()
+            forward = ForwardClosure(model, inputs, targets, task.loss, layers=estimator.layers)
+            float(train_step(forward, estimator, optimizer, settings.precision))
+            times.append(time.perf_counter() - start)
     return sorted(times)[TIMED_STEPS // 2]
 
 

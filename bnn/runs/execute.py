@@ -41,6 +41,7 @@ from bnn.training import checkpoint
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
 from bnn.training.progress import ProgressBar, activity, display_mode
+from bnn.training.threads import threads
 
 Result = TypeVar("Result")
 
@@ -256,6 +257,7 @@ def _train_tracked(
     data = read_dataset(spec)
     run_id = earlier.run_id if earlier else None
     with (
+        threads(setup.training.settings.threads),
         lock_run_dir(folder),
         MlflowRun(store, describe(setup, tags), folder, parent, trial, run_id) as run,
         memory_errors(spec.config, "model", "estimator", "trainer"),
@@ -296,16 +298,16 @@ def _interrupted(
         with best_effort("the end of lost runs"):
             end_lost_runs(store)
     if earlier is not None:
-        threads = _threads_note(earlier.threads)
-        print(f"{title}: resumes run {earlier.run_id}, from {earlier.folder}{threads}", flush=True)
-    elif alone and (note := other_versions_note(store, {spec.digest: spec.result_key})):
-        print(note, flush=True)
+        note = _threads_note(earlier.threads, spec.config["trainer"].get("threads"))
+        print(f"{title}: resumes run {earlier.run_id}, from {earlier.folder}{note}", flush=True)
+    elif alone and (others := other_versions_note(store, {spec.digest: spec.result_key})):
+        print(others, flush=True)
     return earlier
 
 
-def _threads_note(before: str) -> str:
+def _threads_note(before: str, asked: int | None) -> str:
     """Note on a run that is resumed with another number of threads than it began with."""
-    now = torch.get_num_threads()
+    now = torch.get_num_threads() if asked is None else asked
     if before == str(now):
         return ""
     return f" (with {now} threads instead of {before}: not the same to the last bit)"

@@ -37,6 +37,9 @@ from bnn.tracking.view import save_view
 
 Launch = Callable[[Sequence[Sequence[str]]], Iterable[JobReturn]]
 """Launches jobs by their overrides; yields their results in order."""
+AtOnce = Callable[[int, float | None, int | None], int]
+"""Jobs that the launcher runs at once, of a number of jobs that take some seconds on some threads;
+see `bnn.runs.concurrency.jobs_at_once`."""
 MANY = 200
 """Jobs of a sweep from which the check says that it runs, and the time left is not estimated."""
 KINDS = 24
@@ -55,6 +58,7 @@ def run_grid(
     choices: Sequence[Sequence[str]],
     title: str,
     launch: Launch,
+    at_once: AtOnce,
     folder: Path,
 ) -> list[JobReturn]:
     """Run every distinct job of a grid under one parent run.
@@ -64,6 +68,7 @@ def run_grid(
         choices: overrides of each job.
         title: words of the command line, for the name of the parent run.
         launch: launches jobs.
+        at_once: jobs that it runs at once.
         folder: directory of the sweep.
 
     Returns:
@@ -79,7 +84,7 @@ def run_grid(
         print(dry_run([job.spec for job in jobs]))
         return []
     jobs, warning = _settle_dataset(composer, jobs)
-    results = _run_tracked(jobs, title, launch, folder, [warning] if warning else [])
+    results = _run_tracked(jobs, title, launch, at_once, folder, [warning] if warning else [])
     if failed := sum(result.status != JobStatus.COMPLETED for result in results):
         print(f"error: {failed} of {len(jobs)} runs failed, see the table", file=sys.stderr)
         sys.exit(1)
@@ -117,9 +122,16 @@ def _settle_dataset(composer: JobComposer, jobs: list[Job]) -> tuple[list[Job], 
 
 
 def _run_tracked(
-    jobs: list[Job], title: str, launch: Launch, folder: Path, warnings: list[str]
+    jobs: list[Job],
+    title: str,
+    launch: Launch,
+    at_once: AtOnce,
+    folder: Path,
+    warnings: list[str],
 ) -> list[JobReturn]:
     """Launch jobs under a parent run, which ends with the right status whatever happens.
+
+    Of jobs side by side the longest start first, so that none is left over at the end.
 
     With `resume=true` jobs that have finished before are left out, and the parent run is that of
     the same jobs.
@@ -139,7 +151,13 @@ def _run_tracked(
         note = other_versions_note(store, missing) if resume and missing else None
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
         measured = _measured_seconds([jobs[number].spec for number in left])
+        threads = first.config["trainer"].get("threads")
+        workers = at_once(len(left), sum(measured) if measured else None, threads)
+        if measured and workers > 1:
+            longest = sorted(range(len(left)), key=lambda place: -measured[place])
+            left, measured = [left[i] for i in longest], [measured[i] for i in longest]
         about = f", about {duration(sum(measured))} of training" if sum(measured) > 10 else ""
+        beside = f", {workers} at once" if workers > 1 else ""
         results: list[JobReturn] = []
         status, started, parent = "KILLED", time.time(), ""
         try:
@@ -150,7 +168,7 @@ def _run_tracked(
                 *_warnings(jobs),
                 *([note] if note else []),
                 f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
-                f"{skipped}{about}",
+                f"{skipped}{about}{beside}",
                 f"open {store.ui_url(parent, sweep=True)}",
             ]:
                 print(line, flush=True)
@@ -163,6 +181,7 @@ def _run_tracked(
                 started=started,
                 varying=list(varying_keys([job.spec.config for job in jobs])),
                 estimates=measured or ([1.0] * len(left) if len(left) <= MANY else []),
+                at_once=workers,
             )
             handed = environment_overrides(values, store.uri)
             for result in launch([[*jobs[number].overrides, *handed] for number in left]):

@@ -23,6 +23,7 @@ class TrainerSettings:
         evaluation_samples: draws of the reading `mc_mean`.
         progress: `auto`, `bar`, `lines` or `none`.
         keep_last: whether a finished run keeps the state that a longer training goes on from.
+        threads: threads of an operation on a CPU; None: as many as torch takes.
 
     Raises:
         ConfigError: for a value that makes no sense, naming its key.
@@ -35,11 +36,16 @@ class TrainerSettings:
     evaluation_samples: int
     progress: str
     keep_last: bool = False
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for key in ("epochs", "evaluation_samples"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"trainer.{key}: expected at least 1, got {getattr(self, key)}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(
+                f"trainer.threads: expected at least 1, or null for torch's own; got {self.threads}"
+            )
         if self.batch_size < 2:
             raise ConfigError(
                 "trainer.batch_size: expected at least 2 (batch norm needs two), got "

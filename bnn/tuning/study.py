@@ -44,9 +44,11 @@ NAMELESS = (
     "data.root",
     "data.offline_fallback",
     "trainer.progress",
+    "trainer.threads",
 )
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")
+AtOnce = Callable[[float, int | None], int]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def run_study(
     settings: StudySettings,
     request: StudyRequest,
     launch: Launch,
-    at_once: int,
+    at_once: AtOnce,
     prepare: Callable[[], object],
 ) -> None:
     """Take part in a study until it has all its trials, and print its summary.
@@ -79,7 +81,8 @@ def run_study(
         settings: settings of the study.
         request: search space and fixed choices.
         launch: launches jobs by their overrides.
-        at_once: trials that are launched together.
+        at_once: trials that are launched together, by the expected seconds of the whole study and
+            the threads of a trial.
         prepare: makes the directory of the sweep, once nothing is refused any more.
 
     Raises:
@@ -133,12 +136,18 @@ def _space(request: StudyRequest, compositions: Compositions) -> SearchSpace:
     return SearchSpace({key: space.searched[key] for key in order}, space.fixed)
 
 
+def _seconds(settings: StudySettings, jobs: Sequence[Job]) -> float:
+    """Expected seconds of training of a whole study, without pruning."""
+    each = set(seconds_by_cost([job.spec for job in jobs]))
+    return settings.n_trials * settings.seeds * sum(each) / len(each)
+
+
 def _estimate(settings: StudySettings, space: SearchSpace, jobs: Sequence[Job]) -> str:
     """Search space and expected duration of a study."""
     seconds = set(seconds_by_cost([job.spec for job in jobs]))
     each = [value * settings.seeds for value in seconds]
     shortest, longest = duration(min(each)), duration(max(each))
-    total = settings.n_trials * sum(each) / len(each)
+    total = _seconds(settings, jobs)
     rows = [[key, text] for key, text in space.as_text().items()]
     trials = f"{settings.n_trials} trial{'s' * (settings.n_trials != 1)}"
     return (
@@ -214,7 +223,7 @@ def _take_part(
     space: SearchSpace,
     jobs: Sequence[Job],
     launch: Launch,
-    at_once: int,
+    at_once: AtOnce,
     prepare: Callable[[], object],
     warnings: Sequence[str],
 ) -> None:
@@ -254,5 +263,5 @@ def _take_part(
         device=spec.general.device,
         stride=max(int(job.spec.config["trainer"]["epochs"]) for job in jobs),
         launch=launch,
-        at_once=at_once,
+        at_once=at_once(_seconds(settings, jobs), spec.config["trainer"].get("threads")),
     ).work()

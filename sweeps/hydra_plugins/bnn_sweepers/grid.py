@@ -17,7 +17,9 @@ class GridSweeper(OneLineSweeper):
         choices = self.split_arguments(self.parsed(arguments), None)[0]
         title = " ".join(arguments)
         composer = runs.jobs.JobComposer(self.loader, self.config)
-        return runs.grid.run_grid(composer, choices, title, self.launch, self.folder())
+        return runs.grid.run_grid(
+            composer, choices, title, self.launch, self.at_once, self.folder()
+        )
 
     def launch(self, jobs: Sequence[Sequence[str]]) -> Iterator[JobReturn]:
         """Results of the jobs, which go to the launcher `max_batch_size` at a time."""

@@ -1,7 +1,6 @@
 """Hydra sweeper over an Optuna study; `bnn.tuning.study` does the work."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +30,11 @@ class StudySweeper(OneLineSweeper):
         study = tuning.study
         request = study.StudyRequest(self.parsed(arguments), arguments, self.defaults())
         composer = runs.jobs.JobComposer(self.loader, self.config)
-        at_once = self._at_once(settings.n_jobs)
+
+        def at_once(seconds: float, threads: int | None) -> int:
+            by_launcher = self.at_once(settings.n_trials, seconds, threads)
+            return settings.n_jobs or by_launcher
+
         study.run_study(composer, settings, request, self.launch, at_once, self.folder)
 
     def _settings(self) -> Any:
@@ -55,10 +58,3 @@ class StudySweeper(OneLineSweeper):
         results = self.launcher.launch(words, initial_job_idx=self._launched)
         self._launched += len(jobs)
         return results
-
-    def _at_once(self, n_jobs: int | None) -> int:
-        """Trials that go to the launcher together; it returns when the slowest of them is done."""
-        if n_jobs is not None:
-            return n_jobs
-        parallel = self.config.hydra.launcher.get("n_jobs", 1)
-        return parallel if parallel > 0 else os.cpu_count() or 1
