@@ -101,8 +101,8 @@ def test_a_default_is_the_choice_of_a_run_without_overrides() -> None:
 
 def test_a_choice_shows_the_choices_that_come_with_it_unless_others_are_named() -> None:
     shown = help_text(["estimator=reinforce"])
-    assert "estimator/baseline=leave_one_out (default)" in shown
-    assert "estimator.baseline.samples=4" in shown
+    assert "estimator/baseline=nested_leave_one_out (default)" in shown
+    assert "estimator.baseline.nested=8" in shown
     other = help_text(["estimator=reinforce", "estimator/baseline=min_variance"])
     assert "estimator.baseline.decay=0.9" in other and "leave_one_out (default)" not in other
 
@@ -116,9 +116,9 @@ def test_a_choice_that_extends_another_shows_the_keys_of_both_once() -> None:
 @pytest.mark.parametrize(
     ("words", "choices"),
     [
-        (["optimizer"], ["sgd (default)", "adam", "adamw"]),
-        (["optimizer.lr=0.1", "-m"], ["sgd (default)", "adam", "adamw"]),
-        (["optimizer=adam,sgd", "seed=1", "vars.by=st", "hydra.run.dir=x"], ["adam", "sgd (def"]),
+        (["optimizer"], ["adam (default)", "adamw", "sgd"]),
+        (["optimizer.lr=0.1", "-m"], ["adam (default)", "adamw", "sgd"]),
+        (["optimizer=sgd,adam", "seed=1", "vars.by=st", "hydra.run.dir=x"], ["sgd", "adam (def"]),
         (["+optimizer=adamw"], ["adamw"]),
     ],
 )

@@ -43,7 +43,7 @@ FLOATS = [
 
 
 def test_there_are_keys_of_numbers_to_check() -> None:
-    assert {"optimizer.lr", "anneal.slope", "trainer.validation_fraction"} <= set(FLOATS)
+    assert {"optimizer.lr", "anneal.end", "trainer.validation_fraction"} <= set(FLOATS)
 
 
 @pytest.mark.parametrize("value", ["inf", "-inf", "nan"])

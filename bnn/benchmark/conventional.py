@@ -21,13 +21,11 @@ from bnn.nn.noise import NoiseLaw
 COVERED = {
     "model.name": "cnn",
     "model.norm": "batch",
-    "optimizer.name": "sgd",
     "estimator.name": "st",
     "estimator.pseudo_derivative": "density",
-    "anneal.name": "none",
-    "anneal.slope": 1.0,
 }
 """Values that the loop is written for, by key."""
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Activation(nn.Module):
@@ -65,6 +63,11 @@ def ordinary_network(
     Raises:
         ConfigError: for a configuration that it does not cover.
     """
+    if (name := config["optimizer"]["name"]) not in OPTIMIZERS:
+        raise ConfigError(
+            f"optimizer.name: the conventional loop is written for {', '.join(OPTIMIZERS)}; got "
+            f"{name!r}"
+        )
     for key, value in COVERED.items():
         group, name = key.split(".")
         if (got := config[group].get(name)) != value:
@@ -127,7 +130,9 @@ def image_loader(split: Split, mean: float, std: float, batch_size: int, workers
 
 
 def conventional(setup: TrainingSetup, data: Dataset, workers: int) -> Callable[[], object]:
-    """Function that trains one epoch: a DataLoader, default memory format, torch's default SGD.
+    """Function that trains one epoch: a DataLoader, default memory format, torch's own optimizer.
+
+    The slope is that of the first epoch, and the learning rate constant: neither moves its time.
 
     Args:
         setup: objects of the run, whose network is not used.
@@ -142,8 +147,8 @@ def conventional(setup: TrainingSetup, data: Dataset, workers: int) -> Callable[
     model = ordinary_network(setup.spec.config, spec.shape, spec.classes).to(setup.device)
     batch_size = setup.training.settings.batch_size
     loader = image_loader(data.train, spec.mean, spec.std, batch_size, workers)
-    options = {key: settings[key] for key in ("lr", "momentum", "weight_decay")}
-    optimizer = torch.optim.SGD(model.parameters(), **options)
+    taken = {key: settings[key] for key in ("lr", "momentum", "weight_decay") if key in settings}
+    optimizer = OPTIMIZERS[settings["name"]](model.parameters(), **taken)
 
     def block() -> float:
         model.train()

@@ -2,7 +2,7 @@
 
 A baseline leaves the expectation as it is as long as it is independent of the bits that it is
 multiplied with: the running ones are therefore updated after their use, and leave-one-out uses the
-other samples only. `leave_one_out` has nothing to tune but K.
+other samples only. Leave-one-out has nothing to tune but numbers of draws.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ class Baseline(nn.Module, ABC):
     """Baseline B of a score-function estimator."""
 
     registry: ClassVar[Registry[Baseline]] = Registry("estimator.baseline.name")
+    linear_readout = True
+    """Whether the highest binary layer feeds an affine read-out; the estimator sets it in `init`,
+    before it asks for `branches`."""
 
     def branches(self, layers: int) -> list[int]:
         """Draws of each binary layer for each draw below; one each unless overridden.
@@ -211,30 +214,30 @@ class NestedLeaveOneOut(Baseline):
     each baseline is independent of its draw given the layers below. This is the leave-one-out
     estimator of Kool et al. 2019 for each conditional distribution.
 
-    K · M^(layers - 1) evaluations a step; layers below the last branch are computed less often.
+    K · M^(layers - 1) evaluations a step; layers below the last branch are computed less often. A
+    single binary layer is that of Kool et al.: of M draws where it feeds a linear read-out, which
+    is all that is computed for each of them, and else of K.
 
     Args:
         samples: K.
         nested: M.
 
     Raises:
-        ConfigError: for samples < 2 or nested < 2; in `init` for a single binary layer.
+        ConfigError: for samples < 2 or nested < 2.
     """
 
-    def __init__(self, *, samples: int = 4, nested: int = 4) -> None:
+    def __init__(self, *, samples: int = 2, nested: int = 8) -> None:
         super().__init__()
         _at_least(2, "nested_leave_one_out compares draws", samples=samples, nested=nested)
-        self.samples, self.nested = samples, nested
-
-    def init(self, sites: Sequence[Site]) -> None:
-        if len(sites) == 1:
-            raise ConfigError(
-                "estimator/baseline=nested_leave_one_out: one binary layer has nothing to nest; "
-                "write estimator/baseline=leave_one_out, or placement=both"
-            )
+        self.samples = self._first = samples
+        self.nested = nested
 
     def branches(self, layers: int) -> list[int]:
-        return [self.samples, *[self.nested] * (layers - 1)]
+        first = self.nested if layers == 1 and self.linear_readout else self.samples
+        return [first, *[self.nested] * (layers - 1)]
+
+    def init(self, sites: Sequence[Site]) -> None:
+        self._first = self.branches(len(sites))[0]
 
     def forward(self, site: Site, loss: Tensor) -> Tensor:
-        return site.aligned(_mean_of_others(loss, self.nested if site.index else self.samples))
+        return site.aligned(_mean_of_others(loss, self.nested if site.index else self._first))

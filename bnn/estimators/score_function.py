@@ -16,6 +16,7 @@ from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator, gradient_only
 from bnn.estimators.baselines import Baseline, check_decay
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.layers import has_linear_readout, sites_of
 from bnn.nn.replicas import branching, join
 from bnn.nn.sites import Site
 
@@ -42,10 +43,16 @@ class Reinforce(Estimator):
     needs_full_support = True
     assumes_independent_samples = True
 
-    def __init__(self, *, baseline: Baseline | str = "leave_one_out") -> None:
+    def __init__(self, *, baseline: Baseline | str = "nested_leave_one_out") -> None:
         super().__init__()
         self.baseline = Baseline.registry[baseline]() if isinstance(baseline, str) else baseline
         self._branches = [1]
+
+    def init(self, model: nn.Module, inputs: Tensor) -> Reinforce:
+        with torch.autocast(inputs.device.type, enabled=False):
+            if sites_of(model, inputs):
+                self.baseline.linear_readout = has_linear_readout(model, inputs)
+        return super().init(model, inputs)
 
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
         self._branches = self.baseline.branches(len(sites))

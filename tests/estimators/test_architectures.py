@@ -30,7 +30,6 @@ NEW = ("convolution", "residual", "gated", "shared weights")
 ESTIMATORS = [case for case in CASES if case.values[0]["name"] != "none"]
 REFUSED = {
     "enumeration": {"residual", "gated", "shared weights"},
-    "nested_leave_one_out": {"one layer", "gated"},
 }
 """Networks that an estimator refuses, by a word of its configuration."""
 

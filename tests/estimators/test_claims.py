@@ -85,7 +85,7 @@ def test_deterministic_neuron_explores_by_its_noise_law_under_reinforce() -> Non
 @pytest.mark.parametrize("config", EXACTLY)
 def test_each_sample_of_a_batch_gets_its_own_credit(config: dict) -> None:
     if not applies(config, (2,)):
-        pytest.skip("nothing to nest")
+        pytest.skip("too many outcomes")
     model = Toy((2,))
     estimator = warm_up(Estimator.registry.build(config), model)
     assert distance(expectation(model, estimator, samples=2), exact(model, samples=2)) < 1e-12
@@ -138,7 +138,7 @@ def test_evaluations_are_the_losses_that_a_step_computes(
     config: dict, widths: tuple[int, ...]
 ) -> None:
     if not applies(config, widths):
-        pytest.skip("nothing to nest")
+        pytest.skip("too many outcomes")
     model = Toy(widths)
     estimator = build(config, model)
     computed = []

@@ -18,7 +18,7 @@ from support.expectation import (
     warm_up,
 )
 from support.toys import Toy, batch, product, quadratic, tangled
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnn.estimators import Estimator
 from bnn.estimators.antithetic import ARM, ARMS, DisARM
@@ -28,8 +28,9 @@ from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
 from bnn.estimators.rebar import conditional_derivative
 from bnn.estimators.relax import ControlVariate
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import NoiseLaw
-from bnn.nn.sites import Site
+from bnn.nn.sites import Site, generator_noise
 
 
 def test_density_is_exact_for_one_layer_under_a_multilinear_loss() -> None:
@@ -264,3 +265,25 @@ def test_orders_of_variance() -> None:
     assert (disarm < arm).all()
     assert (variances({"name": "arms", "samples": 4}) < disarm).all()
     assert disarm[0] < loo[0]
+
+
+@pytest.mark.parametrize("linear, draws", [(True, 3), (False, 2)])
+def test_nested_draws_of_a_single_layer_are_leave_one_out(linear: bool, draws: int) -> None:
+    """Of M draws below a linear read-out, and else of K; both have the same noise."""
+    torch.manual_seed(0)
+    above = [nn.Linear(4, 2)] if linear else [nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)]
+    model = nn.Sequential(nn.Linear(3, 4), Stochastic(), *above).double()
+    inputs, targets = torch.randn(6, 3, dtype=torch.float64), torch.zeros(6, dtype=torch.int64)
+    found = []
+    for baseline in (
+        {"name": "nested_leave_one_out", "samples": 2, "nested": 3},
+        {"name": "leave_one_out", "samples": draws},
+    ):
+        estimator = Estimator.registry.build({"name": "reinforce", "baseline": baseline})
+        estimator.init(model, inputs)
+        assert estimator.evaluations([4]) == draws
+        noise = generator_noise(torch.Generator().manual_seed(1))
+        loss = estimator(model, inputs, targets, noise=noise)
+        found.append(torch.autograd.grad(loss, list(model.parameters())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from bnn.config.compose import compose
-from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.lab.questions.toy import NO_NOISE, main
 from bnn.lab.questions.toy_problem import (
@@ -35,8 +34,7 @@ from bnn.lab.questions.toy_published import PUBLISHED, PublishedSetting
 from bnn.nn.sites import Noise, generator_noise
 from bnn.specify import estimator_choices
 
-NESTED = "estimator/baseline=nested_leave_one_out"
-CHOICES = [words for words in estimator_choices() if NESTED not in words]
+CHOICES = estimator_choices()
 DRAWS = 1000
 
 
@@ -128,12 +126,6 @@ def test_an_exact_gradient_descends_without_noise_and_a_frozen_unit_stays() -> N
     assert frozen.loss == pytest.approx(expected_loss(0.5, 0.45))
 
 
-def test_an_estimator_of_several_layers_is_refused() -> None:
-    nested = Estimator.registry.build({"name": "reinforce", "baseline": "nested_leave_one_out"})
-    with pytest.raises(ConfigError, match="nothing to nest"):
-        descend(nested, 0.45, 1, 2, draws=DRAWS)
-
-
 @pytest.mark.parametrize("steps", [1, 5, 2000])
 def test_measured_steps_go_from_the_first_step_to_the_last(steps: int) -> None:
     found = measured_steps(steps)
@@ -190,7 +182,7 @@ SHOWN = (
     "| relax",
     "| step 3",
     "relax as published",
-    f"Not measured: {NESTED}",
+    "| reinforce nested_leave_one_out 2 8",
 )
 
 

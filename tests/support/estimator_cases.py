@@ -53,8 +53,8 @@ NETS = [(3,), (2, 2), (2, 1, 1)]
 
 
 def applies(config: dict, widths: tuple[int, ...]) -> bool:
-    """Whether a case is enumerated: nesting needs two layers, and on three has 2^14 outcomes."""
-    return len(widths) == 2 or "nested" not in str(config)
+    """Whether a case is enumerated: nesting has 2^14 outcomes on three layers."""
+    return len(widths) < 3 or "nested" not in str(config)
 
 
 def _pairs() -> list:

@@ -41,7 +41,9 @@ def test_a_loss_far_above_the_first_stops_the_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("baseline", ["none", "moving_average"])
 def test_a_noisy_reinforce_training_is_not_stopped(baseline: str) -> None:
     words = ["estimator=reinforce", f"estimator/baseline={baseline}", "trainer.batch_size=2"]
-    result = trained(*words, "optimizer.lr=0.3", "optimizer.momentum=0", "data.limit=64")
+    result = trained(
+        *words, "optimizer=sgd", "optimizer.lr=0.3", "optimizer.momentum=0", "data.limit=64"
+    )
     losses = [epoch["train/loss"] for epoch in result.history]
     assert len(losses) == 2 and max(losses) > 2.3, "it learns nothing, or worse, and goes on"
 

@@ -20,17 +20,12 @@ ROUNDING = 1e-6
 """Size below which gradients are rounding: float32 sums of thousands of terms of order one."""
 SMALL = ("enumeration", "local_expectation")
 """They cannot hold the CNN's layers, or not at every placement."""
-NESTED = ("nested_leave_one_out",)
-"""It needs two binary layers."""
 ESTIMATORS = [
     *(
         [f"estimator={name}"]
         for name in sorted(set(Estimator.registry) - {"none", "frozen", "reinforce", *SMALL})
     ),
-    *(
-        ["estimator=reinforce", f"estimator/baseline={name}"]
-        for name in sorted(set(Baseline.registry) - {*NESTED})
-    ),
+    *(["estimator=reinforce", f"estimator/baseline={name}"] for name in sorted(Baseline.registry)),
 ]
 PLACEMENTS = ("first", "last", "both")
 NEURONS = ("stochastic", "deterministic")

@@ -130,7 +130,7 @@ def measured(chosen: argparse.Namespace) -> tuple[Rows, list[str]]:
         try:
             for t, samples, row in registered_rows(words, chosen):
                 rows[t, samples].append(row)
-        except ConfigError as error:  # an estimator of several layers
+        except ConfigError as error:
             refused.append(f"Not measured: {error}.")
     for name in PUBLISHED:
         for t in TARGETS:
