@@ -13,17 +13,18 @@ from bnn.runs.beginning import key_of_length
 from bnn.specify import setup
 
 SMALL = [*QUICK, "data.limit=192", "model=mlp", "model.hidden=16", "trainer.progress=none"]
-CONSTANT = ["optimizer.lr_schedule=constant", "optimizer.warmup=0"]
+RATE = ["optimizer.lr_schedule=constant", "optimizer.warmup=0"]
+CONSTANT = ["anneal=none", *RATE]
 
 
 @pytest.mark.parametrize(
     ("words", "key"),
     [
         (CONSTANT, None),
-        (["optimizer.lr_schedule=constant", "optimizer.warmup=0.1"], "optimizer.lr_schedule"),
-        (["optimizer.warmup=0"], "optimizer.lr_schedule"),
-        ([*CONSTANT, "anneal=cosine"], "anneal.name"),
-        ([*CONSTANT, "anneal=geometric"], None),
+        (["anneal=none", RATE[0], "optimizer.warmup=0.1"], "optimizer.lr_schedule"),
+        (["anneal=none", "optimizer.warmup=0"], "optimizer.lr_schedule"),
+        ([*RATE, "anneal=cosine"], "anneal.name"),
+        ([*RATE, "anneal=geometric"], None),
     ],
 )
 def test_a_schedule_of_the_number_of_epochs_has_no_shorter_beginning(
@@ -72,8 +73,8 @@ def test_why_a_training_begins_anew_is_said(tmp_path: Path) -> None:
     begin = f"model.init_from={first.info.run_id} begins with its weights"
     assert f"note: run {first.info.run_id} finished after 1 of 2 epochs, but its optimizer" in out
     assert begin in out and len(losses(tmp_path, second)) == 2
-    command(tmp_path, "trainer.epochs=1", "trainer.keep_last=true")
+    command(tmp_path, "anneal=none", "trainer.epochs=1", "trainer.keep_last=true")
     cosine = runs(tmp_path, "run")[-1]
-    out = command(tmp_path, "trainer.epochs=2", "resume=true")
+    out = command(tmp_path, "anneal=none", "trainer.epochs=2", "resume=true")
     assert f"run {cosine.info.run_id} finished after 1 of 2 epochs, but optimizer.lr_sch" in out
     assert "=cosine with optimizer.warmup depends on trainer.epochs: trained anew" in out

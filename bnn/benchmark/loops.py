@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor, nn
 
 from bnn.benchmark.conventional import conventional
 from bnn.benchmark.timing import (
@@ -24,10 +26,11 @@ from bnn.build import TrainingSetup, read_dataset
 from bnn.config.compose import with_values
 from bnn.data import Dataset
 from bnn.errors import ConfigError
+from bnn.nn.readings import Reading
 from bnn.specify import setup, specify
 from bnn.tables import BLANK, markdown
 from bnn.training.callback import Callback
-from bnn.training.step import TrainState, batches
+from bnn.training.step import TrainState, batches, steps_per_epoch
 
 TARGETS = (
     ("ours", "bare", 0.90),
@@ -73,6 +76,45 @@ def bare(checked: TrainingSetup, data: Dataset) -> Block:
     return block
 
 
+def convolutions(checked: TrainingSetup, data: Dataset) -> Block:
+    """Function that runs the convolutions of a network alone, forward and backward, for an epoch.
+
+    Inputs are random, in the memory format of training; the lowest convolution has no gradient by
+    its input. No loop around these convolutions is faster.
+
+    Args:
+        checked: objects of the run.
+        data: data set.
+    """
+    size = checked.training.settings.batch_size
+    model, device = checked.model.to(checked.device), checked.device
+    model.to(memory_format=torch.channels_last)
+    convolved: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        x = torch.randn_like(inputs[0]).requires_grad_(bool(convolved))
+        convolved.append((cast(nn.Conv2d, module), x, torch.randn_like(output)))
+
+    hooks = [
+        module.register_forward_hook(record)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    Reading.threshold().outputs(model, data.train.images[:size])
+    for hook in hooks:
+        hook.remove()
+    finish = finisher(device)
+
+    def block() -> None:
+        for _ in range(steps_per_epoch(len(data.train.labels), size)):
+            for module, x, gradient in convolved:
+                wanted = [*module.parameters(), *([x] if x.requires_grad else [])]
+                torch.autograd.grad(module(x), wanted, gradient)
+        finish()
+
+    return block
+
+
 def conventional_blocks(config: DictConfig, data: Dataset, clock: Clock) -> dict[str, Block]:
     """Conventional loops by name: without workers, and with some where there are cores for them.
 
@@ -105,6 +147,8 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
         note = f"\n\nNo conventional loop: {error}"
     blocks["bare"] = bare(setup(config), data)
     blocks["ours"] = epoch_of(config, data)
+    if any(isinstance(module, nn.Conv2d) for module in setup(config).model.modules()):
+        blocks["convolutions alone"] = convolutions(setup(config), data)
     blocks["ours bf16"] = epoch_of(with_values(config, trainer__precision="bf16"), data)
     seconds = interleaved(blocks, rounds, clock)
     images, steps = len(data.train.labels), steps_of(data, config)
@@ -123,7 +167,11 @@ def ratio_table(seconds: Seconds) -> str:
         for loop, reference, target in TARGETS
         if {loop, reference} <= set(seconds)
     ]
-    pairs += [("ours", name, BLANK) for name in seconds if name.startswith("conventional,")]
+    pairs += [
+        ("ours", name, BLANK)
+        for name in seconds
+        if name.startswith("conventional,") or name == "convolutions alone"
+    ]
     rows = []
     for loop, reference, target in pairs:
         ratios = spread(speed_ratios(seconds, loop, reference), 2)

@@ -14,6 +14,7 @@ from bnn.report.document import results_section
 from bnn.report.marks import RESULTS, Block, blocks
 from bnn.report.row_files import read_csv
 from bnn.report.rows import ReportError
+from bnn.report.seconds import seconds_table
 from bnn.tables import BLANK, markdown
 
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
@@ -57,6 +58,12 @@ def printed(arguments: Sequence[str], page: Path, root: Path) -> str:
     return _IMAGE.sub(lambda one: f"![{one[1]}]({_relative(root / one[2], page)})", text)
 
 
+def seconds(arguments: Sequence[str], page: Path, root: Path) -> str:
+    """Accuracy and seconds of NAME.csv beside those of EARLIER.csv."""
+    rows, earlier = (read_csv(root / RESULTS / f"{name}.csv") for name in arguments)
+    return seconds_table(rows, earlier)
+
+
 def index(names: Sequence[str], page: Path, root: Path) -> str:
     """Table of result pages: question (title), finding (first paragraph), seeds, page."""
     rows = []
@@ -98,6 +105,7 @@ def _relative(path: Path, page: Path) -> str:
 KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
     "results": results,
     "printed": printed,
+    "seconds": seconds,
     "index": index,
     "answer": lambda arguments, page, root: answer.table(root / RESULTS, *arguments),
     "choices": lambda arguments, page, root: catalogue.choices(*arguments),
