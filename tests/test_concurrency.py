@@ -90,7 +90,9 @@ def test_two_jobs_at_once_give_the_same_results_as_one_after_the_other(tmp_path:
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
-        result = bnn_train(folder, "-m", *words, f"hydra.launcher.n_jobs={count}")
+        result = bnn_train(
+            folder, "-m", *words, f"hydra.launcher.n_jobs={count}", OMP_NUM_THREADS="1"
+        )
         assert result.returncode == 0, result.stderr
         assert ("2 at once" in result.stdout) == (count == 2)
         found[count] = {
@@ -108,7 +110,7 @@ def test_two_jobs_at_once_give_the_same_results_as_one_after_the_other(tmp_path:
 @pytest.mark.integration
 def test_of_jobs_side_by_side_the_longest_starts_first(tmp_path: Path) -> None:
     words = [*QUICK, "data.limit=640", "model=mlp", "trainer.epochs=1,40"]
-    result = bnn_train(tmp_path, "-m", *words, "hydra.launcher.n_jobs=2")
+    result = bnn_train(tmp_path, "-m", *words, "hydra.launcher.n_jobs=2", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     by_epochs = {int(run.data.params["trainer.epochs"]): run for run in runs(tmp_path, "run")}
     assert by_epochs[40].data.tags["bnn.run_dir"].endswith("/0")

@@ -157,13 +157,15 @@ def test_a_sweep_whose_worker_was_killed_ends_its_run_and_says_so_in_one_line(
 
     run_grid = grid.run_grid
 
-    def with_killed_workers(composer: Any, choices: Any, title: str, launch: Any, to: Path) -> Any:
+    def with_killed_workers(
+        composer: Any, choices: Any, title: str, launch: Any, at_once: Any, to: Path
+    ) -> Any:
         def launch_and_fail(jobs: Any) -> Any:
             with contextlib.suppress(Killed):
                 list(launch(jobs))
             raise BrokenProcessPool("A worker process was terminated\nexit codes: SIGKILL")
 
-        return run_grid(composer, choices, title, launch_and_fail, to)
+        return run_grid(composer, choices, title, launch_and_fail, at_once, to)
 
     monkeypatch.setattr(single, "execute", killed)
     monkeypatch.setattr(grid, "run_grid", with_killed_workers)

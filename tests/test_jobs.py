@@ -35,7 +35,7 @@ JOBS = [
     ["estimator=reinforce", "estimator.baseline.samples=3"],
     ["estimator/baseline=moving_average", "estimator=reinforce", "trainer.epochs=2"],
     ["neuron.law=gaussian", "anneal=geometric", "anneal.rate=1.5"],
-    ["placement=none", "anneal.slope=2.0"],
+    ["placement=none", "anneal=none", "anneal.slope=2.0"],
     ["placement=none", "neuron.law=gaussian", "seed=2"],
     ["placement=none", "estimator=reinforce"],
     ["placement.layers=[0]", "trainer.batch_size=32"],

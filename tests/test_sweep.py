@@ -192,7 +192,8 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
 def test_an_interrupt_ends_cleanly_and_keeps_what_has_finished(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = ForkedCommand(tmp_path, "-m", *QUICK, "trainer.epochs=1,500")
+    in_turn = "hydra/launcher=basic"  # jobs side by side: tests/test_interrupted_runs.py
+    process = ForkedCommand(tmp_path, "-m", *QUICK, in_turn, "trainer.epochs=1,500")
     for line in process.stdout:
         if "[2/2]" in line and "epoch 3/500" in line:
             break

@@ -11,17 +11,20 @@ from bnn.config.canonical import flat
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Dotted keys in which configurations differ, without those that a run's title names.
 
+    A configuration without binary layers has no slope, and differs from no other in it.
+
     Args:
         configs: canonical configurations.
     """
     leaves = [flat(dict(config)) for config in configs]
+    binary = [flat(dict(config)) for config in configs if config["placement"]["layers"]]
     keys = sorted(set().union(*leaves))
     in_title = ("estimator.", "placement.", "neuron.name", "neuron.law", "seed")
-    return [
-        key
-        for key in keys
-        if not key.startswith(in_title) and len({str(leaf.get(key)) for leaf in leaves}) > 1
-    ]
+
+    def values(key: str) -> set[str]:
+        return {str(leaf.get(key)) for leaf in (binary if key.startswith("anneal.") else leaves)}
+
+    return [key for key in keys if not key.startswith(in_title) and len(values(key)) > 1]
 
 
 def estimator_title(plain: dict[str, Any]) -> str:

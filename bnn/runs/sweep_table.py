@@ -17,6 +17,8 @@ from bnn.tasks import Task
 
 RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
 NOT_RUN, FAILED = "not run", "failed"
+WIDTH = 100
+"""Characters of a line on a terminal."""
 
 
 def metric_columns(task: Task, test: Mapping[str, float]) -> dict[str, str]:
@@ -68,6 +70,8 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
 def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
     """Table of a sweep in 100 columns: settings that all runs share stand in a line above it.
 
+    Where it would still be wider, it is without the loss.
+
     Args:
         rows: rows of `table_rows`.
 
@@ -79,11 +83,17 @@ def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
     shared = {key: rows[0][key] for key in settings if len({row[key] for row in rows}) == 1}
     kept = [key for key in columns if key not in shared and key != RUN]
     ids = {row[RUN_ID]: short_id(row[RUN_ID]) for row in rows}
-    cells = [[ids[row[key]] if key == RUN_ID else row[key] for key in kept] for row in rows]
-    head = ["s" if key == SECONDS else key for key in kept]
+
+    def table(kept: Sequence[str]) -> str:
+        cells = [[ids[row[key]] if key == RUN_ID else row[key] for key in kept] for row in rows]
+        return markdown(["s" if key == SECONDS else key for key in kept], cells)
+
+    shown = table(kept)
+    if len(shown.partition("\n")[0]) > WIDTH:
+        shown = table([key for key in kept if key != "loss"])
     above = ", ".join(f"{key} {value}" for key, value in shared.items())
     below = [f"{row[RUN]}: {row[RUN_ID]}" for row in rows if ids[row[RUN_ID]] == FAILED]
-    return "\n".join([*([f"all with {above}\n"] if above else []), markdown(head, cells), *below])
+    return "\n".join([*([f"all with {above}\n"] if above else []), shown, *below])
 
 
 def short_id(cell: str) -> str:

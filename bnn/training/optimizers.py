@@ -219,7 +219,7 @@ def sgd(
 @OPTIMIZERS.add("adam")
 def adam(
     *,
-    lr: float = 0.002,
+    lr: float = 0.015,
     weight_decay: float = 0.0,
     lr_schedule: str = "cosine",
     warmup: float = 0.05,

@@ -60,7 +60,7 @@ def linear(*, start: float = 1.0, step: float = 0.04, cap: float = 5.0) -> Sched
 
 
 @SCHEDULES.add("cosine")
-def cosine(*, start: float = 1.0, end: float = 3.0) -> Schedule:
+def cosine(*, start: float = 1.0, end: float = 5.0) -> Schedule:
     """Cosine schedule, s_e = end + (start - end) (1 + cos(π e / (E - 1))) / 2.
 
     From `start` in the first epoch to `end` in the last of E.

@@ -35,7 +35,7 @@ def test_the_table_of_choices_has_those_of_conf_with_the_default_first() -> None
         shown = [name.strip("`") for name in names.split(", ")]
         assert set(shown) == {path.stem for path in (folder("conf") / group).glob("*.yaml")}
     assert found["estimator"].startswith("`st`") and found["data"].startswith("`mnist`")
-    assert found["estimator/baseline"].startswith("`leave_one_out`")
+    assert found["estimator/baseline"].startswith("`nested_leave_one_out`")
 
 
 @pytest.mark.parametrize("group", sorted(groups.ABOUT.keys() - {"experiment", "study"}))
@@ -76,7 +76,7 @@ def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
     costs = {name: row[2] for name, row in rows.items()}
     assert (costs["st"], costs["reinforce"], costs["disarm"], costs["arms"]) == (
         "1",
-        "4",
+        "8 · 16 · 128",
         "2 · 3 · 4",
         "4 · 7 · 10",
     )

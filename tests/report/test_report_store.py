@@ -166,10 +166,10 @@ def test_export_keeps_every_value_of_a_run(
         "st",
         "st density",
         "both",
-        "none",
+        "cosine",
     )
-    assert (st.seed, st.epochs, st.precision, st.norm) == (0, 10, "float32", "batch")
-    assert (st.optimizer, st.evaluation_samples, st.best_epoch) == ("sgd lr 0.05 cosine", 8, 7)
+    assert (st.seed, st.epochs, st.precision, st.norm) == (0, 4, "float32", "batch")
+    assert (st.optimizer, st.evaluation_samples, st.best_epoch) == ("adam lr 0.015 cosine", 8, 7)
     assert (st.test_loss, st.test_accuracy, st.val_loss, st.val_accuracy) == (
         LOSS,
         0.99,
@@ -185,7 +185,7 @@ def test_export_keeps_every_value_of_a_run(
     )
     assert st.digest == digest(config("estimator=st", "seed=0"))
     assert st.command == "python -m bnn.train -m seed=0,1"
-    assert "optimizer.momentum=0.9" in st.settings.split("; ")
+    assert "optimizer.warmup=0.05" in st.settings.split("; ")
     assert not {"seed", "tracking.uri", "data.root", "estimator.pseudo_derivative"} & {
         s.partition("=")[0] for s in st.settings.split("; ")
     }

@@ -60,6 +60,7 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
         "lab.",
         "trainer.progress",
         "trainer.keep_last",
+        "trainer.threads",
         "data.root",
         "data.offline_fallback",
         "resume",
@@ -70,7 +71,7 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
     assert parameters == {
         key: value for key, value in leaves.items() if not key.startswith(watching)
     }
-    assert parameters["anneal.end"] == "3.0" and leaves["tracking.heatmaps"]
+    assert parameters["anneal.end"] == "5.0" and leaves["tracking.heatmaps"]
 
 
 @pytest.mark.parametrize("neuron", ["stochastic_smooth", "noisy_rectifier"])
@@ -112,7 +113,7 @@ def test_the_final_metrics_are_those_of_the_summary(tracked) -> None:
         "best_epoch",
         "seconds/mlflow",
     } <= set(metrics)
-    assert [p.value for p in client.get_metric_history(summary.run_id, "schedule/slope")] == [1, 3]
+    assert [p.value for p in client.get_metric_history(summary.run_id, "schedule/slope")] == [1, 5]
 
 
 def test_every_layer_has_a_heatmap_every_epoch(tracked) -> None:

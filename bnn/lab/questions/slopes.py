@@ -26,7 +26,9 @@ DEFAULTS = (
     "model=mlp",
     "model.hidden=8",
     "model.norm=none",
+    "anneal=none",
     "optimizer=adam",
+    "optimizer.lr=0.002",
     "trainer.epochs=20",
 )
 """Overrides that stand before those of the command line: a network that can be enumerated."""
