@@ -40,12 +40,14 @@ def pairs(rows: Sequence[Row], earlier: Sequence[Row]) -> list[tuple[Configurati
 def seconds_table(rows: Sequence[Row], earlier: Sequence[Row]) -> str:
     """Markdown table of test accuracy and seconds of training, before and now.
 
+    Seeds that the earlier table lacks are left out.
+
     Args:
         rows: runs of the table.
         earlier: runs of the table that it is compared with, on the same machine.
     """
-    lines = []
-    for one, other in pairs(rows, earlier):
+    lines, seeds = [], {row.seed for row in earlier}
+    for one, other in pairs([row for row in rows if row.seed in seeds], earlier):
         now, before = (c.spread("seconds_train") for c in (one, other))
         assert now is not None and before is not None
         lines.append(

@@ -5,10 +5,11 @@ What the words around a number say is asserted beside it.
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator
 
-from findings import BIASED, UNBIASED, accuracy, compared, of, with_spread
+from findings import BIASED, UNBIASED, accuracy, compared, of, text, with_spread
 from torch import nn
 
 from bnn.data import spec_of
@@ -64,17 +65,45 @@ def seed_table() -> Iterator[str]:
     yield f"at {k} evaluations a step"
 
 
+def minutes(name: str) -> float:
+    """Minutes that a sweep took by its own last lines, `6 runs in 5:19`, in NAME.txt."""
+    (found,) = re.findall(r"(?m)^6 runs in (\d+):(\d+),", text(name))
+    return int(found[0]) + int(found[1]) / 60
+
+
+SIX = [(one, place) for one in ("st", "reinforce") for place in ("first", "last", "both")]
+
+
 def bnn_mnist() -> Iterator[str]:
-    name = "bnn_mnist"
-    st, reinforce = (
-        [accuracy(name, estimator=one, placement=place) for place in ("first", "last", "both")]
-        for one in ("st", "reinforce")
+    name, ten = "bnn_mnist", "ten_epochs_mnist"
+    six = {one: accuracy(name, estimator=one[0], placement=one[1]) for one in SIX}
+    st, reinforce = ([six[one] for one in SIX if one[0] == by] for by in ("st", "reinforce"))
+    (epochs,) = {c.first.epochs for c in of(name)}
+    yield (
+        f"In {epochs} epochs straight-through reaches {min(st):.2f} to {max(st):.2f} % and "
+        f"REINFORCE {min(reinforce):.2f} to {max(reinforce):.2f} %"
     )
-    yield f"Straight-through reaches {min(st):.2f} to {max(st):.2f} %"
-    yield f"REINFORCE {min(reinforce):.2f} to {max(reinforce):.2f} %"
-    (k,) = {c.first.evaluations for c in of(name, estimator="reinforce")}
-    yield f"at one and at {k} evaluations of f a step."
-    assert seeds_of(name) == 5
+    assert {c.first.threads for c in of(name)} == {1}
+    yield (
+        f"the command takes {minutes('main_command'):.1f} minutes on two cores, where ten epochs "
+        f"took {minutes('main_command_ten_epochs'):.1f}"
+    )
+    gained = [six[one] - accuracy(ten, estimator=one[0], placement=one[1]) for one in SIX]
+    yield f"{min(gained):+.2f} to {max(gained):+.2f} points against ten epochs"
+    assert seeds_of(name) == seeds_of(ten) == 5
+    counts = [
+        c.first.evaluations
+        for place in ("first", "last", "both")
+        for c in of(name, estimator="reinforce", placement=place)
+    ]
+    yield f"{counts[0]} draws of the first layer alone, {counts[1]} of the last"
+    yield f"{counts[0]} · {counts[1]} of both"
+    assert counts[2] == counts[0] * counts[1]
+    slopes = {c.settings()["anneal.start"] + c.settings()["anneal.end"] for c in of(name)}
+    assert slopes == {"1.05.0"}
+    yield "a slope that rises from 1 to 5"
+    assert not {100, 101} & {row.seed for c in of(name) for row in c.rows}
+    yield "of seeds 100 and 101"
 
 
 def behind(*titles: str) -> list[float]:
@@ -254,8 +283,7 @@ def precision() -> Iterator[str]:
 def readme() -> Iterator[str]:
     yield f"binary neurons and {len(Estimator.registry) - 1} estimators"
     yield f"over {PICTURE_DRAWS} draws"
-    (minutes,) = {sum(row.seconds_total for c in of("main_command_cpu") for row in c.rows) / 60}
-    yield f"about {minutes:.0f} minutes on two cores"
+    yield f"about {minutes('main_command'):.0f} minutes on two cores"
     real = accuracy("seed_table_mnist", neuron="real")
     st = accuracy("seed_table_mnist", estimator="st", **BOTH)
     yield f"{real - st:.2f} points"
