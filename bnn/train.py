@@ -84,7 +84,7 @@ def _checked(words: Sequence[str]) -> list[str]:
     if not (chosen.help or chosen.hydra_help or chosen.info or chosen.shell_completion):
         check_words(overrides, chosen.multirun or mode)
     if not chosen.cfg and "dry_run=true" not in overrides:
-        check_launcher(overrides)
+        check_launcher(overrides, chosen.multirun or mode)
     return [*(word for word in words if word not in overrides), *overrides]
 
 

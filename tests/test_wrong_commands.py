@@ -67,6 +67,8 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["optimizer.learning_rate=0.1"], "did you mean optimizer.lr?"),
         (["n_trials=5"], "did you mean hydra.sweeper.n_trials"),
         (["n_jobs=2"], "did you mean hydra.launcher.n_jobs"),
+        (["hydra.launcher.n_jobs=2"], "one run is not launched; write -m"),
+        (["hydra/launcher=joblib"], "one run is not launched; write -m"),
         (["epochs=3"], "did you mean trainer.epochs?"),
         (["-m", "epochs=3,4"], "did you mean trainer.epochs?"),
         (["-m", "study=anneal", "hydra.sweeper.n_trial=3"], "did you mean hydra.sweeper.n_trials"),

@@ -43,16 +43,21 @@ def check_words(words: Sequence[str], sweep: bool) -> None:
             _check_choice(override, word)
 
 
-def check_launcher(words: Sequence[str]) -> None:
-    """Refusal of Slurm's launcher on a machine without Slurm.
+def check_launcher(words: Sequence[str], sweep: bool) -> None:
+    """Refusal of a launcher without a sweep, and of Slurm's on a machine without Slurm.
 
     Args:
         words: overrides of the command line.
+        sweep: whether the command is a sweep, `-m`.
 
     Raises:
         ConfigError: naming the launcher.
     """
     for word in words:
+        if not sweep and key_of(word).startswith(("hydra.launcher", "hydra/launcher")):
+            raise ConfigError(
+                f"{word}: one run is not launched; write -m beside several values, or leave it out"
+            )
         slurm = word in ("hydra/launcher=slurm", "hydra/launcher=submitit_slurm")
         if slurm and shutil.which("srun") is None:
             raise ConfigError(

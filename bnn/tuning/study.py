@@ -49,6 +49,7 @@ NAMELESS = (
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")
 AtOnce = Callable[[float, int | None], int]
+"""Trials that are launched together, of a study that takes some seconds on some threads each."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +137,21 @@ def _space(request: StudyRequest, compositions: Compositions) -> SearchSpace:
     return SearchSpace({key: space.searched[key] for key in order}, space.fixed)
 
 
-def _seconds(settings: StudySettings, jobs: Sequence[Job]) -> float:
+def _trial_seconds(settings: StudySettings, jobs: Sequence[Job]) -> list[float]:
+    """Expected seconds of training of a trial, by configuration that costs another, ascending."""
+    return sorted(settings.seeds * one for one in set(seconds_by_cost([job.spec for job in jobs])))
+
+
+def _total_seconds(settings: StudySettings, each: Sequence[float]) -> float:
     """Expected seconds of training of a whole study, without pruning."""
-    each = set(seconds_by_cost([job.spec for job in jobs]))
-    return settings.n_trials * settings.seeds * sum(each) / len(each)
+    return settings.n_trials * sum(each) / len(each)
 
 
 def _estimate(settings: StudySettings, space: SearchSpace, jobs: Sequence[Job]) -> str:
     """Search space and expected duration of a study."""
-    seconds = set(seconds_by_cost([job.spec for job in jobs]))
-    each = [value * settings.seeds for value in seconds]
-    shortest, longest = duration(min(each)), duration(max(each))
-    total = _seconds(settings, jobs)
+    each = _trial_seconds(settings, jobs)
+    shortest, longest = duration(each[0]), duration(each[-1])
+    total = _total_seconds(settings, each)
     rows = [[key, text] for key, text in space.as_text().items()]
     trials = f"{settings.n_trials} trial{'s' * (settings.n_trials != 1)}"
     return (
@@ -263,5 +267,8 @@ def _take_part(
         device=spec.general.device,
         stride=max(int(job.spec.config["trainer"]["epochs"]) for job in jobs),
         launch=launch,
-        at_once=at_once(_seconds(settings, jobs), spec.config["trainer"].get("threads")),
+        at_once=at_once(
+            _total_seconds(settings, _trial_seconds(settings, jobs)),
+            spec.config["trainer"].get("threads"),
+        ),
     ).work()
