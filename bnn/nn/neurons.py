@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sample
+from bnn.nn.memory_layout import laid_out_gradient
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Noise, RandomUnits, Site
 from bnn.registry import Registry
@@ -60,7 +61,7 @@ class Neuron(nn.Module, ABC):
         Returns:
             [n, *units].
         """
-        x = x if x.dtype == torch.float64 else x.float()
+        x = laid_out_gradient(x if x.dtype == torch.float64 else x.float())
         if self.rescale_gradient:
             return x + ((self.slope - 1) * x).detach()
         return self.slope * x

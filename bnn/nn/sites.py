@@ -107,10 +107,15 @@ class Site:
         Returns:
             Of the shape and dtype of the pre-activation.
         """
-        probs = self.probs.detach()
-        # draws have noise of their own, in the memory layout of the batch
-        like = join([probs[:1]] * len(probs)) if probs.stride(0) == 0 else probs
-        return (self.noise(like) < probs).to(self.preactivation.dtype)
+        if self.branched is None:
+            probs = self.probs.detach()
+        else:  # one probability for draws that have noise of their own, and no copies of it
+            with torch.no_grad():
+                probs = self.law.cdf(self.branched)
+            probs = probs.expand(len(self.preactivation) // len(probs), *probs.shape)
+        noise = self.noise(probs)
+        bits = torch.lt(noise, probs, out=torch.empty_like(noise))
+        return bits if self.branched is None else bits.flatten(0, 1)
 
     def threshold(self) -> Tensor:
         """Thresholded bits b = 1[p > 1/2] = 1[a > 0]; a tie gives 0. No gradient.
@@ -118,7 +123,8 @@ class Site:
         Returns:
             Of the shape and dtype of the pre-activation.
         """
-        return (self.preactivation > 0).to(self.preactivation.dtype)
+        a = self.preactivation.detach()
+        return torch.gt(a, 0, out=torch.empty_like(a))
 
     def fire(self) -> Tensor:
         """Bits by the neuron's own rule, of the shape of the pre-activation. No gradient."""
@@ -164,14 +170,11 @@ class Site:
         if self.branched is None:
             return ((credit * (bits - self.probs)).detach() * self.logits).sum()
         below = len(self.branched)
-
-        def sum_of_draws(named: Tensor) -> Tensor:
-            total: Tensor = named.unflatten(0, (-1, below)).sum(0)
-            return total
-
+        credits, drawn = (one.unflatten(0, (-1, below)) for one in (credit, bits))
         with torch.no_grad():
-            expected = sum_of_draws(credit) * self.law.cdf(self.branched)
-            weight = sum_of_draws(credit * bits) - expected
+            weight: Tensor = -credits.sum(0) * self.law.cdf(self.branched)
+            for of_draw, fired in zip(credits, drawn, strict=True):
+                weight.addcmul_(of_draw, fired)
         return (weight * self.law.logits(self.branched)).sum()
 
     def aligned(self, values: Tensor) -> Tensor:
