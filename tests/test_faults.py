@@ -14,9 +14,13 @@ import pytest
 from mlflow import MlflowClient
 from support.command_line import QUICK, ForkedCommand, bnn_train, client, run_here, runs
 
-from bnn import sync
+from bnn import schema, sync
 from bnn.errors import TrackingError
+from bnn.runs import execute
+from bnn.tasks import Classification
 from bnn.tracking import outbox
+from bnn.tracking import run as tracked
+from bnn.tracking.resume import finished_results
 from bnn.tracking.run_dir import claim_run_dir
 from bnn.tracking.store import open_store
 
@@ -129,6 +133,38 @@ def test_what_is_in_names_and_tags_stays_text(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert len(runs(tmp_path, "run", f"{name}/digits")) == 2
+
+
+def test_a_resume_finds_a_run_that_finishes_while_it_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_here(tmp_path, *SMALL)
+    looks = []
+
+    def none_at_first(*place: object) -> dict[str, object]:
+        looks.append(place)
+        return {} if len(looks) == 1 else finished_results(*place)
+
+    monkeypatch.setattr(execute, "finished_results", none_at_first)
+    again = run_here(tmp_path, *SMALL, "resume=true")
+    assert len(runs(tmp_path, "run")) == 1 and "(finished before)" in again.stdout
+
+
+def test_a_resumed_run_keeps_the_claim_on_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = [*SMALL, "trainer.epochs=3"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Classification, "evaluations", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_here(tmp_path, *stopped)
+    (run,) = runs(tmp_path, "run")
+    monkeypatch.setattr(tracked, "claim_run_dir", lambda folder: pytest.fail("claimed again"))
+    run_here(tmp_path, *stopped, "resume=true")
+    (again,) = runs(tmp_path, "run")
+    assert again.info.status == "FINISHED"
+    owners = [one.data.tags[schema.RUN_DIR_OWNER] for one in (run, again)]
+    assert owners[0] == owners[1]
 
 
 def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:

@@ -121,8 +121,11 @@ def execute(
         BnnError: for anything that a user can act on.
     """
     store = _open_store(spec)
-    if spec.general.resume and (done := finished_results(store, spec.result_key)):
-        return _summary(spec, store, **done[spec.result_key], trained=False)
+    if done := _finished(spec, store):
+        return done
+    earlier = _interrupted(spec, store, folder, title, None, alone=parent is None)
+    if earlier is None and (done := _finished(spec, store)):
+        return done  # by another process, between the two looks
 
     def finish(
         run: MlflowRun, setup: TrainingSetup, fitted: FitResult, data: Dataset
@@ -135,7 +138,14 @@ def execute(
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 
     bar = ProgressBar(progress, time_left)
-    return _train_tracked(spec, store, folder, title, parent, finish, bar)
+    return _train_tracked(spec, store, folder, title, parent, earlier, finish, bar)
+
+
+def _finished(spec: RunSpec, store: Store) -> RunSummary | None:
+    """Summary of the run that has finished before; None without `resume=true`."""
+    if spec.general.resume and (done := finished_results(store, spec.result_key)):
+        return _summary(spec, store, **done[spec.result_key], trained=False)
+    return None
 
 
 def _summary(
@@ -202,7 +212,9 @@ def execute_trial_seed(
     job = JobEnvironment.current()
     mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
     bar = ProgressBar(mode)
-    return _train_tracked(spec, store, folder, title, parent, finish, bar, tags, report)
+    study = tags[schema.STUDY]
+    earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
+    return _train_tracked(spec, store, folder, title, parent, earlier, finish, bar, tags, report)
 
 
 def _seed_result(
@@ -225,6 +237,7 @@ def _train_tracked(
     folder: Path,
     title: str,
     parent: str | None,
+    earlier: Interrupted | None,
     finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result],
     progress: ProgressBar,
     trial: Mapping[str, str] | None = None,
@@ -238,15 +251,13 @@ def _train_tracked(
         folder: run directory, unless the interrupted run has its own.
         title: display name on the terminal.
         parent: MLflow run id of the sweep.
+        earlier: the run that was interrupted.
         finish: ends the MLflow run and makes the result.
         progress: callback that shows the progress.
         trial: tags of a trial.
         report: callback that hears of every epoch, also of those before an interruption.
     """
-    initial, earlier = weights_of_run(spec, store), None
-    if spec.general.resume:
-        study = trial[schema.STUDY] if trial else None
-        earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
+    initial = weights_of_run(spec, store)
     folder = earlier.folder if earlier else folder
     setup = build(spec, initial[1] if initial else None)
     shorter = None
@@ -292,7 +303,12 @@ def _train_tracked(
 def _interrupted(
     spec: RunSpec, store: Store, folder: Path, title: str, study: str | None, alone: bool
 ) -> Interrupted | None:
-    """Run to be resumed, which is printed; where there is none, runs of other versions are."""
+    """Run to be resumed, which is printed; where there is none, runs of other versions are.
+
+    None without `resume=true`.
+    """
+    if not spec.general.resume:
+        return None
     earlier = find_interrupted(store, spec.result_key, folder, study)
     if alone:
         with best_effort("the end of lost runs"):

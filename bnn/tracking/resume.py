@@ -160,6 +160,8 @@ def find_interrupted(
         if run_dir is not None:
             try:
                 with lock_run_dir(run_dir):
+                    if client.get_run(run_id).info.status == "FINISHED":  # since the search
+                        continue
                     if (run_dir / checkpoint.LAST).is_file():
                         return Interrupted(run_id, run_dir, threads)
             except TrackingError:

@@ -33,7 +33,7 @@ from bnn.tasks import Scores, Task
 from bnn.tracking.calls import logged_images
 from bnn.tracking.mlflow_adapter import dataset_record
 from bnn.tracking.outbox import Outbox
-from bnn.tracking.run_dir import claim_run_dir
+from bnn.tracking.run_dir import claim_run_dir, run_dir_of
 from bnn.tracking.store import Store
 from bnn.training import checkpoint
 from bnn.training.activations import Snapshot, fixed_images, snapshot
@@ -133,8 +133,7 @@ class MlflowRun(Callback):
             self.id = self._create(store, self.about, parent, trial)
         self._outbox = Outbox(self._client, self.id, self._folder)
         if self._continued:
-            tags = _place_tags(self._folder) | dict(trial or {})
-            self._continue(tags | ({schema.PARENT: parent} if parent else {}))
+            self._continue(dict(trial or {}) | ({schema.PARENT: parent} if parent else {}))
 
     def _create(
         self,
@@ -170,6 +169,9 @@ class MlflowRun(Callback):
         self._client.update_run(self.id, status="RUNNING")
         for stale in {schema.REASON, schema.NOTE} & set(run.data.tags):
             self._client.delete_tag(self.id, stale)
+        # not its own directory again: between the claim and the tag it would look like another's
+        if run_dir_of(run.data.tags) != self._folder.absolute():
+            tags = _place_tags(self._folder) | dict(tags)
         for key, value in tags.items():
             self._client.set_tag(self.id, key, value)
         self._known = {*run.data.params, *run.data.metrics}
