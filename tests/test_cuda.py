@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from torch import Tensor
 from bnn.build import read_dataset
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
-from bnn.estimators import Estimator
+from bnn.estimators import Estimator, StraightThrough
 from bnn.fitted import fit_network
+from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Noise
 from bnn.restore import load_checkpoint
 from bnn.specify import setup
@@ -23,8 +26,9 @@ from bnn.testing.checks import serves
 from bnn.testing.gradients import gradient
 from bnn.testing.networks import NETWORKS, batch, network, tangled
 from bnn.training import checkpoint
+from bnn.training.callback import Callback
 from bnn.training.loop import fit
-from bnn.training.step import TrainState
+from bnn.training.step import TrainState, steps_per_epoch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -78,6 +82,88 @@ def test_every_estimator_trains_on_the_gpu(estimator, precision):
     assert next(fitted.model.parameters()).is_cuda
     assert fitted.fit is not None
     assert all(math.isfinite(epoch["train/loss"]) for epoch in fitted.fit.history)
+
+
+def losses(*words: str, model: str = "mlp", limit: int = 500) -> list[float]:
+    """Training losses of three epochs, each of which ends with a smaller batch."""
+    size = [f"data.limit={limit}", f"model={model}", "trainer.epochs=3"]
+    fitted = fit_network(compose([*DIGITS, *size, *words]))
+    assert fitted.fit is not None
+    return [epoch["train/loss"] for epoch in fitted.fit.history]
+
+
+@pytest.mark.parametrize("estimator", sorted(set(Estimator.registry) - {"none"}))
+@pytest.mark.parametrize("words", [["optimizer=adam"], ["optimizer=sgd", "trainer.precision=bf16"]])
+def test_captured_steps_train_like_launched_ones(estimator, words):
+    words = [f"estimator={estimator}", *words]
+    words += ["model.hidden=4"] if estimator == "enumeration" else []
+    words += ["placement=last"] if estimator == "local_expectation" else []
+    words += ["estimator.tau=0.5"] if estimator in ("rebar", "relax") else []
+    try:
+        launched = losses("trainer.cuda_graph=never", *words)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert losses("trainer.cuda_graph=always", *words) == pytest.approx(launched, rel=1e-4)
+
+
+@pytest.mark.parametrize("estimator", ["st", "reinforce"])
+def test_captured_steps_of_convolutions_train_like_launched_ones(estimator):
+    launched, captured = (
+        losses(f"estimator={estimator}", f"trainer.cuda_graph={how}", model="cnn")
+        for how in ("never", "auto")
+    )
+    assert captured == pytest.approx(launched, rel=0.05)
+
+
+@pytest.mark.parametrize("estimator", ["rebar", "relax"])
+def test_steps_that_differ_are_not_captured(estimator):
+    assert losses(f"estimator={estimator}", "trainer.cuda_graph=auto")
+    with pytest.raises(ConfigError, match="cuda_graph=never"):
+        losses(f"estimator={estimator}", "trainer.cuda_graph=always")
+
+
+class CountsItsSteps(StraightThrough):
+    """Straight-through estimator with a step counter in Python and a wait for the GPU."""
+
+    steps = 0
+
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        self.steps += 1
+        loss = super().surrogate_loss(forward)
+        return loss if math.isfinite(float(loss)) else loss.nan_to_num()
+
+
+def test_parts_of_other_packages_are_captured_where_that_is_asked_for_alone():
+    made = setup(compose([*DIGITS, "model=mlp", "data.limit=512"]))
+    data = read_dataset(made.spec)
+    for how, captured in (("auto", False), ("never", False), ("always", True)):
+        estimator = CountsItsSteps()
+        settings = dataclasses.replace(made.training.settings, cuda_graph=how)
+        training = dataclasses.replace(made.training, settings=settings, estimator=estimator)
+        with pytest.raises(ConfigError, match="cuda_graph=never") if captured else nullcontext():
+            TrainState(made.model, training, data).epoch(Callback())
+            assert estimator.steps == steps_per_epoch(len(data.train.labels), settings.batch_size)
+
+
+def test_a_training_of_captured_steps_is_resumed_whichever_way(tmp_path: Path):
+    def state(how: str) -> TrainState:
+        made = setup(compose([*DIGITS, "model=mlp", "data.limit=500", f"trainer.cuda_graph={how}"]))
+        return TrainState(made.model, made.training, read_dataset(made.spec))
+
+    whole = state("always")
+    first = whole.epoch(Callback())
+    saved = copy.deepcopy(whole.state_dict())
+    second = whole.epoch(Callback())
+    assert first != second
+    for how in ("always", "never"):
+        resumed = state(how)
+        resumed.load_state_dict(copy.deepcopy(saved))
+        assert resumed.epoch(Callback()) == pytest.approx(second, rel=1e-4)
+    launched = state("never")
+    launched.epoch(Callback())
+    resumed = state("always")
+    resumed.load_state_dict(copy.deepcopy(launched.state_dict()))
+    assert resumed.epoch(Callback()) == pytest.approx(second, rel=1e-4)
 
 
 @pytest.mark.parametrize("estimator", ["st", "reinforce"])

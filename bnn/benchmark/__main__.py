@@ -55,7 +55,9 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "the cores",
     )
     parser.add_argument(
-        "--jobs", action="store_true", help="also two jobs at a time against one after the other"
+        "--jobs",
+        action="store_true",
+        help="also two jobs at a time against one after the other; on a GPU up to 16 at a time",
     )
     parser.add_argument(
         "--memory",
@@ -101,28 +103,31 @@ def benchmark_config(overrides: Sequence[str], steps: int) -> DictConfig:
     return limited(config, steps)
 
 
-def use_one_thread(config: DictConfig) -> None:
-    """Set torch to one thread, whose CPU time does not contain waiting for another.
+def use_threads(config: DictConfig, cpu_time: bool) -> None:
+    """Set torch to the threads of a run; to one where CPU time is read, without waiting in it.
 
     Raises:
-        ConfigError: for a device other than the CPU.
+        ConfigError: for CPU time of a device other than the CPU.
     """
     import torch
 
     from bnn.specify import pick_device
 
-    if (device := pick_device(config.device)) != "cpu":
+    if cpu_time and (device := pick_device(config.device)) != "cpu":
         raise ConfigError(f"--cpu-time: expected device=cpu, got {device}")
-    torch.set_num_threads(1)
+    threads = 1 if cpu_time else config.trainer.threads
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def sections(config: DictConfig, chosen: argparse.Namespace) -> dict[str, Callable[[], str]]:
     """Functions that measure a section of the page, by its title."""
-    from bnn.benchmark.concurrent_jobs import two_jobs
+    from bnn.benchmark.concurrent_jobs import side_by_side, two_jobs
     from bnn.benchmark.estimator_steps import estimator_steps
     from bnn.benchmark.loops import loops
     from bnn.benchmark.shares import shares
     from bnn.benchmark.timing import limited
+    from bnn.specify import pick_device
 
     rounds = chosen.rounds
     clock: Clock = time.process_time if chosen.cpu_time else time.perf_counter
@@ -132,8 +137,10 @@ def sections(config: DictConfig, chosen: argparse.Namespace) -> dict[str, Callab
         "Shares of a run": lambda: shares(config),
         "Estimators, both activations binary": lambda: estimator_steps(short, rounds, clock),
     }
-    if chosen.jobs:
+    if chosen.jobs and pick_device(config.device) == "cpu":
         found["Two jobs"] = lambda: two_jobs(config, rounds)
+    elif chosen.jobs:
+        found["Runs side by side"] = lambda: side_by_side(config, rounds)
     return found
 
 
@@ -148,8 +155,7 @@ def main(words: Sequence[str] | None = None) -> None:
             print(memory([*DEFAULTS, *overrides]))
             return
         config = benchmark_config(overrides, chosen.steps)
-        if chosen.cpu_time:
-            use_one_thread(config)
+        use_threads(config, chosen.cpu_time)
         print(heading(config, chosen), flush=True)
         for title, section in sections(config, chosen).items():
             print(f"\n## {title}\n\n{section()}", flush=True)

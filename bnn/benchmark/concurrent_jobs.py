@@ -1,10 +1,11 @@
-"""Time of two jobs that run at once, beside two that run one after the other."""
+"""Speed of jobs that run at once: two on a CPU beside one after the other, and many on a GPU."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -16,11 +17,14 @@ from bnn.benchmark.timing import fastest_ratio, interleaved, speed_ratios, sprea
 from bnn.build import read_dataset
 from bnn.config.compose import with_values
 from bnn.errors import BnnError
+from bnn.runs.concurrency import cores
 from bnn.specify import specify
 from bnn.tables import markdown
 
 TARGET = 1.1
 """Speed of two jobs at once, over that of one after the other."""
+SIDE_BY_SIDE = (1, 2, 4, 8, 16)
+"""Numbers of jobs that share a GPU."""
 TOGETHER, APART = "together, 1 thread each", "one after the other, 2 threads each"
 
 
@@ -99,3 +103,25 @@ def two_jobs(config: DictConfig, rounds: int) -> str:
     head = ["speed", "median", "min–max", "fastest rounds", "target"]
     row = ["together / one after the other", *ratios, fastest, f"{TARGET:.2f}"]
     return f"{markdown(['two jobs', 's', 'min–max'], rows)}\n\n{markdown(head, [row])}"
+
+
+def side_by_side(config: DictConfig, rounds: int) -> str:
+    """Table of the images per second of several jobs that share a GPU.
+
+    Args:
+        config: composed configuration.
+        rounds: rounds that are counted.
+    """
+    config = with_values(config, trainer__epochs=len(SIDE_BY_SIDE) * (rounds + 1))
+    images = len(read_dataset(specify(config)).train.labels)
+    counts = [count for count in SIDE_BY_SIDE if count <= cores()]
+    with contextlib.ExitStack() as stack:
+        pipes = [stack.enter_context(started(config, 1)) for _ in range(counts[-1])]
+        jobs = [ready(pipe, 1) for pipe in pipes]
+        blocks = {str(count): partial(run_epochs, jobs[:count]) for count in counts}
+        seconds = interleaved(blocks, rounds)
+    rows = [
+        [name, *spread([int(name) * images / s for s in taken], 0)]
+        for name, taken in seconds.items()
+    ]
+    return markdown(["runs side by side", "images/s of all", "min–max"], rows)

@@ -42,7 +42,7 @@ def estimator_steps(config: DictConfig, rounds: int, clock: Clock) -> str:
         try:
             checked = setup(job)
         except ConfigError as error:
-            refused.append(f"{' '.join(choice)}: {error}")
+            refused.append(str(error))
             continue
         title = estimator_title(dict(checked.spec.config))
         blocks[title] = epoch_of(job, data)

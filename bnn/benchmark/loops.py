@@ -38,6 +38,7 @@ TARGETS = (
     ("ours bf16", "conventional", 2.1),
 )
 """(loop, reference, images per second of the loop over those of the reference)."""
+LAUNCHED = "ours, without a CUDA graph"
 WORKERS_FROM_CORES = 4
 """Cores from which the conventional loop is also timed with workers."""
 
@@ -147,6 +148,8 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
         note = f"\n\nNo conventional loop: {error}"
     blocks["bare"] = bare(setup(config), data)
     blocks["ours"] = epoch_of(config, data)
+    if data.train.images.is_cuda:
+        blocks[LAUNCHED] = epoch_of(with_values(config, trainer__cuda_graph="never"), data)
     if any(isinstance(module, nn.Conv2d) for module in setup(config).model.modules()):
         blocks["convolutions alone"] = convolutions(setup(config), data)
     blocks["ours bf16"] = epoch_of(with_values(config, trainer__precision="bf16"), data)
@@ -170,7 +173,7 @@ def ratio_table(seconds: Seconds) -> str:
     pairs += [
         ("ours", name, BLANK)
         for name in seconds
-        if name.startswith("conventional,") or name == "convolutions alone"
+        if name.startswith("conventional,") or name in ("convolutions alone", LAUNCHED)
     ]
     rows = []
     for loop, reference, target in pairs:

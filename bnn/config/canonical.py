@@ -57,6 +57,7 @@ NOT_RESULT = (
     "trainer.progress",
     "trainer.keep_last",
     "trainer.threads",
+    "trainer.cuda_graph",
 )
 """Keys of where and how a run is watched; its result does not depend on them."""
 

@@ -77,6 +77,8 @@ class Estimator(nn.Module, ABC):
 
     differentiates_units: ClassVar[bool] = False
     """Whether the derivative of a relaxed loss is taken through random units that are no bits."""
+    same_operations: bool = True
+    """Whether every step launches the same operations, as a CUDA graph repeats them."""
 
     def __init__(self) -> None:
         super().__init__()

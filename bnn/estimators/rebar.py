@@ -115,6 +115,7 @@ class REBAR(LayerByLayer):
                 f"estimator.tau: expected a positive temperature or {LEARNED}, got {tau}"
             )
         self.learned = tau == LEARNED
+        self.same_operations = not self.learned
         self._start = TAU_START if isinstance(tau, str) else check_temperature(float(tau))
         self.decay = check_decay("estimator.decay", decay)
 

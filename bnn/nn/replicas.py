@@ -71,16 +71,17 @@ def mean_of_descendants(loss: Tensor, lineage: Sequence[int], *, first: bool = F
     Returns:
         [replicas at the layer, samples].
     """
-    replicas = range(max(lineage) + 1)
-    if list(lineage) == list(replicas):
+    lineage, count = list(lineage), max(lineage) + 1
+    if lineage == list(range(count)):
         return loss
+    # no tensor is made of numbers of Python's, for which a GPU would be waited
+    groups = [[at for at, of in enumerate(lineage) if of == replica] for replica in range(count)]
     if first:
-        return loss[[list(lineage).index(replica) for replica in replicas]]
-    shares = [
-        [(of == replica) / list(lineage).count(replica) for of in lineage] for replica in replicas
-    ]
-    # a sum and no matrix product, which autocast would take in bfloat16
-    return (loss.new_tensor(shares)[:, :, None] * loss).sum(1)
+        return torch.stack([loss[group[0]] for group in groups])
+    if lineage == list(range(count)) * (len(lineage) // count):
+        by_descendant: Tensor = loss.unflatten(0, (-1, count))
+        return by_descendant.mean(0)
+    return torch.stack([torch.stack([loss[at] for at in group]).mean(0) for group in groups])
 
 
 def split(flat: Tensor, replicas: int) -> Tensor:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import nn
+
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.tasks import Task
+from bnn.training.cuda_graph import launches_the_same
 from bnn.training.optimizers import Optimization
 from bnn.training.schedules import Schedule
 
@@ -24,6 +28,9 @@ class TrainerSettings:
         progress: `auto`, `bar`, `lines` or `none`.
         keep_last: whether a finished run keeps the state that a longer training goes on from.
         threads: threads of an operation on a CPU; None: as many as torch takes.
+        cuda_graph: whether steps on a GPU are captured in a CUDA graph: `always`, `never`, or
+            `auto` where network, estimator and task are of this package and torch, and launch the
+            same operations in every step.
 
     Raises:
         ConfigError: for a value that makes no sense, naming its key.
@@ -37,6 +44,7 @@ class TrainerSettings:
     progress: str
     keep_last: bool = False
     threads: int | None = None
+    cuda_graph: str = "auto"
 
     def __post_init__(self) -> None:
         for key in ("epochs", "evaluation_samples"):
@@ -59,11 +67,27 @@ class TrainerSettings:
         for key, valid in (
             ("precision", ("float32", "bf16")),
             ("progress", ("auto", "bar", "lines", "none")),
+            ("cuda_graph", ("auto", "always", "never")),
         ):
             if getattr(self, key) not in valid:
                 raise ConfigError(
                     f"trainer.{key}: expected one of {', '.join(valid)}; got {getattr(self, key)!r}"
                 )
+
+    def captures(
+        self, model: nn.Module, estimator: Estimator, task: Task, device: torch.device
+    ) -> bool:
+        """Whether the steps of a training are captured in a CUDA graph.
+
+        Args:
+            model: network.
+            estimator: gradient estimator.
+            task: task.
+            device: device of the training.
+        """
+        if device.type != "cuda" or self.cuda_graph == "never":
+            return False
+        return self.cuda_graph == "always" or launches_the_same(model, estimator, task)
 
 
 @dataclass(frozen=True)

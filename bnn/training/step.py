@@ -23,11 +23,14 @@ from bnn.nn.sites import generator_noise
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.callback import Callback
-from bnn.training.optimizers import parameter_groups
+from bnn.training.cuda_graph import CapturedStep
+from bnn.training.optimizers import make_capturable, parameter_groups
 from bnn.training.settings import TrainingConfig
 
 FINITE_EVERY = 50
 """Steps from one check of a finite loss to the next; each check waits for the device."""
+LOSS = "loss"
+"""Name of the sum of the losses among those of the statistics."""
 DIVERGED = 100.0
 """Factor by which the loss has grown over that of the first step when a training has diverged."""
 
@@ -143,10 +146,15 @@ class TrainState:
             )
         total = self.steps * config.settings.epochs
         groups = parameter_groups(model, self.estimator, self.task)
-        self.optimizer, self.learning_rate = config.optimization.start(groups, total)
+        captures = config.settings.captures(model, self.estimator, self.task, device)
+        self.optimizer, self.learning_rate = config.optimization.start(
+            groups, total, capturable=captures
+        )
         self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
         self.noise = generator_noise(self.bits)
+        self._captured = CapturedStep(self._add_step, self.bits) if captures else None
+        self._sums: dict[str, Tensor] = {}
         self.seconds, self.first_loss = 0.0, math.nan
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,6 +181,8 @@ class TrainState:
                 getattr(self, key).set_state(state[key].cpu())
             for key, part in self._parts().items():
                 part.load_state_dict(state[key])
+            if self._captured is not None:
+                make_capturable(self.optimizer)
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint is of another training: {str(error).partition(chr(10))[0]}"
@@ -203,30 +213,52 @@ class TrainState:
         start = time.perf_counter()
         self.model.train()
         rate = float(self.learning_rate.get_last_lr()[0])
-        seen, total = 0, torch.zeros((), device=self.split.images.device)
-        sums: dict[str, Tensor] = {}
+        seen, size = 0, self.config.settings.batch_size
+        for total in self._sums.values():
+            total.zero_()
+        loader = batches(self.split, size, self.order)
+        for step, (images, labels) in enumerate(loader, 1):
+            if self._captured is not None and len(labels) == size:
+                self._captured(images, labels)
+            else:
+                self._add_step(images, labels)
+            seen += len(labels)
+            if math.isnan(self.first_loss):
+                self.first_loss = float(self._sums[LOSS]) / seen
+            self.learning_rate.step()
+            callback.on_step_end()
+            if step % FINITE_EVERY == 0 or step == self.steps:
+                self._check_finite(step)
+        self.seconds += time.perf_counter() - start
+        means = {schema.TRAIN + name: float(total) / seen for name, total in self._sums.items()}
+        return {**means, schema.LEARNING_RATE: rate}
+
+    def _add_step(self, images: Tensor, labels: Tensor) -> None:
+        """One step on a batch, whose loss and statistics are added to the sums of the epoch."""
+        statistics: dict[str, Tensor] = {}
 
         def train(inputs: Tensor, targets: Tensor) -> Tensor:
             loss, output = self._step(inputs, targets)
             for name, values in self.task.statistics(output, targets).items():
-                sums[name] = sums.get(name, 0) + values.sum()
+                statistics[name] = statistics.get(name, 0) + values.sum()
             return loss
 
-        loader = batches(self.split, self.config.settings.batch_size, self.order)
-        for step, (images, labels) in enumerate(loader, 1):
-            total += self.task.step(train, *self.task.batch(images, labels)) * len(labels)
-            seen += len(labels)
-            if math.isnan(self.first_loss):
-                self.first_loss = float(total) / seen
-            self.learning_rate.step()
-            callback.on_step_end()
-            if (step % FINITE_EVERY == 0 or step == self.steps) and not math.isfinite(float(total)):
-                raise DivergedError(
-                    f"the training loss became {float(total)} by step {step}: lower optimizer.lr"
-                )
-        self.seconds += time.perf_counter() - start
-        measured = {schema.TRAIN + name: float(value) / seen for name, value in sums.items()}
-        return {schema.TRAIN + "loss": float(total) / seen, **measured, schema.LEARNING_RATE: rate}
+        loss = self.task.step(train, *self.task.batch(images, labels))
+        for name, latest in {LOSS: loss * len(labels), **statistics}.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros_like(latest)
+            self._sums[name] += latest
+
+    def _check_finite(self, step: int) -> None:
+        """Check the sum of the losses, for which this waits.
+
+        Raises:
+            DivergedError: where it is not finite.
+        """
+        if not math.isfinite(total := float(self._sums[LOSS])):
+            raise DivergedError(
+                f"the training loss became {total} by step {step}: lower optimizer.lr"
+            )
 
     def check_divergence(self, epoch: int, loss: float) -> None:
         """Check that the mean loss of an epoch is not far above the loss of the first step.
