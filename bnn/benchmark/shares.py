@@ -55,7 +55,7 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, TrainingSetup]:
     laps.lap("new store", "once")
     checked = timed(build(spec), laps)
     with timed_tracker(laps), patch("bnn.runs.execute.build", lambda *_: checked):
-        execute(spec, folder, None, "benchmark")
+        execute(spec, folder, None, "benchmark", progress="none")
     laps.lap("mlflow", "once")
     data, training = read_dataset(checked.spec), checked.training
     laps.lap("reading", "once")

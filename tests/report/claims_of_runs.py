@@ -106,6 +106,39 @@ def bnn_mnist() -> Iterator[str]:
     yield "of seeds 100 and 101"
 
 
+def short_training() -> Iterator[str]:
+    name, ten = "short_training_mnist", "seed_table_mnist"
+    rows = {(c.first.neuron, c.first.estimator, c.first.placement) for c in of(name)}
+    assert len(rows) == len(of(ten)) == 19 and seeds_of(name) == seeds_of(ten) == 5
+    keys = ("neuron", "estimator", "placement")
+    both = {row: dict(zip(keys, row, strict=True)) for row in rows}
+    gains = [accuracy(name, **row) - accuracy(ten, **row) for row in both.values()]
+    (epochs,), (earlier,) = ({c.first.epochs for c in of(one)} for one in (name, ten))
+    yield f"After {epochs} epochs every row of"
+    yield f"{min(gains):.2f} to {max(gains):.2f} points above its accuracy after {earlier}"
+    (found,) = re.findall(r"(?m)^95 runs in (\d+):(\d+),", text("short_training"))
+    yield f"95 runs take {int(found[0]) + int(found[1]) / 60:.1f} minutes on two cores"
+    real = accuracy(name, neuron="real")
+
+    def cost(estimator: str, neuron: str, placement: str) -> float:
+        return real - accuracy(name, estimator=estimator, neuron=neuron, placement=placement)
+
+    yield f"both layers stochastic is {cost('st', 'stochastic', 'both'):.2f} points below"
+    yield f"with both deterministic {cost('st', 'deterministic', 'both'):.2f}."
+    yield f"not trained cost {cost('frozen', 'stochastic', 'both'):.2f} points"
+    yield f"and {cost('frozen', 'stochastic', 'first'):.2f} where only the first is"
+    behind = [
+        cost("reinforce", neuron, "first") - cost("frozen", neuron, "first")
+        for neuron in ("stochastic", "deterministic")
+    ]
+    yield f"by {behind[0]:.2f} points with stochastic units and {behind[1]:.2f} with deterministic"
+    assert all(
+        cost("reinforce", neuron, place) < cost("frozen", neuron, place)
+        for neuron in ("stochastic", "deterministic")
+        for place in ("last", "both")
+    )
+
+
 def behind(*titles: str) -> list[float]:
     """Points of accuracy behind straight-through at equal cost."""
     st = accuracy("estimators_mnist", estimator="st")

@@ -21,6 +21,7 @@ ROOT = source_tree()
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/seed_table_mnist.md": runs.seed_table,
     "sweeps/results/bnn_mnist.md": runs.bnn_mnist,
+    "sweeps/results/short_training_mnist.md": runs.short_training,
     "sweeps/results/estimators_mnist.md": runs.estimators,
     "sweeps/results/baselines_mnist.md": runs.baselines,
     "sweeps/results/reinforce_tuned_mnist.md": runs.reinforce_tuned,
