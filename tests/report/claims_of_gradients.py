@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from findings import RESULTS, UNBIASED, figure, printed, text
+from findings import UNBIASED, figure, printed, text
 
 from bnn.estimators.enumeration import LAYER_LIMIT
 from bnn.estimators.local_expectation import LOWER_LIMIT
 from bnn.report.catalogue import UNITS
-from bnn.report.row_files import read_csv
 
 SMALL, REFERENCE = "lab_exact", "lab_cnn"
 PASSES, CLOCK = "variance × passes", "variance × ms"
@@ -58,7 +57,9 @@ def benchmark_gpu() -> Iterator[str]:
     yield f"1 run trains on {together['1']:,} images a second"
     yield f"16 side by side on {together['16']:,} together"
     assert max(together.values()) == together["1"]
-    short, ten = (60 * int(m) + int(s) for m, s in re.findall(r"in (\d+):(\d+)", text("sweeps_gpu")))
+    short, ten = (
+        60 * int(m) + int(s) for m, s in re.findall(r"in (\d+):(\d+)", text("sweeps_gpu"))
+    )
     yield f"95 runs of the defaults took {short} seconds"
     yield f"and 95 of the sources' protocol, of ten epochs, {ten}"
     steps = {r["estimator"]: float(r["ms a step"]) for r in printed(name, "the same a pass")}
