@@ -45,6 +45,7 @@ NAMELESS = (
     "data.offline_fallback",
     "trainer.progress",
     "trainer.threads",
+    "trainer.cuda_graph",
 )
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")

@@ -61,6 +61,7 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
         "trainer.progress",
         "trainer.keep_last",
         "trainer.threads",
+        "trainer.cuda_graph",
         "data.root",
         "data.offline_fallback",
         "resume",
