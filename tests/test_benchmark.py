@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnn.benchmark.__main__ import DEFAULTS, main
-from bnn.benchmark.concurrent_jobs import two_jobs
+from bnn.benchmark.concurrent_jobs import SIDE_BY_SIDE, side_by_side, two_jobs
 from bnn.benchmark.conventional import image_loader, ordinary_network
 from bnn.benchmark.laps import Laps
 from bnn.benchmark.loops import ratio_table
@@ -177,6 +177,15 @@ def test_two_jobs_run_at_a_time_and_one_after_the_other() -> None:
     assert "together, 1 thread each" in table
     assert "one after the other, 2 threads each" in table
     assert "together / one after the other" in table and "1.10" in table
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnn.benchmark.concurrent_jobs.cores", lambda: 2)
+    config = limited(compose(["data=digits", "model=mlp", "device=cpu"]), steps=2)
+    lines = side_by_side(config, rounds=1).splitlines()[2:]
+    assert [int(line.split("|")[1]) for line in lines] == [n for n in SIDE_BY_SIDE if n <= 2]
+    assert all(int(line.split("|")[2]) > 0 for line in lines)
 
 
 def test_an_error_is_one_line() -> None:

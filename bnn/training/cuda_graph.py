@@ -24,17 +24,32 @@ PACKAGES = ("bnn", "torch")
 """Packages whose modules launch the same operations in every step, unless an estimator tells."""
 
 
-def launches_the_same(model: nn.Module, estimator: Estimator, task: nn.Module) -> bool:
-    """Whether the steps of a training are known to launch the same operations.
+def is_captured(
+    choice: str, model: nn.Module, estimator: Estimator, task: nn.Module, device: torch.device
+) -> bool:
+    """Whether the steps of a training are captured in a CUDA graph.
 
-    They are where all parts consist of modules of this package and of torch: other code may do
-    something else in every hundredth step.
+    Under `auto` they are on a GPU where all parts consist of modules of this package and of torch,
+    and no estimator tells that its steps differ: other code may do something else in every
+    hundredth step.
 
     Args:
+        choice: `trainer.cuda_graph`, `auto`, `always` or `never`.
         model: network.
         estimator: gradient estimator.
         task: task.
+        device: device of the training.
+
+    Raises:
+        ConfigError: for `always` on another device than a GPU.
     """
+    if choice == "always" and device.type != "cuda":
+        raise ConfigError(
+            f"trainer.cuda_graph=always: expected device=cuda, got {device.type}; "
+            "write trainer.cuda_graph=auto"
+        )
+    if choice != "auto" or device.type != "cuda":
+        return choice == "always"
     modules = (module for part in (model, estimator, task) for module in part.modules())
     known = (type(module).__module__.partition(".")[0] in PACKAGES for module in modules)
     return estimator.same_operations and all(known)
@@ -64,15 +79,16 @@ class CapturedStep:
         Raises:
             ConfigError: for a step that cannot be captured.
         """
-        if self._seen < WARM_UP:
-            self._seen += 1
-            self._warm_up(images, labels)
-            return
-        if self._graph is None:
-            self._graph = self._capture(images, labels)
-        self._images.copy_(images)
-        self._labels.copy_(labels)
-        self._graph.replay()
+        with torch.cuda.device(images.device):  # streams are those of the current GPU
+            if self._seen < WARM_UP:
+                self._seen += 1
+                self._warm_up(images, labels)
+                return
+            if self._graph is None:
+                self._graph = self._capture(images, labels)
+            self._images.copy_(images)
+            self._labels.copy_(labels)
+            self._graph.replay()
 
     def _warm_up(self, images: Tensor, labels: Tensor) -> None:
         """Take the step on another stream than the default one, as a capture does."""

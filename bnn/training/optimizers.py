@@ -117,18 +117,13 @@ class Optimization:
     groups: Mapping[str, Mapping[str, float]]
 
     def start(
-        self,
-        groups: Mapping[str, Sequence[nn.Parameter]],
-        steps: int,
-        *,
-        capturable: bool = False,
+        self, groups: Mapping[str, Sequence[nn.Parameter]], steps: int
     ) -> tuple[torch.optim.Optimizer, LambdaLR]:
         """Optimizer of parameter groups, and its learning rate over a number of steps.
 
         Args:
             groups: parameters by the name of their group; see `parameter_groups`.
             steps: optimizer steps of the whole training.
-            capturable: whether a CUDA graph repeats the step, for which rates are tensors.
 
         Raises:
             ConfigError: for parameters of a group without settings.
@@ -143,8 +138,6 @@ class Optimization:
             for name, own in groups.items()
         ]
         optimizer = self.optimizer(settings)
-        if capturable:
-            make_capturable(optimizer)
         rate = LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
         return optimizer, rate
 
@@ -152,12 +145,13 @@ class Optimization:
 def make_capturable(optimizer: torch.optim.Optimizer) -> None:
     """Set up an optimizer for steps that a CUDA graph repeats: its learning rates become tensors.
 
+    A schedule of the learning rate then writes into them.
+
     Args:
-        optimizer: changed in place; its parameters are on the GPU.
+        optimizer: changed in place; it has its schedule already.
     """
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], Tensor):
-            group.setdefault("initial_lr", group["lr"])  # a number, which the schedule multiplies
             group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
         if "capturable" in group:
             group["capturable"] = True

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.tasks import Task
-from bnn.training.cuda_graph import launches_the_same
 from bnn.training.optimizers import Optimization
 from bnn.training.schedules import Schedule
 
@@ -29,8 +25,7 @@ class TrainerSettings:
         keep_last: whether a finished run keeps the state that a longer training goes on from.
         threads: threads of an operation on a CPU; None: as many as torch takes.
         cuda_graph: whether steps on a GPU are captured in a CUDA graph: `always`, `never`, or
-            `auto` where network, estimator and task are of this package and torch, and launch the
-            same operations in every step.
+            `auto` (bnn/training/cuda_graph.py).
 
     Raises:
         ConfigError: for a value that makes no sense, naming its key.
@@ -73,21 +68,6 @@ class TrainerSettings:
                 raise ConfigError(
                     f"trainer.{key}: expected one of {', '.join(valid)}; got {getattr(self, key)!r}"
                 )
-
-    def captures(
-        self, model: nn.Module, estimator: Estimator, task: Task, device: torch.device
-    ) -> bool:
-        """Whether the steps of a training are captured in a CUDA graph.
-
-        Args:
-            model: network.
-            estimator: gradient estimator.
-            task: task.
-            device: device of the training.
-        """
-        if device.type != "cuda" or self.cuda_graph == "never":
-            return False
-        return self.cuda_graph == "always" or launches_the_same(model, estimator, task)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from bnn.nn.sites import generator_noise
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.callback import Callback
-from bnn.training.cuda_graph import CapturedStep
+from bnn.training.cuda_graph import CapturedStep, is_captured
 from bnn.training.optimizers import make_capturable, parameter_groups
 from bnn.training.settings import TrainingConfig
 
@@ -146,14 +146,14 @@ class TrainState:
             )
         total = self.steps * config.settings.epochs
         groups = parameter_groups(model, self.estimator, self.task)
-        captures = config.settings.captures(model, self.estimator, self.task, device)
-        self.optimizer, self.learning_rate = config.optimization.start(
-            groups, total, capturable=captures
-        )
+        self.optimizer, self.learning_rate = config.optimization.start(groups, total)
         self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
         self.noise = generator_noise(self.bits)
-        self._captured = CapturedStep(self._add_step, self.bits) if captures else None
+        choice, self._captured = config.settings.cuda_graph, None
+        if is_captured(choice, model, self.estimator, self.task, device):
+            self._captured = CapturedStep(self._add_step, self.bits)
+            make_capturable(self.optimizer)
         self._sums: dict[str, Tensor] = {}
         self.seconds, self.first_loss = 0.0, math.nan
 
