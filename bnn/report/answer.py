@@ -44,8 +44,9 @@ STOCHASTIC = {"neuron": "stochastic", "placement": "both"}
 CHOICES = (
     Choice("seed_table_mnist", {"neuron": "real"}),
     Choice("seed_table_mnist", {"estimator": "st", **STOCHASTIC}),
-    Choice("bnn_mnist", {"estimator": "st", **STOCHASTIC}),
-    Choice("bnn_mnist", {"estimator": "reinforce", **STOCHASTIC}),
+    Choice("short_training_mnist", {"neuron": "real"}),
+    Choice("short_training_mnist", {"estimator": "st", **STOCHASTIC}),
+    Choice("short_training_mnist", {"estimator": "reinforce", **STOCHASTIC}),
     Choice("estimators_mnist", {"estimator": "reinmax"}),
     Choice("estimators_mnist", {"estimator": "st"}),
     Choice("estimators_mnist", {"estimator": "rebar"}),
@@ -60,7 +61,7 @@ CHOICES = (
 """Rows of the table, in its order."""
 PROTOCOLS: Mapping[str, str] = {
     "seed_table_mnist": "the sources' protocol",
-    "bnn_mnist": "the defaults",
+    "short_training_mnist": "the defaults",
     "estimators_mnist": "equal cost",
     "annealing_mnist": "equal epochs",
 }
