@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnn import data, estimators, functional, models, nn, tasks, testing
     from bnn.library import MLflow, evaluate, fit
     from bnn.nn import Deterministic, NoisyRectifier, Stochastic, StochasticSmooth
+    from bnn.nn.weight_layers import binarize
     from bnn.training.callback import Callback
 
 _NAMES = {
@@ -33,6 +34,7 @@ _NAMES = {
     "NoisyRectifier": "bnn.nn",
     "Stochastic": "bnn.nn",
     "StochasticSmooth": "bnn.nn",
+    "binarize": "bnn.nn.weight_layers",
     "evaluate": "bnn.library",
     "fit": "bnn.library",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "NoisyRectifier",
     "Stochastic",
     "StochasticSmooth",
+    "binarize",
     "data",
     "estimators",
     "evaluate",

@@ -16,6 +16,7 @@ from bnn.estimators import Estimator
 from bnn.models import MODELS
 from bnn.nn.neurons import Neuron, Real
 from bnn.nn.noise import NoiseLaw
+from bnn.nn.weight_layers import binarize
 from bnn.registry import validate
 from bnn.seeds import stream
 from bnn.tasks import Task
@@ -94,7 +95,7 @@ def build_task(config: Mapping[str, Any]) -> Task:
 
 
 def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
-    """Network with binary neurons where the placement puts them, initialised from the seed.
+    """Network with binary neurons and binary weights where they belong, initialised from the seed.
 
     The weights that `model.init_from` names are no part of it; see `build`.
 
@@ -118,7 +119,8 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
             Neuron.registry.build(neuron) if layer in binary else Real(law=law)
             for layer in range(depth)
         ]
-        return MODELS.build(model, spec.shape, outputs, activations)
+        network = MODELS.build(model, spec.shape, outputs, activations)
+        return binarize(network, config.get("weights", "real"))
 
 
 def build(spec: RunSpec, weights: Mapping[str, Tensor] | None = None) -> TrainingSetup:

@@ -20,8 +20,11 @@ from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.nn.layers import binary_layers
 from bnn.nn.neurons import Neuron, Real
+from bnn.nn.weight_layers import weight_rule
+from bnn.nn.weights import WeightRule
 from bnn.registry import Registry
 from bnn.tasks import Classification, Scores, Task
+from bnn.tasks.weight_readings import WeightEvaluation
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult
 from bnn.training.loop import fit as train
@@ -270,7 +273,11 @@ def _fit_tracked(
             title=about.title,
         )
         draws = training.settings.evaluation_samples
-        run.finish(result, task.evaluations(model, data.test, draws, training.seed))
+        scores = task.evaluations(model, data.test, draws, training.seed)
+        if result.training_statistics:
+            weights = WeightEvaluation(task, model, data.train, training.seed)
+            scores |= weights.all_scores(data.test, draws, result.training_statistics)
+        run.finish(result, scores)
     return result
 
 
@@ -302,6 +309,7 @@ def _description(
         "neuron": neuron,
         "estimator": chosen,
         "placement": {"name": "custom"},
+        "weights": _weights(model),
     }
     names = [neuron["name"], str(chosen["name"]), type(model).__name__, f"s{training.seed}"]
     content = digest({**full, "network": repr(model), "examples": _hash(model, data)})
@@ -317,6 +325,17 @@ def _description(
     )
     title = tracker.name or " · ".join(names)
     return RunDescription(title, data.spec.title, full, tags, task, tracker.heatmaps)
+
+
+def _weights(model: nn.Module) -> dict[str, Any]:
+    """Rule of the binary weights of a network by its name and parameters."""
+    rule = weight_rule(model)
+    if rule is None:
+        return {"name": "real"}
+    found = {"name": _registered_name(WeightRule.registry, rule)}
+    parameters = _parameters(WeightRule.registry, rule)
+    law = parameters.get("law")
+    return found | parameters | ({"law": type(law).__name__.lower()} if law is not None else {})
 
 
 def _hash(model: nn.Module, data: Dataset) -> str:

@@ -24,12 +24,19 @@ SECONDS, UNITS, GRADIENT_NORM, ESTIMATOR, LAB, SCHEDULE = (
     "lab/",
     "schedule/",
 )
+WEIGHTS = "weights/"
+"""Prefix of statistics of binary weights: `weights/conv2/flip_rate`."""
 HEATMAP = "heatmap/"
 """Prefix of a layer's pictures."""
 
 SAMPLED, MC_MEAN, THRESHOLD = "sampled", "mc_mean", "threshold"
 """Readings of the random units in evaluation: one draw by each neuron's own rule, the mean of
 several draws, and the more probable bit."""
+SIGN_WEIGHTS, DRAWN_WEIGHTS, ENSEMBLE, LRT = "sign", "drawn_weights", "ensemble", "lrt"
+"""Further readings of weights that are drawn in training: by sign under the training's statistics,
+one drawn network, the mean of several, and the Gaussians of local reparameterisation."""
+TRAINING_STATISTICS = "_training_statistics"
+"""Suffix of a reading under the running statistics of the training."""
 
 
 def test_metric(metric: str, reading: str) -> str:
@@ -72,8 +79,8 @@ DATASET, NEURON, ESTIMATOR_NAME, ESTIMATOR_TITLE = (
     "estimator",
     "estimator_title",
 )
-PLACEMENT, ANNEAL, LAW = "placement", "anneal", "law"
-FILTERS = (DATASET, NEURON, ESTIMATOR_NAME, PLACEMENT, ANNEAL)
+PLACEMENT, ANNEAL, LAW, WEIGHT_RULE = "placement", "anneal", "law", "weights"
+FILTERS = (DATASET, NEURON, WEIGHT_RULE, ESTIMATOR_NAME, PLACEMENT, ANNEAL)
 """Tags by which a person filters runs; views show them as columns."""
 TRIAL, STUDY, TRIAL_PARAMS = "trial", "study", "trial_params"
 

@@ -185,7 +185,7 @@ def _dataset(node: Mapping[str, Any]) -> tuple[Mapping[str, Any], DatasetSpec]:
     return asked.node, asked.spec()
 
 
-NETWORK_GROUPS = ("task", "model", "neuron", "estimator", "placement")
+NETWORK_GROUPS = ("task", "model", "neuron", "estimator", "placement", "weights")
 """Groups that decide which network is built, and whether the estimator can train it."""
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.estimators.pseudo_derivatives import density, replace_gradient
+from bnn.estimators.pseudo_derivatives import density
+from bnn.nn.gradients import replace_gradient
 from bnn.nn.handlers import SiteHandler, sampled, threshold
 from bnn.nn.readings import BATCH, seeded_noise
 from bnn.nn.sites import RandomUnits, Site

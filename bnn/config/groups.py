@@ -19,6 +19,7 @@ ABOUT: Mapping[str, str] = {
     "estimator": "gradient estimator",
     "estimator/baseline": "baseline of `estimator=reinforce`",
     "placement": "activations that are binary; `placement.layers=[0,-1]` for others",
+    "weights": "real or binary weights, and the rule that trains binary ones",
     "anneal": "slope by epoch",
     "optimizer": "optimizer, learning rate and its schedule",
     "trainer": "epochs, batch size, precision",

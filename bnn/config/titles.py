@@ -19,7 +19,7 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     leaves = [flat(dict(config)) for config in configs]
     binary = [flat(dict(config)) for config in configs if config["placement"]["layers"]]
     keys = sorted(set().union(*leaves))
-    in_title = ("estimator.", "placement.", "neuron.name", "neuron.law", "seed")
+    in_title = ("estimator.", "placement.", "neuron.name", "neuron.law", "weights.name", "seed")
 
     def values(key: str) -> set[str]:
         return {str(leaf.get(key)) for leaf in (binary if key.startswith("anneal.") else leaves)}
@@ -44,8 +44,9 @@ def estimator_title(plain: dict[str, Any]) -> str:
     return " ".join([name, *words])
 
 
-PARTS = ("neuron", "estimator", "placement", "seed")
-"""Keys that every display name shows, in their order where nothing varies."""
+PARTS = ("neuron", "estimator", "placement", "weights", "seed")
+"""Keys that every display name shows, in their order where nothing varies; real weights are left
+out."""
 SHOWN = 3
 """Further keys that a display name shows where they vary."""
 
@@ -61,7 +62,7 @@ def varying_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """
     shown = [{part: _part(dict(config), part) for part in PARTS} for config in configs]
     parts = [part for part in PARTS if len({one[part] for one in shown}) > 1]
-    parts.sort(key=("estimator", "placement", "neuron", "seed").index)
+    parts.sort(key=("weights", "estimator", "placement", "neuron", "seed").index)
     leaves = [flat(dict(config)) for config in configs]
     if "estimator" not in parts:  # its own parameters tell runs of one estimator apart
         names = sorted({key for leaf in leaves for key in leaf if key.startswith("estimator.")})
@@ -82,13 +83,22 @@ def run_title(plain: dict[str, Any], varying: Sequence[str] = ()) -> str:
     keys = [*varying, *(part for part in PARTS if part not in varying)]
     if not plain["placement"]["layers"]:
         keys = [key for key in keys if key not in ("estimator", "placement")]
+    if "weights" not in varying and _weights(plain) == "real":
+        keys = [key for key in keys if key != "weights"]
     return " · ".join(_part(plain, key) for key in keys)
+
+
+def _weights(plain: Mapping[str, Any]) -> str:
+    """Name of the rule of the weights; checkpoints of earlier versions have real ones."""
+    return str(plain.get("weights", {"name": "real"})["name"])
 
 
 def _part(plain: dict[str, Any], key: str) -> str:
     """Text of a key in a display name."""
     if key == "seed":
         return f"s{plain['seed']}"
+    if key == "weights":
+        return f"{_weights(plain)} weights"
     if key in PARTS:
         return str(plain[key]["name"])
     return f"{key.rpartition('.')[2]} {flat(plain).get(key)}"

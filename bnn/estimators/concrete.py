@@ -14,8 +14,8 @@ from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator
-from bnn.estimators.pseudo_derivatives import replace_gradient
 from bnn.estimators.straight_through import OnePass
+from bnn.nn.gradients import replace_gradient
 from bnn.nn.sites import Site
 
 

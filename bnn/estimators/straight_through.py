@@ -17,11 +17,13 @@ from torch import Tensor
 
 from bnn.errors import ConfigError, NoEstimatorError
 from bnn.estimators.base import Estimator
-from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES, replace_gradient
+from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.gradients import replace_gradient
 from bnn.nn.handlers import SiteHandler, handling
 from bnn.nn.replicas import flatten, split
 from bnn.nn.sites import Noise, RandomUnits, Site
+from bnn.nn.weights import WeightDraws, drawing_weights
 
 
 class OnePass(Estimator):
@@ -90,7 +92,7 @@ class OnePass(Estimator):
             met += isinstance(layer, Site)
             return handle(layer)
 
-        with handling(count):
+        with handling(count), drawing_weights(WeightDraws(noise)):
             yield
         if not met:
             raise NoEstimatorError(

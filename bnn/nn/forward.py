@@ -6,7 +6,8 @@ Replicas branch by a sample tree. In a chain, where everything above a binary la
 lies below through its bits alone, they branch at the layer, and what lies below is computed once.
 With a path around a binary layer (a residual connection, a gate beside what it gates, shared
 weights) the batch is repeated from the input instead, and the replicas that share an ancestor share
-its bits.
+its bits. Binary weights that are drawn are so once for a closure: all its passes and replicas have
+the same.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bnn.nn.handlers import Replication, handling
 from bnn.nn.layers import BinaryLayers, Names, binary_layers
 from bnn.nn.replicas import SampleTree, ancestors, flatten, replicas_at, select, split
 from bnn.nn.sites import Latent, Latents, Noise, RandomUnits, Site
+from bnn.nn.weights import WeightDraws, drawing_weights
 
 SampleRule = Callable[[Site], Tensor]
 """An estimator's rule: from a site with named axes, [replicas, samples, *units], to its bits."""
@@ -93,6 +95,7 @@ class ForwardClosure:
         self._loss, self._takes_latents = loss, takes_latents(loss)
         self._record, self._layers = record, layers
         self._names = Names(model)
+        self._weights = WeightDraws(noise)
         self.output: Tensor | None = None
         """Output of the first replica of the first pass, detached, [samples, …]."""
 
@@ -133,7 +136,8 @@ class ForwardClosure:
             self._refuse_dropout()
         met = _Sampling(rule, tree, samples, repeated, self.noise, self._names, self._layers)
         inputs = torch.cat([self.inputs] * top) if repeated else self.inputs  # keeps channels_last
-        with handling(met, Replication(lambda: met.replicas, self._record)):
+        replication = Replication(lambda: met.replicas, self._record)
+        with handling(met, replication), drawing_weights(self._weights):
             output: Tensor = self.model(inputs)
         self._record = False
         if not met.sites and self._names.binary:

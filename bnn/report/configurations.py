@@ -9,11 +9,13 @@ from bnn.report.numbers import Spread, spread
 from bnn.report.rows import ReportError, Row
 from bnn.tables import BLANK
 
-IDENTITY = ("experiment", "model", "neuron", "estimator", "estimator_title", "placement", "law",
-            "anneal", "optimizer", "epochs", "precision", "norm", "evaluation_samples")  # fmt: skip
+IDENTITY = ("experiment", "model", "neuron", "estimator", "estimator_title", "placement",
+            "weights", "law", "anneal", "optimizer", "epochs", "precision", "norm",
+            "evaluation_samples")  # fmt: skip
 """Fields, with `settings`, that are equal in every row of a configuration."""
 COLUMNS_IF_VARYING: Mapping[str, str] = {
     "experiment": "experiment",
+    "weights": "weights",
     "model": "model",
     "norm": "norm",
     "anneal": "anneal",
@@ -27,6 +29,7 @@ COLUMNS_IF_VARYING: Mapping[str, str] = {
 ORDER: Mapping[str, Sequence[str]] = {
     "neuron": ("real", "stochastic", "deterministic"),
     "placement": ("none", "first", "last", "both"),
+    "weights": ("real", "sign", "sample", "lrt", "bop"),
     "estimator": ("none", "st", "reinforce"),
 }
 """Names that come first, in this order; others follow by alphabet, the controls last."""
@@ -117,7 +120,7 @@ def _table_order(c: Configuration) -> tuple[object, ...]:
     return (
         rank(row, "neuron", "estimator"),
         row.estimator_title,
-        rank(row, "placement"),
+        rank(row, "placement", "weights"),
         row.anneal,
         row.law,
         row.norm,

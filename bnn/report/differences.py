@@ -24,6 +24,7 @@ FIELDS = (
     "neuron",
     "placement",
     "law",
+    "weights",
     "norm",
     "precision",
     "optimizer",
@@ -164,7 +165,7 @@ def _references(
 
 def _shared(row: Row, reference: Reference) -> tuple[str, ...]:
     """Values of the fields in which a configuration and its reference agree."""
-    names = ("experiment", "neuron", "placement", "estimator_title")
+    names = ("experiment", "neuron", "placement", "weights", "estimator_title")
     # `estimator=…` leaves the estimator's title open too
     return tuple(getattr(row, name) for name in names if not name.startswith(reference.field))
 

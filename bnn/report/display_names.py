@@ -91,8 +91,8 @@ def _value_text(head: str, value: str) -> str:
     name = head.rpartition(".")[2]
     if value in (BLANK, "False"):
         return ""
-    if head == "epochs":
-        return f"{value} epochs"
+    if head in ("epochs", "weights"):
+        return f"{value} {head}"
     if value == "none":
         return f"{head} none"
     if value == "True":

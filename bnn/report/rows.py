@@ -24,10 +24,17 @@ class ReportError(BnnError):
 
 @dataclass(frozen=True)
 class From:
-    """Source of a field of Row: a key among a run's `params`, `tags` or `metrics`."""
+    """Source of a field of Row: a key among a run's `params`, `tags` or `metrics`.
+
+    Args:
+        kind: `params`, `tags` or `metrics`.
+        key: key in it.
+        default: value of runs of a version that had no such key.
+    """
 
     kind: str
     key: str
+    default: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Row:
 
     Metrics `test_*` are of the reading `sampled`; `_mc_mean` averages predictions over
     `evaluation_samples` draws, and `_threshold` thresholds the units. Both are None for a network
-    without stochastic units, and accuracies are None under a task that has none.
+    without stochastic units, and accuracies are None under a task that has none. Further readings
+    are those of weights that are drawn in training (`bnn.tasks.weight_readings`).
     """
 
     experiment: str
@@ -51,6 +59,7 @@ class Row:
     evaluations: Annotated[int, From("tags", schema.EVALUATIONS)]
     """Forward-backward evaluations of the loss per sample and step."""
     placement: Annotated[str, From("tags", schema.PLACEMENT)]
+    weights: Annotated[str, From("tags", schema.WEIGHT_RULE, "real")]
     anneal: Annotated[str, From("tags", schema.ANNEAL)]
     seed: Annotated[int, From("params", "seed")]
     epochs: Annotated[int, From("params", "trainer.epochs")]
@@ -68,6 +77,23 @@ class Row:
     test_accuracy_mc_mean: Annotated[float | None, From("metrics", "test/accuracy_mc_mean")]
     test_loss_threshold: Annotated[float | None, From("metrics", "test/loss_threshold")]
     test_accuracy_threshold: Annotated[float | None, From("metrics", "test/accuracy_threshold")]
+    test_accuracy_sign_training_statistics: Annotated[
+        float | None, From("metrics", "test/accuracy_sign_training_statistics")
+    ]
+    test_accuracy_drawn_weights: Annotated[
+        float | None, From("metrics", "test/accuracy_drawn_weights")
+    ]
+    test_accuracy_drawn_weights_training_statistics: Annotated[
+        float | None, From("metrics", "test/accuracy_drawn_weights_training_statistics")
+    ]
+    test_accuracy_ensemble: Annotated[float | None, From("metrics", "test/accuracy_ensemble")]
+    test_accuracy_ensemble_training_statistics: Annotated[
+        float | None, From("metrics", "test/accuracy_ensemble_training_statistics")
+    ]
+    test_accuracy_lrt: Annotated[float | None, From("metrics", "test/accuracy_lrt")]
+    test_accuracy_lrt_training_statistics: Annotated[
+        float | None, From("metrics", "test/accuracy_lrt_training_statistics")
+    ]
     seconds_train: Annotated[float, From("metrics", schema.TRAIN_SECONDS)]
     seconds_total: Annotated[float, From("metrics", schema.TOTAL_SECONDS)]
     run_id: str
@@ -115,7 +141,7 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
         "metrics": {schema.current_metric(key): value for key, value in run.metrics.items()},
     }
     try:
-        values = {name: _read(name, sources[of.kind], of.key) for name, of in SOURCES.items()}
+        values = {name: _read(name, sources[of.kind], of) for name, of in SOURCES.items()}
         optimizer = _optimizer(run.params)
         command = portable(run.tags[schema.COMMAND])
     except KeyError as error:
@@ -136,8 +162,10 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
     )
 
 
-def _read(name: str, values: Mapping[str, Any], key: str) -> Any:
-    return field_value(name, values.get(key) if name in OPTIONAL else values[key])
+def _read(name: str, values: Mapping[str, Any], source: From) -> Any:
+    if name in OPTIONAL or source.default is not None:
+        return field_value(name, values.get(source.key, source.default))
+    return field_value(name, values[source.key])
 
 
 def _optimizer(params: Mapping[str, str]) -> str:
@@ -150,6 +178,7 @@ def _settings(params: Mapping[str, str]) -> str:
 
     in_fields = {source.key for source in SOURCES.values()}
     in_fields |= {"data.name", "neuron.name", "neuron.law", "placement.name", "anneal.name"}
+    in_fields |= {"weights.name"}
     in_fields |= {"optimizer.name", "optimizer.lr", "optimizer.lr_schedule"}
     return "; ".join(
         f"{key}={value}"
@@ -220,6 +249,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
             r.neuron,
             r.estimator_title,
             r.placement,
+            r.weights,
             r.anneal,
             r.settings,
             r.seed,

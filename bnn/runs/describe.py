@@ -54,6 +54,7 @@ def run_tags(
         schema.PLACEMENT: config["placement"]["name"],
         schema.ANNEAL: config["anneal"]["name"],
         schema.LAW: config["neuron"]["law"],
+        schema.WEIGHT_RULE: config.get("weights", {"name": "real"})["name"],
     }
 
 

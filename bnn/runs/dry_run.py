@@ -15,6 +15,7 @@ from bnn.config.canonical import flat
 from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.weight_layers import weight_rule
 from bnn.paths import shared_file_warning
 from bnn.tables import BLANK, clock, markdown
 from bnn.training.optimizers import parameter_groups
@@ -34,7 +35,7 @@ def seconds_per_step(setup: TrainingSetup) -> float:
     inputs, targets = task.batch(images, labels)
     init_estimator(estimator, model, inputs[:2], setup.training.seed)
     groups = parameter_groups(model, estimator, task)
-    optimizer, _ = setup.training.optimization.start(groups, 1)
+    optimizer, _ = setup.training.optimization.start(groups, 1, weight_rule(model))
     times = []
     with threads(settings.threads):
         for _ in range(TIMED_STEPS):
@@ -56,7 +57,7 @@ def seconds_of(spec: RunSpec) -> float:
     return seconds_per_step(setup) * steps_per_epoch(samples, settings.batch_size) * settings.epochs
 
 
-COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "trainer")
+COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "weights", "trainer")
 """Groups that decide how long a training takes."""
 
 

@@ -24,6 +24,7 @@ from bnn.lab.probe import GradientProbe
 from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
+from bnn.tasks.weight_readings import WeightEvaluation
 from bnn.tracking.failures import best_effort
 from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.resume import (
@@ -134,6 +135,9 @@ def execute(
         task, seed = setup.training.task, spec.general.seed
         with activity(progress, title, "evaluating, drawing …"):
             scores = task.evaluations(setup.model, data.test, draws, seed)
+            if fitted.training_statistics:
+                weights = WeightEvaluation(task, setup.model, data.train, seed)
+                scores |= weights.all_scores(data.test, draws, fitted.training_statistics)
             seconds = run.finish(fitted, scores)
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 

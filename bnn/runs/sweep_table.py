@@ -48,6 +48,7 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
     configs = [job.spec.config for job in jobs]
     keys, varying = differing_keys(configs), varying_keys(configs)
     task = build_task(jobs[0].spec.config)
+    binary_weights = any(config["weights"]["name"] != "real" for config in configs)
     for job, outcome in zip(jobs, outcomes, strict=True):
         config = dict(job.spec.config)
         done = outcome if isinstance(outcome, Mapping) else None
@@ -57,6 +58,7 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
             "placement": config["placement"]["name"],
             "neuron": config["neuron"]["name"],
             "law": config["neuron"]["law"],
+            **({"weights": config["weights"]["name"]} if binary_weights else {}),
             **{key: str(flat(config).get(key, BLANK)) for key in keys},
             "seed": str(config["seed"]),
             **metric_columns(task, done["test"] if done else {}),

@@ -44,6 +44,10 @@ READINGS = {
     schema.SAMPLED: "test",
     schema.MC_MEAN: "test, mean of M draws",
     schema.THRESHOLD: "test, thresholded",
+    schema.SIGN_WEIGHTS: "test, signs of the weights",
+    schema.DRAWN_WEIGHTS: "test, drawn weights",
+    schema.ENSEMBLE: "test, mean of M drawn networks",
+    schema.LRT: "test, Gaussian pre-activations",
 }
 
 
@@ -399,11 +403,18 @@ def _png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+def _reading_title(reading: str) -> str:
+    """Title of a reading in the note of a run."""
+    name = reading.removesuffix(schema.TRAINING_STATISTICS)
+    suffix = ", statistics of the training" if name != reading else ""
+    return READINGS.get(name, name) + suffix
+
+
 def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -> str:
     """Description of a finished run in Markdown: a table of its metrics, and its command."""
     metrics, best = about.task.metrics, fit.history[fit.best_epoch - 1]
     validation = {name: best[schema.VALIDATION + name] for name in metrics}
-    readings = [(READINGS.get(reading, reading), score) for reading, score in scores.items()]
+    readings = [(_reading_title(reading), score) for reading, score in scores.items()]
     rows = [
         [name, *(metrics[key].format(values[key]) for key in metrics)]
         for name, values in [("validation", validation), *readings]

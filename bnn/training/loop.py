@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from bnn import schema
 from bnn.data import Dataset
@@ -17,9 +17,11 @@ from bnn.estimators import Estimator
 from bnn.nn.neurons import set_slope
 from bnn.nn.readings import Reading
 from bnn.tasks import Task
+from bnn.tasks.weight_readings import read_by_sign
 from bnn.training import checkpoint
 from bnn.training.activations import HEALTH_IMAGES, unit_health
 from bnn.training.callback import Callback, Callbacks, FitContext
+from bnn.training.latent_updates import weight_statistics
 from bnn.training.optimizers import gradient_norms
 from bnn.training.settings import TrainingConfig
 from bnn.training.step import TrainState
@@ -34,12 +36,15 @@ class FitResult:
         history: metrics of every epoch by key.
         train_seconds: seconds in training steps alone, without evaluation, pictures and tracking.
         checkpoint: file of the best network, where a folder was given.
+        training_statistics: running statistics of the best epoch's training, where the weights are
+            drawn in training; the model has those of their signs.
     """
 
     best_epoch: int
     history: tuple[dict[str, float], ...]
     train_seconds: float
     checkpoint: Path | None
+    training_statistics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,7 +65,12 @@ class _Best:
     content: dict[str, Any] = field(default_factory=dict)
 
     def offer(
-        self, epoch: int, metrics: Mapping[str, float], model: nn.Module, estimator: Estimator
+        self,
+        epoch: int,
+        metrics: Mapping[str, float],
+        model: nn.Module,
+        estimator: Estimator,
+        statistics: Mapping[str, Tensor],
     ) -> None:
         """Keep the state of an epoch whose value is better than the best so far."""
         value = metrics[schema.VALIDATION + self.task.selection]
@@ -72,7 +82,8 @@ class _Best:
                 k: {key: one.clone() for key, one in part.state_dict().items()}
                 for k, part in parts.items()
             }
-            self.keep({"epoch": epoch, "value": value, **copies})
+            kept = {"training_statistics": dict(statistics)} if statistics else {}
+            self.keep({"epoch": epoch, "value": value, **copies, **kept})
 
     def keep(self, content: dict[str, Any]) -> None:
         """Take over a state, and write it to disk."""
@@ -128,11 +139,12 @@ def fit(
             set_slope(model, slope)
             metrics = state.epoch(hooks) | {schema.SLOPE: slope}
             state.check_divergence(epoch, metrics[schema.TRAIN + "loss"])
-            metrics |= _measure(model, config, data)
-            hooks.on_evaluation(epoch, metrics)
-            history.append(metrics)
-            hooks.on_epoch_end(epoch, metrics)
-            best.offer(epoch, metrics, model, config.estimator)
+            with read_by_sign(task, model, data.train, seed) as statistics:
+                metrics |= _measure(model, config, data)
+                hooks.on_evaluation(epoch, metrics)
+                history.append(metrics)
+                hooks.on_epoch_end(epoch, metrics)
+                best.offer(epoch, metrics, model, config.estimator, statistics)
             if folder is not None:
                 kept = {"history": history, "best": best.content, "updates": state.state_dict()}
                 checkpoint.save(folder / checkpoint.LAST, kept)
@@ -143,7 +155,13 @@ def fit(
     model.load_state_dict(best.content["model"])
     task.load_state_dict(best.content["task"])
     model.eval()
-    return FitResult(best.content["epoch"], tuple(history), state.seconds, best.path)
+    return FitResult(
+        best.content["epoch"],
+        tuple(history),
+        state.seconds,
+        best.path,
+        best.content.get("training_statistics", {}),
+    )
 
 
 def _earlier_history(
@@ -176,4 +194,5 @@ def _measure(model: nn.Module, config: TrainingConfig, data: Dataset) -> dict[st
         **{schema.GRADIENT_NORM + layer: norm for layer, norm in gradient_norms(model).items()},
         **{schema.UNITS + key: value for key, value in unit_health(model, health, seed).items()},
         **{schema.ESTIMATOR + name: value for name, value in learned.items()},
+        **weight_statistics(model),
     }

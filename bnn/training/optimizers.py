@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from bnn.errors import ConfigError
+from bnn.nn.weight_layers import WEIGHTS
+from bnn.nn.weights import WeightRule
 from bnn.registry import Registry
 from bnn.tasks import Task
 
@@ -66,7 +68,8 @@ def parameter_groups(
     """Parameters by the name of their group; groups without any are left out.
 
     A module of the network puts its own parameters into another group by an attribute
-    `parameter_group`; a parameter that several modules share counts for the first of them.
+    `parameter_group`, a name or a mapping from some of its parameters to names; a parameter that
+    several modules share counts for the first of them.
 
     Args:
         model: the network.
@@ -79,13 +82,14 @@ def parameter_groups(
     owner: dict[int, str] = {}
     for name, module in model.named_modules():
         group = getattr(module, "parameter_group", NETWORK)
-        if group in (ESTIMATOR, TASK):
-            raise ConfigError(
-                f"{name}.parameter_group: {group!r} holds what is no part of the network; give it "
-                "another name"
-            )
-        for parameter in module.parameters(recurse=False):
-            owner.setdefault(id(parameter), group)
+        for key, parameter in module.named_parameters(recurse=False):
+            own = group.get(key, NETWORK) if isinstance(group, Mapping) else group
+            if own in (ESTIMATOR, TASK):
+                raise ConfigError(
+                    f"{name}.parameter_group: {own!r} holds what is no part of the network; give "
+                    "it another name"
+                )
+            owner.setdefault(id(parameter), own)
     groups: dict[str, list[nn.Parameter]] = {NETWORK: []}
     for parameter in model.parameters():
         groups.setdefault(owner[id(parameter)], []).append(parameter)
@@ -117,32 +121,111 @@ class Optimization:
     groups: Mapping[str, Mapping[str, float]]
 
     def start(
-        self, groups: Mapping[str, Sequence[nn.Parameter]], steps: int
-    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        self,
+        groups: Mapping[str, Sequence[nn.Parameter]],
+        steps: int,
+        rule: WeightRule | None = None,
+    ) -> tuple[Optimizers, LambdaLR]:
         """Optimizer of parameter groups, and its learning rate over a number of steps.
 
         Args:
             groups: parameters by the name of their group; see `parameter_groups`.
             steps: optimizer steps of the whole training.
+            rule: rule of the binary weights; its settings are those of the latent weights, which
+                have no weight decay but its own.
+
+        Returns:
+            The optimizer, joined with the rule's where it has one; the learning rate is that of the
+            former.
 
         Raises:
             ConfigError: for parameters of a group without settings.
         """
-        if unknown := set(groups) - {NETWORK, *self.groups}:
+        if unknown := set(groups) - {NETWORK, WEIGHTS, *self.groups}:
             raise ConfigError(
                 f"optimizer.groups: expected settings of the group {min(unknown)}, which has "
                 f"parameters; write +optimizer.groups.{min(unknown)}={{}} for those of the network"
             )
+        latents = list(groups.get(WEIGHTS, []))
+        own = rule.optimizer(latents) if rule is not None and latents else None
         settings = [
-            {"params": list(own), "name": name, **self.groups.get(name, {})}
-            for name, own in groups.items()
+            {"params": list(parameters), "name": name, **self.groups.get(name, {})}
+            for name, parameters in groups.items()
+            if own is None or name != WEIGHTS
         ]
+        if rule is not None and latents and own is None:
+            self._set_latents(settings, rule.group_settings())
         optimizer = self.optimizer(settings)
         rate = LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
-        return optimizer, rate
+        return Optimizers(optimizer, *([own] if own is not None else [])), rate
+
+    def _set_latents(self, groups: Sequence[dict[str, Any]], settings: Mapping[str, Any]) -> None:
+        """Settings of the group of the latent weights."""
+        group = next(group for group in groups if group["name"] == WEIGHTS)
+        group |= {key: value for key, value in settings.items() if key != "momentum"}
+        group["weight_decay"] = 0.0
+        if "momentum" in settings:
+            sgd = self.optimizer([torch.zeros(1, requires_grad=True)]).defaults
+            momentum = settings["momentum"]
+            group |= (
+                {"momentum": momentum}
+                if "momentum" in sgd
+                else {"betas": (momentum, sgd["betas"][1])}
+            )
 
 
-def make_capturable(optimizer: torch.optim.Optimizer) -> None:
+class Optimizers:
+    """Several optimizers that are stepped together, each with parameters of its own.
+
+    Args:
+        optimizers: the optimizers; the first has the learning-rate schedule.
+    """
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups of all of them."""
+        return [group for one in self.optimizers for group in one.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset the gradients.
+
+        Args:
+            set_to_none: remove them instead of writing zeros.
+        """
+        for one in self.optimizers:
+            one.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """One step of each."""
+        for one in self.optimizers:
+            one.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the first, as alone, and under `further` those of the others."""
+        first, *others = (one.state_dict() for one in self.optimizers)
+        return {**first, **({"further": others} if others else {})}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state.
+
+        Args:
+            state: value of `state_dict`.
+
+        Raises:
+            ValueError: for the state of another number of optimizers.
+        """
+        further = state.get("further", [])
+        if len(further) != len(self.optimizers) - 1:
+            raise ValueError(f"expected {len(self.optimizers)} optimizers, got {1 + len(further)}")
+        first = {key: value for key, value in state.items() if key != "further"}
+        for one, own in zip(self.optimizers, [first, *further], strict=True):
+            one.load_state_dict(own)
+
+
+def make_capturable(optimizer: Optimizers) -> None:
     """Set up an optimizer for steps that a CUDA graph repeats: its learning rates become tensors.
 
     A schedule of the learning rate then writes into them.

@@ -20,11 +20,13 @@ from bnn.errors import CheckpointError, ConfigError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import generator_noise
+from bnn.nn.weight_layers import weight_rule
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.callback import Callback
 from bnn.training.cuda_graph import CapturedStep, is_captured
-from bnn.training.optimizers import make_capturable, parameter_groups
+from bnn.training.latent_updates import LatentUpdates
+from bnn.training.optimizers import Optimizers, make_capturable, parameter_groups
 from bnn.training.settings import TrainingConfig
 
 FINITE_EVERY = 50
@@ -60,7 +62,10 @@ def steps_per_epoch(samples: int, size: int) -> int:
 
 
 def train_step(
-    forward: ForwardClosure, estimator: Estimator, optimizer: torch.optim.Optimizer, precision: str
+    forward: ForwardClosure,
+    estimator: Estimator,
+    optimizer: torch.optim.Optimizer | Optimizers,
+    precision: str,
 ) -> Tensor:
     """One optimizer step on one batch.
 
@@ -146,7 +151,10 @@ class TrainState:
             )
         total = self.steps * config.settings.epochs
         groups = parameter_groups(model, self.estimator, self.task)
-        self.optimizer, self.learning_rate = config.optimization.start(groups, total)
+        self.optimizer, self.learning_rate = config.optimization.start(
+            groups, total, weight_rule(model)
+        )
+        self._latents = [LatentUpdates(model, one) for one in self.optimizer.optimizers]
         self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
         self.noise = generator_noise(self.bits)
@@ -231,7 +239,10 @@ class TrainState:
                 self._check_finite(step)
         self.seconds += time.perf_counter() - start
         means = {schema.TRAIN + name: float(total) / seen for name, total in self._sums.items()}
-        return {**means, schema.LEARNING_RATE: rate}
+        flips: dict[str, float] = {}
+        for latents in self._latents:
+            flips |= latents.flip_rates(self.steps)
+        return {**means, schema.LEARNING_RATE: rate, **flips}
 
     def _add_step(self, images: Tensor, labels: Tensor) -> None:
         """One step on a batch, whose loss and statistics are added to the sums of the epoch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bnn.estimators.pseudo_derivatives import replace_gradient
+from bnn.nn.gradients import replace_gradient
 from bnn.nn.handlers import apply, sampled, threshold
 from bnn.nn.neurons import (
     Deterministic,

@@ -1,0 +1,156 @@
+"""Evaluation of binary weights under every reading: by sign, drawn, averaged, and as Gaussians.
+
+A network whose rule draws its weights in training is left as its weights' signs, with running
+statistics of their own. The other readings are of the same latent weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bnn import schema
+from bnn.data import Split
+from bnn.nn.readings import BATCH, Reading, outputs, seeded_noise
+from bnn.nn.statistics import (
+    BATCH_SIZE,
+    BATCHES,
+    kept_statistics,
+    load_statistics,
+    reestimate,
+)
+from bnn.nn.weight_layers import weight_rule
+from bnn.nn.weights import LRT, SAMPLED, SIGN, WeightDraws, drawing_weights
+from bnn.tasks.base import Scores, Task
+
+READINGS = {schema.DRAWN_WEIGHTS: SAMPLED, schema.ENSEMBLE: SAMPLED, schema.LRT: LRT}
+"""Readings of drawn weights beside that by sign, by the names of their metrics."""
+
+
+@dataclass(frozen=True)
+class WeightEvaluation:
+    """Evaluation of one network under the readings of its binary weights.
+
+    Args:
+        task: task of the network.
+        model: the network.
+        train: training split, on the network's device, from which statistics are estimated again.
+        seed: seed of the noise.
+    """
+
+    task: Task
+    model: nn.Module
+    train: Split
+    seed: int
+
+    def batches(self) -> Iterator[Tensor]:
+        """Inputs by which running statistics are estimated again, [n, …] each."""
+        for images in self.train.images[: BATCHES * BATCH_SIZE].split(BATCH_SIZE):
+            if len(images) > 1:
+                yield self.task.inputs(images)
+
+    def reestimate(self, draws: WeightDraws) -> None:
+        """Estimate the running statistics again for a reading of the weights.
+
+        Args:
+            draws: reading of the weights and their random numbers.
+        """
+        handler = Reading.sampled(self.seed).handler(self.train.images.device)
+        with drawing_weights(draws):
+            reestimate(self.model, self.batches(), handler)
+
+    def scores(
+        self,
+        split: Split,
+        reading: str,
+        networks: int = 1,
+        statistics: Mapping[str, Tensor] | None = None,
+    ) -> Scores:
+        """Metrics of the mean prediction of drawn networks.
+
+        Args:
+            split: examples to evaluate on.
+            reading: reading of the weights, `sign`, `sampled` or `lrt`.
+            networks: number of drawn networks.
+            statistics: running statistics; None: they are estimated again for each network.
+        """
+        device = split.images.device
+        noise, handler = seeded_noise(self.seed, device), Reading.sampled(self.seed).handler(device)
+        found = []
+        with kept_statistics(self.model), torch.no_grad():
+            if statistics is not None:
+                load_statistics(self.model, statistics)
+            for _ in range(networks):
+                draws = WeightDraws(noise, reading, keeps_noise=False)
+                if statistics is None:
+                    self.reestimate(draws)
+                with drawing_weights(draws):
+                    parts = [
+                        outputs(self.model, self.task.inputs(images), handler)
+                        for images in split.images.split(BATCH)
+                    ]
+                found.append(torch.cat(parts, 1))
+            of_all = torch.cat(found)
+            total: dict[str, float] = {}
+            sizes = zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True)
+            for part, (images, labels) in zip(of_all.split(BATCH, 1), sizes, strict=True):
+                for name, values in self.task.score(
+                    part, self.task.targets(images, labels)
+                ).items():
+                    total[name] = total.get(name, 0.0) + float(values.double().sum())
+        return {name: value / len(split.labels) for name, value in total.items()}
+
+    def all_scores(
+        self, split: Split, networks: int, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Scores]:
+        """Metrics under every reading but that by sign with its own statistics.
+
+        Args:
+            split: examples to evaluate on.
+            networks: number of drawn networks of the ensemble.
+            statistics: running statistics of the training.
+
+        Returns:
+            Metrics by the name of the reading; those under the training's statistics end in
+            `_training_statistics`.
+        """
+        found: dict[str, Scores] = {}
+        for name, reading in {schema.SIGN_WEIGHTS: SIGN, **READINGS}.items():
+            count = networks if name == schema.ENSEMBLE else 1
+            if reading != SIGN:
+                found[name] = self.scores(split, reading, count)
+            kept = self.scores(split, reading, count, statistics)
+            found[name + schema.TRAINING_STATISTICS] = kept
+        return found
+
+
+@contextlib.contextmanager
+def read_by_sign(
+    task: Task, model: nn.Module, train: Split, seed: int
+) -> Iterator[dict[str, Tensor]]:
+    """Context in which a network is its weights' signs, with running statistics of their own.
+
+    Nothing changes for a network whose training draws no weights.
+
+    Args:
+        task: task of the network.
+        model: the network.
+        train: training split, on the network's device.
+        seed: seed of the neurons' noise.
+
+    Yields:
+        The running statistics of the training, which come back at the end; empty where they are
+        those of the signs.
+    """
+    rule = weight_rule(model)
+    if rule is None or not rule.random:
+        yield {}
+        return
+    evaluation = WeightEvaluation(task, model, train, seed)
+    with kept_statistics(model) as statistics:
+        evaluation.reestimate(WeightDraws(torch.rand_like, SIGN))
+        yield statistics
