@@ -15,6 +15,7 @@ from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
+from bnn.nn.weights import LRT, WeightRule
 from bnn.tasks import Task
 
 
@@ -30,6 +31,7 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
         ConfigError: for choices that do not, naming both keys.
     """
     _check_units(config)
+    _check_weights(config, estimator)
     if config["placement"]["layers"] and _fires_bits(config):
         _check_fractional_bits(config, estimator, task)
     _check_law(config, estimator)
@@ -53,6 +55,18 @@ def _check_units(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"estimator=none with placement={config['placement']['name']}: plain backpropagation "
             "cannot train a binary layer; write placement=none, or choose an estimator"
+        )
+
+
+def _check_weights(config: Mapping[str, Any], estimator: Estimator) -> None:
+    """Check that the estimator takes the read-out that the weights' rule makes."""
+    weights = config["weights"]
+    reading = WeightRule.registry.attribute(weights["name"], "reading")
+    if estimator.needs_linear_readout and reading == LRT and weights.get("layers") != "hidden":
+        raise ConfigError(
+            f"estimator={config['estimator']['name']} with weights={weights['name']} and "
+            f"weights.layers={weights['layers']}: it expects a linear read-out, and the noise of "
+            "local reparameterisation depends on the bits; write weights.layers=hidden"
         )
 
 

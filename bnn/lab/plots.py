@@ -66,7 +66,8 @@ def interval_curves(
         y: label of each vertical axis.
         log: whether both axes are logarithmic.
     """
-    figure = Figure(figsize=(4.6 * len(panels), 3.8), layout="constrained")
+    width = 4.6 * len(panels) if len(panels) > 1 else 7.0  # beside the legend
+    figure = Figure(figsize=(width, 3.8), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, curves, title, label in zip(axes, panels, titles, y, strict=True):
         tidy(axis, x, label)

@@ -28,6 +28,11 @@ class _BinaryLayer:
     parameter_group: Mapping[str, str] = {"weight": WEIGHTS}
     rule: WeightRule
 
+    @property
+    def binary(self) -> bool:
+        """Whether an estimator has to train the weights."""
+        return self.rule.are_sites
+
     def forward(self: Any, x: Tensor) -> Tensor:
         output: Tensor = self.rule.output(self, x)
         return output

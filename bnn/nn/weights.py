@@ -110,6 +110,8 @@ class WeightRule(ABC):
     binary: ClassVar[bool] = True
     reading: ClassVar[str] = SIGN
     """Reading by which the rule trains."""
+    are_sites: ClassVar[bool] = False
+    """Whether the weights are sample sites, which the estimator in force draws."""
     layers: Any
 
     @property
@@ -153,6 +155,10 @@ class WeightRule(ABC):
             lr: learning rate of the step.
         """
         return
+
+    def means(self, latent: Tensor) -> Tensor:
+        """Mean of each weight, from -1 to 1; the weight itself unless overridden."""
+        return latent
 
     def statistics(self, latent: Tensor) -> dict[str, Tensor]:
         """Statistics of the weights of a layer by name; none unless overridden."""
@@ -218,8 +224,8 @@ class BinaryWeights(WeightRule):
         """
         return Site(latent, NoiseLaw.registry["logistic"](), Site.threshold, noise, shared=True)
 
-    def mean(self, latent: Tensor) -> Tensor:
-        """Mean μ of the weights as the rule differentiates it: here η itself.
+    def pseudo_mean(self, latent: Tensor) -> Tensor:
+        """Function whose derivative training takes for that of the weights: here η itself.
 
         Args:
             latent: η, any shape.
@@ -249,13 +255,13 @@ class BinaryWeights(WeightRule):
         latent = layer.weight
         site = self.site(latent.detach(), draws.noise)
         bits = draws.bits(layer, site) if reading == SAMPLED else site.threshold()
-        weight = replace_gradient(2 * bits - 1, self.mean(latent))
+        weight = replace_gradient(2 * bits - 1, self.pseudo_mean(latent))
         return layer.operation(x, self.scale_of(latent) * weight, layer.bias)
 
     def _gaussian(self, layer: BinaryLayer, x: Tensor, draws: WeightDraws) -> Tensor:
         """Local reparameterisation: z = m + √v ε with m = x ⋆ μ + bias, v = x² ⋆ (1 - μ²)."""
         latent, scale = layer.weight, self.scale_of(layer.weight)
-        mu = replace_gradient(2 * self.site(latent.detach()).probs - 1, self.mean(latent))
+        mu = replace_gradient(self.means(latent), self.pseudo_mean(latent))
         mean = layer.operation(x, scale * mu, layer.bias)
         variance = layer.operation(x.square(), scale**2 * (1 - mu.square()), None)
         like = mean.detach()
@@ -341,7 +347,7 @@ class LatentWeights(BinaryWeights):
         assert isinstance(self.law, NoiseLaw)
         return Site(latent, self.law, Site.sample, noise, shared=True)
 
-    def mean(self, latent: Tensor) -> Tensor:
+    def pseudo_mean(self, latent: Tensor) -> Tensor:
         return latent if self.step == "mirror" else 2 * self.site(latent).probs
 
     def group_settings(self) -> dict[str, Any]:
@@ -353,6 +359,10 @@ class LatentWeights(BinaryWeights):
             latent.div_(1 + lr * self.decay)
         if self.clip:
             latent.clamp_(-1, 1)
+
+    @torch.no_grad()
+    def means(self, latent: Tensor) -> Tensor:
+        return 2 * self.site(latent).probs - 1
 
     @torch.no_grad()
     def statistics(self, latent: Tensor) -> dict[str, Tensor]:

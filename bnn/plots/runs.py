@@ -8,12 +8,13 @@ from textwrap import fill
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bnn.plots.style import COLOURS, bare, log_axis, tidy
+from bnn.plots.style import COLOURS, bare, epoch_axis, log_axis, tidy
 from bnn.tasks import Task
 from bnn.training.activations import PICTURE_DRAWS, LayerView
 
@@ -261,4 +262,30 @@ def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
         axis.set_ylabel(title)
         axis.set_ylim(0, 1 if key == "firing_rate" else None)
     axis.legend(frameon=False)
+    return figure
+
+
+def weight_histograms(shares: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Distribution of the binary weights' means by epoch, a panel for each layer.
+
+    Args:
+        shares: shares of the weights in equal bins from -1 to 1, by layer and epoch; the first row
+            is of the initial weights.
+    """
+    figure = Figure(figsize=(1 + 3.2 * len(shares), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(shares), squeeze=False)[0]
+    top = max(max(row) for rows in shares.values() for row in rows)
+    for axis, (layer, rows) in zip(axes, shares.items(), strict=True):
+        drawn = axis.imshow(
+            torch.tensor(rows).T,
+            origin="lower",
+            aspect="auto",
+            cmap="viridis",
+            norm=PowerNorm(0.5, 0, top),
+            extent=(-0.5, len(rows) - 0.5, -1, 1),
+            interpolation="nearest",
+        )
+        epoch_axis(axis)
+        axis.set(title=layer, xlabel="epoch (0: initial)", ylabel="mean of a weight")
+    figure.colorbar(drawn, ax=axes, label="share of the weights")
     return figure

@@ -35,6 +35,7 @@ from bnn.tracking.mlflow_adapter import dataset_record
 from bnn.tracking.outbox import Outbox
 from bnn.tracking.run_dir import claim_run_dir, run_dir_of
 from bnn.tracking.store import Store
+from bnn.tracking.weight_histograms import WeightHistograms
 from bnn.training import checkpoint
 from bnn.training.activations import Snapshot, fixed_images, snapshot
 from bnn.training.callback import Callback, FitContext
@@ -121,6 +122,7 @@ class MlflowRun(Callback):
     ) -> None:
 
         self.about, self._folder, self._continued = about, folder, continued is not None
+        self._histograms = WeightHistograms(folder)
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._client = MlflowClient(store.uri)
         self._started = time.perf_counter()
@@ -251,6 +253,7 @@ class MlflowRun(Callback):
         keeps = error is None and self.about.config.get("trainer", {}).get("keep_last")
         if over and not keeps:
             (self._folder / checkpoint.LAST).unlink(missing_ok=True)
+            self._histograms.remove()
         if isinstance(error, Pruned):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
 
@@ -271,6 +274,7 @@ class MlflowRun(Callback):
     def on_fit_start(self, context: FitContext) -> None:
         self._context, test = context, context.data.test
         self._images = fixed_images(test)
+        self._histograms.start(context.model, context.finished_epochs)
         if context.finished_epochs == 0:
             self._log_heatmaps(0)
 
@@ -286,6 +290,7 @@ class MlflowRun(Callback):
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self._log_epoch(epoch, metrics)
         self._log_heatmaps(epoch)
+        self._histograms.add(self._context.model)
 
     def _log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch not in self._epochs:
@@ -322,6 +327,8 @@ class MlflowRun(Callback):
             figures = {"curves.png": _png(runs.curves(fit.history, self.about.task))}
             if any(key.startswith(schema.UNITS) for key in fit.history[-1]):
                 figures["unit_health.png"] = _png(runs.unit_health(fit.history))
+            if self._histograms.shares:
+                figures["weights.png"] = _png(runs.weight_histograms(self._histograms.shares))
         for name, content in figures.items():
             self._send("file", content, path=f"figures/{name}")
         if self.about.export:

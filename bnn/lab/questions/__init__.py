@@ -5,6 +5,7 @@ QUESTIONS = {
     "coupling": "What does batch norm above a binary layer do to the credit of single samples?",
     "slopes": "What does a steeper slope do to the gradient of straight-through?",
     "target": "Where does a training by a biased gradient stop?",
+    "weights": "How far is the gradient of binary weights from the exact one, and how noisy is it?",
     "toy": "How large is the variance on the toy problem of REBAR and RELAX?",
 }
 """Questions by the name of their command, `python -m bnn.lab.questions.NAME`."""
