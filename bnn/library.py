@@ -274,7 +274,7 @@ def _fit_tracked(
         )
         draws = training.settings.evaluation_samples
         scores = task.evaluations(model, data.test, draws, training.seed)
-        if result.training_statistics:
+        if result.training_statistics is not None:
             weights = WeightEvaluation(task, model, data.train, training.seed)
             scores |= weights.all_scores(data.test, draws, result.training_statistics)
         run.finish(result, scores)

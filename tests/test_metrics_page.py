@@ -24,6 +24,13 @@ TINY = ["data=digits", "data.limit=128", "model=mlp", "model.hidden=4", "model.n
         "trainer.progress=none"]  # fmt: skip
 RUNS = {
     "plain": ["tracking.model=true"],
+    "weights": [
+        "weights=sample",
+        "weights.law=uniform",
+        "weights.clip=true",
+        "model.norm=batch",
+        "tracking.model=false",
+    ],
     "lab": ["lab.every=1", "lab.draws=2", "lab.batch=8", "estimator=rebar", "tracking.model=false"],
 }
 
@@ -43,6 +50,8 @@ def names(title: str) -> list[str]:
 def pattern(key: str) -> re.Pattern[str]:
     """A key of the page as a pattern: `<layer>` is a module, `<metric>` one of the task's."""
     text = re.escape(key).replace("<layer>", r"[\w.]+")
+    readings = (schema.SIGN_WEIGHTS, schema.DRAWN_WEIGHTS, schema.ENSEMBLE, schema.LRT)
+    text = text.replace("<weights>", f"(?:{'|'.join(readings)})(?:{schema.TRAINING_STATISTICS})?")
     return re.compile(text.replace("<metric>", f"(?:{'|'.join(Classification.metrics)})"))
 
 

@@ -135,7 +135,7 @@ def execute(
         task, seed = setup.training.task, spec.general.seed
         with activity(progress, title, "evaluating, drawing …"):
             scores = task.evaluations(setup.model, data.test, draws, seed)
-            if fitted.training_statistics:
+            if fitted.training_statistics is not None:
                 weights = WeightEvaluation(task, setup.model, data.train, seed)
                 scores |= weights.all_scores(data.test, draws, fitted.training_statistics)
             seconds = run.finish(fitted, scores)

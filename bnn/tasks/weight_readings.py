@@ -112,7 +112,7 @@ class WeightEvaluation:
         Args:
             split: examples to evaluate on.
             networks: number of drawn networks of the ensemble.
-            statistics: running statistics of the training.
+            statistics: running statistics of the training; empty for a network without any.
 
         Returns:
             Metrics by the name of the reading; those under the training's statistics end in
@@ -123,15 +123,16 @@ class WeightEvaluation:
             count = networks if name == schema.ENSEMBLE else 1
             if reading != SIGN:
                 found[name] = self.scores(split, reading, count)
-            kept = self.scores(split, reading, count, statistics)
-            found[name + schema.TRAINING_STATISTICS] = kept
+            if statistics:
+                kept = self.scores(split, reading, count, statistics)
+                found[name + schema.TRAINING_STATISTICS] = kept
         return found
 
 
 @contextlib.contextmanager
 def read_by_sign(
     task: Task, model: nn.Module, train: Split, seed: int
-) -> Iterator[dict[str, Tensor]]:
+) -> Iterator[dict[str, Tensor] | None]:
     """Context in which a network is its weights' signs, with running statistics of their own.
 
     Nothing changes for a network whose training draws no weights.
@@ -143,12 +144,12 @@ def read_by_sign(
         seed: seed of the neurons' noise.
 
     Yields:
-        The running statistics of the training, which come back at the end; empty where they are
+        The running statistics of the training, which come back at the end; None where they are
         those of the signs.
     """
     rule = weight_rule(model)
     if rule is None or not rule.random:
-        yield {}
+        yield None
         return
     evaluation = WeightEvaluation(task, model, train, seed)
     with kept_statistics(model) as statistics:

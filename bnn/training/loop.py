@@ -37,14 +37,14 @@ class FitResult:
         train_seconds: seconds in training steps alone, without evaluation, pictures and tracking.
         checkpoint: file of the best network, where a folder was given.
         training_statistics: running statistics of the best epoch's training, where the weights are
-            drawn in training; the model has those of their signs.
+            drawn in training and the model has those of their signs; None elsewhere.
     """
 
     best_epoch: int
     history: tuple[dict[str, float], ...]
     train_seconds: float
     checkpoint: Path | None
-    training_statistics: Mapping[str, Tensor] = field(default_factory=dict)
+    training_statistics: Mapping[str, Tensor] | None = None
 
 
 @dataclass
@@ -70,7 +70,7 @@ class _Best:
         metrics: Mapping[str, float],
         model: nn.Module,
         estimator: Estimator,
-        statistics: Mapping[str, Tensor],
+        statistics: Mapping[str, Tensor] | None,
     ) -> None:
         """Keep the state of an epoch whose value is better than the best so far."""
         value = metrics[schema.VALIDATION + self.task.selection]
@@ -82,7 +82,7 @@ class _Best:
                 k: {key: one.clone() for key, one in part.state_dict().items()}
                 for k, part in parts.items()
             }
-            kept = {"training_statistics": dict(statistics)} if statistics else {}
+            kept = {} if statistics is None else {"training_statistics": dict(statistics)}
             self.keep({"epoch": epoch, "value": value, **copies, **kept})
 
     def keep(self, content: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def fit(
         tuple(history),
         state.seconds,
         best.path,
-        best.content.get("training_statistics", {}),
+        best.content.get("training_statistics"),
     )
 
 
