@@ -1,7 +1,8 @@
-"""Binary layers: noise laws, neurons, sample sites, site handlers, forward passes, norms."""
+"""Binary neurons and weights, noise laws, sample sites, site handlers, forward passes, norms."""
 
 from bnn.nn.forward import ForwardClosure, ForwardPass
 from bnn.nn.handlers import apply, handling, sampled, threshold
+from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.neurons import (
     Deterministic,
     Neuron,
@@ -16,15 +17,32 @@ from bnn.nn.norms import BatchNorm, GroupNorm, NoNorm, RunningNorm, convert_batc
 from bnn.nn.readings import Reading, outputs
 from bnn.nn.replicas import branching, join
 from bnn.nn.sites import Latents, Site
+from bnn.nn.weight_layers import BinaryConv1d, BinaryConv2d, BinaryLinear, binarize
+from bnn.nn.weight_sites import WeightSites
+from bnn.nn.weights import (
+    Bop,
+    LocalReparameterisation,
+    Sample,
+    Sign,
+    WeightDraws,
+    WeightRule,
+    drawing_weights,
+)
 
 __all__ = [
     "BatchNorm",
+    "BinaryConv1d",
+    "BinaryConv2d",
+    "BinaryLinear",
+    "Bop",
     "Deterministic",
     "ForwardClosure",
     "ForwardPass",
     "Gaussian",
     "GroupNorm",
+    "LatentUpdates",
     "Latents",
+    "LocalReparameterisation",
     "Logistic",
     "Neuron",
     "NoNorm",
@@ -33,14 +51,21 @@ __all__ = [
     "Reading",
     "Real",
     "RunningNorm",
+    "Sample",
+    "Sign",
     "Site",
     "Stochastic",
     "StochasticSmooth",
     "Triangular",
     "Uniform",
+    "WeightDraws",
+    "WeightRule",
+    "WeightSites",
     "apply",
+    "binarize",
     "branching",
     "convert_batch_norms",
+    "drawing_weights",
     "handling",
     "join",
     "outputs",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -449,9 +449,10 @@ class BinaryOptimizer(BinaryWeights):
 
 
 class Bop(torch.optim.Optimizer):
-    """Binary optimizer (Helwegen et al. 2019): flips weights, and has no learning rate.
+    """Binary optimizer (Helwegen et al. 2019), which flips weights.
 
-    m ← (1 - γ) m + γ g with m = 0 at the start; w ← -w where w m > τ.
+    m ← (1 - γ) m + γ g with m = 0 at the start; w ← -w where w m > τ. The learning rate, 1 at the
+    start, is a factor of γ for schedules.
 
     Args:
         params: weights in {-1, 1}, or parameter groups of them.
@@ -476,12 +477,7 @@ class Bop(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["mean"] = torch.zeros_like(weight)
-                state["mean"].lerp_(weight.grad, group["gamma"])
+                state["mean"].lerp_(weight.grad, group["gamma"] * group["lr"])
                 weight.copy_(
                     torch.where(weight * state["mean"] > group["threshold"], -weight, weight)
                 )
-
-
-def rule_parameters(rule: WeightRule) -> Mapping[str, Any]:
-    """Values of a rule's parameters by name, for display."""
-    return {key: value for key, value in vars(rule).items() if key != "layers"}

@@ -14,6 +14,7 @@ from bnn import schema
 from bnn.data import Dataset
 from bnn.errors import DivergedError
 from bnn.estimators import Estimator
+from bnn.nn.latent_updates import weight_statistics
 from bnn.nn.neurons import set_slope
 from bnn.nn.readings import Reading
 from bnn.tasks import Task
@@ -21,7 +22,6 @@ from bnn.tasks.weight_readings import read_by_sign
 from bnn.training import checkpoint
 from bnn.training.activations import HEALTH_IMAGES, unit_health
 from bnn.training.callback import Callback, Callbacks, FitContext
-from bnn.training.latent_updates import weight_statistics
 from bnn.training.optimizers import gradient_norms
 from bnn.training.settings import TrainingConfig
 from bnn.training.step import TrainState

@@ -178,7 +178,8 @@ class Optimizers:
     """Several optimizers that are stepped together, each with parameters of its own.
 
     Args:
-        optimizers: the optimizers; the first has the learning-rate schedule.
+        optimizers: the optimizers; the first has the learning-rate schedule, which the others
+            follow.
     """
 
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
@@ -200,8 +201,13 @@ class Optimizers:
 
     def step(self) -> None:
         """One step of each."""
-        for one in self.optimizers:
-            one.step()
+        first, *others = self.optimizers
+        first.step()
+        group = first.param_groups[0]
+        for other in others:
+            for own in other.param_groups:
+                own["lr"] = group["lr"] / group["initial_lr"]
+            other.step()
 
     def state_dict(self) -> dict[str, Any]:
         """State of the first, as alone, and under `further` those of the others."""

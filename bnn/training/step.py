@@ -19,13 +19,13 @@ from bnn.data import Dataset, DatasetSpec, Split
 from bnn.errors import CheckpointError, ConfigError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.sites import generator_noise
 from bnn.nn.weight_layers import weight_rule
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.callback import Callback
 from bnn.training.cuda_graph import CapturedStep, is_captured
-from bnn.training.latent_updates import LatentUpdates
 from bnn.training.optimizers import Optimizers, make_capturable, parameter_groups
 from bnn.training.settings import TrainingConfig
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import bnn
 from bnn.errors import ConfigError
 from bnn.nn import ForwardClosure, Stochastic, branching
+from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import generator_noise
 from bnn.nn.weight_layers import BinaryConv2d, BinaryLinear, weight_rule
@@ -30,7 +31,6 @@ from bnn.nn.weights import (
     WeightRule,
     drawing_weights,
 )
-from bnn.training.latent_updates import LatentUpdates
 
 LATENTS = torch.tensor([0.3, -0.8, 0.1], dtype=torch.float64)
 X = torch.tensor([1.0, -0.5, 2.0], dtype=torch.float64)
@@ -135,6 +135,49 @@ def test_bop_without_a_threshold_follows_the_sign_of_the_mean_gradient() -> None
         mean = 0.8 * mean + 0.2 * weight.grad
         optimizer.step()
         assert torch.equal(weight.detach(), -mean.sign())
+
+
+def bayesbinn(gradients: Tensor, rate: float, temperature: float, seed: int) -> Tensor:
+    """Weights of the published recurrence (Meng, Bachmann & Khan 2020), single precision.
+
+    Args:
+        gradients: [steps, weights].
+        rate: α.
+        temperature: τ.
+        seed: seed of the initial latent weights and the noise.
+
+    Returns:
+        Weights of each step, [steps, weights].
+    """
+    torch.manual_seed(seed)
+    latent = 10 * torch.randn(gradients.shape[1]).sign()
+    weights = []
+    for gradient in gradients:
+        delta = torch.logit(torch.rand_like(latent), eps=1e-6) / 2
+        weight = torch.tanh((latent + delta) / temperature)
+        scale = (1 - weight**2 + 1e-10) / (temperature * (1 - latent.tanh() ** 2 + 1e-10))
+        weights.append(weight)
+        latent = (1 - rate) * latent - rate * scale * gradient
+    return torch.stack(weights)
+
+
+@pytest.mark.parametrize(("temperature", "alike"), [(1e-10, True), (1.0, False)])
+def test_bayesbinn_at_its_published_temperature_is_bop_without_a_threshold(
+    temperature: float, alike: bool
+) -> None:
+    """From the second step on; at temperature 1, the control, it is not."""
+    gradients = 0.01 * torch.randn(60, 2000, generator=torch.Generator().manual_seed(0))
+    published = bayesbinn(gradients, 0.1, temperature, seed=0)
+    weight = nn.Parameter(torch.ones(2000))
+    optimizer, weights = Bop([weight], gamma=0.1, threshold=0.0), []
+    for gradient in gradients:
+        weights.append(weight.detach().clone())
+        weight.grad = gradient
+        optimizer.step()
+    same = (published.sign() == torch.stack(weights))[30:].float().mean()
+    assert (same > 0.999) == alike
+    if alike:
+        assert torch.equal(published.abs(), torch.ones_like(published))
 
 
 def read(layer: nn.Module, x: Tensor, reading: str, noise: Tensor) -> Tensor:
