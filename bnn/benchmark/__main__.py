@@ -127,6 +127,7 @@ def sections(config: DictConfig, chosen: argparse.Namespace) -> dict[str, Callab
     from bnn.benchmark.loops import loops
     from bnn.benchmark.shares import shares
     from bnn.benchmark.timing import limited
+    from bnn.benchmark.weight_steps import weight_steps
     from bnn.specify import pick_device
 
     rounds = chosen.rounds
@@ -136,6 +137,7 @@ def sections(config: DictConfig, chosen: argparse.Namespace) -> dict[str, Callab
         "Loops": lambda: loops(config, rounds, clock),
         "Shares of a run": lambda: shares(config),
         "Estimators, both activations binary": lambda: estimator_steps(short, rounds, clock),
+        "Binary weights, both activations binary": lambda: weight_steps(short, rounds, clock),
     }
     if chosen.jobs and pick_device(config.device) == "cpu":
         found["Two jobs"] = lambda: two_jobs(config, rounds)
