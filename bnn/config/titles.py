@@ -11,7 +11,8 @@ from bnn.config.canonical import flat
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Dotted keys in which configurations differ, without those that a run's title names.
 
-    A configuration without binary layers has no slope, and differs from no other in it.
+    A configuration without binary layers has no slope, and differs from no other in it; parameters
+    of a rule of the weights are compared with those of the same rule.
 
     Args:
         configs: canonical configurations.
@@ -21,10 +22,15 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted(set().union(*leaves))
     in_title = ("estimator.", "placement.", "neuron.name", "neuron.law", "weights.name", "seed")
 
-    def values(key: str) -> set[str]:
-        return {str(leaf.get(key)) for leaf in (binary if key.startswith("anneal.") else leaves)}
+    def varies(key: str) -> bool:
+        if key.startswith("weights."):
+            rules = {leaf.get("weights.name") for leaf in leaves}
+            of_rules = [[one for one in leaves if one.get("weights.name") == r] for r in rules]
+        else:
+            of_rules = [binary if key.startswith("anneal.") else leaves]
+        return any(len({str(leaf.get(key)) for leaf in group}) > 1 for group in of_rules)
 
-    return [key for key in keys if not key.startswith(in_title) and len(values(key)) > 1]
+    return [key for key in keys if not key.startswith(in_title) and varies(key)]
 
 
 def estimator_title(plain: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from bnn.errors import ConfigError
 from bnn.nn.gradients import replace_gradient
 from bnn.nn.handlers import replication
-from bnn.nn.noise import Gaussian, NoiseLaw
+from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Noise, Site
 from bnn.registry import Registry
 
@@ -273,8 +273,7 @@ class BinaryWeights(WeightRule):
         uniform = draws.uniform(layer, like[: len(like) // replicas])
         if replicas > 1:
             uniform = torch.cat([uniform] * replicas)
-        normal = Gaussian.scale * Gaussian().quantile(uniform)
-        return mean + (variance + FLOOR).sqrt() * normal
+        return mean + (variance + FLOOR).sqrt() * _normal(uniform)
 
 
 @dataclass(kw_only=True)
@@ -305,7 +304,7 @@ class LatentWeights(BinaryWeights):
     law: NoiseLaw | str = "logistic"
     step: str = "mirror"
     init: float = 0.9
-    lr: float = 0.015
+    lr: float = 0.05
     decay: float = 0.0
     momentum: float | None = None
     clip: bool = False
@@ -374,6 +373,13 @@ class LatentWeights(BinaryWeights):
         return found | ({"clipped": (latent.abs() >= 1).float().mean()} if self.clip else {})
 
 
+def _normal(uniform: Tensor) -> Tensor:
+    """Standard normal numbers from uniform ones; erfinv takes a third of the time of ndtri."""
+    end = 1 - torch.finfo(uniform.dtype).eps
+    normal: Tensor = math.sqrt(2) * torch.erfinv((2 * uniform - 1).clamp(-end, end))
+    return normal
+
+
 def entropy(probs: Tensor) -> Tensor:
     """Entropy of Bernoulli variables in nats, of the shape of `probs`."""
     found: Tensor = torch.special.entr(probs) + torch.special.entr(1 - probs)
@@ -414,6 +420,7 @@ class LocalReparameterisation(LatentWeights):
     """
 
     reading = LRT
+    lr: float = 0.15
 
 
 @WeightRule.registry.add("bop")
