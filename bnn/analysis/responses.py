@@ -109,7 +109,7 @@ def first_layer_weights(model: nn.Module, images: Tensor) -> Tensor:
 
     Returns:
         Kernels of a convolution, or the weights of each unit of a linear layer by pixel:
-        [filters, c, rows, columns].
+        [filters, c, rows, columns]. Binary weights are those of evaluation.
 
     Raises:
         ConfigError: where a pass meets no such layer.
@@ -129,5 +129,5 @@ def first_layer_weights(model: nn.Module, images: Tensor) -> Tensor:
         raise ConfigError(
             "model: expected a convolution or a linear layer that the images pass, found none"
         )
-    weight = layers[0].get_parameter("weight").detach()
+    weight = getattr(layers[0], "binary_weight", layers[0].get_parameter("weight")).detach()
     return weight if weight.dim() == 4 else weight.view(-1, *images.shape[1:])

@@ -33,6 +33,12 @@ class _BinaryLayer:
         """Whether an estimator has to train the weights."""
         return self.rule.are_sites
 
+    @property
+    def binary_weight(self: Any) -> Tensor:
+        """Weights in evaluation, scale · sign η, of the shape of `weight`."""
+        found: Tensor = self.rule.by_sign(self.weight)
+        return found
+
     def forward(self: Any, x: Tensor) -> Tensor:
         output: Tensor = self.rule.output(self, x)
         return output

@@ -127,6 +127,10 @@ class WeightRule(ABC):
             weight: changed in place.
         """
 
+    def by_sign(self, latent: Tensor) -> Tensor:
+        """Weights of a layer in evaluation; those that it has unless overridden."""
+        return latent
+
     @abstractmethod
     def output(self, layer: BinaryLayer, x: Tensor) -> Tensor:
         """Output of a layer under the reading in force.
@@ -244,6 +248,16 @@ class BinaryWeights(WeightRule):
         if self.scale == "mean":
             return latent.abs().mean(dim=list(range(1, latent.dim())), keepdim=True)
         return 1 / math.sqrt(latent[0].numel()) if self.scale == "fan_in" else 1.0
+
+    @torch.no_grad()
+    def by_sign(self, latent: Tensor) -> Tensor:
+        """Weights in evaluation, scale · sign η; of the shape of `latent`.
+
+        Args:
+            latent: η, [outputs, inputs, …].
+        """
+        found: Tensor = self.scale_of(latent) * (2 * self.site(latent).threshold() - 1)
+        return found
 
     def output(self, layer: BinaryLayer, x: Tensor) -> Tensor:
         draws = _in_force.get()
