@@ -115,6 +115,15 @@ def test_captured_steps_of_convolutions_train_like_launched_ones(estimator):
     assert captured == pytest.approx(launched, rel=0.05)
 
 
+@pytest.mark.parametrize("rule", ["sign", "sample", "lrt", "bop"])
+def test_captured_steps_of_binary_weights_train_like_launched_ones(rule):
+    launched, captured = (
+        losses(f"weights={rule}", "weights.layers=all", f"trainer.cuda_graph={how}", model="cnn")
+        for how in ("never", "auto")
+    )
+    assert captured == pytest.approx(launched, rel=0.05)
+
+
 @pytest.mark.parametrize("estimator", ["rebar", "relax"])
 def test_steps_that_differ_are_not_captured(estimator):
     assert losses(f"estimator={estimator}", "trainer.cuda_graph=auto")

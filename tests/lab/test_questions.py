@@ -98,7 +98,7 @@ def test_the_help_of_the_lab_lists_every_question_and_each_is_a_command() -> Non
 
 
 def test_a_former_command_ends_with_the_new_name_on_one_line() -> None:
-    assert set(MOVED.values()) == {f"bnn.lab.questions.{name}" for name in QUESTIONS}
+    assert set(MOVED.values()) <= {f"bnn.lab.questions.{name}" for name in QUESTIONS}
     ended = run("bnn.lab.checkpoints", "--draws", "20")
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr == (
