@@ -14,7 +14,7 @@ from PIL import Image
 from bnn.config.canonical import GROUPS, canonical, digest, flat, moves_result
 from bnn.config.compose import compose
 from bnn.config.overrides import override_word
-from bnn.config.titles import differing_keys, estimator_title, run_title
+from bnn.config.titles import differing_keys, estimator_title, run_title, varying_keys
 from bnn.errors import ConfigError
 from bnn.paths import folder
 from bnn.specify import pick_device, setup
@@ -188,6 +188,16 @@ def test_a_table_shows_the_keys_that_vary_and_no_others() -> None:
     assert differing_keys(
         [config("optimizer.lr=0.1"), config("optimizer.lr=0.2", "seed=1", "placement=first")]
     ) == ["optimizer.lr"]
+
+
+def test_parameters_of_a_rule_of_the_weights_vary_among_its_own_runs_alone() -> None:
+    rules = [config("weights=real"), config("weights=sign"), config("weights=bop")]
+    assert differing_keys(rules) == []
+    rates = [config("weights=sign", f"weights.lr={rate}") for rate in (0.1, 0.2)]
+    assert differing_keys([*rules, *rates]) == ["weights.lr"]
+    varying = varying_keys([*rules, *rates])
+    assert run_title(rates[0], varying) == "sign weights · lr 0.1 · stochastic · st · both · s0"
+    assert run_title(rules[0], varying) == "real weights · stochastic · st · both · s0"
 
 
 def test_flat_names_leaves_by_their_path() -> None:

@@ -91,7 +91,8 @@ def run_title(plain: dict[str, Any], varying: Sequence[str] = ()) -> str:
         keys = [key for key in keys if key not in ("estimator", "placement")]
     if "weights" not in varying and _weights(plain) == "real":
         keys = [key for key in keys if key != "weights"]
-    return " · ".join(_part(plain, key) for key in keys)
+    there = flat(plain)
+    return " · ".join(_part(plain, key) for key in keys if key in PARTS or key in there)
 
 
 def _weights(plain: Mapping[str, Any]) -> str:

@@ -149,6 +149,35 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
     torch.testing.assert_close(p.sum(1), torch.ones(7))
 
 
+def test_a_run_with_drawn_weights_exports_their_signs(tmp_path: Path) -> None:
+    """Model, checkpoint and main metrics are of one network, which has no noise here."""
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    words = ["weights=sample", "neuron=deterministic", "tracking.model=true"]
+    made = setup(compose([*QUICK, *words, f"tracking.uri={uri}"]))
+    summary = execute(made.spec, tmp_path / "out", None, "title")
+    client = MlflowClient(uri)
+    assert "figures/weights.png" in {
+        item.path for item in client.list_artifacts(summary.run_id, "figures")
+    }
+    metrics = client.get_run(summary.run_id).data.metrics
+    assert metrics["test/accuracy_ensemble"] != metrics["test/accuracy_drawn_weights"]
+    network, _ = load_checkpoint(
+        Path(client.download_artifacts(summary.run_id, "checkpoint/best.pt"))
+    )
+    spec = made.spec.data
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        loaded = mlflow.pytorch.load_model(f"runs:/{summary.run_id}/model")
+    finally:
+        mlflow.set_tracking_uri(None)
+    images = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = network((images - spec.mean) / spec.std).softmax(1)
+    torch.testing.assert_close(loaded(images), expected)
+    assert not any(tmp_path.glob("out/weight_histograms.json"))
+
+
 def test_a_failed_run_says_why_and_keeps_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
