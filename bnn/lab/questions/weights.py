@@ -136,8 +136,9 @@ def noise_curves(chosen: argparse.Namespace) -> tuple[str, str, dict[str, dict[i
                 )
                 for size in SIZES
             }
+    trained = f"after {chosen.epochs} epoch{'' if chosen.epochs == 1 else 's'} of training"
     about = (
-        f"Gradient of {layer} of {network.setup.spec.title}, after {chosen.epochs} epochs, by "
+        f"Gradient of {layer} of {network.setup.spec.title}, {trained}, by "
         f"plain backpropagation; {chosen.draws} gradients for each batch size, each on a fresh "
         f"batch. `{PER_SAMPLE}` is the variance of the gradient of one sample over the batch size: "
         "weights drawn for each sample alone are no option for a convolution."
