@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import pytest
 from findings import UNBIASED, figure, printed, text
+from torch import nn
 
 from bnn.estimators.enumeration import LAYER_LIMIT
 from bnn.estimators.local_expectation import LOWER_LIMIT
+from bnn.models import MODELS
 from bnn.report.catalogue import UNITS
 
 SMALL, REFERENCE = "lab_exact", "lab_cnn"
@@ -227,6 +230,65 @@ def slopes() -> Iterator[str]:
         rows = [r for r in printed("lab_slopes", "bias²") if r["neuron"] == neuron]
         biases = [float(r["bias²"].split()[0]) for r in rows]
         assert biases == sorted(biases)
+
+
+def weights() -> Iterator[str]:
+    name = "lab_weights"
+    noise = {row["variance"]: row for row in printed(name, "batch 256")}
+    shared, lrt, single = (
+        {size: numbers(noise[rule][f"batch {size}"]) for size in (4, 16, 64, 256)}
+        for rule in ("one draw a batch", "local reparameterisation", "one draw a sample")
+    )
+    yield "at a batch of 256"
+    yield f"has {shared[256][0] / single[256][0]:.1f} times the variance of a draw for each sample"
+    yield f"and {shared[256][0] / lrt[256][0]:.1f} times that of local reparameterisation"
+    yield "up to a batch of 16 the shared draw is no noisier than either"
+    for size in (4, 16):
+        assert shared[size][1] <= min(lrt[size][2], single[size][2])
+    assert shared[256][1] > max(lrt[256][2], single[256][2])
+    assert single[64][0] / single[256][0] == pytest.approx(4, rel=0.02)
+    yield "From a batch of 64 to one of 256"
+    yield f"that of the shared draw to {shared[256][0] / shared[64][0]:.2f}"
+
+    def exact(rule: str, column: str) -> list[float]:
+        rows = [row for row in printed(name, "bias (%)") if row["estimate"] == rule]
+        assert [row["weights"] for row in rows] == ["3", "6", "10"]
+        return [float(row[column]) for row in rows]
+
+    gaussian, drawn = exact("lrt", "bias (%)"), exact("sample", "bias (%)")
+    yield f"{gaussian[-1]} to {gaussian[0]} % of the exact gradient on a layer of 3 to 10 weights"
+    yield f"is {drawn[-1]} to {drawn[0]} % off"
+    assert gaussian == sorted(gaussian, reverse=True) and drawn == sorted(drawn, reverse=True)
+    conv2 = MODELS["cnn"]((1, 28, 28), 10, [nn.Identity()] * 2).get_submodule("conv2").weight
+    yield f"the reference network's layer has {conv2[0].numel()} to an output"
+    score = exact("score function", "variance")
+    assert exact("score function", "bias (%)") == [0, 0, 0] and score == sorted(score)
+    yield f"from 3 weights to 10 its variance rises from {score[0]} to {score[-1]} times"
+    falling = exact("sample", "variance")
+    assert falling == sorted(falling, reverse=True)
+
+
+def mirror() -> Iterator[str]:
+    name, control = "lab_mirror", "control: gradient by η"
+    without, with_decay = printed(name, control)
+    for row in (without, with_decay):
+        assert float(row["multiplicative update"]) < 1e-14 and float(row["proximal minimum"]) < 1e-7
+    (steps,) = re.findall(r"One weight, (\d+) steps", text(name))
+    yield (
+        f"in {steps} steps its probabilities are up to {float(without[control]):g} and "
+        f"{float(with_decay[control]):g} away"
+    )
+    yield "at ±1** is the projection on [0, 1]"
+    laws = {row["law"]: row for row in printed(name, "largest probability")}
+    assert float(laws.pop("uniform")["entropy (nats)"]) == 0
+    most = max(float(row["largest probability"]) for row in laws.values())
+    least = min(float(row["entropy (nats)"]) for row in laws.values())
+    yield f"a probability of at most {most:.3f}, with at least {least:.3f} nats of entropy"
+
+
+def numbers(cell: str) -> list[float]:
+    """Value and interval of a cell `0.058 [0.043, 0.074]`."""
+    return [float(one) for one in re.findall(r"[\d.]+", cell)]
 
 
 def coupling() -> Iterator[str]:

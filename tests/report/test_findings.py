@@ -38,6 +38,8 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/lab_slopes.md": gradients.slopes,
     "sweeps/results/lab_coupling.md": gradients.coupling,
     "sweeps/results/lab_toy.md": gradients.toy,
+    "sweeps/results/lab_weights.md": gradients.weights,
+    "sweeps/results/lab_mirror.md": gradients.mirror,
     "sweeps/results/README.md": lambda: iter(()),
     "docs/estimators.md": gradients.estimators,
     "README.md": runs.readme,
