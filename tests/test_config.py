@@ -62,6 +62,8 @@ def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
         (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "vars.by=disarm"]),
         (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "vars.by"]),
         (["experiment=annealing", "anneal=none"], ["anneal=none", "vars.arm"]),
+        (["experiment=estimators", "data=kmnist"], ["data=kmnist", "write data.name=kmnist"]),
+        (["experiment=weights", "weights=sign"], ["weights=sign", "vars.rule=sign"]),
         (["estimator=relax", "estimator.scale=0.1"], ["estimator.scale", "leave it out"]),
         (["experiment=estimators", "recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
         (["recipe.arm=steep", "recipe.by=disarm"], ["write vars.arm=steep"]),

@@ -141,6 +141,28 @@ def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
                 f"{word}: this experiment sets {key} by {by}; write {by}={choice}, "
                 "or leave out experiment="
             )
+        if key in GROUPS and (name := _name_in_its_place(config, key, choice)):
+            raise ConfigError(
+                f"{word}: this experiment sets {key}.name={name}; write {key}.name={choice}, "
+                "or leave out experiment="
+            )
+
+
+def _name_in_its_place(config: DictConfig, group: str, choice: str) -> str | None:
+    """Name in a group that is not the one of the choice; None where the choice is followed.
+
+    Args:
+        config: composed configuration.
+        group: group of the choice.
+        choice: name of its file.
+    """
+    file = folder("conf") / group / f"{choice}.yaml"
+    if not file.is_file():
+        return None
+    expected = cast(DictConfig, OmegaConf.load(file)).get("name")
+    node = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False)).get(group)
+    name = node.get("name") if isinstance(node, dict) else None
+    return str(name) if None not in (expected, name) and name != expected else None
 
 
 def _unknown_key(key: str, words: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ class WeightSites(LatentWeights):
     """Bernoulli weights that the estimator in force draws and credits, one draw for a replica.
 
         net = bnn.binarize(net, WeightSites(layers=["0"]))
-        bnn.estimators.Enumeration()(net, inputs, targets).backward()
+        bnn.estimators.Reinforce()(net, inputs, targets).backward()
 
     Its parameters are those of `LatentWeights`.
     """

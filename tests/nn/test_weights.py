@@ -17,6 +17,7 @@ from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import generator_noise
 from bnn.nn.weight_layers import BinaryConv2d, BinaryLinear, weight_rule
+from bnn.nn.weight_sites import WeightSites
 from bnn.nn.weights import (
     LRT,
     SAMPLED,
@@ -381,3 +382,36 @@ def test_bop_starts_with_weights_of_either_sign() -> None:
     BinaryOptimizer().initialise(weight)
     assert set(weight.tolist()) == {-1.0, 1.0}
     assert BinaryOptimizer.reading == SIGN
+
+
+def test_weights_as_sites_are_trained_without_bias_by_a_score_function() -> None:
+    """Mean of 4,000 estimates; |z| < 4.5, and the seed is fixed."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 1, bias=False), nn.Linear(1, 1, bias=False)).double()
+    bnn.binarize(net, WeightSites(scale="none", layers=["0"]))
+    with torch.no_grad():
+        net[0].weight.copy_(LATENTS[None])
+        net[1].weight.fill_(1.0)
+
+    def loss(output: Tensor, targets: Tensor) -> Tensor:
+        return F.softplus(-output[:, 0])
+
+    x, labels = X[None].expand(2, -1), torch.zeros(2, dtype=torch.long)
+    estimator = bnn.estimators.Reinforce(baseline=bnn.estimators.LeaveOneOut(samples=4))
+    estimates = []
+    for _ in range(4000):
+        net.zero_grad()
+        estimator(net, x, labels, loss).backward()
+        estimates.append(net[0].weight.grad[0].clone())
+    found = torch.stack(estimates)
+    theta = torch.sigmoid(2 * LATENTS)
+    exact = torch.tensor([-0.854366, 0.433645, -1.566079]) * 2 * theta * (1 - theta)
+    z = (found.mean(0) - exact) / (found.std(0) / math.sqrt(len(found)))
+    assert float(z.abs().max()) < 4.5
+
+
+def test_many_weights_as_sites_are_refused() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    bnn.binarize(net, WeightSites(layers=["0"]))
+    with pytest.raises(ConfigError, match="at most 12 weights"):
+        bnn.estimators.Reinforce()(net, torch.rand(2, 4), torch.zeros(2, dtype=torch.long))
