@@ -186,9 +186,10 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         Raises:
             ConfigError: for annotations that cannot be read.
         """
-        function = self._function(name)
+        # fields of a dataclass may be annotated by names of the module of a base class
+        source = self[name] if dataclasses.is_dataclass(self[name]) else self._function(name)
         try:
-            hints = get_type_hints(function)
+            hints = get_type_hints(source)
         except NameError as error:
             raise ConfigError(
                 f"{self.key}: {name}: its annotations cannot be read ({error}); import what they "

@@ -213,6 +213,9 @@ def test_the_code_of_the_extending_page_runs_and_keeps_its_claims() -> None:
     torch.testing.assert_close(slope, law.density(a))
     torch.testing.assert_close(law.quantile(law.cdf(a)), a)
     assert float(law.density(torch.zeros(()))) == 0.5
+    latent = torch.tensor([-2.0, -0.5, 0.5, 2.0], requires_grad=True)
+    scope["HardTanh"](init=0.1).pseudo_mean(latent).sum().backward()
+    assert latent.grad is not None and latent.grad.tolist() == [0, 1, 1, 0]
 
 
 def test_the_methods_that_the_extending_page_reads_are_those_of_the_code() -> None:

@@ -15,6 +15,7 @@ from bnn.report.marks import RESULTS, Block, blocks
 from bnn.report.row_files import read_csv
 from bnn.report.rows import ReportError
 from bnn.report.seconds import seconds_table
+from bnn.report.weight_readings import weight_readings
 from bnn.tables import BLANK, markdown
 
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
@@ -64,6 +65,12 @@ def seconds(arguments: Sequence[str], page: Path, root: Path) -> str:
     return seconds_table(rows, earlier)
 
 
+def readings(arguments: Sequence[str], page: Path, root: Path) -> str:
+    """Test accuracies of NAME.csv under each reading of drawn weights."""
+    (name,) = arguments
+    return weight_readings(read_csv(root / RESULTS / f"{name}.csv"))
+
+
 def index(names: Sequence[str], page: Path, root: Path) -> str:
     """Table of result pages: question (title), finding (first paragraph), seeds, page."""
     rows = []
@@ -106,6 +113,7 @@ KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
     "results": results,
     "printed": printed,
     "seconds": seconds,
+    "weight_readings": readings,
     "index": index,
     "answer": lambda arguments, page, root: answer.table(root / RESULTS, *arguments),
     "choices": lambda arguments, page, root: catalogue.choices(*arguments),
