@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import bnn
+import bnn.library
 from bnn.errors import ConfigError, NoEstimatorError
 from bnn.estimators import ReinMax
 from bnn.estimators.score_function import Reinforce
