@@ -37,6 +37,8 @@ SIGN_WEIGHTS, DRAWN_WEIGHTS, ENSEMBLE, LRT = "sign", "drawn_weights", "ensemble"
 one drawn network, the mean of several, and the Gaussians of local reparameterisation."""
 TRAINING_STATISTICS = "_training_statistics"
 """Suffix of a reading under the running statistics of the training."""
+OTHER_READINGS = (MC_MEAN, THRESHOLD, DRAWN_WEIGHTS, ENSEMBLE, LRT, TRAINING_STATISTICS)
+"""Endings of test metrics under another reading than `sampled`."""
 
 
 def test_metric(metric: str, reading: str) -> str:

@@ -37,7 +37,7 @@ class From:
     default: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One finished run: losses in nats, accuracies as shares in [0, 1], seconds of wall clock.
 
@@ -59,7 +59,7 @@ class Row:
     evaluations: Annotated[int, From("tags", schema.EVALUATIONS)]
     """Forward-backward evaluations of the loss per sample and step."""
     placement: Annotated[str, From("tags", schema.PLACEMENT)]
-    weights: Annotated[str, From("tags", schema.WEIGHT_RULE, "real")]
+    weights: Annotated[str, From("tags", schema.WEIGHT_RULE, "real")] = "real"
     anneal: Annotated[str, From("tags", schema.ANNEAL)]
     seed: Annotated[int, From("params", "seed")]
     epochs: Annotated[int, From("params", "trainer.epochs")]
@@ -79,21 +79,23 @@ class Row:
     test_accuracy_threshold: Annotated[float | None, From("metrics", "test/accuracy_threshold")]
     test_accuracy_sign_training_statistics: Annotated[
         float | None, From("metrics", "test/accuracy_sign_training_statistics")
-    ]
+    ] = None
     test_accuracy_drawn_weights: Annotated[
         float | None, From("metrics", "test/accuracy_drawn_weights")
-    ]
+    ] = None
     test_accuracy_drawn_weights_training_statistics: Annotated[
         float | None, From("metrics", "test/accuracy_drawn_weights_training_statistics")
-    ]
-    test_accuracy_ensemble: Annotated[float | None, From("metrics", "test/accuracy_ensemble")]
+    ] = None
+    test_accuracy_ensemble: Annotated[float | None, From("metrics", "test/accuracy_ensemble")] = (
+        None
+    )
     test_accuracy_ensemble_training_statistics: Annotated[
         float | None, From("metrics", "test/accuracy_ensemble_training_statistics")
-    ]
-    test_accuracy_lrt: Annotated[float | None, From("metrics", "test/accuracy_lrt")]
+    ] = None
+    test_accuracy_lrt: Annotated[float | None, From("metrics", "test/accuracy_lrt")] = None
     test_accuracy_lrt_training_statistics: Annotated[
         float | None, From("metrics", "test/accuracy_lrt_training_statistics")
-    ]
+    ] = None
     seconds_train: Annotated[float, From("metrics", schema.TRAIN_SECONDS)]
     seconds_total: Annotated[float, From("metrics", schema.TOTAL_SECONDS)]
     run_id: str

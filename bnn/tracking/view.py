@@ -124,7 +124,7 @@ def _save(
     sections, charts = _charts(metrics, images, _common_step(drawn), order)
     state = {
         **selection,
-        "selectedColumns": _columns(metrics),
+        "selectedColumns": _columns(runs, metrics),
         "compareRunSections": sections,
         "compareRunCharts": charts,
         "isAccordionReordered": True,
@@ -145,16 +145,18 @@ def _errors_first(metric: str) -> tuple[bool, str]:
     return not metric.startswith(schema.TEST + schema.ERROR), metric
 
 
-def _columns(metrics: Iterable[str]) -> list[str]:
+def _columns(runs: Sequence[Run], metrics: Iterable[str]) -> list[str]:
     """Columns of the table of runs: what a person filters by, the seed, and test metrics.
 
-    Test metrics are of the reading `sampled`: more columns would push the tags off the page.
+    Test metrics are of the reading `sampled`, and the rule of the weights has a column where it is
+    not that of real ones: more columns would push the tags off the page.
     """
-    tags = [f"tags.`{tag}`" for tag in schema.FILTERS]
+    real = {run.data.tags.get(schema.WEIGHT_RULE, "real") for run in runs} <= {"real"}
+    tags = [f"tags.`{tag}`" for tag in schema.FILTERS if not (real and tag == schema.WEIGHT_RULE)]
     tested = [
         f"metrics.`{key}`"
         for key in metrics
-        if key.startswith(schema.TEST) and not key.endswith((schema.MC_MEAN, schema.THRESHOLD))
+        if key.startswith(schema.TEST) and not key.endswith(schema.OTHER_READINGS)
     ]
     return [*tags, "params.`seed`", *tested]
 
