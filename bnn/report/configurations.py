@@ -34,6 +34,8 @@ ORDER: Mapping[str, Sequence[str]] = {
 }
 """Names that come first, in this order; others follow by alphabet, the controls last."""
 CONTROLS = ("frozen",)
+WEIGHTS = "weights."
+"""Prefix of the parameters of a rule of the weights among the settings."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def varying(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
     """Columns that tell configurations apart where neuron, estimator, placement and law do not.
 
     A setting without a field of its own has a column only if two configurations would look alike
-    without it.
+    without it; parameters of a rule of the weights stand behind its name.
 
     Returns:
         Head of each column -> a cell for each configuration.
@@ -155,5 +157,20 @@ def varying(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
         for key in settings
         if len({other.get(key) for other in group}) > 1
     }
-    cells = {key: [c.settings().get(key, BLANK) for c in configurations] for key in sorted(keys)}
-    return columns | cells
+    of_weights = sorted(key for key in keys if key.startswith(WEIGHTS))
+    if of_weights:
+        columns[COLUMNS_IF_VARYING["weights"]] = [_rule(c, of_weights) for c in configurations]
+    others = sorted(keys.difference(of_weights))
+    return columns | {key: [c.settings().get(key, BLANK) for c in configurations] for key in others}
+
+
+def _rule(c: Configuration, keys: Sequence[str]) -> str:
+    """Rule of the weights with parameters that are switched on: `sign (decay 0.1, lr 0.015)`."""
+    words = []
+    for key in keys:
+        name, value = key.removeprefix(WEIGHTS), c.settings().get(key)
+        if value == "True":
+            words.append(name)
+        elif value not in (None, "False", "None") and (name, value) != ("decay", "0.0"):
+            words.append(f"{name} {value}")
+    return f"{c.first.weights} ({', '.join(words)})" if words else c.first.weights

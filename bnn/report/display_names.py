@@ -91,8 +91,11 @@ def _value_text(head: str, value: str) -> str:
     name = head.rpartition(".")[2]
     if value in (BLANK, "False"):
         return ""
-    if head in ("epochs", "weights"):
-        return f"{value} {head}"
+    if head == "weights":
+        rule, space, rest = value.partition(" ")
+        return f"{rule} weights{space}{rest}"
+    if head == "epochs":
+        return f"{value} epochs"
     if value == "none":
         return f"{head} none"
     if value == "True":
