@@ -24,11 +24,11 @@ def test_a_registry_answers_whether_it_has_a_name_and_refuses_to_build_another()
 MODULE = """
 from __future__ import annotations
 from dataclasses import dataclass
-from bnn.nn import Sign, WeightRule
+from bnn.nn import SignWeights, WeightRule
 
 @WeightRule.registry.add("of_another_module")
 @dataclass(kw_only=True)
-class Mine(Sign):
+class Mine(SignWeights):
     strength: float = 2.0
 """
 

@@ -20,11 +20,11 @@ from torch import Tensor
 from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.weight_layers import BinaryLinear
-from bnn.nn.weights import Sign
+from bnn.nn.weights import SignWeights
 
 
 def trained_probabilities(
-    rule: Sign, start: float, gradients: Sequence[float], step: float
+    rule: SignWeights, start: float, gradients: Sequence[float], step: float
 ) -> list[float]:
     """Probability of one weight after each step of SGD on its latent weight, as networks train.
 
@@ -51,7 +51,7 @@ def trained_probabilities(
     return probabilities
 
 
-def _probability(rule: Sign, latent: Tensor) -> float:
+def _probability(rule: SignWeights, latent: Tensor) -> float:
     return float(rule.site(latent.detach()).probs)
 
 

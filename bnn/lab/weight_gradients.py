@@ -21,7 +21,7 @@ from bnn.lab.intervals import estimate_of_mean
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Noise, generator_noise
 from bnn.nn.weight_layers import BinaryLinear, binary_weight_layers
-from bnn.nn.weights import LRT, SAMPLED, Sample, WeightDraws, WeightRule, drawing_weights
+from bnn.nn.weights import LRT, SAMPLED, SampledWeights, WeightDraws, WeightRule, drawing_weights
 from bnn.tasks import Task
 
 NODES = 64
@@ -82,7 +82,9 @@ class LinearProblem:
     def layer(self) -> BinaryLinear:
         """The layer, with the latent weights of the problem and weights of ±1."""
         count = len(self.latents)
-        layer = BinaryLinear(Sample(scale="none"), count, 1, bias=False, dtype=torch.float64)
+        layer = BinaryLinear(
+            SampledWeights(scale="none"), count, 1, bias=False, dtype=torch.float64
+        )
         with torch.no_grad():
             layer.weight.copy_(self.latents[None])
         return layer

@@ -4,7 +4,7 @@ A latent weight is half the log-odds of its weight: P(w = 1) = F(η) for a noise
 E[w] = μ = 2F(η) - 1, which is tanh η under the logistic law. A layer reads its weights as `sign`
 (w = sign η), `sampled` (one draw for the whole batch) or `lrt` (the Gaussian of the pre-activation,
 drawn for each sample). A rule says which of them training uses; in evaluation it is `sign`, unless
-another reading is in force. Prefer `Sign`.
+another reading is in force. Prefer `SignWeights`.
 """
 
 from __future__ import annotations
@@ -402,7 +402,7 @@ def entropy(probs: Tensor) -> Tensor:
 
 @WeightRule.registry.add("sign")
 @dataclass(kw_only=True)
-class Sign(LatentWeights):
+class SignWeights(LatentWeights):
     """Sign of the latent weights, w = sign η, trained by the identity straight-through gradient.
 
     With `law=uniform clip=true` this is BinaryConnect's deterministic rule (Courbariaux, Bengio &
@@ -414,7 +414,7 @@ class Sign(LatentWeights):
 
 @WeightRule.registry.add("sample")
 @dataclass(kw_only=True)
-class Sample(LatentWeights):
+class SampledWeights(LatentWeights):
     """Sampled weights, w ~ Bernoulli(F(η)), one draw for each training step.
 
     With `law=uniform clip=true` this is BinaryConnect's stochastic rule (Courbariaux, Bengio &
@@ -439,7 +439,7 @@ class LocalReparameterisation(LatentWeights):
 
 @WeightRule.registry.add("bop")
 @dataclass(kw_only=True)
-class BinaryOptimizer(BinaryWeights):
+class BopWeights(BinaryWeights):
     """Weights without latent ones, flipped by the binary optimizer Bop (Helwegen et al. 2019).
 
     m ← (1 - γ) m + γ g, and w flips where w m > τ.

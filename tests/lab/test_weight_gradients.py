@@ -30,7 +30,7 @@ from bnn.lab.weight_gradients import (
     total_variance,
 )
 from bnn.nn.weight_layers import binary_weight_layers
-from bnn.nn.weights import Sign, WeightRule
+from bnn.nn.weights import SignWeights, WeightRule
 
 
 def test_the_exact_gradient_is_half_the_difference_of_either_sign() -> None:
@@ -101,12 +101,12 @@ def test_a_shared_draw_leaves_a_floor_under_the_noise_and_local_reparameterisati
 @pytest.mark.parametrize("decay", mirror_descent.DECAYS)
 def test_three_ways_lead_to_the_same_probabilities(decay: float) -> None:
     gradients = [0.7, -1.5, 0.2, 2.0, -0.3]
-    trained = trained_probabilities(Sign(decay=decay, scale="none"), 0.6, gradients, 0.3)
+    trained = trained_probabilities(SignWeights(decay=decay, scale="none"), 0.6, gradients, 0.3)
     product = multiplicative_probabilities(0.6, gradients, 0.3, decay)
     minimum = proximal_probabilities(0.6, gradients, 0.3, decay)
     assert trained == pytest.approx(product, abs=1e-14)
     assert trained == pytest.approx(minimum, abs=1e-6)
-    control = Sign(decay=decay, scale="none", step="gradient")
+    control = SignWeights(decay=decay, scale="none", step="gradient")
     other = trained_probabilities(control, 0.6, gradients, 0.3)
     assert max(abs(a - b) for a, b in zip(trained, other, strict=True)) > 0.01
 

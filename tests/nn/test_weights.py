@@ -22,12 +22,12 @@ from bnn.nn.weights import (
     LRT,
     SAMPLED,
     SIGN,
-    BinaryOptimizer,
     Bop,
+    BopWeights,
     LatentWeights,
     LocalReparameterisation,
-    Sample,
-    Sign,
+    SampledWeights,
+    SignWeights,
     WeightDraws,
     WeightRule,
     drawing_weights,
@@ -49,7 +49,7 @@ def layer_of(rule: WeightRule, latents: Tensor) -> BinaryLinear:
 def mirror_step(log_odds: float, gradient: float, step: float, decay: float) -> float:
     """New log-odds of one weight after a step of SGD on its latent weight, gradient by θ."""
     layer = layer_of(
-        Sign(decay=decay, scale="none"), torch.tensor([log_odds / 2], dtype=torch.float64)
+        SignWeights(decay=decay, scale="none"), torch.tensor([log_odds / 2], dtype=torch.float64)
     )
     optimizer = torch.optim.SGD(layer.parameters(), lr=step)
     LatentUpdates(layer, optimizer)
@@ -92,7 +92,7 @@ def test_it_is_the_multiplicative_update_of_the_odds_and_the_kl_proximal_step(
 
 def test_a_step_by_the_gradient_of_the_latent_weights_is_no_mirror_step() -> None:
     """Control: with the density of the law the same step comes to other log-odds."""
-    layer = layer_of(Sign(step="gradient", scale="none"), torch.tensor([0.6]))
+    layer = layer_of(SignWeights(step="gradient", scale="none"), torch.tensor([0.6]))
     (layer(torch.ones(1, 1, dtype=torch.float64)) * 0.35).sum().backward()
     assert layer.weight.grad is not None
     expected = 0.35 * (1 - math.tanh(0.6) ** 2)
@@ -101,7 +101,7 @@ def test_a_step_by_the_gradient_of_the_latent_weights_is_no_mirror_step() -> Non
 
 def test_the_clipped_recurrence_of_binaryconnect() -> None:
     """η ← clip(η - ε ∂f/∂w), with f = c w, for the uniform law."""
-    layer = layer_of(Sign(law="uniform", clip=True, scale="none"), torch.tensor([0.9, -0.5]))
+    layer = layer_of(SignWeights(law="uniform", clip=True, scale="none"), torch.tensor([0.9, -0.5]))
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
     LatentUpdates(layer, optimizer)
     weights = []
@@ -201,7 +201,10 @@ def test_local_reparameterisation_has_the_moments_of_drawn_weights() -> None:
 
 def test_sampled_weights_have_the_exact_expectations_of_enumeration() -> None:
     """E f, its gradient by θ, and the mean of the identity straight-through gradient."""
-    layer, means = layer_of(Sample(scale="none"), LATENTS), 2 * torch.sigmoid(2 * LATENTS) - 1
+    layer, means = (
+        layer_of(SampledWeights(scale="none"), LATENTS),
+        2 * torch.sigmoid(2 * LATENTS) - 1,
+    )
     expected, gradient = 0.0, torch.zeros(3, dtype=torch.float64)
     exact = torch.zeros(3, dtype=torch.float64)
     positive = 0.0
@@ -255,7 +258,7 @@ def test_the_scale_is_that_of_the_inputs_or_of_the_latent_weights() -> None:
     latents, one = torch.tensor([[0.5, -1.5], [0.2, 0.4]]), torch.ones(1, 2)
     outputs = {}
     for scale in ("none", "fan_in", "mean"):
-        layer = BinaryLinear(Sign(scale=scale), 2, 2, bias=False)
+        layer = BinaryLinear(SignWeights(scale=scale), 2, 2, bias=False)
         layer.weight.data.copy_(latents)
         outputs[scale] = layer(one)[0].tolist()
     assert outputs["none"] == [0, 2]
@@ -358,7 +361,7 @@ def test_a_network_has_one_rule() -> None:
 
 
 def test_statistics_are_those_of_the_distribution() -> None:
-    rule = Sample(law="uniform", clip=True)
+    rule = SampledWeights(law="uniform", clip=True)
     found = {k: float(v) for k, v in rule.statistics(torch.tensor([1.0, -1.0, 0.0, 0.5])).items()}
     assert found["mean_abs"] == pytest.approx((1 + 1 + 0 + 0.5) / 4)
     assert found["clipped"] == pytest.approx(0.5)
@@ -370,7 +373,7 @@ def test_statistics_are_those_of_the_distribution() -> None:
 def test_latent_weights_are_drawn_with_the_law(law: str) -> None:
     """20,000 draws; |z| < 4.5 fails once in 16,000 such tests, and the seed is fixed."""
     latent = torch.full((20_000, 1), 0.4)
-    rule: LatentWeights = Sample(law=law)
+    rule: LatentWeights = SampledWeights(law=law)
     torch.manual_seed(0)
     p = float(rule.site(latent[:1]).probs)
     rate = float(rule.site(latent).sample().mean())
@@ -379,9 +382,9 @@ def test_latent_weights_are_drawn_with_the_law(law: str) -> None:
 
 def test_bop_starts_with_weights_of_either_sign() -> None:
     weight = torch.empty(1000)
-    BinaryOptimizer().initialise(weight)
+    BopWeights().initialise(weight)
     assert set(weight.tolist()) == {-1.0, 1.0}
-    assert BinaryOptimizer.reading == SIGN
+    assert BopWeights.reading == SIGN
 
 
 def test_weights_as_sites_are_trained_without_bias_by_a_score_function() -> None:

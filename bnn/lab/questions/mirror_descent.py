@@ -53,15 +53,17 @@ def agreement() -> tuple[list[str], list[list[str]]]:
         proximal_probabilities,
         trained_probabilities,
     )
-    from bnn.nn.weights import Sign
+    from bnn.nn.weights import SignWeights
 
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(STEPS, generator=generator, dtype=torch.float64).tolist()
     rows = []
     for decay in DECAYS:
-        trained = trained_probabilities(Sign(decay=decay, scale="none"), START, gradients, STEP)
+        trained = trained_probabilities(
+            SignWeights(decay=decay, scale="none"), START, gradients, STEP
+        )
         other = trained_probabilities(
-            Sign(decay=decay, scale="none", step="gradient"), START, gradients, STEP
+            SignWeights(decay=decay, scale="none", step="gradient"), START, gradients, STEP
         )
         ways = (
             multiplicative_probabilities(START, gradients, STEP, decay),
@@ -96,14 +98,18 @@ def clip_table() -> tuple[list[str], list[list[str]]]:
 def turning_curves() -> dict[str, list[float]]:
     """Probability by step of a saturated weight under a steady gradient, by rule."""
     from bnn.lab.mirror_descent import trained_probabilities
-    from bnn.nn.weights import Sign
+    from bnn.nn.weights import SignWeights
 
+    clipped = SignWeights(scale="none", law="uniform", clip=True)
     rules = {
-        "logistic, mirror step": (Sign(scale="none"), SATURATED),
-        "logistic, gradient by η": (Sign(scale="none", step="gradient"), SATURATED),
-        "gaussian, mirror step": (Sign(scale="none", law="gaussian"), SATURATED),
-        "uniform, mirror step": (Sign(scale="none", law="uniform"), SATURATED),
-        "uniform, mirror step and clip": (Sign(scale="none", law="uniform", clip=True), -1.0),
+        "logistic, mirror step": (SignWeights(scale="none"), SATURATED),
+        "logistic, gradient by η": (SignWeights(scale="none", step="gradient"), SATURATED),
+        "gaussian, mirror step": (SignWeights(scale="none", law="gaussian"), SATURATED),
+        "uniform, mirror step": (SignWeights(scale="none", law="uniform"), SATURATED),
+        "uniform, mirror step and clip": (
+            SignWeights(scale="none", law="uniform", clip=True),
+            -1.0,
+        ),
     }
     gradients = [-1.0] * TURN_STEPS
     return {
