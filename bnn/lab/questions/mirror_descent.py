@@ -106,10 +106,7 @@ def turning_curves() -> dict[str, list[float]]:
         "logistic, gradient by η": (SignWeights(scale="none", step="gradient"), SATURATED),
         "gaussian, mirror step": (SignWeights(scale="none", law="gaussian"), SATURATED),
         "uniform, mirror step": (SignWeights(scale="none", law="uniform"), SATURATED),
-        "uniform, mirror step and clip": (
-            SignWeights(scale="none", law="uniform", clip=True),
-            -1.0,
-        ),
+        "uniform, mirror step and clip": (clipped, -1.0),
     }
     gradients = [-1.0] * TURN_STEPS
     return {
