@@ -345,3 +345,79 @@ def readme() -> Iterator[str]:
     yield f"averaged over the {network.conv1.out_channels} channels"
     yield "images of 28×28 pixels"
     yield f"runs use {spec_of({'name': 'mnist_5000'}).title} that"
+
+
+RULES: dict[str, dict[str, str]] = {
+    "real": {"weights": "real"},
+    "sign": {"weights": "sign", "weights__clip": "False", "weights__decay": "0.0"},
+    "clip": {"weights": "sign", "weights__clip": "True"},
+    "decay": {"weights": "sign", "weights__decay": "0.1"},
+    "sample": {"weights": "sample", "weights__decay": "0.0"},
+    "sample decay": {"weights": "sample", "weights__decay": "0.01"},
+    "lrt": {"weights": "lrt"},
+    "bop": {"weights": "bop", "weights__threshold": "1e-08"},
+    "bop 0": {"weights": "bop", "weights__threshold": "0.0"},
+}
+"""Fields of the rows of a rule of the weights, by a short name."""
+ACTIVATIONS = ("none", "st", "reinmax")
+
+
+def of_rule(
+    rule: str, estimator: str, name: str = "weights_mnist", field: str = "test_accuracy"
+) -> float:
+    """Mean of a share over the seeds of one rule, in %."""
+    (only,) = of(name, estimator=estimator, **RULES[rule])
+    return 100 * statistics.fmean(getattr(row, field) for row in only.rows)
+
+
+def weights() -> Iterator[str]:
+    name = "weights_mnist"
+    assert seeds_of(name) == seeds_of("weights_batch_mnist") == 3
+    cost = {
+        (rule, by): of_rule("real", by) - of_rule(rule, by) for rule in RULES for by in ACTIVATIONS
+    }
+    sign = [cost["sign", by] for by in ACTIVATIONS]
+    yield f"{sign[0]:.2f}, {sign[1]:.2f} and {sign[2]:.2f} points"
+    yield f"{with_spread(name, estimator='none', **RULES['sign'])} %"
+    yield f"{with_spread(name, estimator='none', **RULES['real'])} %"
+    latent = [cost[rule, by] for rule in ("clip", "decay", "bop", "bop 0") for by in ACTIVATIONS]
+    yield f"at most {max(latent):.2f} points"
+    drawn = [cost[rule, by] for rule in ("sample", "sample decay", "lrt") for by in ACTIVATIONS]
+    yield f"{min(drawn):.2f} to {max(drawn):.2f} points"
+    found = compared(name, "weights=real", 0.1)
+    worse = [one.configuration.first for one in found if one.verdict.startswith("worse")]
+    assert {one.weights for one in worse} <= {"sample", "bop"} and len(found) == 24
+    yield f"{len(worse)} of the {len(found)} differences are told from zero by 3 seeds"
+    apart = [cost["bop", by] - cost["bop 0", by] for by in ACTIVATIONS]
+    yield f"within {max(map(abs, apart)):.2f} points of each other"
+    clip = [cost["clip", by] - cost["decay", by] for by in ACTIVATIONS]
+    yield f"Decay and clip are within {max(map(abs, clip)):.2f} points of each other"
+    decay = [cost["sample", by] - cost["sample decay", by] for by in ACTIVATIONS]
+    yield f"{min(decay):.2f} to {max(decay):.2f} points for the signs of drawn weights"
+    batches = {"weights_mnist": ACTIVATIONS, "weights_batch_mnist": ACTIVATIONS[:2]}
+    ahead = {
+        table: [of_rule("lrt", by, table) - of_rule("sample", by, table) for by in estimators]
+        for table, estimators in batches.items()
+    }
+    small, large = ahead["weights_mnist"], ahead["weights_batch_mnist"]
+    yield f"{min(small):.2f} to {max(small):.2f} points ahead at a batch of 64"
+    yield f"and {min(large):.2f} to {max(large):.2f} at one of 256"
+    assert max(small) < min(large)
+    yield from _readings_of_weights()
+    assert all(c.first.epochs == 4 for c in of(name))
+    yield "the rates of seed 100"
+
+
+def _readings_of_weights() -> Iterator[str]:
+    sampled = [(rule, by) for rule in ("sample", "sample decay") for by in ACTIVATIONS]
+    kept = "test_accuracy_sign_training_statistics"
+    gains = [of_rule(*one) - of_rule(*one, field=kept) for one in sampled]
+    yield f"{min(gains):.2f} to {max(gains):.2f} points"
+    large = "weights_batch_mnist"
+    before, anew = (of_rule("sample", "none", large, field) for field in (kept, "test_accuracy"))
+    yield "at a batch of 256 and with real-valued activations"
+    yield f"{before:.2f} % to {anew:.2f} %"
+    ensemble = [of_rule(*one, field="test_accuracy_ensemble") - of_rule(*one) for one in sampled]
+    yield f"{min(ensemble):.2f} to {max(ensemble):.2f} points above the signs"
+    of_lrt = [of_rule("lrt", by) - of_rule("lrt", by, field=kept) for by in ACTIVATIONS]
+    yield f"at most {max(map(abs, of_lrt)):.2f} points for"

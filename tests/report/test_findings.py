@@ -25,6 +25,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/estimators_mnist.md": runs.estimators,
     "sweeps/results/baselines_mnist.md": runs.baselines,
     "sweeps/results/reinforce_tuned_mnist.md": runs.reinforce_tuned,
+    "sweeps/results/weights_mnist.md": runs.weights,
     "sweeps/results/annealing_mnist.md": runs.annealing,
     "sweeps/results/norms_mnist.md": runs.norms,
     "sweeps/results/precision_mnist.md": runs.precision,
