@@ -63,7 +63,7 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         ),
         (["estimator=reinforce", "estimator.baseline.sample=8"], "estimator.baseline.samples"),
         (["estimator.baseline.samples=8"], "estimator=reinforce"),
-        (["lr=0.1"], "did you mean optimizer.lr?"),
+        (["lr=0.1"], "did you mean optimizer.lr or weights.lr (with weights="),
         (["optimizer.learning_rate=0.1"], "did you mean optimizer.lr?"),
         (["n_trials=5"], "did you mean hydra.sweeper.n_trials"),
         (["n_jobs=2"], "did you mean hydra.launcher.n_jobs"),

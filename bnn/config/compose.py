@@ -134,6 +134,8 @@ def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the variable.
     """
+    of_group = {word.lstrip("+~").partition("=")[0]: word for word in words}  # the last one counts
+    experiment = "experiment" in of_group
     for word in words:
         key, _, choice = word.lstrip("+~").partition("=")
         if key in GROUPS and (by := _controlling_key(config, key)):
@@ -141,7 +143,9 @@ def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
                 f"{word}: this experiment sets {key} by {by}; write {by}={choice}, "
                 "or leave out experiment="
             )
-        if key in GROUPS and (name := _name_in_its_place(config, key, choice)):
+        if not experiment or key not in GROUPS or word != of_group[key]:
+            continue
+        if name := _name_in_its_place(config, key, choice):
             raise ConfigError(
                 f"{word}: this experiment sets {key}.name={name}; write {key}.name={choice}, "
                 "or leave out experiment="
