@@ -15,7 +15,8 @@ from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
 from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
-from bnn.nn.weights import LRT, WeightRule
+from bnn.nn.weight_draws import LRT
+from bnn.nn.weights import WeightRule
 from bnn.tasks import Task
 
 

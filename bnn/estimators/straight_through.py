@@ -23,7 +23,7 @@ from bnn.nn.gradients import replace_gradient
 from bnn.nn.handlers import SiteHandler, handling
 from bnn.nn.replicas import flatten, split
 from bnn.nn.sites import Noise, RandomUnits, Site
-from bnn.nn.weights import WeightDraws, drawing_weights
+from bnn.nn.weight_draws import WeightDraws, drawing_weights
 
 
 class OnePass(Estimator):

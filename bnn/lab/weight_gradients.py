@@ -20,8 +20,9 @@ from bnn.lab.estimate import Estimate
 from bnn.lab.intervals import estimate_of_mean
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Noise, generator_noise
+from bnn.nn.weight_draws import LRT, SAMPLED, WeightDraws, drawing_weights
 from bnn.nn.weight_layers import BinaryLinear, binary_weight_layers
-from bnn.nn.weights import LRT, SAMPLED, SampledWeights, WeightDraws, WeightRule, drawing_weights
+from bnn.nn.weights import SampledWeights, WeightRule
 from bnn.tasks import Task
 
 NODES = 64

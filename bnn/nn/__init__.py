@@ -1,5 +1,6 @@
 """Binary neurons and weights, noise laws, sample sites, site handlers, forward passes, norms."""
 
+from bnn.nn.bop import Bop
 from bnn.nn.forward import ForwardClosure, ForwardPass
 from bnn.nn.handlers import apply, handling, sampled, threshold
 from bnn.nn.latent_updates import LatentUpdates
@@ -17,17 +18,10 @@ from bnn.nn.norms import BatchNorm, GroupNorm, NoNorm, RunningNorm, convert_batc
 from bnn.nn.readings import Reading, outputs
 from bnn.nn.replicas import branching, join
 from bnn.nn.sites import Latents, Site
+from bnn.nn.weight_draws import WeightDraws, drawing_weights
 from bnn.nn.weight_layers import BinaryConv1d, BinaryConv2d, BinaryLinear, binarize
 from bnn.nn.weight_sites import WeightSites
-from bnn.nn.weights import (
-    Bop,
-    LocalReparameterisation,
-    SampledWeights,
-    SignWeights,
-    WeightDraws,
-    WeightRule,
-    drawing_weights,
-)
+from bnn.nn.weights import LocalReparameterisation, SampledWeights, SignWeights, WeightRule
 
 __all__ = [
     "BatchNorm",

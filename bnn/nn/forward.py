@@ -25,7 +25,7 @@ from bnn.nn.handlers import Replication, handling
 from bnn.nn.layers import BinaryLayers, Names, binary_layers
 from bnn.nn.replicas import SampleTree, ancestors, flatten, replicas_at, select, split
 from bnn.nn.sites import Latent, Latents, Noise, RandomUnits, Site
-from bnn.nn.weights import WeightDraws, drawing_weights
+from bnn.nn.weight_draws import WeightDraws, drawing_weights
 
 SampleRule = Callable[[Site], Tensor]
 """An estimator's rule: from a site with named axes, [replicas, samples, *units], to its bits."""

@@ -15,7 +15,8 @@ from torch import Tensor
 from bnn.errors import ConfigError
 from bnn.nn.handlers import sample
 from bnn.nn.sites import Site
-from bnn.nn.weights import BinaryLayer, LatentWeights
+from bnn.nn.weight_draws import BinaryLayer
+from bnn.nn.weights import LatentWeights
 
 LARGEST = 12
 """Largest number of weights of a layer."""

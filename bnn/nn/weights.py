@@ -9,94 +9,29 @@ another reading is in force. Prefer `SignWeights`.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
+from bnn.nn.bop import Bop
 from bnn.nn.gradients import replace_gradient
 from bnn.nn.handlers import replication
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import Noise, Site
+from bnn.nn.weight_draws import LRT, SAMPLED, SIGN, BinaryLayer, WeightDraws, weight_draws
 from bnn.registry import Registry
 
-SIGN, SAMPLED, LRT = "sign", "sampled", "lrt"
-"""Readings of binary weights."""
 FLOOR = 1e-6
 """Smallest variance of a pre-activation under local reparameterisation: a patch of zeros has none,
 where the square root has no derivative."""
 SCALES = ("fan_in", "mean", "none")
 STEPS = ("mirror", "gradient")
 LAYERS = ("hidden", "all")
-
-
-class BinaryLayer(Protocol):
-    """Layer whose output is linear in its weight: a linear or a convolutional layer."""
-
-    weight: nn.Parameter
-    bias: nn.Parameter | None
-    training: bool
-
-    def operation(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Output of the layer with a given weight."""
-
-
-@dataclass(eq=False)
-class WeightDraws:
-    """Random numbers of the binary weights of a network, drawn once for each layer and kept.
-
-    One object serves one training step, whose passes and replicas then have the same weights, or
-    one drawn network in evaluation.
-
-    Args:
-        noise: source of the uniform numbers.
-        reading: `sign`, `sampled` or `lrt`; None: the one that each layer's rule trains by.
-        keeps_noise: whether the noise of `lrt` is kept for further passes on the same batch.
-    """
-
-    noise: Noise
-    reading: str | None = None
-    keeps_noise: bool = True
-    _kept: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
-
-    def bits(self, layer: BinaryLayer, site: Site) -> Tensor:
-        """Sampled bits of the weights of a layer, of the shape of the weight."""
-        return self._once((id(layer),), lambda: site.sample())
-
-    def uniform(self, layer: BinaryLayer, like: Tensor) -> Tensor:
-        """Uniform numbers for the pre-activations of a layer, of the shape of `like`."""
-        if not self.keeps_noise:
-            return self.noise(like)
-        return self._once((id(layer), *like.shape), lambda: self.noise(like))
-
-    def _once(self, key: tuple[Any, ...], draw: Callable[[], Tensor]) -> Tensor:
-        if key not in self._kept:
-            self._kept[key] = draw()
-        return self._kept[key]
-
-
-_in_force: ContextVar[WeightDraws | None] = ContextVar("bnn_weights", default=None)
-
-
-@contextlib.contextmanager
-def drawing_weights(draws: WeightDraws) -> Iterator[None]:
-    """Context in which binary weights are read by `draws`; an inner context replaces the outer one.
-
-    Args:
-        draws: random numbers and reading.
-    """
-    token = _in_force.set(draws)
-    try:
-        yield
-    finally:
-        _in_force.reset(token)
 
 
 class WeightRule(ABC):
@@ -260,9 +195,7 @@ class BinaryWeights(WeightRule):
         return found
 
     def output(self, layer: BinaryLayer, x: Tensor) -> Tensor:
-        draws = _in_force.get()
-        if draws is None:
-            draws = WeightDraws(torch.rand_like, None if layer.training else SIGN)
+        draws = weight_draws(layer.training)
         reading = draws.reading or self.reading
         if reading == LRT:
             return self._gaussian(layer, x, draws)
@@ -467,38 +400,3 @@ class BopWeights(BinaryWeights):
 
     def optimizer(self, latents: list[nn.Parameter]) -> torch.optim.Optimizer:
         return Bop(latents, self.gamma, self.threshold)
-
-
-class Bop(torch.optim.Optimizer):
-    """Binary optimizer (Helwegen et al. 2019), which flips weights.
-
-    m ← (1 - γ) m + γ g with m = 0 at the start; w ← -w where w m > τ. The learning rate, 1 at the
-    start, is a factor of γ for schedules.
-
-    Args:
-        params: weights in {-1, 1}, or parameter groups of them.
-        gamma: γ, weight of the newest gradient.
-        threshold: τ, at least 0.
-    """
-
-    def __init__(self, params: Any, gamma: float = 1e-4, threshold: float = 1e-8) -> None:
-        super().__init__(params, {"gamma": gamma, "threshold": threshold, "lr": 1.0})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update the running means, and flip weights.
-
-        Args:
-            closure: not supported.
-        """
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["mean"] = torch.zeros_like(weight)
-                state["mean"].lerp_(weight.grad, group["gamma"] * group["lr"])
-                weight.copy_(
-                    torch.where(weight * state["mean"] > group["threshold"], -weight, weight)
-                )

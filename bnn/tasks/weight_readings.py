@@ -23,8 +23,8 @@ from bnn.nn.statistics import (
     load_statistics,
     reestimate,
 )
+from bnn.nn.weight_draws import LRT, SAMPLED, SIGN, WeightDraws, drawing_weights
 from bnn.nn.weight_layers import weight_rule
-from bnn.nn.weights import LRT, SAMPLED, SIGN, WeightDraws, drawing_weights
 from bnn.tasks.base import Scores, Task
 
 READINGS = {schema.DRAWN_WEIGHTS: SAMPLED, schema.ENSEMBLE: SAMPLED, schema.LRT: LRT}

@@ -13,24 +13,20 @@ from torch.nn import functional as F
 import bnn
 from bnn.errors import ConfigError
 from bnn.nn import ForwardClosure, Stochastic, branching
+from bnn.nn.bop import Bop
 from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import generator_noise
+from bnn.nn.weight_draws import LRT, SAMPLED, SIGN, WeightDraws, drawing_weights
 from bnn.nn.weight_layers import BinaryConv2d, BinaryLinear, weight_rule
 from bnn.nn.weight_sites import WeightSites
 from bnn.nn.weights import (
-    LRT,
-    SAMPLED,
-    SIGN,
-    Bop,
     BopWeights,
     LatentWeights,
     LocalReparameterisation,
     SampledWeights,
     SignWeights,
-    WeightDraws,
     WeightRule,
-    drawing_weights,
 )
 
 LATENTS = torch.tensor([0.3, -0.8, 0.1], dtype=torch.float64)
