@@ -335,7 +335,7 @@ def _weights(model: nn.Module) -> dict[str, Any]:
     found = {"name": _registered_name(WeightRule.registry, rule)}
     parameters = _parameters(WeightRule.registry, rule)
     law = parameters.get("law")
-    return found | parameters | ({"law": type(law).__name__.lower()} if law is not None else {})
+    return found | parameters | ({"law": law["name"]} if law is not None else {})
 
 
 def _hash(model: nn.Module, data: Dataset) -> str:

@@ -254,6 +254,11 @@ GROUPS: dict[str, Any] = {name: dict.fromkeys(GROUP_KEYS) for name in (ESTIMATOR
 
 def _group_settings(groups: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Settings by group, those that are null left out."""
+    if WEIGHTS in groups:
+        raise ConfigError(
+            f"optimizer.groups.{WEIGHTS}: latent weights have the settings of their rule; write "
+            "weights.lr or weights.momentum"
+        )
     for name, settings in groups.items():
         if not isinstance(settings, Mapping) or set(settings) - set(GROUP_KEYS):
             raise ConfigError(

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mlflow import MlflowClient
+from torch import nn
 
+import bnn
 from bnn import schema
 from bnn.build import TrainingSetup
 from bnn.config.canonical import canonical, digest
@@ -204,3 +207,29 @@ def test_wrong_choices_are_one_line(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         setup(compose([*words, "device=cpu"]))
     assert "\n" not in str(error.value)
+
+
+def test_settings_of_the_group_of_latent_weights_are_those_of_the_rule() -> None:
+    with pytest.raises(ConfigError, match=r"write weights\.lr or weights\.momentum"):
+        setup(compose(["weights=sign", "+optimizer.groups.weights.lr=0.5", "device=cpu"]))
+
+
+@pytest.mark.integration
+def test_a_tracked_fit_describes_the_rule_of_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), bnn.Stochastic(), nn.Linear(8, 8), nn.Linear(8, 10)
+    )
+    bnn.binarize(net, {"name": "sample", "law": "gaussian", "lr": 0.02})
+    data = load({"name": "digits", "limit": 128}, 0, 0.1)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = bnn.MLflow(uri=uri, heatmaps=False)
+    bnn.fit(net, data, epochs=1, progress="none", tracker=tracker, folder=tmp_path / "run")
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("bnn/digits")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.tags["weights"] == run.data.params["weights.name"] == "sample"
+    assert run.data.params["weights.law"] == "gaussian"
+    assert run.data.params["weights.lr"] == "0.02"
+    assert "test/accuracy_ensemble" in run.data.metrics
