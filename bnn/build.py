@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from bnn.config.specification import RunSpec
 
 
+ALL = "all"
+"""Value of `placement.layers` for every activation of a network."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Group `placement`.
@@ -37,11 +41,11 @@ class Placement:
     Args:
         name: display name.
         layers: positions of the binary activations from the input; negative ones count from the
-            output.
+            output. `all`: every one.
     """
 
     name: str
-    layers: list[int]
+    layers: Any
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,14 @@ def binary_positions(node: Mapping[str, Any], depth: int) -> frozenset[int]:
         ConfigError: for a position that the network lacks or that is named twice.
     """
     placement = Placement(**validate(Placement, node, "placement"))
+    if placement.layers == ALL:
+        return frozenset(range(depth))
+    if not isinstance(placement.layers, list) or not all(type(k) is int for k in placement.layers):
+        written = f"; write [{placement.layers}]" if isinstance(placement.layers, int) else ""
+        raise ConfigError(
+            f"placement.layers: expected a list, such as [0,-1], or {ALL}, got "
+            f"{placement.layers!r}{written}"
+        )
     for layer in placement.layers:
         if not -depth <= layer < depth:
             raise ConfigError(
@@ -82,7 +94,8 @@ def binary_positions(node: Mapping[str, Any], depth: int) -> frozenset[int]:
                 f"[{-depth}, {depth - 1}], got {layer}"
             )
     layers = frozenset(layer % depth for layer in placement.layers)
-    if len(layers) < len(placement.layers):
+    both_of_one = depth == 1 and sorted(placement.layers) == [-1, 0]  # placement=both
+    if len(layers) < len(placement.layers) and not both_of_one:
         raise ConfigError(
             f"placement.layers: expected each activation once, got {placement.layers}"
         )
@@ -106,10 +119,11 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     Raises:
         ConfigError: for a placement that the network lacks, or parameters that make no sense.
     """
-    outputs = build_task(config).output_size(spec)
+    task = build_task(config)
+    shape, outputs = task.input_shape(spec), task.output_size(spec)
     neuron = dict(config["neuron"])
     model = {key: value for key, value in config["model"].items() if key != "init_from"}
-    depth = MODELS.attribute(model["name"], "depth")
+    depth = MODELS.depth(model)
     binary = binary_positions(config["placement"], depth)
     law = NoiseLaw.registry.build(neuron["law"])
     # the caller's stream goes on as if nothing had been drawn
@@ -119,7 +133,7 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
             Neuron.registry.build(neuron) if layer in binary else Real(law=law)
             for layer in range(depth)
         ]
-        network = MODELS.build(model, spec.shape, outputs, activations)
+        network = MODELS.build(model, shape, outputs, activations)
         return binarize(network, config.get("weights", "real"))
 
 

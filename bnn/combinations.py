@@ -35,6 +35,8 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
     _check_weights(config, estimator)
     if config["placement"]["layers"] and _fires_bits(config):
         _check_fractional_bits(config, estimator, task)
+    if task.needs_latents:
+        _check_latents(config)
     _check_law(config, estimator)
 
 
@@ -82,6 +84,27 @@ def _check_fractional_bits(config: Mapping[str, Any], estimator: Estimator, task
         "the loss at bits between 0 and 1, where the loss of this task is not defined; write "
         f"estimator= one of {', '.join(whole)}"
     )
+
+
+def _check_latents(config: Mapping[str, Any]) -> None:
+    """Check that the latent variables of a task are there, and that their log q(b) is finite."""
+    task, neuron, laws = config["task"]["name"], config["neuron"], NoiseLaw.registry
+    if not config["placement"]["layers"]:
+        raise ConfigError(
+            f"task={task} with placement={config['placement']['name']}: its latent variables are "
+            "binary layers, and the network has none; write placement=all"
+        )
+    if not _fires_bits(config) or not Neuron.registry.attribute(neuron["name"], "random"):
+        raise ConfigError(
+            f"task={task} with neuron={neuron['name']}: its latent variables are drawn bits; write "
+            "neuron=stochastic"
+        )
+    if not laws.attribute(neuron["law"], "full_support"):
+        smooth = [one for one in laws if laws.attribute(one, "full_support")]
+        raise ConfigError(
+            f"task={task} with neuron.law={neuron['law']}: its bound needs log q(b), which this "
+            f"law makes infinite; write neuron.law= one of {', '.join(smooth)}"
+        )
 
 
 def _check_law(config: Mapping[str, Any], estimator: Estimator) -> None:

@@ -18,7 +18,7 @@ from bnn.config.compose import with_values
 from bnn.data import Dataset
 from bnn.data.datasets import FACTS
 from bnn.errors import ConfigError
-from bnn.restore import load_checkpoint
+from bnn.restore import load_trained
 from bnn.specify import setup
 from bnn.training import checkpoint
 from bnn.training.loop import FitResult, fit
@@ -66,6 +66,7 @@ def fit_network(
     data = read_dataset(checked.spec)
     model = checked.model.to(checked.device)
     if epochs == 0:
+        checked.training.task.to(checked.device).measure(data.train)
         return FittedNetwork(checked, model, data)
     with threads(checked.training.settings.threads):
         result = fit(
@@ -87,7 +88,10 @@ def restore_network(config: DictConfig, file: Path) -> FittedNetwork:
     """
     checked = setup(config)
     data = read_dataset(checked.spec)
-    return FittedNetwork(checked, load_checkpoint(file)[0].to(checked.device), data)
+    trained = load_trained(file)
+    checked.training.task.load_state_dict(trained.task.state_dict())
+    checked.training.task.to(checked.device)
+    return FittedNetwork(checked, trained.model.to(checked.device), data)
 
 
 def checkpoint_config(file: Path) -> DictConfig:

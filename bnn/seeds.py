@@ -10,7 +10,8 @@ def stream(seed: int, purpose: str) -> int:
 
     Args:
         seed: seed of the run.
-        purpose: `weights`, `split`, `batches`, `bits`, `evaluation`, `estimator` or `task`.
+        purpose: `weights`, `split`, `batches`, `bits`, `evaluation`, `estimator`, `task`
+            or `targets`.
 
     Returns:
         63-bit integer.

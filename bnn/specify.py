@@ -75,13 +75,20 @@ def positioned(node: Mapping[str, Any], depth: int) -> dict[str, Any]:
         depth: number of activations of the network.
 
     Returns:
-        `layers`, sorted positions; and `name`, `none`, `first`, `last`, `both` or `layers 1,2`.
+        `layers`, sorted positions; and `name`, `none`, `first`, `last`, `both`, `all` or
+        `layers 1,2`.
 
     Raises:
         ConfigError: for a position that the network lacks or that is named twice.
     """
     layers = sorted(binary_positions(node, depth))
-    names = {(): "none", (0,): "first", (depth - 1,): "last", (0, depth - 1): "both"}
+    names = {
+        tuple(range(depth)): "all",
+        (): "none",
+        (0,): "first",
+        (depth - 1,): "last",
+        (0, depth - 1): "both",
+    }
     return {
         "name": names.get(tuple(layers), f"layers {','.join(map(str, layers))}"),
         "layers": layers,
@@ -126,7 +133,7 @@ def specify_canonical(
     plain["data"], data = checks.value("data", plain["data"], _dataset)
     device = pick_device(general.device, job)
     plain["device"] = device.partition(":")[0]
-    depth = MODELS.attribute(plain["model"].get("name"), "depth")
+    depth = MODELS.depth(plain["model"])
     place = [plain["placement"], depth]
     plain["placement"] = checks.value("placement", place, lambda node: positioned(*node))
     checks.value("optimizer", plain["optimizer"], OPTIMIZERS.build)

@@ -32,7 +32,7 @@ class Reconstruction(Task):
     def loss(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
         return F.binary_cross_entropy_with_logits(output, targets, reduction="none").sum(-1)
 
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def score(self, outputs: Tensor, targets: Tensor, latents: Latents) -> dict[str, Tensor]:
         outputs, targets = outputs.double(), targets.double()  # outputs [draws, n, pixels]
         error = F.binary_cross_entropy_with_logits
         return {

@@ -55,7 +55,8 @@ def told(shown: str, key: str) -> str:
 def test_every_key_of_a_choice_is_shown_with_its_default_and_a_meaning(path: Path) -> None:
     group = group_of(path)
     shown = help_text([f"{group}={path.stem}"])
-    for key, value in flat(yaml.safe_load(path.read_text())).items():
+    node = yaml.safe_load(path.read_text())
+    for key, value in flat(node.get(group, node)).items():
         if key in groups.NO_KEYS:
             continue
         name = f"{group}.{key}".replace("/", ".")

@@ -32,9 +32,9 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["placement.layers=0,1"], "write -m"),
     ],
     "choice": [
-        (["placement=1"], "expected one of both, first, last, none"),
+        (["placement=1"], "expected one of all, both, first, last, none"),
         (["estimator=4"], "reinforce, reinmax"),
-        (["-m", "placement=1,2"], "expected one of both, first, last, none"),
+        (["-m", "placement=1,2"], "expected one of all, both, first, last, none"),
         (["estimator=nope"], "reinforce, reinmax"),
         (["estimator="], "reinforce, reinmax"),
         (["estimator=null"], "reinforce, reinmax"),
@@ -79,7 +79,7 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["=st"], "KEY=VALUE"),
     ],
     "type": [
-        (["placement.layers=0"], "expected a list, such as [0,-1], got 0; write [0]"),
+        (["placement.layers=0"], "expected a list, such as [0,-1], or all, got 0; write [0]"),
         (["-m", "placement.layers=0,-1"], "expected a list"),
         (["seed="], "seed: expected an integer, got nothing"),
         (["optimizer.lr="], "optimizer.lr: expected a number, got nothing"),

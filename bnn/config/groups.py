@@ -102,13 +102,15 @@ def description(path: Path) -> list[str]:
 
 
 def keys(path: Path) -> list[Key]:
-    """Keys of a file in their order, with their defaults and meanings.
+    """Keys of a file's own group in their order, with their defaults and meanings.
 
     Args:
         path: YAML file.
     """
     text = path.read_text(encoding="utf-8")
     root = yaml.compose(text)
+    if isinstance(root, yaml.MappingNode):  # a file that sets keys of other groups too
+        root = next((node for key, node in root.value if key.value == path.parent.name), root)
     found = _leaves(root, text, "") if isinstance(root, yaml.MappingNode) else ()
     return [key for key in found if key.name.partition(".")[0] not in NO_KEYS]
 

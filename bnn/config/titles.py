@@ -20,7 +20,15 @@ def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     leaves = [flat(dict(config)) for config in configs]
     binary = [flat(dict(config)) for config in configs if config["placement"]["layers"]]
     keys = sorted(set().union(*leaves))
-    in_title = ("estimator.", "placement.", "neuron.name", "neuron.law", "weights.name", "seed")
+    in_title = (
+        "task.name",
+        "estimator.",
+        "placement.",
+        "neuron.name",
+        "neuron.law",
+        "weights.name",
+        "seed",
+    )
 
     def varies(key: str) -> bool:
         if key.startswith("weights."):
@@ -50,9 +58,9 @@ def estimator_title(plain: dict[str, Any]) -> str:
     return " ".join([name, *words])
 
 
-PARTS = ("neuron", "estimator", "placement", "weights", "seed")
-"""Keys that every display name shows, in their order where nothing varies; real weights are left
-out."""
+PARTS = ("task", "neuron", "estimator", "placement", "weights", "seed")
+"""Keys that every display name shows, in their order where nothing varies; classification and real
+weights are left out."""
 SHOWN = 3
 """Further keys that a display name shows where they vary."""
 
@@ -68,7 +76,7 @@ def varying_keys(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """
     shown = [{part: _part(dict(config), part) for part in PARTS} for config in configs]
     parts = [part for part in PARTS if len({one[part] for one in shown}) > 1]
-    parts.sort(key=("weights", "estimator", "placement", "neuron", "seed").index)
+    parts.sort(key=("task", "weights", "estimator", "placement", "neuron", "seed").index)
     leaves = [flat(dict(config)) for config in configs]
     if "estimator" not in parts:  # its own parameters tell runs of one estimator apart
         names = sorted({key for leaf in leaves for key in leaf if key.startswith("estimator.")})
@@ -91,6 +99,8 @@ def run_title(plain: dict[str, Any], varying: Sequence[str] = ()) -> str:
         keys = [key for key in keys if key not in ("estimator", "placement")]
     if "weights" not in varying and _weights(plain) == "real":
         keys = [key for key in keys if key != "weights"]
+    if "task" not in varying and _task(plain) == "classification":
+        keys = [key for key in keys if key != "task"]
     there = flat(plain)
     return " · ".join(_part(plain, key) for key in keys if key in PARTS or key in there)
 
@@ -100,10 +110,17 @@ def _weights(plain: Mapping[str, Any]) -> str:
     return str(plain.get("weights", {"name": "real"})["name"])
 
 
+def _task(plain: Mapping[str, Any]) -> str:
+    """Name of the task; checkpoints of version 0.1.0 have classification."""
+    return str(plain.get("task", {"name": "classification"})["name"])
+
+
 def _part(plain: dict[str, Any], key: str) -> str:
     """Text of a key in a display name."""
     if key == "seed":
         return f"s{plain['seed']}"
+    if key == "task":
+        return _task(plain)
     if key == "weights":
         return f"{_weights(plain)} weights"
     if key in PARTS:

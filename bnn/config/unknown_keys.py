@@ -38,7 +38,8 @@ def choices_by_key() -> Mapping[str, list[str]]:
         if group.split("/")[0] not in GROUPS and group != "hydra/sweeper":
             continue
         node: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        leaves = flat({key: value for key, value in node.items() if key != "defaults"})
+        own = node.get(group, node)  # a file may set keys of other groups too
+        leaves = flat({key: value for key, value in own.items() if key != "defaults"})
         for leaf in leaves:
             key = f"{group.replace('/', '.')}.{leaf}"
             found.setdefault(key, []).append(f"{group}={file.stem}")

@@ -40,6 +40,10 @@ class Split:
         """Split on a device."""
         return Split(self.images.to(device), self.labels.to(device))
 
+    def head(self, size: int) -> Split:
+        """Split of the first `size` examples."""
+        return Split(self.images[:size], self.labels[:size])
+
 
 @dataclass(frozen=True)
 class Dataset:

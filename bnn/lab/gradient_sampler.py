@@ -167,16 +167,21 @@ class GradientSampler:
         return {layer: torch.cat(parts).double() for layer, parts in layers.items()}
 
 
+def host_noise(generator: Generator) -> Noise:
+    """Source of noise from a generator on the CPU, for tensors on any device."""
+    return lambda like: torch.rand(like.shape, generator=generator).to(like)
+
+
 def validation_sampler(network: FittedNetwork, samples: int) -> GradientSampler:
     """Sampler on the first `samples` validation examples, with warm-up on the training split."""
     training, data = network.setup.training, network.data
     task, validation, train = training.task, data.validation, data.train
-    inputs, targets = task.batch(validation.images[:samples], validation.labels[:samples])
+    inputs, targets = task.fixed_batch(validation.head(samples))
 
     def training_batch(generator: Generator) -> tuple[Tensor, Tensor]:
         index = torch.randint(len(train.images), (samples,), generator=generator)
         index = index.to(train.images.device)
-        return task.batch(train.images[index], train.labels[index])
+        return task.batch(train.images[index], train.labels[index], host_noise(generator))
 
     return GradientSampler(
         network.model,

@@ -32,7 +32,7 @@ class GradientProbe(Callback):
     def on_fit_start(self, context: FitContext) -> None:
         split, size = context.data.validation, self.settings.batch
         self._model = context.model
-        self._batch = context.task.batch(split.images[:size], split.labels[:size])
+        self._batch = context.task.fixed_batch(split.head(size))
 
     def on_evaluation(self, epoch: int, metrics: dict[str, float]) -> None:
         if epoch % self.settings.every:

@@ -3,5 +3,7 @@
 from bnn.models.base import MODELS
 from bnn.models.cnn import ConvNet
 from bnn.models.mlp import MLP
+from bnn.models.sbn import SigmoidBeliefNetwork
+from bnn.models.vae import VAE
 
-__all__ = ["MLP", "MODELS", "ConvNet"]
+__all__ = ["MLP", "MODELS", "VAE", "ConvNet", "SigmoidBeliefNetwork"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
+from bnn.errors import ConfigError
 from bnn.registry import Registry
 
 
@@ -14,7 +17,26 @@ class Models(Registry[nn.Module]):
 
     common: ClassVar = {"init_from": None}
 
+    def depth(self, node: Mapping[str, Any]) -> int:
+        """Number of activations of a network.
+
+        Args:
+            node: group `model`.
+
+        Raises:
+            ConfigError: for an unknown network, or a depth that is no number of activations.
+        """
+        depth = self.attribute(str(node.get("name")), "depth")
+        if isinstance(depth, int):
+            return depth
+        key = next(iter(inspect.signature(depth).parameters))
+        value = node.get(key, self.defaults(node["name"])[key])
+        try:
+            return int(depth(value))
+        except TypeError as error:
+            raise ConfigError(f"model.{key}: expected a list, got {value!r}") from error
+
 
 MODELS = Models("model.name")
-"""Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`, the number of
-activations."""
+"""Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`: the number of
+activations, or a static method that computes it from the key of its parameter's name."""

@@ -11,6 +11,7 @@ noise.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from bnn.nn.handlers import SiteHandler, apply, evaluating, sampled, threshold
 from bnn.nn.layers import binary_layers
 from bnn.nn.neurons import is_stochastic
 from bnn.nn.replicas import split
-from bnn.nn.sites import Noise, RandomUnits, Site, generator_noise
+from bnn.nn.sites import Latent, Latents, Noise, RandomUnits, Site, generator_noise
 from bnn.seeds import stream
 
 BATCH = 500
@@ -112,7 +113,6 @@ def seeded_handler(seed: int, device: torch.device) -> SiteHandler:
     return sampled(seeded_noise(seed, device))
 
 
-@torch.no_grad()
 def outputs(
     model: nn.Module,
     inputs: Tensor,
@@ -120,7 +120,19 @@ def outputs(
     draws: int = 1,
     chain: bool | None = None,
 ) -> Tensor:
-    """Outputs of a network in evaluation mode under several draws of its random units.
+    """Outputs of a network in evaluation mode, [draws, n, …]; see `evaluated`."""
+    return evaluated(model, inputs, handler, draws, chain)[0]
+
+
+@torch.no_grad()
+def evaluated(
+    model: nn.Module,
+    inputs: Tensor,
+    handler: SiteHandler,
+    draws: int = 1,
+    chain: bool | None = None,
+) -> tuple[Tensor, Latents]:
+    """Outputs and bits of a network in evaluation mode under several draws of its random units.
 
     Args:
         model: the network.
@@ -131,15 +143,57 @@ def outputs(
             computed once. None: it is found out by passes on these inputs.
 
     Returns:
-        [draws, n, …].
+        Outputs, [draws, n, …], and the binary layers with their bits, [draws · n, *units].
     """
     with evaluating(model):
         if chain is None:
             chain = draws == 1 or binary_layers(model, inputs).chain
-        if not chain:
-            return torch.stack([apply(model, inputs, handler) for _ in range(draws)])
-        flat = apply(model, inputs, _branched(handler, draws))
-        return split(flat, len(flat) // len(inputs))
+        if chain:
+            met: list[Latent] = []
+            flat = apply(model, inputs, _branched(_recorded(handler, met), draws))
+            return split(flat, len(flat) // len(inputs)), latents_of(met)
+        passes, layers = [], []
+        for _ in range(draws):
+            met = []
+            passes.append(apply(model, inputs, _recorded(handler, met)))
+            layers.append(met)
+        return torch.stack(passes), joined_latents(layers)
+
+
+def latents_of(layers: Sequence[Latent]) -> Latents:
+    """Sequence of binary layers as a loss and a score receive it."""
+    return Latents(len(layers), layers.__getitem__)
+
+
+def joined_latents(passes: Sequence[Sequence[Latent]]) -> Latents:
+    """Binary layers of several passes, row after row.
+
+    Args:
+        passes: for each pass its binary layers, [n, *units].
+
+    Returns:
+        [passes · n, *units].
+    """
+
+    def layer(index: int) -> Latent:
+        found = [one[index] for one in passes]
+        preactivation = torch.cat([one.site.preactivation for one in found])
+        site = dataclasses.replace(found[0].site, preactivation=preactivation, branched=None)
+        return Latent(site, torch.cat([one.bits for one in found]))
+
+    return Latents(len(passes[0]) if passes else 0, layer)
+
+
+def _recorded(handler: SiteHandler, met: list[Latent]) -> SiteHandler:
+    """Site handler that adds the binary layers it meets, with their bits, to a list."""
+
+    def handle(layer: Site | RandomUnits) -> Tensor:
+        activations = handler(layer)
+        if isinstance(layer, Site):
+            met.append(Latent(layer, activations))
+        return activations
+
+    return handle
 
 
 def _branched(handler: SiteHandler, draws: int) -> SiteHandler:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from bnn.plots.style import COLOURS, bare, epoch_axis, log_axis, tidy
-from bnn.tasks import Task
+from bnn.tasks import Pictures, Task
 from bnn.training.activations import PICTURE_DRAWS, LayerView
 
 CELL = 0.6
@@ -195,6 +195,28 @@ def _label_mosaic(axis: Axes, names: Sequence[str], columns: int) -> None:
     axis.set_xticks([columns / 2, columns + 1 + columns / 2], titles, fontsize=11)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
+
+
+def pictures(grid: Pictures) -> Figure:
+    """Pictures of a task in named rows, in grey from 0 to 1.
+
+    Args:
+        grid: the pictures.
+    """
+    rows = [[one.mean(0) for one in of_row] for of_row in grid.rows.values()]
+    canvas = mosaic(rows, PIXELS)
+    height, width = canvas.shape
+    beside = CHARACTER * max(map(len, grid.rows)) + 0.2
+    across = max(map(len, rows)) * CELL
+    figure = Figure(figsize=(beside + across, 0.1 + across * height / width))
+    share = beside / figure.get_figwidth()
+    axis = figure.add_axes((share, 0.01, 1 - share - 0.01, 0.98))
+    axis.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    bare(axis)
+    step = height / len(rows)
+    axis.set_yticks([(row + 0.45) * step for row in range(len(rows))], list(grid.rows), fontsize=10)
+    axis.tick_params(length=0)
+    return figure
 
 
 def _by_epoch(figure: Figure, count: int) -> list[Axes]:

@@ -64,7 +64,7 @@ class Row:
     seed: Annotated[int, From("params", "seed")]
     epochs: Annotated[int, From("params", "trainer.epochs")]
     precision: Annotated[str, From("params", "trainer.precision")]
-    norm: Annotated[str, From("params", "model.norm")]
+    norm: Annotated[str, From("params", "model.norm", "none")]
     optimizer: str
     """Compact: `sgd lr 0.1 constant`."""
     evaluation_samples: Annotated[int, From("params", "trainer.evaluation_samples")]

@@ -3,7 +3,18 @@
 A new task needs its class here and its yaml in conf/task.
 """
 
-from bnn.tasks.base import Metric, Scores, Task
+from bnn.tasks.base import Metric, Pictures, Scores, Task
 from bnn.tasks.classification import Classification, cross_entropy
+from bnn.tasks.structured import StructuredPrediction
+from bnn.tasks.vae import VariationalAutoencoder
 
-__all__ = ["Classification", "Metric", "Scores", "Task", "cross_entropy"]
+__all__ = [
+    "Classification",
+    "Metric",
+    "Pictures",
+    "Scores",
+    "StructuredPrediction",
+    "Task",
+    "VariationalAutoencoder",
+    "cross_entropy",
+]

@@ -1,8 +1,8 @@
 """Interface of a task: what a network is trained for, and how it is measured.
 
-A task owns how a batch becomes inputs and targets, the loss of each sample, the size of the output,
-the metrics with their direction, the one that selects the best epoch, and the evaluation of a
-split. Nothing else knows any of these.
+A task owns how a batch becomes inputs and targets, the loss of each sample, the sizes of input and
+output, the metrics with their direction, the one that selects the best epoch, and the evaluation of
+a split. Nothing else knows any of these.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from bnn.data import DatasetSpec, Split
 from bnn.nn.layers import binary_layers
-from bnn.nn.readings import BATCH, Reading, outputs, readings
-from bnn.nn.sites import Latents
+from bnn.nn.readings import BATCH, Reading, evaluated, readings
+from bnn.nn.sites import Latents, Noise, generator_noise
 from bnn.registry import Registry
+from bnn.seeds import stream
 
 Scores = dict[str, float]
 """Metrics by name, `loss` among them; means over the samples of a split."""
@@ -46,6 +47,17 @@ class Metric:
         return f"{self.scale * value:.{self.digits}f}"
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures that a task makes of a network, in named rows.
+
+    Args:
+        rows: title of each row, and its pictures, [columns, c, h, w] in [0, 1].
+    """
+
+    rows: Mapping[str, Tensor]
+
+
 class Task(nn.Module, ABC):
     """Task: inputs, targets, loss, metrics and evaluation.
 
@@ -59,9 +71,11 @@ class Task(nn.Module, ABC):
     """Metrics by name, the one that tables show first; `loss` is among them."""
     selection: ClassVar[str] = "loss"
     """Metric that selects the best epoch on the validation split."""
-    fractional_bits: ClassVar[bool]
+    fractional_bits: bool
     """Whether the loss is defined at bits between 0 and 1, which some estimators evaluate (muprop,
     rebar, relax, concrete); those are refused where it is not."""
+    needs_latents: ClassVar[bool] = False
+    """Whether the loss is one of stochastic binary layers; a network without any is refused."""
 
     @property
     def headline(self) -> str:
@@ -79,11 +93,26 @@ class Task(nn.Module, ABC):
             ConfigError: for a data set that the task cannot use.
         """
 
-    def init(self, data: DatasetSpec) -> None:
-        """Make the networks that the task brings; none unless overridden.
+    def input_shape(self, data: DatasetSpec) -> tuple[int, int, int]:
+        """Channels, height and width of the network's inputs; of the images unless overridden.
 
         Args:
             data: facts of the data set.
+        """
+        return data.shape
+
+    def init(self, data: DatasetSpec) -> None:
+        """Make the networks and buffers that the task brings; none unless overridden.
+
+        Args:
+            data: facts of the data set.
+        """
+
+    def measure(self, train: Split) -> None:
+        """Compute what the task takes from the training split; nothing unless overridden.
+
+        Args:
+            train: training split, on the task's device.
         """
 
     def inputs(self, images: Tensor) -> Tensor:
@@ -109,17 +138,33 @@ class Task(nn.Module, ABC):
             [n, …].
         """
 
-    def batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of one batch.
+    def batch(
+        self, images: Tensor, labels: Tensor, noise: Noise = torch.rand_like
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of one batch; `inputs` and `targets` unless overridden.
 
         Args:
             images: [n, c, h, w].
             labels: labels of the data set, [n].
+            noise: source of uniform numbers, for a task that draws them.
 
         Returns:
             [n, …] each.
         """
         return self.inputs(images), self.targets(images, labels)
+
+    def fixed_batch(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a split for evaluation, the same whatever the seed of a run.
+
+        Args:
+            split: examples.
+
+        Returns:
+            [n, …] each.
+        """
+        device = split.images.device
+        generator = torch.Generator(device).manual_seed(stream(0, "targets"))
+        return self.batch(split.images, split.labels, generator_noise(generator))
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
@@ -147,12 +192,14 @@ class Task(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def score(self, outputs: Tensor, targets: Tensor, latents: Latents) -> dict[str, Tensor]:
         """Metrics of each sample of a batch in evaluation, in float64.
 
         Args:
             outputs: [draws, n, …], several draws of the random units.
             targets: [n, …].
+            latents: the binary layers with their bits, [draws · n, *units]; under drawn weights
+                only where `needs_latents`.
 
         Returns:
             [n] by metric.
@@ -184,6 +231,16 @@ class Task(nn.Module, ABC):
         """
         return train(inputs, targets)
 
+    def pictures(self, model: nn.Module, images: Tensor, seed: int) -> dict[str, Pictures]:
+        """Pictures of a trained network for its run, by file name; none unless overridden.
+
+        Args:
+            model: the network.
+            images: fixed test images, one of each class where there are classes, [n, c, h, w].
+            seed: seed of the random units.
+        """
+        return {}
+
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Optimizers of the task's own, which checkpoints keep; none unless overridden."""
         return {}
@@ -201,16 +258,27 @@ class Task(nn.Module, ABC):
         """
         total: dict[str, Tensor] = {}
         handler, draws = reading.handler(split.images.device), reading.draws
-        chain = draws == 1 or binary_layers(model, self.inputs(split.images[:2])).chain
+        with torch.no_grad():
+            inputs, targets = self.fixed_batch(split)
+        chain = draws == 1 or binary_layers(model, inputs[:2]).chain
         size = max(1, BATCH // draws)  # rows of all draws together, which a cache has room for
-        parts = zip(split.images.split(size), split.labels.split(size), strict=True)
-        for images, labels in parts:
+        for part, of_part in zip(inputs.split(size), targets.split(size), strict=True):
             with torch.no_grad():
-                inputs, targets = self.batch(images, labels)
-                scores = self.score(outputs(model, inputs, handler, draws, chain), targets)
+                outputs, latents = evaluated(model, part, handler, draws, chain)
+                scores = self.score(outputs, of_part, latents)
             for name, values in scores.items():
                 total[name] = total.get(name, 0) + values.double().sum()
         return {name: float(value) / len(split.labels) for name, value in total.items()}
+
+    def readings(self, model: nn.Module, draws: int, seed: int) -> tuple[Reading, ...]:
+        """Readings of a network that the task evaluates; every one that applies by default.
+
+        Args:
+            model: the network.
+            draws: draws of the reading `mc_mean`.
+            seed: seed of the noise.
+        """
+        return readings(model, draws, seed)
 
     def evaluations(
         self, model: nn.Module, split: Split, draws: int, seed: int
@@ -229,5 +297,5 @@ class Task(nn.Module, ABC):
         """
         return {
             reading.name: self.evaluate(model, split, reading)
-            for reading in readings(model, draws, seed)
+            for reading in self.readings(model, draws, seed)
         }

@@ -55,7 +55,7 @@ class Classification(Task):
     def statistics(self, output: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {"accuracy": output.argmax(1) == targets}
 
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def score(self, outputs: Tensor, targets: Tensor, latents: Latents) -> dict[str, Tensor]:
         p = F.softmax(outputs.double(), dim=-1).mean(0)
         # the smallest float32: a probability of 0 costs 103 nats
         nll = -p.gather(1, targets[:, None]).clamp(min=1e-45).log()[:, 0]

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from bnn import schema
 from bnn.data import Split
-from bnn.nn.readings import BATCH, Reading, outputs, seeded_noise
+from bnn.nn.handlers import SiteHandler
+from bnn.nn.readings import BATCH, Reading, evaluated, joined_latents, seeded_noise
+from bnn.nn.sites import Latent
 from bnn.nn.statistics import (
     BATCH_SIZE,
     BATCHES,
@@ -80,6 +82,7 @@ class WeightEvaluation:
         """
         device = split.images.device
         noise, handler = seeded_noise(self.seed, device), Reading.sampled(self.seed).handler(device)
+        inputs, targets = self.task.fixed_batch(split)
         found = []
         with kept_statistics(self.model), torch.no_grad():
             if statistics is not None:
@@ -89,20 +92,19 @@ class WeightEvaluation:
                 if statistics is None:
                     self.reestimate(draws)
                 with drawing_weights(draws):
-                    parts = [
-                        outputs(self.model, self.task.inputs(images), handler)
-                        for images in split.images.split(BATCH)
-                    ]
-                found.append(torch.cat(parts, 1))
-            of_all = torch.cat(found)
+                    found.append([self._outputs(part, handler) for part in inputs.split(BATCH)])
             total: dict[str, float] = {}
-            sizes = zip(split.images.split(BATCH), split.labels.split(BATCH), strict=True)
-            for part, (images, labels) in zip(of_all.split(BATCH, 1), sizes, strict=True):
-                for name, values in self.task.score(
-                    part, self.task.targets(images, labels)
-                ).items():
+            for of_part, *of_networks in zip(targets.split(BATCH), *found, strict=True):
+                outputs = torch.cat([one for one, _ in of_networks])
+                latents = joined_latents([one for _, one in of_networks])
+                for name, values in self.task.score(outputs, of_part, latents).items():
                     total[name] = total.get(name, 0.0) + float(values.double().sum())
         return {name: value / len(split.labels) for name, value in total.items()}
+
+    def _outputs(self, inputs: Tensor, handler: SiteHandler) -> tuple[Tensor, list[Latent]]:
+        """Outputs [1, n, …] of one drawn network, and the bits of a task that needs them."""
+        outputs, latents = evaluated(self.model, inputs, handler)
+        return outputs, list(latents) if self.task.needs_latents else []
 
     def all_scores(
         self, split: Split, networks: int, statistics: Mapping[str, Tensor]

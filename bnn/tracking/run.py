@@ -329,6 +329,9 @@ class MlflowRun(Callback):
                 figures["unit_health.png"] = _png(runs.unit_health(fit.history))
             if self._histograms.shares:
                 figures["weights.png"] = _png(runs.weight_histograms(self._histograms.shares))
+            context = self._context
+            grids = context.task.pictures(context.model, self._images, context.seed)
+            figures |= {f"{name}.png": _png(runs.pictures(one)) for name, one in grids.items()}
         for name, content in figures.items():
             self._send("file", content, path=f"figures/{name}")
         if self.about.export:

@@ -60,11 +60,11 @@ class CapturedStep:
 
     Args:
         step: the step.
-        generator: source of its noise, on the GPU; torch's own is captured as well.
+        generators: sources of its noise, on the GPU; torch's own is captured as well.
     """
 
-    def __init__(self, step: Step, generator: torch.Generator) -> None:
-        self._step, self._generator = step, generator
+    def __init__(self, step: Step, *generators: torch.Generator) -> None:
+        self._step, self._generators = step, generators
         self._graph: torch.cuda.CUDAGraph | None = None
         self._images, self._labels = torch.empty(0), torch.empty(0)
         self._seen = 0
@@ -102,7 +102,8 @@ class CapturedStep:
         """Capture the step, which is not taken."""
         self._images, self._labels = torch.empty_like(images), torch.empty_like(labels)
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._generator)
+        for generator in self._generators:
+            graph.register_generator_state(generator)
         try:
             # thread_local: other threads, such as a progress bar's, may call CUDA meanwhile
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):

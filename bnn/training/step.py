@@ -132,7 +132,7 @@ class TrainState:
         data: data set.
     """
 
-    STREAMS = ("order", "bits")
+    STREAMS = ("order", "bits", "targets")
 
     def __init__(self, model: nn.Module, config: TrainingConfig, data: Dataset) -> None:
         device = data.train.images.device
@@ -141,8 +141,8 @@ class TrainState:
         model.to(device).to(memory_format=torch.channels_last)
         init_task(self.task, data.spec, config.seed)
         self.task.to(device)
-        inputs, _ = self.task.batch(data.train.images[:2], data.train.labels[:2])
-        init_estimator(self.estimator, model, inputs, config.seed)
+        self.task.measure(data.train)
+        init_estimator(self.estimator, model, self.task.inputs(data.train.images[:2]), config.seed)
         self.steps = steps_per_epoch(len(data.train.labels), config.settings.batch_size)
         if not self.steps:
             raise ConfigError(
@@ -157,10 +157,11 @@ class TrainState:
         self._latents = [LatentUpdates(model, one) for one in self.optimizer.optimizers]
         self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
-        self.noise = generator_noise(self.bits)
+        self.targets = torch.Generator(device).manual_seed(stream(config.seed, "targets"))
+        self.noise, self.target_noise = (generator_noise(g) for g in (self.bits, self.targets))
         choice, self._captured = config.settings.cuda_graph, None
         if is_captured(choice, model, self.estimator, self.task, device):
-            self._captured = CapturedStep(self._add_step, self.bits)
+            self._captured = CapturedStep(self._add_step, self.bits, self.targets)
             make_capturable(self.optimizer)
         self._sums: dict[str, Tensor] = {}
         self.seconds, self.first_loss = 0.0, math.nan
@@ -186,7 +187,8 @@ class TrainState:
         try:
             self.seconds, self.first_loss = state["seconds"], state["first_loss"]
             for key in self.STREAMS:
-                getattr(self, key).set_state(state[key].cpu())
+                if key in state or key != "targets":  # version 0.1.0 had no such stream
+                    getattr(self, key).set_state(state[key].cpu())
             for key, part in self._parts().items():
                 part.load_state_dict(state[key])
             if self._captured is not None:
@@ -254,7 +256,8 @@ class TrainState:
                 statistics[name] = statistics.get(name, 0) + values.sum()
             return loss
 
-        loss = self.task.step(train, *self.task.batch(images, labels))
+        inputs, targets = self.task.batch(images, labels, self.target_noise)
+        loss = self.task.step(train, inputs, targets)
         for name, latest in {LOSS: loss * len(labels), **statistics}.items():
             if name not in self._sums:
                 self._sums[name] = torch.zeros_like(latest)

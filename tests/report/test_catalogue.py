@@ -43,7 +43,8 @@ def test_the_table_of_keys_has_every_key_of_a_group_with_its_default(group: str)
     rows = cells(catalogue.keys(group))
     prefix = f"`{group.replace('/', '.')}."
     for path in (folder("conf") / group).glob("*.yaml"):
-        for key, value in flat(yaml.safe_load(path.read_text())).items():
+        node = yaml.safe_load(path.read_text())
+        for key, value in flat(node.get(group, node)).items():
             if key not in ("name", "defaults", "_target_"):
                 shown = [row[1].strip("`") for row in rows if row[0] == f"{prefix}{key}`"]
                 assert value in [yaml.safe_load(text.replace(" / ", " | ")) for text in shown], key

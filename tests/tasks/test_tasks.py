@@ -50,7 +50,7 @@ class Reconstruction(Task):
         likelihood = F.binary_cross_entropy_with_logits(output, targets, reduction="none").sum(1)
         return likelihood + self.price * sum(bits.flatten(1).sum(1) for _, bits in latents)
 
-    def score(self, outputs, targets):
+    def score(self, outputs, targets, latents):
         targets = targets.expand(len(outputs), *targets.shape)
         error = F.binary_cross_entropy_with_logits
         nll = error(outputs.double(), targets.double(), reduction="none").sum(2)
@@ -202,7 +202,7 @@ class Critic(Task):
     def loss(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
         return F.cross_entropy(self.scale * output, targets, reduction="none")
 
-    def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def score(self, outputs: Tensor, targets: Tensor, latents: Latents) -> dict[str, Tensor]:
         return {"loss": F.cross_entropy(outputs.mean(0).double(), targets, reduction="none")}
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -288,8 +288,8 @@ def test_a_task_is_left_at_the_best_epoch_as_the_network_is() -> None:
     data = load(made.spec.config["data"], 0, 0.1)
 
     class Scaled(Critic):
-        def score(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-            return super().score(self.scale.detach() * outputs, targets)
+        def score(self, outputs: Tensor, targets: Tensor, latents: Latents) -> dict[str, Tensor]:
+            return super().score(self.scale.detach() * outputs, targets, latents)
 
     task = Scaled()
     result = fit(made.model, dataclasses.replace(made.training, task=task), data)

@@ -16,7 +16,7 @@ from bnn.errors import DivergedError
 from bnn.nn.handlers import sample, sampled
 from bnn.nn.neurons import Binary, Stochastic
 from bnn.nn.noise import NoiseLaw
-from bnn.nn.readings import Reading, outputs
+from bnn.nn.readings import Reading, evaluated
 from bnn.nn.sites import Site
 from bnn.restore import load_checkpoint
 from bnn.seeds import stream
@@ -152,11 +152,14 @@ def test_mean_of_m_averages_probabilities_not_scores() -> None:
 
     torch.manual_seed(0)
     task, targets = Classification(), torch.zeros(400, dtype=torch.int64)
-    once = task.score(outputs(Coin(), torch.zeros(400, 1), sampled()), targets)["loss"].exp()
+
+    def scored(draws: int):
+        found, latents = evaluated(Coin(), torch.zeros(400, 1), sampled(), draws)
+        return found, targets, latents
+
+    once = task.score(*scored(1))["loss"].exp()
     assert set(once.round().tolist()) > {1}, "one draw is right or all wrong"
-    p = (
-        -task.score(outputs(Coin(), torch.zeros(400, 1), sampled(), draws=64), targets)["loss"]
-    ).exp()
+    p = (-task.score(*scored(64))["loss"]).exp()
     assert (p - 0.5).abs().max() < 0.3
 
 

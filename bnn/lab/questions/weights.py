@@ -101,6 +101,7 @@ def noise_curves(chosen: argparse.Namespace) -> tuple[str, str, dict[str, dict[i
     from bnn.data import use_data
     from bnn.errors import ConfigError
     from bnn.fitted import fit_network
+    from bnn.lab.gradient_sampler import host_noise
     from bnn.lab.weight_gradients import ruled, sampled_gradients, total_variance
     from bnn.nn.norms import BatchNorm
     from bnn.nn.weight_layers import binary_weight_layers
@@ -123,7 +124,7 @@ def noise_curves(chosen: argparse.Namespace) -> tuple[str, str, dict[str, dict[i
     def batch(size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         index = torch.randint(len(train.images), (size,), generator=generator)
         index = index.to(train.images.device)
-        return task.batch(train.images[index], train.labels[index])
+        return task.batch(train.images[index], train.labels[index], host_noise(generator))
 
     seed, curves = network.setup.spec.general.seed, {}
     for name, rule in RULES.items():

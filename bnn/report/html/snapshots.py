@@ -15,7 +15,7 @@ from bnn import plugins
 from bnn.config.compose import compose
 from bnn.data import DATASETS, load, spec_of
 from bnn.errors import BnnError, CheckpointError, ConfigError, DataError, format_error
-from bnn.restore import load_checkpoint
+from bnn.restore import load_trained
 from bnn.training.activations import Snapshot, fixed_images, snapshot
 
 
@@ -68,9 +68,10 @@ def restored_snapshot(checkpoint: Path, images: Tensor) -> Snapshot:
         CheckpointError: for another file, or a network that this version cannot build or that
             takes other images.
     """
-    model, config = load_checkpoint(checkpoint)
+    trained = load_trained(checkpoint)
     try:
-        return snapshot(model, images, int(config["seed"]))
+        inputs = trained.task.inputs(images)
+        return snapshot(trained.model, images, int(trained.about["seed"]), inputs)
     except RuntimeError as error:
         raise CheckpointError(
             f"{checkpoint.name} is of a network for other images ({format_error(error)})"
