@@ -29,6 +29,7 @@ RUNS = {
         "weights.law=uniform",
         "weights.clip=true",
         "model.norm=batch",
+        "estimator=double_cv",
         "tracking.model=false",
     ],
     "lab": ["lab.every=1", "lab.draws=2", "lab.batch=8", "estimator=rebar", "tracking.model=false"],

@@ -16,12 +16,18 @@ from bnn.estimators.baselines import (
 )
 from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.controls import Backpropagation, Frozen
+from bnn.estimators.double_cv import DoubleControlVariates
 from bnn.estimators.enumeration import Enumeration
+from bnn.estimators.gumbel_rao import GumbelRao, ReinMaxRao
 from bnn.estimators.local_expectation import LocalExpectation
 from bnn.estimators.rebar import REBAR
 from bnn.estimators.relax import RELAX
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
-from bnn.estimators.straight_through import ReinMax, StraightThrough
+from bnn.estimators.straight_through import (
+    MinimumVarianceStraightThrough,
+    ReinMax,
+    StraightThrough,
+)
 
 __all__ = [
     "ARM",
@@ -33,17 +39,21 @@ __all__ = [
     "Baseline",
     "Concrete",
     "DisARM",
+    "DoubleControlVariates",
     "Enumeration",
     "Estimator",
     "Frozen",
+    "GumbelRao",
     "LeaveOneOut",
     "LocalExpectation",
     "MinimumVariance",
+    "MinimumVarianceStraightThrough",
     "MovingAverage",
     "MuProp",
     "NestedLeaveOneOut",
     "NoBaseline",
     "ReinMax",
+    "ReinMaxRao",
     "Reinforce",
     "StraightThrough",
     "StraightThroughGumbel",

@@ -163,3 +163,37 @@ class ReinMax(OnePass):
         bits, p = site.sample(), site.probs.detach()
         pi = (torch.sigmoid(site.logits.detach() / self.tau) + bits) / 2
         return replace_gradient(bits, (2 * pi * (1 - pi) - p * (1 - p) / 2) * site.logits)
+
+
+@Estimator.registry.add("mve")
+class MinimumVarianceStraightThrough(OnePass):
+    """Minimum-variance estimator of the straight-through family (Hooper & Shekhovtsov 2026).
+
+        d f / d ℓ := f'(b) [(1 - λ) v + λ |b - p| / 2],   λ = 4 t v / (1 + 4 t v),   v = p (1 - p)
+
+    A mixture of straight-through (λ = 0) and the ½-estimator (`reinmax`, λ = 1), more of the latter
+    where the unit is uncertain. The bracket has the expectation v, so that it is exact for
+    one layer under a multilinear f, and biased elsewhere. Evaluations of f per sample and step: 1.
+
+    Args:
+        t: weight t ≥ 0 of the ½-estimator; 0 is straight-through.
+
+    Raises:
+        ConfigError: for t < 0.
+    """
+
+    needs_full_support = True
+
+    def __init__(self, *, t: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= t < math.inf:
+            raise ConfigError(f"estimator.t: mve expects a finite number of at least 0, got {t}")
+        self.t = t
+
+    def sample(self, site: Site) -> Tensor:
+        bits, p = site.sample(), site.probs.detach()
+        v = p * (1 - p)
+        weight = 4 * self.t * v / (1 + 4 * self.t * v)
+        return replace_gradient(
+            bits, ((1 - weight) * v + weight * (bits - p).abs() / 2) * site.logits
+        )

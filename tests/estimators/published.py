@@ -405,3 +405,99 @@ def _backward(
         found.append(_weights(by_logits, values[layer]))
         slope = 2 * by_logits @ net.layers[layer][0]
     return found[::-1]
+
+
+def minimum_variance_straight_through(
+    net: Net, draws: int, generator: Generator, *, t: float = 1.0
+) -> Gradients:
+    """Mixture of straight-through and the ½-estimator by variance (Hooper & Shekhovtsov 2026)."""
+
+    def derivative(layer: int, p: Tensor, b: Tensor) -> Tensor:
+        v = p * (1 - p)
+        weight = 4 * t * v / (1 + 4 * t * v)
+        return (1 - weight) * v + weight * (b - p).abs() / 2
+
+    return _backward(net, net.sample(net.uniforms(generator, draws)), derivative)
+
+
+def gumbel_rao_slope(p: Tensor, b: Tensor, tau: float, nodes: int = 2000) -> Tensor:
+    """Mean of y (1 - y) / τ over the uniform numbers that fire the bit, by the midpoint rule."""
+    total = torch.zeros_like(p)
+    for at in (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes:
+        u = torch.where(b > 0, at * p, p + at * (1 - p))
+        y = torch.sigmoid((torch.logit(p) - torch.logit(u)) / tau)
+        total += y * (1 - y) / tau / nodes
+    return total
+
+
+def gumbel_rao(net: Net, draws: int, generator: Generator, *, tau: float = 1.0) -> Gradients:
+    """Straight-through Gumbel-softmax, a mean over its noise given the bit (Paulus et al. 2021)."""
+
+    def derivative(layer: int, p: Tensor, b: Tensor) -> Tensor:
+        return _by_value(lambda q, c: gumbel_rao_slope(q, c, tau), p, b)
+
+    return _backward(net, net.sample(net.uniforms(generator, draws)), derivative)
+
+
+def reinmax_rao(net: Net, draws: int, generator: Generator, *, tau: float = 1.0) -> Gradients:
+    """ReinMax with the averaged slope at the midpoint π₁ = (p + b) / 2 (arXiv 2603.08257)."""
+
+    def derivative(layer: int, p: Tensor, b: Tensor) -> Tensor:
+        found = _by_value(lambda q, c: gumbel_rao_slope((q + c) / 2, c, tau), p, b)
+        return 2 * found - p * (1 - p) / 2
+
+    return _backward(net, net.sample(net.uniforms(generator, draws)), derivative)
+
+
+def _by_value(function: Callable[[Tensor, Tensor], Tensor], p: Tensor, b: Tensor) -> Tensor:
+    """Function of probability and bit, computed once for each pair of values."""
+    pairs, index = (
+        torch.stack([p.expand_as(b), b], -1).flatten(0, -2).unique(dim=0, return_inverse=True)
+    )
+    return function(pairs[:, 0], pairs[:, 1])[index].view_as(b)
+
+
+def _double_terms(
+    net: Net, draws: int, generator: Generator, samples: int
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """A and B of the estimates A + α B of each layer's draws, and the values below.
+
+    The slope f' passes the bits above a layer by their density.
+    """
+    values = net.sample(net.uniforms(generator, samples, draws))
+    loss = net.loss_of(values[-1])
+    top = values[-1].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(net.loss_of(top).sum(), top)
+    found = []
+    for k in reversed(range(len(net.layers))):
+        below, b = values[k], values[k + 1]
+        p = net.probs(k, below)
+        noise = b - p
+        others = (slope.sum(0) - slope) / (samples - 1)
+        inner = (noise * others).sum(-1)
+        own, control = (
+            (one - (one.sum(0) - one) / (samples - 1))[..., None] * noise for one in (loss, inner)
+        )
+        found.append((own, control - others * p * (1 - p), below))
+        slope = 2 * (slope * p * (1 - p)) @ net.layers[k][0]
+    return found[::-1]
+
+
+def best_alphas(net: Net, draws: int, generator: Generator, *, samples: int = 3) -> list[float]:
+    """α of each layer that minimises the mean square of the estimates."""
+    found = []
+    for own, control, _ in _double_terms(net, draws // samples, generator, samples):
+        a, b = own.mean(0), control.mean(0)
+        found.append(-float((a * b).sum() / b.square().sum()))
+    return found
+
+
+def double_cv(
+    net: Net, draws: int, generator: Generator, *, learned: list[float], samples: int = 3
+) -> Gradients:
+    """Double control variates of K draws (Titsias & Shi 2022)."""
+    terms = _double_terms(net, draws, generator, samples)
+    return [
+        _weights(own + alpha * control, below)
+        for alpha, (own, control, below) in zip(learned, terms, strict=True)
+    ]

@@ -12,8 +12,9 @@ from support.expectation import deviation, distance, exact, expectation, initial
 from support.toys import Toy
 from torch import Tensor
 
-from bnn.estimators import Baseline, Estimator
+from bnn.estimators import Baseline, Estimator, double_cv
 from bnn.estimators.antithetic import ARMS, DisARM
+from bnn.estimators.double_cv import DoubleControlVariates
 from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.local_expectation import LocalExpectation
 from bnn.estimators.rebar import REBAR
@@ -233,6 +234,45 @@ class MeansOfUntrue(REBAR):
         return super().gradient(
             dataclasses.replace(layer, loss=site.aligned(site.descendants(layer.drawn.loss)[:2]))
         )
+
+
+class ExpectationForgotten(DoubleControlVariates):
+    """Mutant: the expectation of the second control variate is not put back."""
+
+    def parts(self, site, bits, slope, loss):
+        own, control = super().parts(site, bits, slope, loss)
+        p, total = site.probs.detach(), slope.sum(0, keepdim=True)
+        restored = (total - slope) / (self.samples - 1) * p * (1 - p)
+        return own, control + restored / (self.samples * site.samples)
+
+
+class SeesItsOwnSlope(DoubleControlVariates):
+    """Mutant: the slope of a draw's own bits is in its control variate."""
+
+    def parts(self, site, bits, slope, loss):
+        mean = slope.mean(0, keepdim=True).expand_as(slope)
+        return super().parts(site, bits, mean, loss)
+
+
+@pytest.mark.parametrize("kind", [ExpectationForgotten, SeesItsOwnSlope], ids=lambda k: k.__name__)
+def test_mutants_of_the_second_control_variate_are_caught(kind: type) -> None:
+    model = Toy((2, 1))
+    for mutant, caught in ((kind(samples=2), True), (DoubleControlVariates(samples=2), False)):
+        ready = warm_up(mutant, model)
+        assert float(ready.weights().abs().min()) > 0.01, "the second control variate is in use"
+        assert (distance(expectation(model, ready), exact(model)) > 1e-3) == caught
+
+
+def test_a_slope_that_leaks_through_the_bits_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: the pathwise gradient that the slopes are computed by stays in the surrogate loss."""
+
+    class AlwaysOpen:
+        open = property(lambda self: True, lambda self, value: None)
+
+    model = Toy((2, 1))
+    monkeypatch.setattr(double_cv, "_Open", AlwaysOpen)
+    mutant = initialized(DoubleControlVariates(samples=2), model)
+    assert distance(expectation(model, mutant), exact(model)) > 1e-3
 
 
 @pytest.mark.numerical

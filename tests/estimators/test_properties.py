@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from published import gumbel_rao_slope
 from support.expectation import (
     AT_ONCE,
     build,
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from bnn.estimators import Estimator
 from bnn.estimators.antithetic import ARM, ARMS, DisARM
 from bnn.estimators.concrete import reparameterize
+from bnn.estimators.gumbel_rao import conditional_slope
 from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
 from bnn.estimators.rebar import conditional_derivative
@@ -287,3 +289,94 @@ def test_nested_draws_of_a_single_layer_are_leave_one_out(linear: bool, draws: i
         found.append(torch.autograd.grad(loss, list(model.parameters())))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def slopes(config: dict, logits: list[float]) -> tuple[list[float], list[float]]:
+    """Factors of f'(b) at given log-odds, for b = 1 and b = 0."""
+    found: list[list[float]] = []
+    for u in (0.0, 1.0):
+        a = (torch.tensor(logits, dtype=torch.float64) / 2).requires_grad_()
+        noise = lambda like, u=u: torch.full_like(like, u)  # noqa: E731
+        site = Site(a, NoiseLaw.registry.build("logistic"), Site.sample, noise=noise)
+        bits = Estimator.registry.build(config).sample(site)  # type: ignore[attr-defined]
+        assert set(bits.tolist()) == {1 - u}
+        found.append((torch.autograd.grad(bits.sum(), a)[0] / 2).tolist())
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize(
+    "config, fired, not_fired",
+    [
+        ({"name": "mve", "t": 1.0}, [0.20419, 0.25, 0.16926], [0.09157, 0.25, 0.27097]),
+        ({"name": "gumbel_rao", "tau": 1.0}, [0.18870, 1 / 6, 0.13959], [0.10313, 1 / 6, 0.18182]),
+        ({"name": "gumbel_rao", "tau": 0.5}, [0.27252, 0.2146, 0.15516], [0.0922, 0.2146, 0.25342]),
+        ({"name": "reinmax", "tau": 1.0}, [0.44040, 0.25, 0.13447], [0.05960, 0.25, 0.36553]),
+    ],
+)
+def test_estimators_of_one_pass_have_their_golden_slopes(
+    config: dict, fired: list[float], not_fired: list[float]
+) -> None:
+    """At log-odds of -2, 0 and 1."""
+    one, zero = slopes(config, [-2.0, 0.0, 1.0])
+    assert one == pytest.approx(fired, abs=2e-5) and zero == pytest.approx(not_fired, abs=2e-5)
+
+
+def test_the_quadrature_of_gumbel_rao_agrees_with_a_mean_over_the_noise() -> None:
+    logits = torch.tensor([-7.0, -3.0, 0.0, 1.5, 6.0], dtype=torch.float64)
+    for tau in (0.1, 0.5, 1.0, 3.0):
+        for bit in (0.0, 1.0):
+            p, bits = torch.sigmoid(logits), torch.full_like(logits, bit)
+            expected = gumbel_rao_slope(p, bits, tau, nodes=200_000)
+            found = conditional_slope(logits, bits, tau)
+            torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-6)
+
+
+def expected_slope(config: dict, logits: list[float]) -> list[float]:
+    """Mean factor of f'(b), over p (1 - p): 1 where a linear f has no bias."""
+    p = torch.sigmoid(torch.tensor(logits, dtype=torch.float64))
+    one, zero = (torch.tensor(found, dtype=torch.float64) for found in slopes(config, logits))
+    return ((p * one + (1 - p) * zero) / (p * (1 - p))).tolist()
+
+
+def test_gumbel_rao_and_reinmax_rao_are_biased_for_a_linear_loss() -> None:
+    at = [-3.0, -1.0, 0.0, 1.5]
+    for exact_one in ({"name": "st"}, {"name": "reinmax"}, {"name": "mve", "t": 1.0}):
+        assert expected_slope(exact_one, at) == pytest.approx([1.0] * 4, abs=1e-12)
+    rao = expected_slope({"name": "reinmax_rao", "tau": 1.0}, at)
+    assert rao == pytest.approx([1.75, 0.73, 0.59, 0.89], abs=0.006)
+    warm, cold = (expected_slope({"name": "gumbel_rao", "tau": t}, at) for t in (1.0, 0.02))
+    assert max(abs(one - 1) for one in warm) > 0.3
+    assert cold == pytest.approx([1.0] * 4, abs=0.01), "towards 0 it becomes the ½-estimator"
+    half = slopes({"name": "reinmax"}, at)
+    for found, other in zip(slopes({"name": "gumbel_rao", "tau": 0.02}, at), half, strict=True):
+        assert found == pytest.approx(other, abs=0.02)
+
+
+def test_the_second_control_variate_of_double_cv_is_learned_and_exact_for_a_linear_loss() -> None:
+    def linear(output: Tensor, targets: Tensor) -> Tensor:
+        return output[:, 0] + targets
+
+    model = Toy((4,))
+    estimator = Estimator.registry.build({"name": "double_cv", "samples": 3}).init(
+        model, batch(2)[0]
+    )
+    assert float(estimator.weights()) == 0
+    inputs, targets = (one.repeat(500, *[1] * (one.dim() - 1)) for one in batch(1))
+    for _ in range(5):
+        estimator(model, inputs, targets, linear)
+    assert float(estimator.weights()) == pytest.approx(-1, abs=0.1)
+    assert list(estimator.metrics()) == ["alpha/neurons.0"]
+
+    def variance(alpha: float) -> float:
+        estimator.moments.copy_(torch.tensor([[-alpha, 1.0]]))
+        found = []
+        for _ in range(400):
+            kept = estimator.moments.clone()
+            loss = estimator(model, *batch(1), linear)
+            estimator.moments.copy_(kept)
+            found.append(torch.autograd.grad(loss, model.layers[0].bias)[0])
+        return float(torch.stack(found).var(0).sum())
+
+    plain = variance(0.0)
+    assert variance(-1.0) < 1e-20
+    assert variance(1.0) == pytest.approx(4 * plain, rel=0.25), "the control: the other sign"

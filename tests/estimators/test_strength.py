@@ -111,6 +111,14 @@ CASES = {
     "reinmax": Case({"name": "reinmax", "tau": 1.0}, published.reinmax, unbiased=False),
     "st_gumbel": Case({"name": "st_gumbel", "tau": 1.0}, published.st_gumbel, unbiased=False),
     "concrete": Case({"name": "concrete", "tau": 0.5}, published.concrete, unbiased=False),
+    "mve": Case(
+        {"name": "mve", "t": 1.0}, published.minimum_variance_straight_through, unbiased=False
+    ),
+    "gumbel_rao": Case({"name": "gumbel_rao", "tau": 1.0}, published.gumbel_rao, unbiased=False),
+    "reinmax_rao": Case({"name": "reinmax_rao", "tau": 1.0}, published.reinmax_rao, unbiased=False),
+    "double_cv": Case(
+        {"name": "double_cv", "samples": 3}, published.double_cv, published.best_alphas
+    ),
 }
 """Estimators by name; learned weights, baselines and r_φ are measured after their learning."""
 PAIRS = [

@@ -31,6 +31,10 @@ CONTRACTS = {
     "rebar": [{"tau": tau, "decay": 0.5} for tau in (0.2, 5.0, "learned")],
     "relax": [{"tau": tau, "decay": 0.5, "hidden": 3} for tau in (0.5, "learned")],
     "enumeration": [{}],
+    "mve": [{"t": 1.0}, {"t": 5.0}],
+    "gumbel_rao": [{"tau": 1.0}, {"tau": 0.5}],
+    "reinmax_rao": [{"tau": 1.0}],
+    "double_cv": [{"samples": 2, "decay": 0.5}, {"samples": 3, "decay": 0.5}],
 }
 """Configurations of every registered estimator: the third place that a new one touches."""
 CASES = [
