@@ -21,7 +21,7 @@ def test_a_duration_is_a_clock_with_its_unit(seconds: float, expected: str) -> N
     ("runs", "expected"),
     [
         (1, "1 run, about 1:44:06 h of training on cpu"),
-        (2, "2 runs, about 3:28:12 h of training one after the other on cpu"),
+        (2, "2 runs, about 3:28:12 h of training on cpu"),
     ],
 )
 def test_the_sum_of_a_dry_run_has_the_unit_of_its_rows(
@@ -34,3 +34,14 @@ def test_the_sum_of_a_dry_run_has_the_unit_of_its_rows(
     *rows, total = dry_run.dry_run(specs).splitlines()
     assert total == expected
     assert rows[-1].endswith("  1:44:06 |")
+    if runs == 2:
+        assert dry_run.dry_run(specs, lambda total: 2).splitlines()[-1] == (
+            "2 runs, about 1:44:06 h of training, 2 at once on cpu"
+        )
+
+
+def test_jobs_side_by_side_take_as_long_as_the_worker_that_ends_last() -> None:
+    assert dry_run.makespan([], 4) == 0
+    assert dry_run.makespan([5, 3, 3, 3], 2) == 8, "5 and 3, and 3 and 3"
+    assert dry_run.makespan([5, 1], 8) == 5
+    assert dry_run.makespan([2, 2, 2], 1) == 6

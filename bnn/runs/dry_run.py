@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +79,26 @@ def seconds_by_cost(specs: Sequence[RunSpec]) -> list[float]:
     return seconds
 
 
-def dry_run(specs: Sequence[RunSpec]) -> str:
-    """Table of the runs of a sweep, with an estimate of the time of each and of all."""
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """Seconds of jobs side by side, of which the longest start first.
+
+    Args:
+        seconds: of each job.
+        workers: jobs at once.
+    """
+    ends = [0.0] * max(1, min(workers, len(seconds)))
+    for one in sorted(seconds, reverse=True):
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
+def dry_run(specs: Sequence[RunSpec], at_once: Callable[[float], int] = lambda total: 1) -> str:
+    """Table of the runs of a sweep, with an estimate of the time of each and of all.
+
+    Args:
+        specs: specifications of the runs.
+        at_once: function from the seconds of all to the number of runs side by side.
+    """
     seconds = seconds_by_cost(specs)
     keys = differing_keys([spec.config for spec in specs])
     rows = []
@@ -90,9 +109,11 @@ def dry_run(specs: Sequence[RunSpec]) -> str:
         rows.append([*row, spec.data.name, *varying, spec.digest, clock(estimate)])
     head = ["#", "run", "estimator", "law", "data", *keys, "digest", "estimate"]
     device = specs[0].general.device
-    many = f"{len(specs)} runs, about {duration(sum(seconds))} of training one after the other"
-    one = f"1 run, about {duration(sum(seconds))} of training"
-    return f"{markdown(head, rows)}\n{one if len(specs) == 1 else many} on {device}"
+    workers = at_once(sum(seconds))
+    beside = f", {workers} at once" if workers > 1 else ""
+    count = "1 run" if len(specs) == 1 else f"{len(specs)} runs"
+    took = duration(makespan(seconds, workers))
+    return f"{markdown(head, rows)}\n{count}, about {took} of training{beside} on {device}"
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,15 @@ from bnn.data import use_data
 from bnn.errors import BnnError, ConfigError
 from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
-from bnn.runs.dry_run import cost_key, dry_run, duration, notes_for, seconds_by_cost, warnings_for
+from bnn.runs.dry_run import (
+    cost_key,
+    dry_run,
+    duration,
+    makespan,
+    notes_for,
+    seconds_by_cost,
+    warnings_for,
+)
 from bnn.runs.jobs import Job, JobComposer
 from bnn.runs.single import refuse_fresh
 from bnn.runs.sweep_table import table_rows, terminal_table
@@ -81,7 +89,8 @@ def run_grid(
     jobs = distinct_jobs(composer, choices)
     refuse_fresh(jobs[0].spec)
     if jobs[0].spec.general.dry_run:
-        print(dry_run([job.spec for job in jobs]))
+        threads = jobs[0].spec.config["trainer"].get("threads")
+        print(dry_run([job.spec for job in jobs], lambda total: at_once(len(jobs), total, threads)))
         return []
     jobs, warning = _settle_dataset(composer, jobs)
     results = _run_tracked(jobs, title, launch, at_once, folder, [warning] if warning else [])
@@ -156,7 +165,8 @@ def _run_tracked(
         if measured and workers > 1:
             longest = sorted(range(len(left)), key=lambda place: -measured[place])
             left, measured = [left[i] for i in longest], [measured[i] for i in longest]
-        about = f", about {duration(sum(measured))} of training" if sum(measured) > 10 else ""
+        took = makespan(measured, workers)
+        about = f", about {duration(took)} of training" if sum(measured) > 10 else ""
         beside = f", {workers} at once" if workers > 1 else ""
         results: list[JobReturn] = []
         status, started, parent = "KILLED", time.time(), ""
