@@ -152,7 +152,7 @@ def test_help_lists_every_group_with_its_choices_quickly(tmp_path: Path) -> None
     for line in (
         "estimator: arm, arms, concrete, disarm,",
         "estimator/baseline: leave_one_out,",
-        "placement: both, first, last",
+        "placement: all, both, first, last",
         "-q: no progress",
     ):
         assert line in result.stdout

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from bnn.report.configurations import COLUMNS_IF_VARYING, group_by_configuration, varying
 from bnn.report.differences import Reference, difference_table
 from bnn.report.display_names import full_names, placement_name
-from bnn.report.headline import ACCURACY, headline
+from bnn.report.headline import ACCURACY, BOUND, headline
 from bnn.report.rows import Row
 from bnn.report.table import (
     columns_with_intervals,
@@ -114,11 +114,25 @@ def _protocol(rows: Sequence[Row]) -> str:
         for field, head in COLUMNS_IF_VARYING.items()
         if head not in columns and head not in ("M", "experiment")
     ]
-    return f"Data set `{rows[0].dataset}`; {', '.join(shared)}."
+    tasks = {" ".join([row.task["name"], *_settings_of_task(row)]) for row in rows}
+    named = [] if tasks == {"classification"} else [f"task {_listed(tasks)}"]
+    return f"Data set `{rows[0].dataset}`; {', '.join([*named, *shared])}."
+
+
+def _settings_of_task(row: Row) -> list[str]:
+    return [f"{key} {value}" for key, value in row.task.items() if key != "name"]
 
 
 def _readings(rows: Sequence[Row]) -> str:
-    accuracy = headline(rows) is ACCURACY
+    metric = headline(rows)
+    if metric is BOUND:
+        draws = _listed(str(row.evaluation_samples) for row in rows)
+        return (
+            f"The test bound is -log of the mean, over {draws} draws of the stochastic units, of a "
+            "sample's likelihood or importance weight, at the epoch of best validation loss; of "
+            "units that do not draw it is their loss. `threshold` thresholds stochastic units."
+        )
+    accuracy = metric is ACCURACY
     return (
         f"{'Test accuracy and loss are those' if accuracy else 'The test loss is that'} of the "
         "net's own rule at the epoch of best validation loss: stochastic units sampled once, "

@@ -1,6 +1,7 @@
 """Headline of an experiment: the test metric that its tables and figures compare.
 
-Accuracy, where the task is classification and every run has one; else the test loss.
+Accuracy, where the task is classification and every run has one; the bound of several draws, where
+the task is one of likelihoods; else the test loss.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bnn import schema
 from bnn.report.rows import Row
 
 
@@ -22,6 +24,7 @@ class Headline:
         scale: factor between the field and the unit.
         digits: printed behind the point.
         plot_title: quantity that figures draw, which is better when lower, without its unit.
+        reading: `sampled`, or `mc_mean` where the metric is one of several draws.
     """
 
     name: str
@@ -29,16 +32,18 @@ class Headline:
     scale: float
     digits: int
     plot_title: str
+    reading: str = schema.SAMPLED
 
     @property
     def field(self) -> str:
-        """Field of a row, under the reading `sampled`."""
-        return f"test_{self.name}"
+        """Field of a row, under the headline's reading."""
+        return f"test_{schema.test_metric(self.name, self.reading)}"
 
     @property
     def title(self) -> str:
         """Head of a column, with the unit."""
-        return f"test {self.name} ({self.unit})"
+        named = f"test {self.name}" if self.reading == schema.SAMPLED else self.plot_title
+        return f"{named} ({self.unit})"
 
     @property
     def plot_label(self) -> str:
@@ -46,8 +51,9 @@ class Headline:
         return f"{self.plot_title} ({self.unit})"
 
     def value(self, row: Row) -> float:
-        """The metric of a run, in its unit."""
-        return self.scale * float(getattr(row, self.field))
+        """The metric of a run, in its unit; of units that do not draw it is that of one draw."""
+        found = getattr(row, self.field)
+        return self.scale * float(getattr(row, f"test_{self.name}") if found is None else found)
 
     def error(self, row: Row) -> float:
         """The quantity that figures draw: the error in %, or the loss."""
@@ -63,8 +69,21 @@ class Headline:
 
 ACCURACY = Headline("accuracy", "%", 100, 2, "test error")
 LOSS = Headline("loss", "nats", 1, 2, "test loss")
+BOUND = Headline("loss", "nats", 1, 2, "test bound", schema.MC_MEAN)
 
 
 def headline(rows: Iterable[Row]) -> Headline:
     """The headline of an experiment's runs."""
-    return LOSS if any(row.test_accuracy is None for row in rows) else ACCURACY
+    rows = list(rows)
+    if all(row.test_accuracy is not None for row in rows):
+        return ACCURACY
+    return BOUND if all(map(_compares_bounds, rows)) else LOSS
+
+
+def _compares_bounds(row: Row) -> bool:
+    from bnn.tasks import Task
+
+    name = row.task["name"]  # that of a plug-in may be missing here
+    return name in Task.registry and (
+        Task.registry.attribute(name, "compared_reading") == schema.MC_MEAN
+    )

@@ -109,6 +109,13 @@ class Row:
     """`key=value; …` of every other parameter that moves the result: two runs that differ in one
     are no replicas."""
 
+    @property
+    def task(self) -> dict[str, str]:
+        """Group `task`: the name, and the task's own settings by key."""
+        pairs = (pair.partition("=") for pair in self.settings.split("; "))
+        of_task = {key[5:]: value for key, _, value in pairs if key.startswith("task.")}
+        return {"name": "classification", **of_task}
+
 
 TYPES = get_type_hints(Row)
 """Type of each field of Row, in the order of columns."""

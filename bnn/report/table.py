@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bnn.report.configurations import Configuration, group_by_configuration, varying
-from bnn.report.headline import ACCURACY, headline
-from bnn.report.numbers import format_spread, interval
+from bnn.report.headline import ACCURACY, BOUND, headline
+from bnn.report.numbers import format_spread, interval, spread
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
 from bnn.tables import BLANK, markdown
@@ -41,6 +41,8 @@ def _result_columns(configurations: Sequence[Configuration]) -> dict[str, list[s
     metric = headline(row for c in configurations for row in c.rows)
     samples = {c.first.evaluation_samples for c in configurations}
     draws = samples.pop() if len(samples) == 1 else "M"
+    if metric is BOUND:
+        return _bound_columns(configurations)
     fields = {
         metric.title: metric.field,
         f"mean of {draws} ({metric.unit})": f"{metric.field}_mc_mean",
@@ -53,6 +55,19 @@ def _result_columns(configurations: Sequence[Configuration]) -> dict[str, list[s
     if metric is ACCURACY:
         losses = [format_spread(c.spread("test_loss"), 4) for c in configurations]
         results["test loss (nats)"] = losses
+    return results
+
+
+def _bound_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
+    """The bound of several draws, that of one, and the loss of thresholded units."""
+    bounds = [spread([BOUND.value(row) for row in c.rows]) for c in configurations]
+    results = {
+        BOUND.title: [format_spread(one, BOUND.digits) for one in bounds],
+        "one draw (nats)": [format_spread(c.spread("test_loss"), 2) for c in configurations],
+    }
+    thresholds = [c.spread("test_loss_threshold") for c in configurations]
+    if any(thresholds):
+        results["threshold (nats)"] = [format_spread(one, 2) for one in thresholds]
     return results
 
 

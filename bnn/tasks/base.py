@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnn import schema
 from bnn.data import DatasetSpec, Split
 from bnn.nn.layers import binary_layers
 from bnn.nn.readings import BATCH, Reading, evaluated, readings
@@ -74,6 +75,8 @@ class Task(nn.Module, ABC):
     fractional_bits: bool
     """Whether the loss is defined at bits between 0 and 1, which some estimators evaluate (muprop,
     rebar, relax, concrete); those are refused where it is not."""
+    compared_reading: ClassVar[str] = schema.SAMPLED
+    """Reading whose headline reports compare, `sampled` or `mc_mean`."""
     needs_latents: ClassVar[bool] = False
     """Whether the loss is one of stochastic binary layers; a network without any is refused."""
 

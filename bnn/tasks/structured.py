@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bnn import schema
 from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.nn.readings import Reading
@@ -37,6 +38,7 @@ class StructuredPrediction(BinaryImages):
     """
 
     metrics = {"loss": Metric("minimize", "nats", digits=2)}  # noqa: RUF012
+    compared_reading = schema.MC_MEAN
     fractional_bits = True
 
     def __init__(self, *, binarize: str = "threshold") -> None:

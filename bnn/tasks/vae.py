@@ -47,6 +47,7 @@ class VariationalAutoencoder(BinaryImages):
         "loss": Metric("minimize", "nats", digits=2),
         "reconstruction": Metric("minimize", "nats", digits=2),
     }
+    compared_reading = schema.MC_MEAN
     needs_latents = True
 
     def __init__(self, *, binarize: str = "dynamic", kl: str = "analytic") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from matplotlib.colors import to_hex
@@ -11,10 +12,11 @@ from matplotlib.colors import to_hex
 from bnn.report.configurations import group_by_configuration
 from bnn.report.document import caption, results_section
 from bnn.report.dot_plot import dot_plot
+from bnn.report.headline import BOUND, LOSS, headline
 from bnn.report.numbers import spread
 from bnn.report.reference import REPORTED
 from bnn.report.rows import ReportError, Row
-from bnn.report.table import table
+from bnn.report.table import columns, table
 
 
 def cells(rows: list[Row]) -> list[dict[str, str]]:
@@ -208,3 +210,44 @@ def test_a_configuration_is_summarised_over_its_seeds_only(rows: list[Row]) -> N
     found = group_by_configuration(rows)
     assert len(found) == 19
     assert all([r.seed for r in c.rows] == [0, 1] for c in found)
+
+
+def bounds(row: Callable[..., Row], **changed: Any) -> list[Row]:
+    settings = "task.binarize=threshold; task.name=structured"
+    values = {"test_accuracy_mc_mean": None, "test_accuracy_threshold": None, "val_accuracy": None}
+    rows = [
+        row(
+            None,
+            seed=seed,
+            settings=settings,
+            test_loss=60.0 + seed,
+            test_loss_mc_mean=55.0 + seed,
+            **{**values, **changed},
+        )
+        for seed in (0, 1)
+    ]
+    real = row(
+        None, neuron="real", placement="none", estimator="none", estimator_title="none",
+        settings=settings, test_loss=70.0,
+        **{**values, "test_loss_mc_mean": None, "test_loss_threshold": None},
+    )  # fmt: skip
+    return [real, *rows]
+
+
+def test_tasks_of_likelihoods_are_compared_by_the_bound_of_several_draws(
+    row: Callable[..., Row],
+) -> None:
+    rows = bounds(row)
+    metric = headline(rows)
+    assert metric is BOUND and metric.title == "test bound (nats)"
+    assert [metric.value(one) for one in rows] == [70.0, 55.0, 56.0], "units that do not draw"
+    assert metric.gain(rows[1], rows[0]) == 15
+    table = columns(group_by_configuration(rows))
+    assert table["test bound (nats)"] == ["70.00", "55.50 ± 0.71"]
+    assert table["one draw (nats)"] == ["70.00", "60.50 ± 0.71"] and "threshold (nats)" in table
+    without = columns(group_by_configuration(bounds(row, test_loss_threshold=None)))
+    assert "threshold (nats)" not in without
+    assert "task structured binarize threshold" in caption(rows)
+    assert "over 8 draws of the stochastic units" in caption(rows)
+    other = [replace(one, settings="task.name=of_a_plug_in") for one in rows]
+    assert headline(other) is LOSS

@@ -318,8 +318,11 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
     pictures = {path.name for path in tmp_path.rglob("figures/*.png")}
     assert {"lower_halves.png", "reconstructions.png"} <= pictures
     report = bnn_train(tmp_path, "bnn/digits", module="bnn.report")
-    assert report.returncode == 0 and "mean of 100 (nats)" in report.stdout, report.stderr
-    assert "structured" in report.stdout and "vae" in report.stdout
+    assert report.returncode == 0 and "test bound (nats)" in report.stdout, report.stderr
+    assert "structured binarize threshold" in report.stdout
+    assert "vae binarize dynamic kl analytic" in report.stdout
+    page = (tmp_path / "outputs/bnn_digits.html").read_text()
+    assert "over 100 draws of the stochastic units" in page
 
 
 @pytest.mark.parametrize(

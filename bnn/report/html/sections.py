@@ -17,7 +17,7 @@ from bnn.report.differences import (
 from bnn.report.display_names import display_names, full_names, placement_name
 from bnn.report.document import caption_paragraphs, commands, summary
 from bnn.report.dot_plot import dot_plot
-from bnn.report.headline import ACCURACY, LOSS, Headline, headline
+from bnn.report.headline import ACCURACY, BOUND, LOSS, Headline, headline
 from bnn.report.html.markup import (
     Html,
     details,
@@ -132,7 +132,7 @@ def _headline_first(
         names: display name of each row.
         runs: run list of each row.
     """
-    title = next(head for head in columns if head in (ACCURACY.title, LOSS.title))
+    title = next(head for head in columns if head in (ACCURACY.title, LOSS.title, BOUND.title))
     before_results = itertools.takewhile(lambda head: head not in ("seeds", title), columns)
     settings = list(before_results)
     shared = {head: columns[head][0] for head in settings if len(set(columns[head])) == 1}
