@@ -24,21 +24,32 @@ LOWER_LIMIT = 256
 class LocalExpectation(LayerByLayer):
     """Local expectation gradient of every unit i (Titsias & Lázaro-Gredilla 2015).
 
-        d f / d ℓ_i := p_i (1 - p_i) [f(b_i = 1) - f(b_i = 0)]
+        d f / d ℓ_i := p_i (1 - p_i) mean_k [f(b_k, b_i = 1) - f(b_k, b_i = 0)]
 
-    The other units are as drawn. The highest binary layer has to feed a linear read-out: a flipped
-    bit then moves the output by one column of it, and no further pass is needed. Units of lower
-    layers are flipped one by one, an evaluation for each.
+    The other units are as drawn, in K draws of the layer that all units share (IndeCateR, De Smet
+    et al. 2023); K = 1 is the estimator as published first. The highest binary layer has to feed a
+    linear read-out: a flipped bit then moves the output by one column of it, and no further pass is
+    needed. Units of lower layers are flipped one by one, an evaluation for each.
 
-    Evaluations of f per sample and step: 1 + units of the lower layers. Unbiased.
+    Evaluations of f per sample and step: 1 + Σ_layers (K - 1) + K · units of the lower layers.
+    Unbiased.
+
+    Args:
+        samples: K, draws of each layer.
 
     Raises:
-        ConfigError: in `init`, for a lower layer of more than LOWER_LIMIT units, or a highest one
-            that feeds something else.
+        ConfigError: for samples < 1; in `init`, for a lower layer of more than LOWER_LIMIT units,
+            or a highest one that feeds something else.
     """
 
     true_samples = False
     needs_linear_readout = True
+
+    def __init__(self, *, samples: int = 1) -> None:
+        super().__init__()
+        if samples < 1:
+            raise ConfigError(f"estimator.samples: expected at least 1 draw, got {samples}")
+        self.samples = samples
 
     def build(self, sites: Sequence[Site], inputs: Tensor) -> None:
         super().build(sites, inputs)
@@ -50,31 +61,46 @@ class LocalExpectation(LayerByLayer):
             )
 
     def draws(self, layer: int, units: Sequence[int]) -> int:
-        return 1 if layer == len(units) - 1 else 1 + units[layer]
+        top = layer == len(units) - 1
+        return self.samples * (1 if top else 1 + units[layer])
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
-        u = site.noise(site.probs.detach())
-        bits = fires(u, site)
+        p = site.probs.detach()
+        u = site.noise(p)
+        bits = join(
+            [fires(u, site), *(fires(site.noise(p), site) for _ in range(self.samples - 1))]
+        )
         if site.index == len(self._units) - 1:
             return bits.requires_grad_(), (u, bits)
         flips = torch.eye(self._units[site.index], dtype=bits.dtype, device=bits.device)
         flips = flips.view(-1, 1, *bits.shape[2:])
-        return join([bits, bits + flips - 2 * bits * flips]), (u, None)
+        flipped = [one + flips - 2 * one * flips for one in bits.split(1)]
+        return join([bits, *flipped]), (u, None)
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         return fires(cache[0], site)
 
     def gradient(self, layer: LayerSamples) -> Tensor:
-        bits, p = layer.bits[:1], layer.site.probs.detach()
-        one_by_one = layer.loss[1:].flatten(1).T  # [samples, units]
-        flipped = one_by_one.reshape(bits.shape) if layer.cache[1] is None else self._flipped(layer)
-        return p * (1 - p) * (flipped - layer.loss[:1]) * (1 - 2 * bits)
+        draws, p = self.samples, layer.site.probs.detach()
+        bits, units = layer.bits[:draws], self._units[layer.site.index]
+        if layer.cache[1] is None:  # [draws, units, samples] -> [draws, samples, units]
+            one_by_one = layer.loss[draws:].flatten(1).unflatten(0, (draws, units))
+            flipped = one_by_one.transpose(1, 2).reshape(bits.shape)
+        else:
+            flipped = join([self._flipped(layer, draw) for draw in range(draws)])
+        differences = (flipped - layer.loss[:draws]) * (1 - 2 * bits)
+        found: Tensor = p * (1 - p) * differences.mean(0, keepdim=True)
+        return found
 
-    def _flipped(self, layer: LayerSamples) -> Tensor:
+    def _flipped(self, layer: LayerSamples, draw: int) -> Tensor:
         """Loss with each bit of the highest layer flipped alone, by the columns of the read-out.
 
+        Args:
+            layer: the highest layer.
+            draw: number of the draw whose bits are flipped.
+
         Returns:
-            Of the shape of the bits, [1, samples, *units].
+            Of the shape of the bits of one draw, [1, samples, *units].
         """
         forward, drawn, n = layer.forward, layer.drawn, len(layer.forward.inputs)
         outputs = drawn.output.reshape(len(drawn.output), -1).unbind(1)
@@ -82,25 +108,34 @@ class LocalExpectation(LayerByLayer):
             torch.autograd.grad(one.sum(), layer.cache[1], retain_graph=True)[0] for one in outputs
         ]
         readout = torch.stack(columns, -1).flatten(2, -2)[0]  # [samples, units, outputs]
-        flips = 1 - 2 * layer.bits[0].flatten(1)
-        units = flips.shape[1]
-        moved = drawn.output.detach()[:n].reshape(n, -1)[:, None] + flips[..., None] * readout
+        flips = 1 - 2 * layer.bits[draw].flatten(1)
+        units, rows = flips.shape[1], slice(draw * n, (draw + 1) * n)
+        moved = drawn.output.detach()[rows].reshape(n, -1)[:, None] + flips[..., None] * readout
         moved = moved.flatten(0, 1).view(-1, *drawn.output.shape[1:]).to(drawn.loss.dtype)
-        latents = Latents(len(drawn.sites), lambda i: self._flipped_latent(drawn, i, n, units))
+        latents = Latents(
+            len(drawn.sites), lambda i: self._flipped_latent(drawn, i, draw, n, units)
+        )
         loss = forward.loss_of(moved, forward.targets.repeat_interleave(units, 0), latents)
         return loss.detach().view(layer.bits[:1].shape)
 
-    def _flipped_latent(self, drawn: ForwardPass, layer: int, samples: int, units: int) -> Latent:
-        """Binary layer of the base sample, a row for each sample and flipped unit of the highest.
+    def _flipped_latent(
+        self, drawn: ForwardPass, layer: int, draw: int, samples: int, units: int
+    ) -> Latent:
+        """Binary layer of one draw, a row for each sample and flipped unit of the highest.
 
         Returns:
             Site and bits, [samples · units of the highest layer, *units].
         """
-        base, bits = drawn.sites[layer].replicas(0, 1), drawn.bits[layer][:1].detach()
+        top = layer == len(drawn.sites) - 1
+        number = draw if top else 0  # draws of the highest layer share the bits below
+        base, bits = (
+            drawn.sites[layer].replicas(number, number + 1),
+            drawn.bits[layer][number : number + 1].detach(),
+        )
         site, bits = at_top(base, bits, samples)
         rows = site.preactivation.detach().repeat_interleave(units, 0)
         bits = bits.repeat_interleave(units, 0)
-        if layer == len(drawn.sites) - 1:
+        if top:
             flips = torch.eye(units, dtype=bits.dtype, device=bits.device)
             flips = flips.repeat(samples, 1).view_as(bits)
             bits = bits + flips - 2 * bits * flips

@@ -156,8 +156,8 @@ class SeesTheLoss(NVIL):
 class NeighbourFlipped(LocalExpectation):
     """Mutant: each unit with the column of the read-out of another unit."""
 
-    def _flipped(self, layer: LayerSamples) -> Tensor:
-        return super()._flipped(layer).roll(1, -1)
+    def _flipped(self, layer: LayerSamples, draw: int) -> Tensor:
+        return super()._flipped(layer, draw).roll(1, -1)
 
 
 @pytest.mark.numerical

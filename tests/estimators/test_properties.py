@@ -380,3 +380,18 @@ def test_the_second_control_variate_of_double_cv_is_learned_and_exact_for_a_line
     plain = variance(0.0)
     assert variance(-1.0) < 1e-20
     assert variance(1.0) == pytest.approx(4 * plain, rel=0.25), "the control: the other sign"
+
+
+@pytest.mark.numerical
+def test_local_expectations_over_several_draws_have_less_variance() -> None:
+    """Independent draws that share everything below: the variance is that of one over K."""
+    model, spreads = Toy((4,)), {}
+    for samples in (1, 4):
+        config = {"name": "local_expectation", "samples": samples}
+        estimator, noise = build(config, model), generator_noise(torch.Generator().manual_seed(3))
+        found = []
+        for _ in range(2000):
+            loss = estimator(model, *batch(1), tangled, noise=noise)
+            found.append(torch.autograd.grad(loss, model.layers[0].bias)[0])
+        spreads[samples] = float(torch.stack(found).var(0).sum())
+    assert spreads[4] == pytest.approx(spreads[1] / 4, rel=0.15)

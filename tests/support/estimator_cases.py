@@ -24,7 +24,7 @@ CONTRACTS = {
     "reinforce": [{"baseline": {"name": name, **keys}} for name, keys in BASELINES.items()],
     "nvil": [{"hidden": 3, "decay": 0.5}],
     "muprop": [{"decay": 0.5}, {"decay": 0.5, "conditional": False}],
-    "local_expectation": [{}],
+    "local_expectation": [{}, {"samples": 2}],
     "arm": [{}],
     "disarm": [{}],
     "arms": [{"samples": 2}, {"samples": 3}],
@@ -57,7 +57,12 @@ NETS = [(3,), (2, 2), (2, 1, 1)]
 
 
 def applies(config: dict, widths: tuple[int, ...]) -> bool:
-    """Whether a case is enumerated: nesting has 2^14 outcomes on three layers."""
+    """Whether a case is enumerated: nesting has 2^14 outcomes on three layers.
+
+    Two draws of local expectations have 10,000 on two, where they are sampled with standard errors.
+    """
+    if config["name"] == "local_expectation" and config.get("samples", 1) > 1:
+        return len(widths) == 1
     return len(widths) < 3 or "nested" not in str(config)
 
 

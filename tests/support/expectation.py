@@ -62,7 +62,8 @@ def bounds_of(model: Toy, estimator: Estimator, inputs: Tensor) -> list[list[flo
     for layer in model.layers:
         p = torch.sigmoid(2 * layer(below).detach())  # [configurations, samples, units]
         both = torch.cat([p, 1 - p]) if isinstance(estimator, Antithetic) else p
-        bounds += [[0.0, *one.unique().tolist(), 1.0] for one in both.flatten(1).T]
+        draws = estimator.samples if isinstance(estimator, LocalExpectation) else 1
+        bounds += [[0.0, *one.unique().tolist(), 1.0] for one in both.flatten(1).T] * draws
         units = layer.out_features
         table = torch.tensor(list(itertools.product((0.0, 1.0), repeat=units)), dtype=p.dtype)
         below = table[:, None].expand(-1, len(inputs), -1)
