@@ -303,7 +303,10 @@ def _description(
     }
     full = {
         **config,
-        "task": {"name": _registered_name(Task.registry, task)},
+        "task": {
+            "name": _registered_name(Task.registry, task),
+            **_parameters(Task.registry, task),
+        },
         "data": {"name": data.spec.name, "limit": None},
         "model": {"name": type(model).__name__, "norm": "custom"},
         "neuron": neuron,

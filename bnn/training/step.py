@@ -123,6 +123,31 @@ def init_task(task: Task, data: DatasetSpec, seed: int) -> None:
         task.init(data)
 
 
+def check_task(task: Task, estimator: Estimator) -> None:
+    """Check that a network and an estimator serve a task; the command line says it earlier.
+
+    Args:
+        task: the task.
+        estimator: gradient estimator, initialised for the network.
+
+    Raises:
+        ConfigError: for a loss of latent variables and a network without any, or a loss that is not
+            defined where the estimator evaluates it.
+    """
+    assert estimator.layers is not None
+    name, units = type(task).__name__, estimator.layers.units
+    if task.needs_latents and not units:
+        raise ConfigError(
+            f"task: the latent variables of {name} are binary layers, and the network has none; "
+            "put a bnn.Stochastic() into it"
+        )
+    if units and estimator.fractional_bits and not task.fractional_bits:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} evaluates the loss at bits between 0 and 1, "
+            f"where that of this {name} is not defined; take another estimator"
+        )
+
+
 class TrainState:
     """State of a training: weights, optimizer, learning rate, and the streams of random numbers.
 
@@ -143,6 +168,7 @@ class TrainState:
         self.task.to(device)
         self.task.measure(data.train)
         init_estimator(self.estimator, model, self.task.inputs(data.train.images[:2]), config.seed)
+        check_task(self.task, self.estimator)
         self.steps = steps_per_epoch(len(data.train.labels), config.settings.batch_size)
         if not self.steps:
             raise ConfigError(

@@ -14,6 +14,7 @@ from support.estimator_cases import UNBIASED
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import bnn
 from bnn.config.compose import compose
 from bnn.data import DatasetSpec, Split, load
 from bnn.errors import ConfigError
@@ -389,3 +390,27 @@ def test_a_task_that_is_replaced_keeps_the_settings_of_the_training() -> None:
     assert dataclasses.asdict(made.training.settings)["batch_size"] == 100
     assert made.spec.config["optimizer"]["lr"] == 0.001
     assert made.spec.config["anneal"]["name"] == "none"
+
+
+@pytest.mark.parametrize(
+    "middle, kl, estimator, said",
+    [
+        (nn.Tanh(), "analytic", "none", "put a bnn.Stochastic() into it"),
+        (Stochastic(), "sampled", "muprop", "MuProp evaluates the loss at bits between 0 and 1"),
+    ],
+)
+def test_networks_of_ones_own_that_do_not_serve_a_task_are_one_line(
+    middle: nn.Module, kl: str, estimator: str, said: str
+) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), middle, nn.Linear(4, 64))
+    data = load({"name": "digits"}, 0, 0.1)
+    with pytest.raises(ConfigError) as error:
+        bnn.fit(
+            net,
+            data,
+            task=VariationalAutoencoder(kl=kl),
+            estimator=estimator,
+            epochs=1,
+            progress="none",
+        )
+    assert said in str(error.value)
