@@ -23,6 +23,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/bnn_mnist.md": runs.bnn_mnist,
     "sweeps/results/short_training_mnist.md": runs.short_training,
     "sweeps/results/estimators_mnist.md": runs.estimators,
+    "sweeps/results/equal_time_mnist.md": runs.equal_time,
     "sweeps/results/baselines_mnist.md": runs.baselines,
     "sweeps/results/reinforce_tuned_mnist.md": runs.reinforce_tuned,
     "sweeps/results/weights_mnist.md": runs.weights,
