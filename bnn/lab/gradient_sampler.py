@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from bnn.estimators import Estimator
 from bnn.estimators.controls import Frozen
 from bnn.nn.forward import ForwardClosure, Loss
-from bnn.nn.sites import Noise, generator_noise
+from bnn.nn.sites import Noise, Site, generator_noise
 from bnn.tasks.classification import cross_entropy
 from bnn.training.step import init_estimator
 
@@ -48,7 +48,7 @@ class GradientSampler:
     Attributes:
         units: number of units of each binary layer, from the input.
         below: names of the parameters below the highest binary layer: those that no gradient of
-            the estimator `frozen` reaches, whatever the batch and the bits.
+            the output reaches under the estimator `frozen`, whatever the batch and the bits.
     """
 
     model: nn.Module
@@ -67,7 +67,9 @@ class GradientSampler:
         self.parameters = dict(self.model.named_parameters())
         frozen = Frozen()
         self.units = self.init(frozen)
-        reached = self._gradient_or_none(frozen.surrogate_loss(self.forward(frozen)))
+        # of the output: a loss may depend on the probabilities of the units below themselves
+        output = self.forward(frozen)(Site.fire).output
+        reached = self._gradient_or_none(output.float().sum())
         self.below = [name for name, gradient in reached.items() if gradient is None]
 
     def reseed(self, seed: int) -> None:

@@ -414,3 +414,17 @@ def test_networks_of_ones_own_that_do_not_serve_a_task_are_one_line(
             progress="none",
         )
     assert said in str(error.value)
+
+
+@pytest.mark.integration
+def test_the_lab_measures_estimators_against_enumeration_under_the_evidence_bound(
+    tmp_path: Path,
+) -> None:
+    """The divergence reaches the encoder without an estimator; its layers are below all the same."""
+    few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]
+    both = ["--estimator", "estimator=st", "--estimator", "estimator=double_cv"]
+    words = ["task=vae", "data=digits", "model.latents=5", "model.hidden=[]"]
+    result = bnn_train(tmp_path, *few, *both, *words, "trainer.progress=none", module="bnn.lab")
+    assert result.returncode == 0, result.stderr
+    assert "task vae dynamic analytic" in result.stdout
+    assert "| encoder.0 | decoder.0 |" in result.stdout

@@ -121,7 +121,10 @@ def caption(chosen: argparse.Namespace, config: Mapping[str, Any], title: str) -
     from bnn.config.canonical import flat
 
     values = flat(dict(config))
-    shown = ", ".join(str(values[key]) for key in SHOWN)
+    named = [str(values[key]) for key in SHOWN if key in values]  # not every network has a norm
+    if config["task"]["name"] != "classification":
+        named.insert(0, "task " + " ".join(map(str, config["task"].values())))
+    shown = ", ".join(named)
     file = chosen.checkpoint
     before = f"{chosen.epochs} epochs with {title}" if file is None else f"checkpoint {file.name}"
     return (
