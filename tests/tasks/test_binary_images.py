@@ -420,7 +420,7 @@ def test_networks_of_ones_own_that_do_not_serve_a_task_are_one_line(
 def test_the_lab_measures_estimators_against_enumeration_under_the_evidence_bound(
     tmp_path: Path,
 ) -> None:
-    """The divergence reaches the encoder without an estimator; its layers are below all the same."""
+    """The divergence reaches the encoder without an estimator, whose layers are below as ever."""
     few = ["--draws", "20", "--epochs", "0", "--batch", "8", "--reference", "4"]
     both = ["--estimator", "estimator=st", "--estimator", "estimator=double_cv"]
     words = ["task=vae", "data=digits", "model.latents=5", "model.hidden=[]"]
