@@ -35,6 +35,7 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
     _check_weights(config, estimator)
     if config["placement"]["layers"] and _fires_bits(config):
         _check_fractional_bits(config, estimator, task)
+        _check_bound(config, estimator, task)
     if task.needs_latents:
         _check_latents(config)
     _check_law(config, estimator)
@@ -86,6 +87,16 @@ def _check_fractional_bits(config: Mapping[str, Any], estimator: Estimator, task
     )
 
 
+def _check_bound(config: Mapping[str, Any], estimator: Estimator, task: Task) -> None:
+    """Check that the weights of a bound of several draws are weights."""
+    if estimator.bound and not task.importance_weights:
+        said = "write task.kl=sampled" if "kl" in config["task"] else "choose another estimator"
+        raise ConfigError(
+            f"estimator={config['estimator']['name']} with task={config['task']['name']}: its "
+            f"bound takes the mean of exp(-loss), which is no importance weight here; {said}"
+        )
+
+
 def _check_latents(config: Mapping[str, Any]) -> None:
     """Check that the latent variables of a task are there, and that their log q(b) is finite."""
     task, neuron, laws = config["task"]["name"], config["neuron"], NoiseLaw.registry
@@ -110,7 +121,8 @@ def _check_latents(config: Mapping[str, Any]) -> None:
 def _check_law(config: Mapping[str, Any], estimator: Estimator) -> None:
     """Check that the estimator takes the neuron's gradient and noise law."""
     name, law = config["estimator"]["name"], config["neuron"]["law"]
-    if estimator.unbiased and config["neuron"].get("rescale_gradient"):
+    exact = estimator.unbiased or estimator.bound
+    if exact and config["neuron"].get("rescale_gradient"):
         raise ConfigError(
             f"estimator={name} with neuron.rescale_gradient=true: leaving the slope out of the "
             "gradient biases an unbiased estimator; write neuron.rescale_gradient=false, or "

@@ -236,12 +236,15 @@ def setup(config: DictConfig) -> TrainingSetup:
 
 
 def estimator_choices() -> list[list[str]]:
-    """Overrides that choose each registered estimator but plain backpropagation.
+    """Overrides that choose each registered estimator of the gradient of the expected loss.
 
-    An estimator that takes a baseline is chosen with each of them.
+    Plain backpropagation is left out, and those of a bound of several draws. An estimator that
+    takes a baseline is chosen with each of them.
     """
     choices: list[list[str]] = []
     for name in Estimator.registry:
+        if Estimator.registry.attribute(name, "bound"):
+            continue
         kinds = Estimator.registry.parameters(name)
         parts = {
             part: kind.registry

@@ -14,6 +14,7 @@ from bnn.estimators.baselines import (
     NestedLeaveOneOut,
     NoBaseline,
 )
+from bnn.estimators.bounds import VIMCO
 from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.controls import Backpropagation, Frozen
 from bnn.estimators.double_cv import DoubleControlVariates
@@ -35,6 +36,7 @@ __all__ = [
     "NVIL",
     "REBAR",
     "RELAX",
+    "VIMCO",
     "Backpropagation",
     "Baseline",
     "Concrete",

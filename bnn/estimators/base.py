@@ -75,6 +75,10 @@ class Estimator(nn.Module, ABC):
     fractional_bits: ClassVar[bool] = False
     """Whether the loss is evaluated at bits between 0 and 1, which a task has to be defined at."""
 
+    bound: ClassVar[bool] = False
+    """Whether the objective is the bound of several draws, -log of the mean of exp(-f), in place of
+    the expected loss; exp(-f) then has to be a likelihood or an importance weight."""
+
     differentiates_units: ClassVar[bool] = False
     """Whether the derivative of a relaxed loss is taken through random units that are no bits."""
     same_operations: bool = True

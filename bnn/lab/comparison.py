@@ -108,6 +108,11 @@ def usable_estimators(
     for words in choices:
         try:
             checked = setup(with_values(config, estimator=compose(words).estimator))
+            if checked.training.estimator.bound:
+                raise ConfigError(
+                    f"{' '.join(words)}: its objective is a bound of several draws, and the true "
+                    "gradient here is that of the expected loss"
+                )
         except ConfigError as error:
             if strict:
                 raise

@@ -89,6 +89,8 @@ def _docstring(estimator: Any) -> tuple[str, str, str]:
 def _bias(made: Estimator) -> str:
     if made.deterministic:
         return "exact"
+    if made.bound:
+        return "of a bound"
     return "no" if not made.unbiased else "up to a scale" if made.up_to_scale else "yes"
 
 

@@ -75,6 +75,9 @@ class Task(nn.Module, ABC):
     fractional_bits: bool
     """Whether the loss is defined at bits between 0 and 1, which some estimators evaluate (muprop,
     rebar, relax, concrete); those are refused where it is not."""
+    importance_weights: bool = False
+    """Whether exp(-loss) is a likelihood p(y | b) or an importance weight p(x, b) / q(b | x), the
+    mean of which over several draws some estimators train."""
     compared_reading: ClassVar[str] = schema.SAMPLED
     """Reading whose headline reports compare, `sampled` or `mc_mean`."""
     needs_latents: ClassVar[bool] = False

@@ -36,6 +36,7 @@ class Classification(Task):
         "accuracy": Metric("maximize", "%", scale=100, digits=2),
         "loss": Metric("minimize", "nats"),
     }
+    importance_weights = True
     fractional_bits = True
 
     def output_size(self, data: DatasetSpec) -> int:

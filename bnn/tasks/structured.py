@@ -39,6 +39,7 @@ class StructuredPrediction(BinaryImages):
 
     metrics = {"loss": Metric("minimize", "nats", digits=2)}  # noqa: RUF012
     compared_reading = schema.MC_MEAN
+    importance_weights = True
     fractional_bits = True
 
     def __init__(self, *, binarize: str = "threshold") -> None:

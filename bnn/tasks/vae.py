@@ -56,6 +56,7 @@ class VariationalAutoencoder(BinaryImages):
             raise ConfigError(f"task.kl: expected one of {', '.join(KL)}; got {kl!r}")
         self.kl = kl
         self.fractional_bits = kl == "analytic"
+        self.importance_weights = kl == "sampled"
 
     def output_size(self, data: DatasetSpec) -> int:
         return math.prod(data.shape)

@@ -141,6 +141,11 @@ def check_task(task: Task, estimator: Estimator) -> None:
             f"task: the latent variables of {name} are binary layers, and the network has none; "
             "put a bnn.Stochastic() into it"
         )
+    if units and estimator.bound and not task.importance_weights:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} takes the mean of exp(-loss) over its draws, "
+            f"which is no importance weight of this {name}; take another estimator"
+        )
     if units and estimator.fractional_bits and not task.fractional_bits:
         raise ConfigError(
             f"estimator: {type(estimator).__name__} evaluates the loss at bits between 0 and 1, "

@@ -65,6 +65,8 @@ def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
         expected = (
             "exact"
             if estimator.deterministic
+            else "of a bound"
+            if estimator.bound
             else "up to a scale"
             if estimator.up_to_scale
             else "yes"

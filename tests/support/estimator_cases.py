@@ -31,6 +31,7 @@ CONTRACTS = {
     "rebar": [{"tau": tau, "decay": 0.5} for tau in (0.2, 5.0, "learned")],
     "relax": [{"tau": tau, "decay": 0.5, "hidden": 3} for tau in (0.5, "learned")],
     "enumeration": [{}],
+    "vimco": [{"samples": 2}, {"samples": 3}],
     "mve": [{"t": 1.0}, {"t": 5.0}],
     "gumbel_rao": [{"tau": 1.0}, {"tau": 0.5}],
     "reinmax_rao": [{"tau": 1.0}],

@@ -1,0 +1,79 @@
+"""Estimators for the bound of several draws, -log of the mean of exp(-f), not the expected loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bnn.errors import ConfigError
+from bnn.estimators.base import Estimator, gradient_only
+from bnn.nn.forward import ForwardClosure
+from bnn.nn.replicas import branching
+from bnn.nn.sites import Site
+
+
+@Estimator.registry.add("vimco")
+class VIMCO(Estimator):
+    """Variational inference for Monte Carlo objectives (Mnih & Rezende 2016).
+
+        d (-L) := -Σ_k (L - L_{-k}) · d log q(b_k) + Σ_k w_k d f_k / Σ_k w_k,   L = log 1/K Σ_k w_k
+
+    w_k = exp(-f_k) are the importance weights or likelihoods of K draws, and L_{-k} is L with the
+    geometric mean of the other weights in place of w_k. The objective is -L in place of the
+    expected loss, and `train/loss` is this bound. Where the loss takes log q(b) by the bits, with
+    constant logits (task.kl=sampled), its derivative is part of d f_k, and is added: under several
+    draws its mean is not 0.
+
+    Evaluations of f per sample and step: K. Unbiased for the bound.
+
+    Args:
+        samples: K.
+
+    Raises:
+        ConfigError: for samples < 2.
+    """
+
+    unbiased = False
+    bound = True
+    needs_full_support = True
+    assumes_independent_samples = True
+
+    def __init__(self, *, samples: int = 4) -> None:
+        super().__init__()
+        if samples < 2:
+            raise ConfigError(
+                f"estimator.samples: vimco compares draws, expected at least 2, got {samples}"
+            )
+        self.samples = samples
+
+    def evaluations(self, units: Sequence[int]) -> int:
+        return self.samples
+
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        drawn = forward(Site.sample, branching(self.samples))
+        if not drawn.sites:
+            return drawn.loss.mean()
+        bound = -self.bound_of(-drawn.loss)
+        with torch.no_grad():
+            credit = self.without_draw(-drawn.loss) + bound
+            if drawn.latents.used:
+                credit = credit + torch.softmax(-drawn.loss, 0)
+        score = drawn.loss.new_zeros(())
+        for site, bits in zip(drawn.sites, drawn.bits, strict=True):
+            weight = site.aligned(site.descendants(credit)) / site.samples
+            score = score + site.credited_score(bits, weight)
+        return bound.mean() + gradient_only(score)
+
+    def bound_of(self, log_weights: Tensor) -> Tensor:
+        """L = log of the mean weight, [samples], of log-weights [K, samples]."""
+        return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+    def without_draw(self, log_weights: Tensor) -> Tensor:
+        """L_{-k} of each draw, [K, samples], of log-weights [K, samples]."""
+        count = len(log_weights)
+        mean = (log_weights.sum(0, keepdim=True) - log_weights) / (count - 1)
+        own = torch.eye(count, dtype=torch.bool, device=log_weights.device)[:, :, None]
+        return torch.logsumexp(torch.where(own, mean[:, None], log_weights), 1) - math.log(count)
