@@ -14,7 +14,7 @@ from bnn.estimators.baselines import (
     NestedLeaveOneOut,
     NoBaseline,
 )
-from bnn.estimators.bounds import VIMCO
+from bnn.estimators.bounds import VIMCO, DisARMBound
 from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.controls import Backpropagation, Frozen
 from bnn.estimators.double_cv import DoubleControlVariates
@@ -41,6 +41,7 @@ __all__ = [
     "Baseline",
     "Concrete",
     "DisARM",
+    "DisARMBound",
     "DoubleControlVariates",
     "Enumeration",
     "Estimator",

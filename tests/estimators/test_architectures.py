@@ -30,6 +30,7 @@ NEW = ("convolution", "residual", "gated", "shared weights")
 ESTIMATORS = [case for case in CASES if case.values[0]["name"] != "none"]
 REFUSED = {
     "enumeration": {"residual", "gated", "shared weights"},
+    "disarm_bound": {"two layers", "three layers", "convolution", "residual", "shared weights"},
 }
 """Networks that an estimator refuses, by a word of its configuration."""
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
-from bnn.estimators import VIMCO
+from bnn.estimators import VIMCO, DisARMBound
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Latents, Site
 from bnn.specify import setup
@@ -119,6 +119,60 @@ def test_vimco_is_unbiased_for_the_bound_of_its_draws(
     )
     assert value == pytest.approx(bound, abs=1e-12)
     assert distance(found, gradients) < 1e-12
+
+
+def expected_of_pairs(model: Toy, estimator: DisARMBound, loss) -> tuple[float, list[Tensor]]:
+    """Expectation over the uniform numbers, between whose cuts p and 1 - p no bit changes."""
+    (layer,) = model.layers
+    p = torch.sigmoid(2 * layer(batch(1)[0])).detach()[0]
+    cuts = [sorted([0.0, float(one), 1 - float(one), 1.0]) for one in p] * estimator.samples
+    value, total = 0.0, [torch.zeros_like(one) for one in model.parameters()]
+    for parts in itertools.product(range(3), repeat=len(cuts)):
+        ends = [one[part : part + 2] for one, part in zip(cuts, parts, strict=True)]
+        mass = math.prod(high - low for low, high in ends)
+        u = torch.tensor([(low + high) / 2 for low, high in ends], dtype=torch.float64)
+        closure = ForwardClosure(model, *batch(1), loss, lambda like, u=u: u.view_as(like))
+        surrogate = estimator.surrogate_loss(closure)
+        value += mass * float(surrogate.detach())
+        for one, found in zip(total, gradient(model, surrogate), strict=True):
+            one += mass * found
+    return value, total
+
+
+@pytest.mark.parametrize("kind", ["likelihood", "importance"])
+def test_disarm_of_the_bound_is_unbiased_for_it(kind: str) -> None:
+    model = Toy((2,))
+    ours, true = {
+        "likelihood": (likelihood, likelihood),
+        "importance": (importance, importance_with_derivative),
+    }[kind]
+    estimator = DisARMBound(samples=2).init(model, batch(2)[0])
+    (value, found), (bound, gradients) = (
+        expected_of_pairs(model, estimator, ours),
+        exact(model, 2, true),
+    )
+    assert value == pytest.approx(bound, abs=1e-12)
+    assert distance(found, gradients) < 1e-12
+
+
+class KeepsItself(DisARMBound):
+    """Mutant: a draw is compared with its mate beside itself."""
+
+    def _gain(self, draws: Tensor, mates: Tensor, others: Tensor) -> Tensor:
+        rest = torch.logsumexp(others, 0, keepdim=True)
+        return torch.logaddexp(rest, draws) - torch.logaddexp(rest, mates)
+
+
+def test_a_mutant_of_disarm_of_the_bound_is_caught() -> None:
+    model = Toy((2,))
+    mutant = KeepsItself(samples=2).init(model, batch(2)[0])
+    found, true = expected_of_pairs(model, mutant, likelihood)[1], exact(model, 2, likelihood)[1]
+    assert distance(found, true) > 1e-3
+
+
+def test_disarm_of_the_bound_takes_one_binary_layer() -> None:
+    with pytest.raises(ConfigError, match=r"expected one binary layer.*has 2; .*estimator=vimco"):
+        DisARMBound().init(Toy((2, 2)), batch(2)[0])
 
 
 class ForgetsLogQ(VIMCO):

@@ -128,7 +128,7 @@ PAIRS = [
 ]
 
 
-WITHOUT = {"none", "frozen", "enumeration", "vimco"}
+WITHOUT = {"none", "frozen", "enumeration", "vimco", "disarm_bound"}
 """Estimators without a published variance of the gradient of the expected loss: controls, the exact
 one, and that of a bound (test_bounds.py)."""
 

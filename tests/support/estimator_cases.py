@@ -32,6 +32,7 @@ CONTRACTS = {
     "relax": [{"tau": tau, "decay": 0.5, "hidden": 3} for tau in (0.5, "learned")],
     "enumeration": [{}],
     "vimco": [{"samples": 2}, {"samples": 3}],
+    "disarm_bound": [{"samples": 2}],
     "mve": [{"t": 1.0}, {"t": 5.0}],
     "gumbel_rao": [{"tau": 1.0}, {"tau": 0.5}],
     "reinmax_rao": [{"tau": 1.0}],
@@ -58,10 +59,12 @@ NETS = [(3,), (2, 2), (2, 1, 1)]
 
 
 def applies(config: dict, widths: tuple[int, ...]) -> bool:
-    """Whether a case is enumerated: nesting has 2^14 outcomes on three layers.
+    """Whether a case is served and enumerated: nesting has 2^14 outcomes on three layers.
 
     Two draws of local expectations have 10,000 on two, where they are sampled with standard errors.
     """
+    if config["name"] == "disarm_bound":
+        return len(widths) == 1
     if config["name"] == "local_expectation" and config.get("samples", 1) > 1:
         return len(widths) == 1
     return len(widths) < 3 or "nested" not in str(config)
