@@ -195,9 +195,9 @@ def comparison(studies: Sequence[Study]) -> str:
     if len(studies) == 2:
         first, second = (sum(map(seconds, study.get_trials(deepcopy=False))) for study in studies)
         if first > 0:
-            parts.append(
-                f"The second took {100 * (1 - second / first):.0f} % fewer seconds than the first."
-            )
+            saved = 100 * (1 - second / first)
+            words = "fewer" if saved >= 0 else "more"
+            parts.append(f"The second took {abs(saved):.0f} % {words} seconds than the first.")
     return "\n\n".join([*parts, *dict.fromkeys(_provenance(study) for study in studies)])
 
 

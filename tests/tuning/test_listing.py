@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -21,7 +21,9 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def add_trial(study: optuna.Study, state: TrialState, value: float | None = None) -> None:
+def add_trial(
+    study: optuna.Study, state: TrialState, value: float | None = None, seconds: float = 0
+) -> None:
     trial = create_trial(
         state=state,
         value=value,
@@ -29,7 +31,8 @@ def add_trial(study: optuna.Study, state: TrialState, value: float | None = None
         distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
     )
     if state != TrialState.RUNNING:
-        trial.datetime_start = trial.datetime_complete = NOON
+        trial.datetime_start = NOON - timedelta(seconds=seconds)
+        trial.datetime_complete = NOON
     study.add_trial(trial)
 
 
@@ -90,3 +93,17 @@ def test_a_study_of_an_earlier_version_gets_them_when_it_goes_on_and_keeps_its_t
     again, made = open_study(storage, "first", ["minimize"], IDENTITY)
     assert not made and again.metric_names == ["val/loss"] and again.get_trials() == before
     assert not [one for one in recwarn if "xperimental" in str(one.category)]
+
+
+def test_the_second_of_two_studies_takes_fewer_seconds_or_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage(str(tmp_path / "optuna.journal"))
+    for name, seconds in (("short", 50), ("long", 100)):
+        study, _ = open_study(storage, name, ["minimize"], IDENTITY)
+        add_trial(study, TrialState.COMPLETE, 0.5, seconds)
+    assert main(["long", "short"]) == 0
+    assert "The second took 50 % fewer seconds than the first." in capsys.readouterr().out
+    assert main(["short", "long"]) == 0
+    assert "The second took 100 % more seconds than the first." in capsys.readouterr().out
