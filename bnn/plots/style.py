@@ -22,7 +22,8 @@ MARKERS = "osv^D*P"
 ESTIMATORS = (
     "st", "reinforce", "reinmax", "rebar", "concrete", "frozen",
     "arm", "nvil", "muprop", "relax", "disarm", "st_gumbel",
-    "arms", "local_expectation", "enumeration",
+    "arms", "local_expectation", "enumeration", "double_cv", "gumbel_rao", "mve",
+    "reinmax_rao", "vimco", "disarm_bound",
 )  # fmt: skip
 """Order in which estimators take colours; a row uses each colour once."""
 LINE_STYLES = ("-", "--", "-.", ":")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bnn.errors import CheckpointError
+from bnn.interruption import uninterrupted
 from bnn.version import __version__
 
 BEST, LAST = "best.pt", "last.pt"
@@ -31,6 +32,9 @@ CHECKSUM = "checksum"
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint; a kill, a full disk or a power cut in the middle leaves the previous one.
 
+    SIGINT and SIGTERM wait for the end: within torch's writer an interruption would look like a
+    disk that is full.
+
     Args:
         path: the file; its directory is made where it is missing.
         content: tensors and plain values by key.
@@ -41,12 +45,13 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     part = path.with_name(f"{path.name}.part")
     content = {"version": __version__, **content}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            torch.save({**content, CHECKSUM: checksum(content)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with uninterrupted():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save({**content, CHECKSUM: checksum(content)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
     # torch raises RuntimeError for a write that fell short
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)

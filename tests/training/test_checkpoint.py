@@ -9,6 +9,7 @@ import io
 import pickle
 import random
 import re
+import signal
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,21 @@ def test_a_last_pt_that_is_damaged_says_how_to_go_on_without_it(tmp_path: Path) 
 def test_a_best_pt_in_place_of_a_last_pt_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is no last\.pt: it lacks best, updates; .*resume"):
         checkpoint.load_last(saved(tmp_path))
+
+
+def test_a_signal_in_the_middle_of_a_write_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within torch's writer an interruption becomes a RuntimeError, as of a disk that is full."""
+
+    class Interrupted(io.BufferedWriter):
+        def write(self, data: Any) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupted(io.FileIO(path, mode)))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path / "best.pt", content())
+    monkeypatch.undo()
+    assert not (tmp_path / "best.pt.part").exists()
+    assert set(checkpoint.load(tmp_path / "best.pt")) >= {"model"}
