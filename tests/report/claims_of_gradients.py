@@ -12,6 +12,7 @@ import pytest
 from findings import UNBIASED, figure, printed, text
 from torch import nn
 
+from bnn.config.compose import compose
 from bnn.estimators.enumeration import LAYER_LIMIT
 from bnn.estimators.local_expectation import LOWER_LIMIT
 from bnn.models import MODELS
@@ -30,6 +31,32 @@ def pruning() -> Iterator[str]:
     trials = int(pruned["complete"]) + int(pruned["pruned"])
     yield f"{pruned['pruned']} of {trials} trials ended early"
     assert without["with"] == pruned["with"] and without["pruned"] == "0"
+
+
+def recipe() -> Iterator[str]:
+    name = "recipe_mnist"
+    studies = printed(name, "with")
+    (best,) = {study["with"] for study in studies}
+    found = dict(word.split("=") for word in best.split())
+    rate, slope = (float(found[key]) for key in ("optimizer.lr", "anneal.end"))
+    yield f"A rate of {rate:.3f} and a last slope of {slope:.1f}, for straight-through"
+    defaults = compose([])
+    yield f"{defaults.optimizer.lr} and {defaults.anneal.end:g}, were chosen by hand"
+    both = [printed(name, "trial", at) for at in range(2)]
+    (trials,) = {len(rows) for rows in both}
+    yield f"had {trials} trials of each"
+    yield f"One seed and {trials} trials say"
+    for rows in both:
+        values = {(float(r["optimizer.lr"]), float(r["anneal.end"])): r for r in rows}
+        near = values[0.01351, 4.775]
+        assert near["end"].startswith("pruned")
+        ended = [r for r in rows if r["end"] == "complete"]
+        ranked = sorted(ended, key=lambda r: float(r["val/loss"]))
+        assert [float(r["anneal.end"]) > 6 for r in ranked[:2]] == [True, True]
+        behind = ranked[-2:]
+        assert {r["optimizer.lr"] for r in behind} == {"0.03761", "0.01463"}
+    yield "a rate of 0.038 or a slope that ends below 3 is behind"
+    yield "of seed 100"
 
 
 def benchmark() -> Iterator[str]:

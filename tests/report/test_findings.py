@@ -31,6 +31,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/norms_mnist.md": runs.norms,
     "sweeps/results/precision_mnist.md": runs.precision,
     "sweeps/results/pruning_mnist.md": gradients.pruning,
+    "sweeps/results/recipe_mnist.md": gradients.recipe,
     "sweeps/results/benchmark_cpu.md": gradients.benchmark,
     "sweeps/results/benchmark_gpu.md": gradients.benchmark_gpu,
     "sweeps/results/lab_exact.md": gradients.lab_exact,
