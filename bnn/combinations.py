@@ -31,7 +31,7 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
     Raises:
         ConfigError: for choices that do not, naming both keys.
     """
-    _check_units(config)
+    _check_units(config, task)
     _check_weights(config, estimator)
     if config["placement"]["layers"] and _fires_bits(config):
         _check_fractional_bits(config, estimator, task)
@@ -45,7 +45,7 @@ def _fires_bits(config: Mapping[str, Any]) -> bool:
     return bool(Neuron.registry.attribute(config["neuron"]["name"], "binary"))
 
 
-def _check_units(config: Mapping[str, Any]) -> None:
+def _check_units(config: Mapping[str, Any], task: Task) -> None:
     """Check that bits have an estimator, and other units none."""
     name, layers = config["estimator"]["name"], config["placement"]["layers"]
     if not layers:
@@ -56,9 +56,10 @@ def _check_units(config: Mapping[str, Any]) -> None:
             "plain backpropagation trains them; write estimator=none"
         )
     if _fires_bits(config) and name == "none":
+        without = "" if task.needs_latents else "write placement=none, or "
         raise ConfigError(
             f"estimator=none with placement={config['placement']['name']}: plain backpropagation "
-            "cannot train a binary layer; write placement=none, or choose an estimator"
+            f"cannot train a binary layer; {without}choose an estimator"
         )
 
 
@@ -153,6 +154,13 @@ def check_lab(config: Mapping[str, Any], units: Sequence[int], settings: LabSett
     if not units:
         raise ConfigError(
             "lab.every: without binary layers no gradient is estimated; write lab.every=0"
+        )
+    estimator = config["estimator"]["name"]
+    if Estimator.registry.attribute(estimator, "bound"):
+        raise ConfigError(
+            f"lab.every={settings.every} with estimator={estimator}: its objective is the bound of "
+            "several draws, and the reference is the gradient of the expected loss; write "
+            "lab.every=0"
         )
     epochs, law = config["trainer"].get("epochs"), config["neuron"]["law"]
     if isinstance(epochs, int) and settings.every > epochs:

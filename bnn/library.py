@@ -220,13 +220,17 @@ def evaluate(
     Args:
         model: the network.
         split: `data.validation` or `data.test`.
-        task: None: classification.
+        task: the object that `fit` was given, which holds what it took from the training split;
+            None: classification.
         draws: forward passes of the reading `mc_mean`.
         seed: seed of the random bits.
 
     Returns:
-        Metrics by name, for each reading: `sampled`, and for a stochastic network `mc_mean` and
-        `threshold`.
+        Metrics by name, for each reading: `sampled`, and for a stochastic network `mc_mean` and,
+        where the task has it, `threshold`.
+
+    Raises:
+        ConfigError: for a task that has seen no data.
     """
     return (task if task is not None else Classification()).evaluations(model, split, draws, seed)
 

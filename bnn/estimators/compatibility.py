@@ -63,7 +63,7 @@ def check_network(
     ):
         raise ConfigError(
             "estimator: this one expects the highest binary layer to feed a linear read-out; write "
-            "placement=last or placement=both, or estimator=arms"
+            "estimator=arms, or where layers stand above it placement=last or placement=both"
         )
     if estimator.deterministic and couples_above_binary(model, inputs):
         raise ConfigError(

@@ -19,8 +19,10 @@ from bnn.estimators.straight_through import OnePass
 from bnn.nn.gradients import replace_gradient
 from bnn.nn.sites import Site
 
-NODES = 24
+NODES = 16
 """Nodes of the quadrature."""
+LARGEST = 40.0
+"""Log-odds beyond which a bit is as good as certain, and its slope 0 to rounding."""
 
 
 @cache
@@ -41,7 +43,8 @@ def conditional_slope(logits: Tensor, bits: Tensor, tau: float) -> Tensor:
 
         c(b) = 1 / P(b) ∫_0^∞ D(z / τ) / τ · D(z - ℓ_b) dz,   D(s) = σ(s) (1 - σ(s))
 
-    z is logistic around ℓ, and ℓ_b is ℓ for b = 1 and -ℓ for b = 0.
+    z is logistic around ℓ, and ℓ_b is ℓ for b = 1 and -ℓ for b = 0. With E = exp(ℓ_b) it is
+    (1 + E) ∫ D(z / τ) / τ · e^-z / (1 + E e^-z)² dz, which holds for a bit of no probability too.
 
     Args:
         logits: ℓ, any shape.
@@ -52,13 +55,13 @@ def conditional_slope(logits: Tensor, bits: Tensor, tau: float) -> Tensor:
         Of the same shape.
     """
     with torch.no_grad():
-        of_bit = (2 * bits - 1) * logits
-        total = torch.zeros_like(of_bit)
+        odds = torch.exp(((2 * bits - 1) * logits).clamp(max=LARGEST))
+        total = torch.zeros_like(odds)
         for z, weight in _nodes(tau):
-            slope = torch.sigmoid(z - of_bit)
             relaxed = 1 / (1 + math.exp(-min(z / tau, 700.0)))
-            total.add_(slope.mul_(1 - slope), alpha=weight * relaxed * (1 - relaxed) / tau)
-        return total.mul_(1 + torch.exp(-of_bit))
+            factor = weight * relaxed * (1 - relaxed) / tau * math.exp(-z)
+            total.add_((1 + math.exp(-z) * odds).square_().reciprocal_(), alpha=factor)
+        return total.mul_(1 + odds)
 
 
 @Estimator.registry.add("gumbel_rao")

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from bnn.estimators import Estimator
 from bnn.estimators.controls import Frozen
 from bnn.nn.forward import ForwardClosure, Loss
-from bnn.nn.sites import Noise, Site, generator_noise
+from bnn.nn.sites import Noise, Site, generator_noise, host_noise
 from bnn.tasks.classification import cross_entropy
 from bnn.training.step import init_estimator
 
@@ -167,11 +167,6 @@ class GradientSampler:
             if name in self.below:
                 layers.setdefault(BELOW, []).append(values.flatten())
         return {layer: torch.cat(parts).double() for layer, parts in layers.items()}
-
-
-def host_noise(generator: Generator) -> Noise:
-    """Source of noise from a generator on the CPU, for tensors on any device."""
-    return lambda like: torch.rand(like.shape, generator=generator).to(like)
 
 
 def validation_sampler(network: FittedNetwork, samples: int) -> GradientSampler:

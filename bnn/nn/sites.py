@@ -37,6 +37,15 @@ def generator_noise(generator: torch.Generator) -> Noise:
     return lambda like: torch.empty_like(like).uniform_(generator=generator)
 
 
+def host_noise(generator: torch.Generator) -> Noise:
+    """Source of noise from a generator on the CPU, for tensors on any device.
+
+    Args:
+        generator: on the CPU.
+    """
+    return lambda like: torch.rand(like.shape, generator=generator, dtype=like.dtype).to(like)
+
+
 @dataclass(frozen=True, eq=False)
 class Site:
     """Binary variables b of one layer, with q(b = 1) = F(preactivation) for a noise law F.

@@ -69,8 +69,9 @@ def summary(rows: Sequence[Row]) -> str:
     """A sentence on what is compared: metric, configurations, data set, and what differs."""
     configurations = group_by_configuration(rows)
     metric, dataset = headline(rows), f"data set `{rows[0].dataset}`"
+    title = "Test bound" if metric is BOUND else f"Test {metric.name}"
     if len(configurations) == 1:
-        return f"Test {metric.name} of one configuration on the {dataset}."
+        return f"{title} of one configuration on the {dataset}."
     differing = [
         field
         for field in ("neuron", "estimator", "placement", "law")
@@ -79,7 +80,7 @@ def summary(rows: Sequence[Row]) -> str:
     ]  # fmt: skip
     differing += [head for head in varying(configurations) if head != "passes"]
     return (
-        f"Test {metric.name} of {len(configurations)} configurations on the {dataset}, which "
+        f"{title} of {len(configurations)} configurations on the {dataset}, which "
         f"differ in {_listed(differing) or 'binary layers'}."
     )
 
@@ -126,11 +127,13 @@ def _settings_of_task(row: Row) -> list[str]:
 def _readings(rows: Sequence[Row]) -> str:
     metric = headline(rows)
     if metric is BOUND:
+        thresholded = any(row.test_loss_threshold is not None for row in rows)
+        thresholds = " `threshold` thresholds stochastic units." if thresholded else ""
         draws = _listed(str(row.evaluation_samples) for row in rows)
         return (
             f"The test bound is -log of the mean, over {draws} draws of the stochastic units, of a "
             "sample's likelihood or importance weight, at the epoch of best validation loss; of "
-            "units that do not draw it is their loss. `threshold` thresholds stochastic units."
+            f"units that do not draw it is their loss.{thresholds}"
         )
     accuracy = metric is ACCURACY
     return (

@@ -48,12 +48,14 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
     configs = [job.spec.config for job in jobs]
     keys, varying = differing_keys(configs), varying_keys(configs)
     task = build_task(jobs[0].spec.config)
+    tasks = {config["task"]["name"] for config in configs}
     binary_weights = any(config["weights"]["name"] != "real" for config in configs)
     for job, outcome in zip(jobs, outcomes, strict=True):
         config = dict(job.spec.config)
         done = outcome if isinstance(outcome, Mapping) else None
         row = {
             RUN: run_title(config, varying),
+            **({"task": config["task"]["name"]} if tasks != {"classification"} else {}),
             "estimator": estimator_title(config),
             "placement": config["placement"]["name"],
             "neuron": config["neuron"]["name"],

@@ -19,7 +19,7 @@ from bnn import schema
 from bnn.data import DatasetSpec, Split
 from bnn.nn.layers import binary_layers
 from bnn.nn.readings import BATCH, Reading, evaluated, readings
-from bnn.nn.sites import Latents, Noise, generator_noise
+from bnn.nn.sites import Latents, Noise, host_noise
 from bnn.registry import Registry
 from bnn.seeds import stream
 
@@ -77,7 +77,8 @@ class Task(nn.Module, ABC):
     rebar, relax, concrete); those are refused where it is not."""
     importance_weights: bool = False
     """Whether exp(-loss) is a likelihood p(y | b) or an importance weight p(x, b) / q(b | x), the
-    mean of which over several draws some estimators train."""
+    mean of which over several draws some estimators train. A loss that asks for its latents is the
+    second: it takes log q(b) from all of them with detached logits, and nothing else."""
     compared_reading: ClassVar[str] = schema.SAMPLED
     """Reading whose headline reports compare, `sampled` or `mc_mean`."""
     needs_latents: ClassVar[bool] = False
@@ -160,7 +161,7 @@ class Task(nn.Module, ABC):
         return self.inputs(images), self.targets(images, labels)
 
     def fixed_batch(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a split for evaluation, the same whatever the seed of a run.
+        """Inputs and targets of a split for evaluation, the same for every run and device.
 
         Args:
             split: examples.
@@ -168,9 +169,8 @@ class Task(nn.Module, ABC):
         Returns:
             [n, …] each.
         """
-        device = split.images.device
-        generator = torch.Generator(device).manual_seed(stream(0, "targets"))
-        return self.batch(split.images, split.labels, generator_noise(generator))
+        noise = host_noise(torch.Generator().manual_seed(stream(0, "targets")))
+        return self.batch(split.images, split.labels, noise)
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:

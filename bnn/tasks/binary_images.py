@@ -26,7 +26,7 @@ class BinaryImages(Task):
     Args:
         binarize: `threshold`, a pixel above ½ is 1; or `dynamic`, a pixel is 1 with its value as
             probability, drawn anew for each batch (Salakhutdinov & Murray 2008), and once and for
-            all, whatever the seed, for validation and test.
+            all for validation and test.
 
     Raises:
         ConfigError: for another choice.
@@ -59,7 +59,15 @@ class BinaryImages(Task):
 
         Returns:
             [n, c, h, w].
+
+        Raises:
+            ConfigError: before `init`.
         """
+        if not hasattr(self, "pixel_mean"):
+            raise ConfigError(
+                f"task: this {type(self).__name__} has seen no training split; pass the object "
+                "that bnn.fit was given"
+            )
         pixels = (images * self._std + self._mean).clamp(0, 1)
         return (pixels * self._levels).round() / self._levels if self._levels > 1 else pixels
 

@@ -31,6 +31,8 @@ from bnn.tasks.base import Scores, Task
 
 READINGS = {schema.DRAWN_WEIGHTS: SAMPLED, schema.ENSEMBLE: SAMPLED, schema.LRT: LRT}
 """Readings of drawn weights beside that by sign, by the names of their metrics."""
+NETWORKS = 8
+"""Largest number of drawn networks of an ensemble: the outputs of all are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class WeightEvaluation:
 
         Args:
             split: examples to evaluate on.
-            networks: number of drawn networks of the ensemble.
+            networks: number of drawn networks of the ensemble, at most NETWORKS.
             statistics: running statistics of the training; empty for a network without any.
 
         Returns:
@@ -122,7 +124,7 @@ class WeightEvaluation:
         """
         found: dict[str, Scores] = {}
         for name, reading in {schema.SIGN_WEIGHTS: SIGN, **READINGS}.items():
-            count = networks if name == schema.ENSEMBLE else 1
+            count = min(networks, NETWORKS) if name == schema.ENSEMBLE else 1
             if reading != SIGN:
                 found[name] = self.scores(split, reading, count)
             if statistics:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from bnn.errors import CheckpointError, ConfigError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.latent_updates import LatentUpdates
-from bnn.nn.sites import generator_noise
+from bnn.nn.sites import Site, generator_noise
 from bnn.nn.weight_layers import weight_rule
 from bnn.seeds import stream
 from bnn.tasks import Task
@@ -123,6 +123,15 @@ def init_task(task: Task, data: DatasetSpec, seed: int) -> None:
         task.init(data)
 
 
+def _check_latents(task: str, sites: Sequence[Site]) -> None:
+    for site in sites:
+        if not site.law.full_support or site.rule is not Site.sample:
+            raise ConfigError(
+                f"task: the latent variables of {task} are drawn by a law with full support; write "
+                'bnn.Stochastic(law="logistic") or bnn.Stochastic(law="gaussian")'
+            )
+
+
 def check_task(task: Task, estimator: Estimator) -> None:
     """Check that a network and an estimator serve a task; the command line says it earlier.
 
@@ -141,6 +150,8 @@ def check_task(task: Task, estimator: Estimator) -> None:
             f"task: the latent variables of {name} are binary layers, and the network has none; "
             "put a bnn.Stochastic() into it"
         )
+    if task.needs_latents:
+        _check_latents(name, estimator.layers.sites)
     if units and estimator.bound and not task.importance_weights:
         raise ConfigError(
             f"estimator: {type(estimator).__name__} takes the mean of exp(-loss) over its draws, "

@@ -331,6 +331,16 @@ def test_the_quadrature_of_gumbel_rao_agrees_with_a_mean_over_the_noise() -> Non
             torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-6)
 
 
+def test_the_quadrature_of_gumbel_rao_holds_for_bits_without_probability() -> None:
+    logits = torch.tensor([-300.0, -90.0, -20.0, 20.0, 90.0, 300.0])
+    for bit in (0.0, 1.0):
+        found = conditional_slope(logits, torch.full_like(logits, bit), 1.0)
+        assert found.isfinite().all() and (found >= 0).all()
+        improbable = found[:3] if bit else found[3:]
+        assert torch.allclose(improbable, improbable[:1], rtol=1e-5), "that of an exponential z"
+        assert float(found.min()) < 1e-6 < float(improbable.min())
+
+
 def expected_slope(config: dict, logits: list[float]) -> list[float]:
     """Mean factor of f'(b), over p (1 - p): 1 where a linear f has no bias."""
     p = torch.sigmoid(torch.tensor(logits, dtype=torch.float64))

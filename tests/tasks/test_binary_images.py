@@ -26,6 +26,7 @@ from bnn.nn.readings import Reading, evaluated
 from bnn.nn.sites import Latent, Latents, Site
 from bnn.specify import setup
 from bnn.tasks import StructuredPrediction, Task, VariationalAutoencoder
+from bnn.tasks.weight_readings import NETWORKS, WeightEvaluation
 from bnn.testing.checks import check_unbiased
 from bnn.testing.gradients import exact_loss, gradient
 from bnn.training.callback import Callback
@@ -305,7 +306,7 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
     result = bnn_train(tmp_path, "-m", "task=structured,vae", "estimator=st,disarm", *words)
     assert result.returncode == 0, result.stderr
     found = {run.data.tags["mlflow.runName"]: run for run in runs(tmp_path, "run")}
-    assert len(found) == 4
+    assert len(found) == 4 and "| task " in result.stdout
     for name, run in found.items():
         params, metrics = run.data.params, run.data.metrics
         vae = params["task.name"] == "vae"
@@ -335,6 +336,8 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
         (["task=vae", "neuron.law=uniform"], "write neuron.law= one of gaussian, logistic"),
         (["task=vae", "estimator=muprop", "task.kl=sampled"], "bits between 0 and 1"),
         (["task=vae", "task.kl=exact"], "task.kl: expected one of analytic, sampled; got 'exact'"),
+        (["task=vae", "estimator=none"], "a binary layer; choose an estimator"),
+        (["task=structured", "estimator=vimco", "lab.every=1"], "write lab.every=0"),
         (["task=structured", "task.binarize=no"], "expected one of threshold, dynamic; got 'no'"),
         (["task=structured", "model.hidden=[]"], "model.hidden: expected a list of at least one"),
         (["task=structured", "model.hidden=200"], "model.hidden: expected a list, got 200"),
@@ -397,6 +400,9 @@ def test_a_task_that_is_replaced_keeps_the_settings_of_the_training() -> None:
     [
         (nn.Tanh(), "analytic", "none", "put a bnn.Stochastic() into it"),
         (Stochastic(), "sampled", "muprop", "MuProp evaluates the loss at bits between 0 and 1"),
+        (Stochastic(), "analytic", "vimco", "VIMCO takes the mean of exp(-loss)"),
+        (bnn.Deterministic(), "analytic", "st", "are drawn by a law with full support"),
+        (Stochastic(law="uniform"), "analytic", "st", "are drawn by a law with full support"),
     ],
 )
 def test_networks_of_ones_own_that_do_not_serve_a_task_are_one_line(
@@ -428,3 +434,21 @@ def test_the_lab_measures_estimators_against_enumeration_under_the_evidence_boun
     assert result.returncode == 0, result.stderr
     assert "task vae dynamic analytic" in result.stdout
     assert "| encoder.0 | decoder.0 |" in result.stdout
+
+
+def test_a_task_that_has_seen_no_data_is_told() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), Stochastic(), nn.Linear(4, 64))
+    data = load({"name": "digits"}, 0, 0.1)
+    with pytest.raises(ConfigError, match=r"pass the object that bnn\.fit was given"):
+        bnn.evaluate(net, data.test, task=VariationalAutoencoder())
+
+
+def test_an_ensemble_of_drawn_weights_has_a_bounded_number_of_networks() -> None:
+    """The outputs of all are in memory at once, and bounds take 100 draws."""
+    words = ["model.hidden=[]", "model.latents=4", "weights=sample", "weights.layers=all"]
+    made, data = prepared("task=vae", *words)
+    made.training.task.measure(data.train)
+    evaluation = WeightEvaluation(made.training.task, made.model, data.train, 0)
+    part = Split(data.test.images[:20], data.test.labels[:20])
+    ensembles = [evaluation.all_scores(part, count, {})["ensemble"] for count in (NETWORKS, 100)]
+    assert ensembles[0] == ensembles[1]

@@ -101,9 +101,9 @@ def noise_curves(chosen: argparse.Namespace) -> tuple[str, str, dict[str, dict[i
     from bnn.data import use_data
     from bnn.errors import ConfigError
     from bnn.fitted import fit_network
-    from bnn.lab.gradient_sampler import host_noise
     from bnn.lab.weight_gradients import ruled, sampled_gradients, total_variance
     from bnn.nn.norms import BatchNorm
+    from bnn.nn.sites import host_noise
     from bnn.nn.weight_layers import binary_weight_layers
     from bnn.nn.weights import WeightRule
 
