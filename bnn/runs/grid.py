@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,6 @@ def _run_tracked(
 ) -> list[JobReturn]:
     """Launch jobs under a parent run, which ends with the right status whatever happens.
 
-    Of jobs side by side the longest start first, so that none is left over at the end.
-
     With `resume=true` jobs that have finished before are left out, and the parent run is that of
     the same jobs.
     """
@@ -159,15 +158,7 @@ def _run_tracked(
         missing = {jobs[number].spec.digest: keys[number] for number in left}
         note = other_versions_note(store, missing) if resume and missing else None
         skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
-        measured = _measured_seconds([jobs[number].spec for number in left])
-        threads = first.config["trainer"].get("threads")
-        workers = at_once(len(left), sum(measured) if measured else None, threads)
-        if measured and workers > 1:
-            longest = sorted(range(len(left)), key=lambda place: -measured[place])
-            left, measured = [left[i] for i in longest], [measured[i] for i in longest]
-        took = makespan(measured, workers)
-        about = f", about {duration(took)} of training" if sum(measured) > 10 else ""
-        beside = f", {workers} at once" if workers > 1 else ""
+        plan = _plan(jobs, left, at_once)
         results: list[JobReturn] = []
         status, started, parent = "KILLED", time.time(), ""
         try:
@@ -178,23 +169,23 @@ def _run_tracked(
                 *_warnings(jobs),
                 *([note] if note else []),
                 f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
-                f"{skipped}{about}{beside}",
+                f"{skipped}{plan.expected()}",
                 f"open {store.ui_url(parent, sweep=True)}",
             ]:
                 print(line, flush=True)
             values = JobEnvironment(
                 provenance.command(),
                 parent,
-                len(left),
+                len(plan.order),
                 plugins.loaded_folders(),
                 process=os.getpid(),
                 started=started,
                 varying=list(varying_keys([job.spec.config for job in jobs])),
-                estimates=measured or ([1.0] * len(left) if len(left) <= MANY else []),
-                at_once=workers,
+                estimates=plan.seconds or ([1.0] * len(left) if len(left) <= MANY else []),
+                at_once=plan.workers,
             )
             handed = environment_overrides(values, store.uri)
-            for result in launch([[*jobs[number].overrides, *handed] for number in left]):
+            for result in launch([[*jobs[number].overrides, *handed] for number in plan.order]):
                 results.append(result)
             complete = all(result.status == JobStatus.COMPLETED for result in results)
             status = "FINISHED" if complete else "FAILED"
@@ -210,11 +201,52 @@ def _run_tracked(
                     with best_effort("what finished before the end"):
                         end_lost_runs(store, parent, END_SECONDS)
                         outcomes |= finished_results(store, parent=parent)
-                    returned = zip(left, results, strict=False)
+                    returned = zip(plan.order, results, strict=False)
                     outcomes |= {keys[number]: result._return_value for number, result in returned}
                     rows = table_rows(jobs, [outcomes.get(key) for key in keys])
                     _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
     return results
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Order in which the jobs of a sweep are launched.
+
+    Args:
+        order: numbers of the jobs.
+        seconds: expected seconds of training of each, in this order; empty where it was not
+            measured.
+        workers: jobs at once.
+    """
+
+    order: list[int]
+    seconds: list[float]
+    workers: int
+
+    def expected(self) -> str:
+        """Expected time, to end a sentence: `, about 4:15 min of training, 2 at once`."""
+        took = duration(makespan(self.seconds, self.workers))
+        about = f", about {took} of training" if sum(self.seconds) > 10 else ""
+        return f"{about}, {self.workers} at once" if self.workers > 1 else about
+
+
+def _plan(jobs: Sequence[Job], left: list[int], at_once: AtOnce) -> _Plan:
+    """Order of the jobs that are left: of jobs side by side the longest start first.
+
+    None is then left over at the end.
+
+    Args:
+        jobs: all jobs of the sweep.
+        left: numbers of those that are to be trained.
+        at_once: jobs that the launcher runs at once.
+    """
+    measured = _measured_seconds([jobs[number].spec for number in left])
+    threads = jobs[0].spec.config["trainer"].get("threads")
+    workers = at_once(len(left), sum(measured) if measured else None, threads)
+    if not measured or workers == 1:
+        return _Plan(left, measured, workers)
+    longest = sorted(range(len(left)), key=lambda place: -measured[place])
+    return _Plan([left[i] for i in longest], [measured[i] for i in longest], workers)
 
 
 def _warnings(jobs: Sequence[Job]) -> list[str]:
