@@ -88,6 +88,7 @@ def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: P
         ("data", "folder"): [f"data.root={tmp_path}"],
         ("estimator", "none"): ["placement=none"],
         ("estimator", "local_expectation"): ["placement=last"],
+        ("estimator", "disarm_bound"): ["placement=last"],
         ("estimator", "enumeration"): [
             "model=mlp",
             "model.hidden=5",

@@ -74,6 +74,8 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
 def test_every_layer_receives_gradient_and_moves(
     neuron: str, estimator: list[str], placement: str
 ) -> None:
+    if estimator == ["estimator=disarm_bound"] and placement == "both":
+        pytest.skip("it takes one binary layer")
     moved, _ = one_step(f"neuron={neuron}", f"placement={placement}", *estimator)
     assert set(moved) == {"conv1", "norm1", "conv2", "norm2", "linear"}
     for layer, (norm, change) in moved.items():
