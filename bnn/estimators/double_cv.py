@@ -17,7 +17,7 @@ from bnn.nn.sites import Site
 
 
 class _Gate(torch.autograd.Function):
-    """Bits with a pathwise gradient to probabilities, until `ctx.gate` is closed."""
+    """Bits with the pathwise gradient of their probabilities, as long as a gate is open."""
 
     @staticmethod
     def forward(ctx: Any, bits: Tensor, probs: Tensor, gate: _Open) -> Tensor:

@@ -24,7 +24,8 @@ class Models(Registry[nn.Module]):
             node: group `model`.
 
         Raises:
-            ConfigError: for an unknown network, or a depth that is no number of activations.
+            ConfigError: for an unknown network, or a value of another type where the depth follows
+                from one.
         """
         depth = self.attribute(str(node.get("name")), "depth")
         if isinstance(depth, int):

@@ -24,7 +24,7 @@ class StructuredPrediction(BinaryImages):
     """Prediction of the lower half of a binary image from its upper half (Raiko et al. 2015).
 
         training:    -log p(y | b),                 one draw of the bits b a sample
-        evaluation:  -log 1/m Σ_m p(y | b_m),       an upper bound of -log p(y | x)
+        evaluation:  -log 1/m Σ_k p(y | b_k),       an upper bound of -log p(y | x) in expectation
 
     summed over the pixels y, in nats. The bound falls with the number m of draws: one of the
     reading `sampled`, `trainer.evaluation_samples` of `mc_mean`. The reading `threshold` is the

@@ -26,7 +26,7 @@ class VariationalAutoencoder(BinaryImages):
     """Evidence bound of binary latent variables b with a prior of ½ each (Kingma & Welling 2014).
 
         -ELBO = E[-log p(x | b)] + KL(q(b | x), p(b))
-        -IWAE_m = E[-log 1/m Σ_m p(x | b_m) p(b_m) / q(b_m | x)]
+        -IWAE_m = E[-log 1/m Σ_k p(x | b_k) p(b_k) / q(b_k | x)],   k = 1, …, m
 
     summed over pixels and latent variables, in nats; -ELBO ≥ -IWAE_m ≥ -log p(x). Training and the
     reading `sampled` take -ELBO by one draw of b a sample; the reading `mc_mean` takes the
