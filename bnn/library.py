@@ -348,7 +348,7 @@ def _weights(model: nn.Module) -> dict[str, Any]:
 def _hash(model: nn.Module, data: Dataset) -> str:
     """Hexadecimal digest of the initial weights and the examples, which no configuration names."""
     content = hashlib.sha256()
-    for tensor in (*model.state_dict().values(), data.train.images, data.train.labels):
+    for tensor in (*model.state_dict().values(), data.train.images[:], data.train.labels):
         plain = tensor.detach().cpu().contiguous()  # numpy has no bfloat16
         if plain.dtype == torch.bfloat16:
             plain = plain.float()

@@ -100,7 +100,7 @@ class PilImages(TorchDataset):
     """
 
     def __init__(self, split: Split, mean: float, std: float) -> None:
-        pixels = split.images.cpu().mul(std).add(mean)
+        pixels = split.images[:].cpu().mul(std).add(mean)
         self.pixels = pixels.mul(255).round().byte().numpy()
         self.targets = split.labels.cpu()
         self.transform = Compose([ToTensor(), Normalize((mean,), (std,))])

@@ -148,7 +148,7 @@ def loops(config: DictConfig, rounds: int, clock: Clock) -> str:
         note = f"\n\nNo conventional loop: {error}"
     blocks["bare"] = bare(setup(config), data)
     blocks["ours"] = epoch_of(config, data)
-    if data.train.images.is_cuda:
+    if data.train.images.device.type == "cuda":
         blocks[LAUNCHED] = epoch_of(with_values(config, trainer__cuda_graph="never"), data)
     if any(isinstance(module, nn.Conv2d) for module in setup(config).model.modules()):
         blocks["convolutions alone"] = convolutions(setup(config), data)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 from bnn.data.datasets import configured, rename, spec_of
 from bnn.data.download import Unreachable
+from bnn.data.images import StoredImages
 from bnn.data.source import Raw
 from bnn.data.spec import DatasetSpec
 from bnn.errors import ConfigError, DataError
@@ -29,11 +30,12 @@ class Split:
     """Examples of one split.
 
     Args:
-        images: float32 [n, c, h, w], normalised.
+        images: normalised float32 [n, c, h, w], a tensor or stored as uint8; of both an index gives
+            a tensor.
         labels: classes, int64 [n], or numbers, float32 [n, ...].
     """
 
-    images: Tensor
+    images: Tensor | StoredImages
     labels: Tensor
 
     def to(self, device: torch.device | str) -> Split:
@@ -42,7 +44,9 @@ class Split:
 
     def head(self, size: int) -> Split:
         """Split of the first `size` examples."""
-        return Split(self.images[:size], self.labels[:size])
+        images = self.images
+        images = images.head(size) if isinstance(images, StoredImages) else images[:size]
+        return Split(images, self.labels[:size])
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ def divided(
 ) -> Dataset:
     """Data set whose training split leaves out the examples that are held out for validation.
 
-    Examples are chosen before they are turned into float32, of which there is one copy.
+    8-bit images stay so; others are chosen before they are turned into float32, of which there is
+    one copy.
 
     Args:
         spec: its facts.
@@ -241,19 +246,23 @@ def split(spec: DatasetSpec, raw: Raw) -> Split:
         raw: its examples, or some of them.
 
     Returns:
-        Images `(pixel / max_value - mean) / std`, and the targets.
+        Images `(pixel / max_value - mean) / std`, normalised now where they are no uint8, and the
+        targets.
     """
     import torch
 
     kind = torch.int64 if spec.classes is not None else torch.float32
-    pixels = torch.tensor(raw.images, dtype=torch.float32).reshape(-1, *spec.shape)
-    images = pixels.div_(spec.max_value).sub_(spec.mean).div_(spec.std)
-    return Split(images, torch.tensor(raw.labels, dtype=kind))
+    labels = torch.tensor(raw.labels, dtype=kind)
+    pixels = torch.tensor(raw.images).reshape(-1, *spec.shape)
+    if pixels.dtype == torch.uint8:
+        return Split(StoredImages(pixels, spec), labels)
+    images = pixels.float().div_(spec.max_value).sub_(spec.mean).div_(spec.std)
+    return Split(images, labels)
 
 
 def _refuse_non_finite(what: str, split: Split) -> None:
     for name, values in (("images", split.images), ("targets", split.labels)):
-        if values.is_meta:  # which has no values
+        if isinstance(values, StoredImages) or values.is_meta:  # finite, or without values
             continue
         if not math.isfinite(float(values.sum())):  # cheaper than a test of each value
             finite = values.isfinite().flatten(1) if values.ndim > 1 else values.isfinite()[:, None]

@@ -170,7 +170,7 @@ class Task(nn.Module, ABC):
             [n, …] each.
         """
         noise = host_noise(torch.Generator().manual_seed(stream(0, "targets")))
-        return self.batch(split.images, split.labels, noise)
+        return self.batch(split.images[:], split.labels, noise)
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:

@@ -15,6 +15,8 @@ BINARIZE = ("threshold", "dynamic")
 SMALLEST_MEAN = 0.001
 """Distance from 0 and 1 within which the mean of a pixel is kept, whose logit is added to the
 outputs."""
+MEASURED_AT_ONCE = 5000
+"""Number of training images whose pixels are averaged at once."""
 
 
 class BinaryImages(Task):
@@ -48,8 +50,11 @@ class BinaryImages(Task):
         self.register_buffer("pixel_mean", torch.full(data.shape, 0.5))
 
     def measure(self, train: Split) -> None:
-        pixels = self.pixels(train.images)
-        self.pixel_mean.copy_((self.expected(pixels)).mean(0))
+        total = torch.zeros_like(self.pixel_mean, dtype=torch.float64)
+        for start in range(0, len(train.images), MEASURED_AT_ONCE):
+            pixels = self.pixels(train.images[start : start + MEASURED_AT_ONCE])
+            total += self.expected(pixels).sum(0, dtype=torch.float64)
+        self.pixel_mean.copy_(total / len(train.images))
 
     def pixels(self, images: Tensor) -> Tensor:
         """Pixels in [0, 1] of normalised images, without the rounding of the normalisation.

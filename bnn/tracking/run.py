@@ -265,7 +265,7 @@ class MlflowRun(Callback):
         Args:
             data: the data set.
         """
-        images, labels = data.train.images.cpu().numpy(), data.train.labels.cpu().numpy()
+        images, labels = data.train.images[:].cpu().numpy(), data.train.labels.cpu().numpy()
         digest = hashlib.sha256(labels.tobytes() + images[:100].tobytes()).hexdigest()[:8]
         with self._timed("mlflow"):
             record = dataset_record(images, labels, data.spec.name, digest)

@@ -73,7 +73,7 @@ def test_classifiers_are_measured_on_images_that_they_were_not_fitted_on() -> No
 def test_accuracies_are_those_of_a_plain_search_over_each_layer() -> None:
     model, data = network("neuron=deterministic"), load({"name": "digits", "limit": None}, 0, 0.1)
     training, validation = (
-        Split(split.images.double(), split.labels) for split in (data.train, data.validation)
+        Split(split.images[:].double(), split.labels) for split in (data.train, data.validation)
     )
     found = separability(model, training, validation, limit=100, draws=1, seed=0)
     assert list(found) == [PIXELS, "act1", "act2", SCORES]

@@ -194,7 +194,9 @@ def test_torchvision_publishes_every_archive_that_is_read(name: str) -> None:
 
 def test_digits_facts_are_those_of_its_training_part() -> None:
     spec, data = spec_of(digits()), load(digits(), 0, 0.1)
-    images = torch.cat([data.train.images, data.validation.images]).double() * spec.std + spec.mean
+    images = (
+        torch.cat([data.train.images[:], data.validation.images[:]]).double() * spec.std + spec.mean
+    )
     assert (len(images), len(data.test.labels)) == (spec.train_size, spec.test_size) == (1500, 297)
     assert images.shape[1:] == spec.shape
     assert images.min().item() == pytest.approx(
@@ -206,7 +208,7 @@ def test_digits_facts_are_those_of_its_training_part() -> None:
 
 def test_digits_test_part_is_stratified_and_the_same_for_every_seed() -> None:
     one, other = load(digits(), 0, 0.1), load(digits(), 1, 0.2)
-    assert torch.equal(one.test.images, other.test.images) and torch.equal(
+    assert torch.equal(one.test.images[:], other.test.images[:]) and torch.equal(
         one.test.labels, other.test.labels
     )
     assert torch.bincount(one.test.labels, minlength=10).sub(29.7).abs().max() <= 1
@@ -223,12 +225,12 @@ def indices(images: torch.Tensor) -> list[int]:
 
 def test_train_and_validation_are_disjoint_and_together_the_training_set(published: Path) -> None:
     data = load(node(published), 3, 0.25)
-    train, validation = indices(data.train.images), indices(data.validation.images)
+    train, validation = indices(data.train.images[:]), indices(data.validation.images[:])
     assert (len(train), len(validation)) == (45, 15)
     assert sorted(train + validation) == list(range(60))
     assert data.train.labels.tolist() == [i % 10 for i in train]
     assert data.validation.labels.tolist() == [i % 10 for i in validation]
-    assert indices(data.test.images) == list(range(20))
+    assert indices(data.test.images[:]) == list(range(20))
 
 
 def test_the_seed_alone_decides_the_split(published: Path) -> None:
@@ -236,8 +238,8 @@ def test_the_seed_alone_decides_the_split(published: Path) -> None:
     one = load(node(published), 0, 0.1)
     torch.manual_seed(2)
     again, other = load(node(published), 0, 0.1), load(node(published), 1, 0.1)
-    assert indices(one.train.images) == indices(again.train.images)
-    assert set(indices(one.validation.images)) != set(indices(other.validation.images))
+    assert indices(one.train.images[:]) == indices(again.train.images[:])
+    assert set(indices(one.validation.images[:])) != set(indices(other.validation.images[:]))
 
 
 def test_loading_draws_nothing_from_the_global_generator(published: Path) -> None:
@@ -250,10 +252,10 @@ def test_a_limit_keeps_the_first_training_examples_and_nothing_else_changes(
     published: Path,
 ) -> None:
     whole, limited = load(node(published), 0, 0.1), load(node(published, limit=7), 0, 0.1)
-    assert torch.equal(limited.train.images, whole.train.images[:7])
+    assert torch.equal(limited.train.images[:], whole.train.images[:7])
     assert torch.equal(limited.train.labels, whole.train.labels[:7])
-    assert torch.equal(limited.validation.images, whole.validation.images)
-    assert torch.equal(limited.test.images, whole.test.images)
+    assert torch.equal(limited.validation.images[:], whole.validation.images[:])
+    assert torch.equal(limited.test.images[:], whole.test.images[:])
     assert len(load(node(published, limit=1000), 0, 0.1).train.labels) == 54
 
 
@@ -267,16 +269,18 @@ def test_pixels_are_those_of_torchvisions_own_transforms(published: Path, tmp_pa
     )
     reference = torchvision.datasets.MNIST(tmp_path / "unpacked", train=False, transform=transform)
     test = load(node(published), 0, 0.1).test
-    assert test.images.dtype == torch.float32 and test.labels.dtype == torch.int64
+    assert test.images[:].dtype == torch.float32 and test.labels.dtype == torch.int64
     torch.testing.assert_close(
-        test.images, torch.stack([image for image, _ in reference]), rtol=0, atol=0
+        test.images[:], torch.stack([image for image, _ in reference]), rtol=0, atol=0
     )
     assert test.labels.tolist() == [label for _, label in reference]
 
 
 def test_to_moves_every_split(published: Path) -> None:
     moved = load(node(published), 0, 0.1).to("meta")
-    tensors = [t for s in (moved.train, moved.validation, moved.test) for t in (s.images, s.labels)]
+    tensors = [
+        t for s in (moved.train, moved.validation, moved.test) for t in (s.images[:], s.labels)
+    ]
     assert {t.device.type for t in tensors} == {"meta"}
 
 
@@ -290,9 +294,9 @@ def test_a_fraction_that_empties_a_side_is_refused(published: Path, fraction: fl
 
 
 def test_mnist_has_its_published_sizes_and_label_counts(real: Dataset) -> None:
-    assert real.train.images.shape == (54_000, 1, 28, 28)
-    assert real.validation.images.shape == (6_000, 1, 28, 28)
-    assert real.test.images.shape == (10_000, 1, 28, 28)
+    assert real.train.images[:].shape == (54_000, 1, 28, 28)
+    assert real.validation.images[:].shape == (6_000, 1, 28, 28)
+    assert real.test.images[:].shape == (10_000, 1, 28, 28)
     labels = torch.cat([real.train.labels, real.validation.labels])
     assert torch.bincount(labels).tolist() == [
         5923,
@@ -310,7 +314,7 @@ def test_mnist_has_its_published_sizes_and_label_counts(real: Dataset) -> None:
 
 
 def test_mnist_training_pixels_have_mean_0_and_deviation_1(real: Dataset) -> None:
-    pixels = torch.cat([real.train.images, real.validation.images])
+    pixels = torch.cat([real.train.images[:], real.validation.images[:]])
     assert pixels.mean(dtype=torch.float64).item() == pytest.approx(0, abs=5e-4)
     assert pixels.std().item() == pytest.approx(1, abs=5e-4)
 
@@ -502,7 +506,7 @@ def test_a_download_leaves_the_verified_archives_and_nothing_else(
     files = {p.name: p.read_bytes() for p in (root / "MNIST" / "raw").iterdir()}
     assert files == {p.name: p.read_bytes() for p in (published / "MNIST" / "raw").iterdir()}
     assert torch.equal(
-        load(node(root), 0, 0.1).train.images, load(node(published), 0, 0.1).train.images
+        load(node(root), 0, 0.1).train.images[:], load(node(published), 0, 0.1).train.images[:]
     )
 
 

@@ -20,7 +20,7 @@ def test_the_parts_are_those_of_scikit_learns_functions() -> None:
         stratify=bunch.target, random_state=0,
     )  # fmt: skip
     train, test = Digits().read()
-    found = (train.images, test.images, train.labels, test.labels)
+    found = (train.images[:], test.images[:], train.labels, test.labels)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype and np.array_equal(one, other)
 

@@ -1,4 +1,4 @@
-"""Memory of a data set that is read: only the examples that are kept are turned into float32."""
+"""Memory of a data set that is read: 8-bit images stay so, and no left-out example is converted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bnn.data import load, loading
+from bnn.data.images import StoredImages
 from bnn.data.source import Raw
 from bnn.data.spec import DatasetSpec
 
@@ -37,5 +38,26 @@ def test_pixels_are_the_same_as_of_the_whole_array_normalised_at_once() -> None:
     made = loading.divided(spec, Raw(pixels, labels), Raw(pixels[:3], labels[:3]), order, 517)
     held_out, rest = order
     for part, index in ((made.validation, held_out), (made.train, rest[:517])):
-        assert torch.equal(part.images, whole.images[index]) and part.images.is_contiguous()
+        assert torch.equal(part.images[:], whole.images[index]) and part.images[:].is_contiguous()
         assert torch.equal(part.labels, whole.labels[index])
+
+
+def test_8_bit_images_stay_bytes_and_an_index_normalises_them() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (103, 3, 7, 9), dtype=np.uint8)
+    spec = DatasetSpec("x", "x", (3, 7, 9), 10, 103, 3, 0.1307, 0.3081, 255)
+    images = loading.split(spec, Raw(pixels, np.arange(103) % 10)).images
+    assert isinstance(images, StoredImages) and images.pixels.element_size() == 1
+    whole = torch.tensor(pixels).float().div(255).sub(0.1307).div(0.3081)
+    assert torch.equal(images[:], whole) and images.shape == whole.shape
+    for index in (5, slice(3, 9), [7, 1, 1], torch.tensor([100, 0]), whole[:, 0, 0, 0] > 0):
+        assert torch.equal(images[index], whole[index])
+    part = images.head(9)
+    assert torch.equal(part[:], whole[:9]) and part.pixels.data_ptr() == images.pixels.data_ptr()
+    assert images.to("cpu") is images
+    assert torch.equal(torch.tensor(pixels), images.pixels), "indexing changes nothing"
+
+
+def test_images_of_floating_point_stay_a_tensor() -> None:
+    spec = DatasetSpec("x", "x", (1, 2, 2), None, 4, 4, 0.0, 1.0, 1)
+    made = loading.split(spec, Raw(np.full((4, 1, 2, 2), 0.3), np.zeros(4)))
+    assert isinstance(made.images, torch.Tensor) and made.images.dtype == torch.float32

@@ -113,7 +113,7 @@ def test_a_function_is_called_once_for_its_arguments(calls: list[int]) -> None:
 def test_a_limit_is_taken_without_being_declared(calls: list[int]) -> None:
     whole, limited = (load({"name": "stripes", "limit": limit}, 0, 0.25) for limit in (None, 7))
     assert len(whole.train.labels) == 90 and torch.equal(
-        limited.train.images, whole.train.images[:7]
+        limited.train.images[:], whole.train.images[:7]
     )
     with pytest.raises(ConfigError, match=r"data\.limit"):
         load({"name": "stripes", "limit": 0}, 0, 0.25)
@@ -124,7 +124,7 @@ def test_loading_twice_gives_the_same_and_leaves_the_tensors_as_they_were(regist
     before = train[0].clone()
     register(lambda: (train, train))
     one, other = load({"name": "own"}, 0, 0.2), load({"name": "own"}, 0, 0.2)
-    assert torch.equal(one.train.images, other.train.images) and torch.equal(train[0], before)
+    assert torch.equal(one.train.images[:], other.train.images[:]) and torch.equal(train[0], before)
 
 
 def test_a_run_is_planned_trained_and_told_apart_by_its_examples(calls: list[int]) -> None:
@@ -302,7 +302,7 @@ def test_tensors_become_what_a_function_would(calls: list[int]) -> None:
     loaded = load({"name": "stripes"}, 4, 0.2)
     for part in ("train", "validation", "test"):
         one, other = getattr(made, part), getattr(loaded, part)
-        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+        assert torch.equal(one.images[:], other.images[:]) and torch.equal(one.labels, other.labels)
     assert (made.spec.mean, made.spec.std, made.spec.name) == (
         loaded.spec.mean,
         loaded.spec.std,
@@ -313,7 +313,7 @@ def test_tensors_become_what_a_function_would(calls: list[int]) -> None:
 def test_validation_that_is_given_is_the_validation_split() -> None:
     made = from_tensors(train=bars(120, 8, 0), test=bars(40, 8, 1), validation=bars(30, 8, 2))
     assert [len(part.labels) for part in (made.train, made.validation, made.test)] == [120, 30, 40]
-    raw = ((made.validation.images * made.spec.std + made.spec.mean) * 255).round()
+    raw = ((made.validation.images[:] * made.spec.std + made.spec.mean) * 255).round()
     assert torch.equal(raw[:, 0], bars(30, 8, 2)[0].float())
     with pytest.raises(DataError, match="images of one kind"):
         from_tensors(train=bars(120, 8, 0), test=bars(40, 8, 1), validation=bars(30, 9, 2))
@@ -326,11 +326,11 @@ def test_pixels_are_left_alone_where_they_are_not_to_be_normalised() -> None:
     made = from_tensors(
         train=(images, targets), test=(images, targets), normalise=False, name="own"
     )
-    assert torch.equal(made.test.images, images) and made.test.labels.dtype == torch.int64
+    assert torch.equal(made.test.images[:], images) and made.test.labels.dtype == torch.int64
     assert (made.spec.mean, made.spec.std, made.spec.max_value, made.spec.classes) == (0, 1, 1, 4)
     whole = (images * 255).to(torch.uint8)
     scaled = from_tensors(train=(whole, targets), test=(whole, targets), normalise=False)
-    assert torch.equal(scaled.test.images, whole.float() / 255)
+    assert torch.equal(scaled.test.images[:], whole.float() / 255)
     normal = from_tensors(train=(images, targets), test=(images, targets)).test.images
     assert not torch.equal(normal, images)
     assert normal.mean().item() == pytest.approx(0, abs=1e-6)
@@ -370,12 +370,12 @@ def test_pillow_arrays_and_tensors_are_read_alike() -> None:
     )
     assert one.spec.shape == (3, 5, 4) and one.spec.name == "FakeData"
     for part in ("train", "validation", "test"):
-        assert torch.equal(getattr(one, part).images, getattr(third, part).images)
+        assert torch.equal(getattr(one, part).images[:], getattr(third, part).images[:])
         torch.testing.assert_close(
-            getattr(one, part).images, getattr(other, part).images, rtol=0, atol=1e-5
+            getattr(one, part).images[:], getattr(other, part).images[:], rtol=0, atol=1e-5
         )
         assert torch.equal(getattr(one, part).labels, getattr(other, part).labels)
-    raw = (one.test.images * one.spec.std + one.spec.mean).mul(255).round().to(torch.uint8)
+    raw = (one.test.images[:] * one.spec.std + one.spec.mean).mul(255).round().to(torch.uint8)
     assert np.array_equal(raw[7].permute(1, 2, 0).numpy(), np.asarray(plain[7][0]))
 
 

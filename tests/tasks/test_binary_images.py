@@ -224,7 +224,7 @@ def test_structured_prediction_takes_the_upper_rows_and_predicts_the_lower_ones(
     for lower in made.model.parameters():
         nn.init.zeros_(lower)
     found = chosen.evaluate(made.model, data.train, Reading.threshold())["loss"]
-    p = (chosen.pixels(data.train.images) > 0.5).double()[:, :, 4:].flatten(1)
+    p = (chosen.pixels(data.train.images[:]) > 0.5).double()[:, :, 4:].flatten(1)
     q = p.mean(0).clamp(0.001, 0.999)
     marginal = -(p * q.log() + (1 - p) * (1 - q).log()).sum(1).mean()
     assert found == pytest.approx(float(marginal), rel=1e-5), "a network of zeros knows the means"

@@ -68,7 +68,7 @@ def test_an_epoch_sees_every_sample_once() -> None:
         [images for images, _ in batches(data.train, 64, torch.Generator().manual_seed(0))]
     )
     assert torch.equal(
-        seen.flatten(1).sum(1).sort().values, data.train.images.flatten(1).sum(1).sort().values
+        seen.flatten(1).sum(1).sort().values, data.train.images[:].flatten(1).sum(1).sort().values
     )
     assert steps_per_epoch(len(data.train.labels), 64) == sum(
         1 for _ in batches(data.train, 64, torch.Generator())
@@ -191,7 +191,7 @@ def test_unit_health_counts_what_it_says() -> None:
         def forward(self, x):
             return self.act(torch.tensor([-2.0, 2.0, 2.0, 0.0]).expand(len(x), -1))
 
-    health = unit_health(Net(), data.validation.images, 0)
+    health = unit_health(Net(), data.validation.images[:], 0)
     assert health["act/dead"] == 0.25 and health["act/saturated"] == 0.5
     assert health["act/firing_rate"] == pytest.approx(2.5 / 4, abs=0.05)
 
