@@ -27,6 +27,7 @@ class JobEnvironment:
         varying: keys that vary in the sweep, for the display names of its runs.
         estimates: expected cost of each job in any unit; empty where it is not known.
         at_once: number of jobs that run at once.
+        display: folder of the display of all jobs (`bnn.training.shared_display`); empty: none.
     """
 
     command: str
@@ -39,6 +40,7 @@ class JobEnvironment:
     varying: list[str] = field(default_factory=list)
     estimates: list[float] = field(default_factory=list)
     at_once: int = 1
+    display: str = ""
 
     @property
     def shares_terminal(self) -> bool:

@@ -29,7 +29,8 @@ from bnn.runs.sweep_table import table_rows, terminal_table
 from bnn.specify import specify
 from bnn.tasks import Classification
 from bnn.training.callback import FitContext
-from bnn.training.progress import ProgressBar, activity, display_mode
+from bnn.training.progress import ProgressBar, display_mode
+from bnn.training.shared_display import SharedDisplay, shared_display, written_for_display
 
 MAIN = [
     (f"estimator={estimator}", f"placement={placement}")
@@ -150,14 +151,115 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> tup
                 bar.on_step_end()
             bar.on_epoch_end(epoch, {"val/accuracy": 0.98123, "train/loss": 0.0341})
         bar.on_fit_end()
-        with activity("bar", "", "evaluating, drawing …"):
+        with bar.activity("evaluating, drawing …"):
             pass
+    return capsys.readouterr().out, written(leader)
+
+
+def written(leader: int) -> str:
+    """Everything that was written to a terminal, which this closes."""
     text = b""
     with contextlib.suppress(OSError):  # the end of a terminal
         while part := os.read(leader, 4096):
             text += part
     os.close(leader)
-    return capsys.readouterr().out, text.decode()
+    return text.decode()
+
+
+def screen(text: str) -> list[str]:
+    """Lines that a terminal shows after some output of plain lines and tqdm's bars."""
+    lines, row, column = [""], 0, 0
+    for token in re.findall(r"\x1b\[\w|[\r\n]|[^\x1b\r\n]+", text):
+        if token == "\x1b[A":
+            row -= 1
+        elif token == "\n":
+            row, column = row + 1, 0
+        elif token == "\r":
+            column = 0
+        else:
+            lines[row] = (
+                lines[row][:column].ljust(column) + token + lines[row][column + len(token) :]
+            )
+            column += len(token)
+        lines += [""] * (row + 1 - len(lines))
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def epochs_of(title: str, count: int, finished: int = 0) -> FitContext:
+    return FitContext(None, Classification(), None, 0, title, count, 5, finished)  # type: ignore[arg-type]
+
+
+def test_jobs_side_by_side_share_one_display_with_their_lines_above_the_bars(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    display = SharedDisplay(tmp_path)
+    with os.fdopen(follower, "w") as terminal, contextlib.ExitStack() as second:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        jobs = second.enter_context(written_for_display(str(tmp_path), 1))
+        jobs.on_fit_start(epochs_of("[2/2] reinforce · " + "name · " * 9, 4, finished=1))
+        with written_for_display(str(tmp_path), 0) as first:
+            first.on_fit_start(epochs_of("[1/2] st", 4))
+            for epoch in (1, 2):
+                for _ in range(5):
+                    first.on_step_end()
+                first.on_epoch_end(epoch, {"val/accuracy": 0.98123, "train/loss": 0.0341})
+            display.refresh()
+            with first.activity("evaluating, drawing …"):
+                display.refresh()
+            print("[1/2] st: test accuracy 98.92 %", file=sys.stdout)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        display.refresh()
+    text = written(leader)
+    assert "  epoch 3/4  val 98.12 %  |███████       |" in text
+    assert "  evaluating, drawing …  |███████       |" in text
+    assert max(len(line) for line in re.split(r"[\r\n]+|\x1b\[A", text)) <= 80
+    shown = screen(text)
+    assert shown[0] == "[1/2] st: test accuracy 98.92 %"
+    assert shown[1].startswith("  epoch 2/4  |███▌          |"), "of the other job"
+    assert "[2/2] reinforce" in shown[1] and len(shown) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "at_once", "terminal"),
+    [("lines", 2, True), ("none", 2, True), ("auto", 1, True), ("auto", 2, False)],
+)
+def test_no_display_without_a_terminal_or_jobs_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, mode: str, at_once: int, terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with shared_display(mode, at_once) as folder:
+        assert folder == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with shared_display("auto", 2) as folder:
+        assert os.path.isdir(folder)
+    assert not os.path.isdir(folder)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("words", [("seed=1,2,3",), ("study=anneal", "hydra.sweeper.n_trials=3")])
+def test_a_terminal_shows_jobs_side_by_side_in_one_display(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    side_by_side = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.epochs=4"]
+    leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (40, 100))
+    command = [sys.executable, "-m", "bnn.train", "-m", *QUICK, *words, *side_by_side]
+    command = [word for word in command if not word.startswith("trainer.progress")]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    text = written(leader)
+    assert process.wait(timeout=60) == 0
+    assert re.search(r"epoch \d/4 .*\|.*left, \[", text), "a bar of a job"
+    assert not re.search(r"train loss", text), "no line for each epoch"
+    shown = screen(text)
+    assert not any("left, [" in line for line in shown), "no bar stays"
+    if words == ("seed=1,2,3",):
+        assert sum("test accuracy" in line for line in shown) == 3
 
 
 def test_a_bar_shows_epoch_and_accuracy_first_and_fits_80_columns(

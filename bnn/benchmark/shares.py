@@ -17,6 +17,7 @@ from bnn.runs.execute import execute
 from bnn.specify import specify
 from bnn.tables import markdown
 from bnn.tracking.store import open_store
+from bnn.training.progress import ProgressBar
 from bnn.training.step import batches, steps_per_epoch
 
 TRACKING_TARGET = 0.02
@@ -55,7 +56,7 @@ def tracked_run(config: DictConfig, folder: Path) -> tuple[Laps, TrainingSetup]:
     laps.lap("new store", "once")
     checked = timed(build(spec), laps)
     with timed_tracker(laps), patch("bnn.runs.execute.build", lambda *_: checked):
-        execute(spec, folder, None, "benchmark", progress="none")
+        execute(spec, folder, None, "benchmark", progress=ProgressBar("none"))
     laps.lap("mlflow", "once")
     data, training = read_dataset(checked.spec), checked.training
     laps.lap("reading", "once")

@@ -19,7 +19,6 @@ from bnn.build import TrainingSetup, build, read_dataset
 from bnn.combinations import memory_errors
 from bnn.config.specification import RunSpec
 from bnn.data import Dataset
-from bnn.job_environment import JobEnvironment
 from bnn.lab.probe import GradientProbe
 from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
@@ -41,7 +40,7 @@ from bnn.tracking.store import Store, open_store
 from bnn.training import checkpoint
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
-from bnn.training.progress import ProgressBar, activity, display_mode
+from bnn.training.shared_display import Progress
 from bnn.training.threads import threads
 
 Result = TypeVar("Result")
@@ -102,8 +101,7 @@ def execute(
     parent: str | None,
     title: str,
     *,
-    progress: str = "lines",
-    time_left: Callable[[float], float | None] | None = None,
+    progress: Progress,
 ) -> RunSummary:
     """Train, evaluate and track one run.
 
@@ -112,8 +110,7 @@ def execute(
         folder: run directory for checkpoints, unless an interrupted run has its own.
         parent: MLflow run id of the sweep; None: the run stands alone.
         title: display name on the terminal.
-        progress: how the progress is shown, see `ProgressBar`.
-        time_left: seconds that are left of the sweep, by the share of this run that is done.
+        progress: callback that shows the progress.
 
     Returns:
         The summary; with `resume=true` and a run that has finished before, that run's.
@@ -133,7 +130,7 @@ def execute(
     ) -> RunSummary:
         draws = setup.training.settings.evaluation_samples
         task, seed = setup.training.task, spec.general.seed
-        with activity(progress, title, "evaluating, drawing …"):
+        with progress.activity("evaluating, drawing …"):
             scores = task.evaluations(setup.model, data.test, draws, seed)
             if fitted.training_statistics is not None:
                 weights = WeightEvaluation(task, setup.model, data.train, seed)
@@ -141,8 +138,7 @@ def execute(
             seconds = run.finish(fitted, scores)
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 
-    bar = ProgressBar(progress, time_left)
-    return _train_tracked(spec, store, folder, title, parent, earlier, finish, bar)
+    return _train_tracked(spec, store, folder, title, parent, earlier, finish, progress)
 
 
 def _finished(spec: RunSpec, store: Store) -> RunSummary | None:
@@ -179,6 +175,7 @@ def execute_trial_seed(
     parent: str | None,
     title: str,
     *,
+    progress: Progress,
     tags: Mapping[str, str],
     report: Callback,
 ) -> SeedResult:
@@ -189,6 +186,7 @@ def execute_trial_seed(
         folder: run directory for checkpoints.
         parent: MLflow run id of the study.
         title: display name on the terminal.
+        progress: callback that shows the progress.
         tags: tags of the trial; `study` among them.
         report: callback that hears of every epoch, also of those before an interruption.
 
@@ -213,12 +211,11 @@ def execute_trial_seed(
         run.finish_trial(fitted)
         return _seed_result(fitted.history, fitted.best_epoch, fitted.train_seconds, run.id)
 
-    job = JobEnvironment.current()
-    mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
-    bar = ProgressBar(mode)
     study = tags[schema.STUDY]
     earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
-    return _train_tracked(spec, store, folder, title, parent, earlier, finish, bar, tags, report)
+    return _train_tracked(
+        spec, store, folder, title, parent, earlier, finish, progress, tags, report
+    )
 
 
 def _seed_result(
@@ -243,7 +240,7 @@ def _train_tracked(
     parent: str | None,
     earlier: Interrupted | None,
     finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result],
-    progress: ProgressBar,
+    progress: Progress,
     trial: Mapping[str, str] | None = None,
     report: Callback | None = None,
 ) -> Result:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from bnn.tracking.resume import finished_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import Store, open_store
 from bnn.tracking.view import save_view
+from bnn.training.shared_display import shared_display
 
 Launch = Callable[[Sequence[Sequence[str]]], Iterable[JobReturn]]
 """Launches jobs by their overrides; yields their results in order."""
@@ -184,9 +185,10 @@ def _run_tracked(
                 estimates=plan.seconds or ([1.0] * len(left) if len(left) <= MANY else []),
                 at_once=plan.workers,
             )
-            handed = environment_overrides(values, store.uri)
-            for result in launch([[*jobs[number].overrides, *handed] for number in plan.order]):
-                results.append(result)
+            with shared_display(first.config["trainer"]["progress"], plan.workers) as display:
+                handed = environment_overrides(replace(values, display=display), store.uri)
+                for result in launch([[*jobs[number].overrides, *handed] for number in plan.order]):
+                    results.append(result)
             complete = all(result.status == JobStatus.COMPLETED for result in results)
             status = "FINISHED" if complete else "FAILED"
         except Exception as error:

@@ -23,7 +23,7 @@ from bnn.tracking.export import model_uris
 from bnn.tracking.failures import best_effort
 from bnn.tracking.store import open_store
 from bnn.tracking.view import save_run_view
-from bnn.training.progress import display_mode
+from bnn.training.shared_display import progress_of
 
 
 def refuse_fresh(spec: RunSpec) -> None:
@@ -103,14 +103,12 @@ def _run(spec: RunSpec, folder: Path, job: JobEnvironment | None, number: int) -
     """
     title = spec.title if job is None else f"[{number + 1}/{job.jobs}] {spec.title}"
     left = None if job is None else partial(job.time_left, number)
-    mode = display_mode(spec.config["trainer"]["progress"], job is not None and job.shares_terminal)
-    summary = execute(
-        spec, folder, job.parent if job else None, title, progress=mode, time_left=left
-    )
-    metrics = format_metrics(build_task(spec.config), summary.test)
-    before = "" if summary.trained else " (finished before)"
-    seconds = left(1.0) if left is not None else None
-    rest = f", about {clock(seconds)} left of the sweep" if seconds else ""
-    words = f"test {metrics}, {summary.seconds:.0f} s, run {summary.run_id[:ID_DIGITS]}"
-    print(f"{title}: {words}{before}{rest}", flush=True)
+    with progress_of(spec.config["trainer"]["progress"], job, number, left) as progress:
+        summary = execute(spec, folder, job.parent if job else None, title, progress=progress)
+        metrics = format_metrics(build_task(spec.config), summary.test)
+        before = "" if summary.trained else " (finished before)"
+        seconds = left(1.0) if left is not None else None
+        rest = f", about {clock(seconds)} left of the sweep" if seconds else ""
+        words = f"test {metrics}, {summary.seconds:.0f} s, run {summary.run_id[:ID_DIGITS]}"
+        print(f"{title}: {words}{before}{rest}", flush=True)
     return summary

@@ -82,26 +82,24 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
 
+    @contextlib.contextmanager
+    def activity(self, text: str) -> Iterator[None]:
+        """Context manager that says what the run does after its training.
+
+        Args:
+            text: the activity, such as `evaluating …`.
+        """
+        if self.mode == "lines":
+            print(f"  {self._context.title}  {text}", flush=True)
+        hidden = self.mode != "bar"
+        with tqdm(
+            bar_format="  {desc}", desc=text, leave=False, dynamic_ncols=True, disable=hidden
+        ):
+            yield
+
     def _describe_bar(self, epoch: int, value: str = "") -> None:
         assert self._bar is not None
         epochs = self._context.epochs
         left = self.time_left((epoch - 1) / epochs) if self.time_left else None
         self._bar.set_postfix_str("" if left is None else f"sweep {clock(left)}", refresh=False)
         self._bar.set_description_str(f"epoch {min(epoch, epochs)}/{epochs}{value}")
-
-
-@contextlib.contextmanager
-def activity(mode: str, title: str, text: str) -> Iterator[None]:
-    """Context manager that says what a run does while it does not train.
-
-    Args:
-        mode: as of `ProgressBar`.
-        title: display name of the run, for lines.
-        text: the activity, such as `evaluating …`.
-    """
-    if mode == "lines":
-        print(f"  {title}  {text}", flush=True)
-    with tqdm(
-        bar_format="  {desc}", desc=text, leave=False, dynamic_ncols=True, disable=mode != "bar"
-    ):
-        yield

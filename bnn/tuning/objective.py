@@ -27,6 +27,7 @@ from bnn.job_environment import JobEnvironment
 from bnn.runs.execute import SeedResult, execute_trial_seed
 from bnn.specify import specify
 from bnn.training.callback import Callback
+from bnn.training.shared_display import progress_of
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue
 from bnn.tuning.journal import JournalError
@@ -89,7 +90,7 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
     number = assignment.number
     with queue.Heartbeat(study, [number], queue.JOB, assignment.stale_after):
         try:
-            results = _train_seeds(config, folder, assignment, study, job.parent)
+            results = _train_seeds(config, folder, assignment, study, job)
         except Pruned as stop:
             _set_attributes(study, number, {STOPPED: str(stop)})
             state = _tell(study, number, TrialState.PRUNED)
@@ -119,7 +120,7 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
 
 
 def _train_seeds(
-    config: DictConfig, folder: Path, assignment: Assignment, study: Study, parent: str
+    config: DictConfig, folder: Path, assignment: Assignment, study: Study, job: JobEnvironment
 ) -> list[SeedResult]:
     judge, number = pruner(assignment.pruner), assignment.number
     params = " ".join(f"{key}={value}" for key, value in assignment.params.items())
@@ -137,7 +138,11 @@ def _train_seeds(
         last = int(spec.config["trainer"]["epochs"]) if is_last else None
         report = _Report(study, assignment, index, last, judge)
         title, place = f"[trial {number}] {spec.title}", folder / f"seed_{seed}"
-        results.append(execute_trial_seed(spec, place, parent, title, tags=tags, report=report))
+        with progress_of(spec.config["trainer"]["progress"], job, number) as progress:
+            result = execute_trial_seed(
+                spec, place, job.parent, title, progress=progress, tags=tags, report=report
+            )
+        results.append(result)
         _set_attributes(study, number, {RUNS: [result.run_id for result in results]})
     return results
 

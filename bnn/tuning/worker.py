@@ -33,6 +33,7 @@ from bnn.tracking.parent import (
 )
 from bnn.tracking.store import SQLITE, Store
 from bnn.tracking.view import save_view
+from bnn.training.shared_display import shared_display
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue, storage, summary
 from bnn.tuning.checkpoint_retention import CheckpointRetention
@@ -241,7 +242,9 @@ class Worker:
         with queue.Heartbeat(self.study, numbers, queue.SWEEPER, stale_after):
             results: Sequence[JobReturn] = ()
             try:
-                results = self.launch([self._job(trial, words) for trial, words in batch])
+                with shared_display(self._progress(batch), self.at_once) as display:
+                    jobs = [self._job(trial, words, display) for trial, words in batch]
+                    results = self.launch(jobs)
             except Exception as error:  # a launcher's worker died, and took others with it
                 for number in self._open(numbers):
                     self._give_back(number, format_error(error))
@@ -263,8 +266,13 @@ class Worker:
                 raise result._return_value
         self.checkpoints.prune()
 
-    def _job(self, trial: Trial, words: Sequence[str]) -> list[str]:
-        """Overrides of the job that runs a trial."""
+    def _progress(self, batch: Sequence[tuple[Trial, list[str]]]) -> str:
+        """How the jobs of a batch show their progress, `trainer.progress`."""
+        job = self.compositions.job(batch[0][1])
+        return str(job.spec.config["trainer"]["progress"])
+
+    def _job(self, trial: Trial, words: Sequence[str], display: str) -> list[str]:
+        """Overrides of the job that runs a trial, and that writes to a display's folder."""
         assignment = Assignment(
             storage=self.address,
             study=self.study.study_name,
@@ -283,6 +291,7 @@ class Worker:
             plugin_folders=plugins.loaded_folders(),
             trial=asdict(assignment),
             process=os.getpid(),
+            display=display,
         )
         return [*words, *environment_overrides(values, self.store.uri)]
 
