@@ -36,6 +36,7 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
     if config["placement"]["layers"] and _fires_bits(config):
         _check_fractional_bits(config, estimator, task)
         _check_bound(config, estimator, task)
+        _check_scale(config, estimator, task)
     if task.needs_latents:
         _check_latents(config)
     _check_law(config, estimator)
@@ -95,6 +96,17 @@ def _check_bound(config: Mapping[str, Any], estimator: Estimator, task: Task) ->
         raise ConfigError(
             f"estimator={config['estimator']['name']} with task={config['task']['name']}: its "
             f"bound takes the mean of exp(-loss), which is no importance weight here; {said}"
+        )
+
+
+def _check_scale(config: Mapping[str, Any], estimator: Estimator, task: Task) -> None:
+    """Check that no part of the gradient is left without the scale of the rest."""
+    if estimator.up_to_scale and task.logits_in_loss:
+        said = "write task.kl=sampled" if "kl" in config["task"] else "choose another estimator"
+        raise ConfigError(
+            f"estimator={config['estimator']['name']} with task={config['task']['name']}: it "
+            "scales the gradient of the bits, and not that of the divergence, which the loss takes "
+            f"from the logits themselves; {said}"
         )
 
 

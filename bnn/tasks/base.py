@@ -79,6 +79,10 @@ class Task(nn.Module, ABC):
     """Whether exp(-loss) is a likelihood p(y | b) or an importance weight p(x, b) / q(b | x), the
     mean of which over several draws some estimators train. A loss that asks for its latents is the
     second: it takes log q(b) from all of them with detached logits, and nothing else."""
+    logits_in_loss: bool = False
+    """Whether the loss takes a derivative to the logits of the latent variables beside that of the
+    bits, as an analytic divergence does; an estimator that scales the latter alone (`up_to_scale`)
+    would follow neither, and is refused."""
     compared_reading: ClassVar[str] = schema.SAMPLED
     """Reading whose headline reports compare, `sampled` or `mc_mean`."""
     needs_latents: ClassVar[bool] = False

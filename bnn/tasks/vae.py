@@ -57,6 +57,7 @@ class VariationalAutoencoder(BinaryImages):
         self.kl = kl
         self.fractional_bits = kl == "analytic"
         self.importance_weights = kl == "sampled"
+        self.logits_in_loss = kl == "analytic"
 
     def output_size(self, data: DatasetSpec) -> int:
         return math.prod(data.shape)

@@ -157,6 +157,12 @@ def check_task(task: Task, estimator: Estimator) -> None:
             f"estimator: {type(estimator).__name__} takes the mean of exp(-loss) over its draws, "
             f"which is no importance weight of this {name}; take another estimator"
         )
+    if units and estimator.up_to_scale and task.logits_in_loss:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} scales the gradient of the bits, and not that "
+            f"of the divergence, which this {name} takes from the logits themselves; take "
+            'another estimator, or kl="sampled"'
+        )
     if units and estimator.fractional_bits and not task.fractional_bits:
         raise ConfigError(
             f"estimator: {type(estimator).__name__} evaluates the loss at bits between 0 and 1, "

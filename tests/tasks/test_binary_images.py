@@ -120,6 +120,28 @@ def test_gradients_of_the_evidence_bound_have_their_golden_values(kl: str) -> No
         assert mean.tolist() == pytest.approx(golden, abs=1e-6), name
 
 
+@pytest.mark.parametrize("kl", ["analytic", "sampled"])
+def test_a_scaled_credit_keeps_the_direction_of_a_sampled_divergence_alone(kl: str) -> None:
+    """Expectation of NVIL's estimate by all bits, with credits of standard deviation 3."""
+    model, made = Autoencoder(), task(kl)
+    estimator = Estimator.registry.build("nvil").init(model, torch.zeros(1, 2).double())
+    mean = torch.zeros(2, dtype=torch.float64)
+    for bits in BITS:
+        estimator.moments.copy_(torch.tensor([1.0, 0.0, 9.0]))
+        forward = ForwardClosure(
+            model,
+            torch.zeros(1, 2).double(),
+            PIXELS,
+            made.loss,
+            lambda like, bits=bits: (1 - bits).expand_as(like) * (1 - 1e-12),
+        )
+        loss = estimator.surrogate_loss(forward)
+        mean += probability(bits)[0].detach() * gradient(model, loss)[1]
+    exact = gradient(model, exact_loss(model, torch.zeros(1, 2).double(), PIXELS, made.loss))[1]
+    assert torch.allclose(3 * mean, exact, atol=1e-9) == (kl == "sampled")
+    assert made.logits_in_loss == (kl == "analytic"), "which is refused"
+
+
 def test_the_explicit_derivative_of_log_q_is_left_out() -> None:
     """It has mean 0: the control keeps it, and straight-through's estimates vary more."""
 
@@ -335,6 +357,8 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
         (["task=vae", "neuron=noisy_rectifier", "estimator=none"], "write neuron=stochastic"),
         (["task=vae", "neuron.law=uniform"], "write neuron.law= one of gaussian, logistic"),
         (["task=vae", "estimator=muprop", "task.kl=sampled"], "bits between 0 and 1"),
+        (["task=vae", "estimator=nvil"], "scales the gradient of the bits"),
+        (["task=vae", "estimator=nvil"], "write task.kl=sampled"),
         (["task=vae", "task.kl=exact"], "task.kl: expected one of analytic, sampled; got 'exact'"),
         (["task=vae", "estimator=none"], "a binary layer; choose an estimator"),
         (["task=structured", "estimator=vimco", "lab.every=1"], "write lab.every=0"),
@@ -401,6 +425,7 @@ def test_a_task_that_is_replaced_keeps_the_settings_of_the_training() -> None:
         (nn.Tanh(), "analytic", "none", "put a bnn.Stochastic() into it"),
         (Stochastic(), "sampled", "muprop", "MuProp evaluates the loss at bits between 0 and 1"),
         (Stochastic(), "analytic", "vimco", "VIMCO takes the mean of exp(-loss)"),
+        (Stochastic(), "analytic", "nvil", "NVIL scales the gradient of the bits"),
         (bnn.Deterministic(), "analytic", "st", "are drawn by a law with full support"),
         (Stochastic(law="uniform"), "analytic", "st", "are drawn by a law with full support"),
     ],
