@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bnn.report import answer, catalogue
+from matplotlib.figure import Figure
+
+from bnn.report import across_tasks, answer, catalogue
 from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference
 from bnn.report.document import results_section
@@ -105,6 +108,54 @@ def _seeds(text: str, path: Path, root: Path) -> str:
     return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else BLANK
 
 
+def across(names: Sequence[str], page: Path, root: Path) -> str:
+    """Figure and table of the estimators of several NAME.csv, each of another task."""
+    tables = _by_task(names, root)
+    picture = _relative(root / RESULTS / f"{page.stem}.png", page)
+    return f"![Estimators across tasks]({picture})\n\n{across_tasks.table(tables)}"
+
+
+def _by_task(names: Sequence[str], root: Path) -> list[across_tasks.TaskResults]:
+    return across_tasks.results_by_task(
+        {name: read_csv(root / RESULTS / f"{name}.csv") for name in names}
+    )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Picture that a block shows.
+
+    Args:
+        path: its file.
+        sources: files that it is drawn from.
+        draw: draws it.
+    """
+
+    path: Path
+    sources: tuple[Path, ...]
+    draw: Callable[[], Figure]
+
+    @property
+    def content(self) -> bytes:
+        """Content of all sources, by whose fingerprint an outdated picture is told."""
+        return b"".join(path.read_bytes() for path in self.sources)
+
+
+def picture(block: Block, root: Path) -> Picture | None:
+    """Picture that a block shows and that is drawn from tables; None for other kinds."""
+    from bnn.report.dot_plot import dot_plot
+
+    kind, *names = block.words
+    if kind == "results":
+        table = root / RESULTS / f"{names[0]}.csv"
+        return Picture(table.with_suffix(".png"), (table,), lambda: dot_plot(read_csv(table)))
+    if kind == "across_tasks":
+        sources = tuple(root / RESULTS / f"{name}.csv" for name in names)
+        path = root / RESULTS / f"{block.page.stem}.png"
+        return Picture(path, sources, lambda: across_tasks.figure(_by_task(names, root)))
+    return None
+
+
 def _relative(path: Path, page: Path) -> str:
     return Path(os.path.relpath(path, page.parent)).as_posix()
 
@@ -115,6 +166,7 @@ KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
     "seconds": seconds,
     "weight_readings": readings,
     "index": index,
+    "across_tasks": across,
     "answer": lambda arguments, page, root: answer.table(root / RESULTS, *arguments),
     "choices": lambda arguments, page, root: catalogue.choices(*arguments),
     "keys": lambda arguments, page, root: catalogue.keys(*arguments),

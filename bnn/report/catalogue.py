@@ -71,7 +71,7 @@ def estimators() -> str:
         made = Estimator.registry[name]()
         counts = [str(made.evaluations([UNITS] * layers)) for layers in LAYERS]
         cost = counts[0] if len(set(counts)) == 1 else " · ".join(counts)
-        rows.append([f"`{name}`", summary, rule, cost, _bias(made), source])
+        rows.append([f"`{name}`", summary, rule, cost, unbiasedness(made), source])
     head = ["name", "estimator", "rule", "evaluations of f", "unbiased", "source"]
     return markdown(head, rows)
 
@@ -86,7 +86,8 @@ def _docstring(estimator: Any) -> tuple[str, str, str]:
     return shown, rule, " ".join(cited[1].split()) if cited else ""
 
 
-def _bias(made: Estimator) -> str:
+def unbiasedness(made: Estimator) -> str:
+    """Whether an estimator is unbiased: `yes`, `no`, `exact`, and of or up to what."""
     if made.deterministic:
         return "exact"
     if made.bound:

@@ -7,11 +7,14 @@ page, `bnn.report.blocks` has their kinds.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnn.paths import folder
 from bnn.report.marks import RESULTS, blocks
-from bnn.report.row_files import read_csv
 from bnn.report.rows import ReportError
+
+if TYPE_CHECKING:
+    from bnn.report.blocks import Picture
 
 PAGES = ("README.md", "docs/*.md", f"{RESULTS}/*.md")
 """Patterns of the pages that may have generated blocks."""
@@ -72,16 +75,16 @@ def regenerate(root: Path) -> list[Path]:
     Raises:
         ReportError: as `regenerated`.
     """
-    from bnn.report.dot_plot import dot_plot, save
+    from bnn.report.dot_plot import save
 
     texts = {page: (root / page).read_text(encoding="utf-8") for page in pages(root)}
     made = {page: regenerated(text, page, root) for page, text in texts.items()}
     written = [root / page for page, text in texts.items() if made[page] != text]
     for path in written:
         path.write_text(made[path.relative_to(root)], encoding="utf-8")
-    for table in _tables(made, root):
-        save(dot_plot(read_csv(table)), table.with_suffix(".png"), table.read_bytes())
-        written.append(table.with_suffix(".png"))
+    for picture in _pictures(made, root):
+        save(picture.draw(), picture.path, picture.content)
+        written.append(picture.path)
     return written
 
 
@@ -96,20 +99,21 @@ def outdated(root: Path) -> list[str]:
     texts = {page: (root / page).read_text(encoding="utf-8") for page in pages(root)}
     found = [block for page, text in texts.items() for block in blocks(text, page)]
     stale = [block.title for block in found if block.text != content(block, root)]
-    pictures = [table for table in _tables(texts, root) if not _picture_is_current(table)]
-    return stale + [path.with_suffix(".png").relative_to(root).as_posix() for path in pictures]
+    pictures = [one for one in _pictures(texts, root) if not _is_current(one)]
+    return stale + [one.path.relative_to(root).as_posix() for one in pictures]
 
 
-def _tables(texts: dict[Path, str], root: Path) -> list[Path]:
-    """CSV files of the blocks that show a picture."""
-    found = (block for page, text in texts.items() for block in blocks(text, page))
-    names = dict.fromkeys(block.words[1] for block in found if block.words[0] == "results")
-    return [root / RESULTS / f"{name}.csv" for name in names]
+def _pictures(texts: dict[Path, str], root: Path) -> list[Picture]:
+    """Pictures of the blocks that show one, each once."""
+    from bnn.report.blocks import picture
+
+    found = [picture(block, root) for page, text in texts.items() for block in blocks(text, page)]
+    return list({one.path: one for one in found if one is not None}.values())
 
 
-def _picture_is_current(table: Path) -> bool:
-    """Whether the picture beside a CSV file was drawn from its present content."""
+def _is_current(picture: Picture) -> bool:
+    """Whether a picture was drawn from the present content of its tables."""
     from bnn.report.dot_plot import fingerprint
 
-    picture = table.with_suffix(".png")
-    return picture.is_file() and fingerprint(table.read_bytes()).encode() in picture.read_bytes()
+    file = picture.path
+    return file.is_file() and fingerprint(picture.content).encode() in file.read_bytes()
