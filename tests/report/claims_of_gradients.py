@@ -21,6 +21,10 @@ from bnn.report.catalogue import UNITS
 SMALL, REFERENCE = "lab_exact", "lab_cnn"
 PASSES, CLOCK = "variance × passes", "variance × ms"
 RELAXED = ("rebar learned 0.99", "relax learned 0.99 32")
+DOUBLE_CV, NESTED = "double_cv 4 0.99", "reinforce nested_leave_one_out 2 8"
+NO_BIAS = ("arm", "arms", "disarm", "double_cv", "local_expectation", "muprop", "rebar", "relax",
+           "reinforce")  # fmt: skip
+RELAXATIONS = ("st", "st_gumbel", "mve", "gumbel_rao", "reinmax_rao", "concrete")
 LEAVE_ONE_OUT, MUPROP = "reinforce leave_one_out 4", "muprop 0.9 conditional"
 
 
@@ -181,6 +185,55 @@ def lab_cnn() -> Iterator[str]:
 
 def variances() -> str:
     return " and ".join(f"{lab(REFERENCE, title, 'variance'):.0f}" for title in RELAXED)
+
+
+def lab_vae() -> Iterator[str]:
+    name, local = "lab_vae", "local_expectation 1"
+    assert "model.latents=8" in text(name) and "estimator=double_cv" in text(name)
+    (cell,) = [r["bias²"] for r in printed(name, PASSES) if r["estimator"] == "reinmax 1.0"]
+    low, high = map(float, re.findall(r"-?[\d.]+", cell)[1:])
+    assert low < 0 < high, "not told from none"
+    yield f"{lab(name, 'st density', 'bias²'):.1f} times the squared gradient"
+    costs = {r["estimator"]: float(r[PASSES]) for r in printed(name, PASSES)}
+    unbiased = [t for t in costs if t.split()[0] in NO_BIAS]
+    assert min(unbiased, key=costs.__getitem__) == local
+    yield f"1/{ratio(name, PASSES, local):.0f} of leave-one-out's variance at equal evaluations"
+    others = {t: lab(name, t, "bias²") for t in costs if t.split()[0] in RELAXATIONS}
+    assert min(others, key=others.__getitem__) == "concrete 0.5" and "reinmax 1.0" not in others
+    yield f"a squared bias of {100 * others['concrete 0.5']:.0f} % of the squared gradient"
+    assert lab(name, "frozen", "bias²") > 1
+    twice = [1 / ratio(name, column, DOUBLE_CV) for column in (PASSES, CLOCK)]
+    yield f"has {twice[0]:.2f} of leave-one-out's variance at equal evaluations, and "
+    nested = 1 / ratio(name, CLOCK, NESTED)
+    yield f"{twice[1]:.2f} times by the clock, where nested draws are ahead with {nested:.2f}."
+    clock = {t: lab(name, t, CLOCK) for t in unbiased}
+    assert min(clock, key=clock.__getitem__) == NESTED
+
+
+def lab_structured() -> Iterator[str]:
+    name, local = "lab_structured", "local_expectation 1"
+    assert "'model.hidden=[8,8]'" in text(name)
+    yield "Two layers of 8 units"
+
+    def bias(title: str) -> str:
+        return f"{100 * lab(name, title, 'bias²'):.1f} %"
+
+    variance = lab(name, "st density", "variance")
+    yield f"ReinMax's squared bias is {bias('reinmax 1.0')} of the squared gradient"
+    yield f"straight-through's {bias('st density')} at a variance of {variance:.2f} times the"
+    costs = {r["estimator"]: float(r[PASSES]) for r in printed(name, PASSES)}
+    unbiased = [t for t in costs if t.split()[0] in NO_BIAS]
+    assert min(unbiased, key=costs.__getitem__) == local
+    yield f"1/{ratio(name, PASSES, local):.0f} of leave-one-out's variance at equal evaluations"
+    yield f"has a squared bias of {bias('gumbel_rao 1.0')} of the squared gradient"
+    yield f"and {bias('st_gumbel 1.0')}.".removeprefix("and ")
+    yield f"has {bias('reinmax_rao 1.0')}: what it averages"
+    mve = [lab(name, "mve 1.0", c) / lab(name, "st density", c) for c in ("bias²", "variance")]
+    yield f"has {mve[0]:.2f} of straight-through's squared bias, and {mve[1]:.2f} times its"
+    muprop, twice = (1 / ratio(name, PASSES, one) for one in (MUPROP, DOUBLE_CV))
+    yield f"have {muprop:.2f} and {twice:.2f} of leave-one-out's variance at equal evaluations"
+    clock = {t: lab(name, t, CLOCK) for t in unbiased}
+    assert min(clock, key=clock.__getitem__) == LEAVE_ONE_OUT
 
 
 def estimators() -> Iterator[str]:

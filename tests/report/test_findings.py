@@ -36,6 +36,8 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/benchmark_gpu.md": gradients.benchmark_gpu,
     "sweeps/results/lab_exact.md": gradients.lab_exact,
     "sweeps/results/lab_cnn.md": gradients.lab_cnn,
+    "sweeps/results/lab_vae.md": gradients.lab_vae,
+    "sweeps/results/lab_structured.md": gradients.lab_structured,
     "sweeps/results/lab_target.md": gradients.target,
     "sweeps/results/lab_checkpoints.md": gradients.checkpoints,
     "sweeps/results/lab_slopes.md": gradients.slopes,
