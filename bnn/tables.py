@@ -43,3 +43,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def with_unit(title: str, unit: str) -> str:
+    """Title with its unit in brackets, where there is one."""
+    return f"{title} ({unit})" if unit else title

@@ -126,7 +126,8 @@ def _run(execute: Any, account: Account, overrides: Sequence[str], folder: Path)
         _phase(account, task, "evaluations", "training"),
         _phase(account, run, "finish", "evaluation of the test split"),
     ):
-        execute.execute(spec, folder, None, "benchmark", progress="none")
+        silent = import_module("bnn.training.progress").ProgressBar("none")
+        execute.execute(spec, folder, None, "benchmark", progress=silent)
 
 
 def _phase(account: Account, owner: Any, name: str, previous: str) -> Any:

@@ -74,8 +74,8 @@ def _top(pictures: Sequence[Tensor]) -> float:
     return max(1.0, *(float(one.nan_to_num().max()) for one in pictures))
 
 
-def heatmap(images: Tensor, layer: LayerView, columns: int = 4) -> Figure:
-    """One layer on fixed images: the input, the mean of its bits, and its firing probability.
+def heatmap(images: Tensor, layer: LayerView, columns: int = 4, title: str = "input") -> Figure:
+    """One layer on fixed images: the image, the mean of its bits, and its firing probability.
 
     A real-valued layer has its output alone. Pictures are channel means at the layer's own
     resolution, on one colour scale from 0 to 1, or to the largest mean where outputs exceed 1.
@@ -84,6 +84,7 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 4) -> Figure:
         images: [n, c, h, w].
         layer: layer on these images.
         columns: images that are drawn, from the first one.
+        title: title of the row of images.
     """
     columns = min(columns, len(images))
     rows = {"mean bits": layer.bits, "P(bit = 1)": layer.p}
@@ -110,7 +111,7 @@ def heatmap(images: Tensor, layer: LayerView, columns: int = 4) -> Figure:
     height, width = pictures[0][0].shape
     axis.set(xlim=(0, columns), ylim=(len(rows), -1), aspect=height / width)
     bare(axis)
-    names = ["input", *rows]
+    names = [title, *rows]
     axis.set_yticks([row - 0.53 for row in range(len(names))], names, fontsize=13, rotation=90)
     for label in axis.get_yticklabels():
         label.set_verticalalignment("center")
@@ -294,6 +295,26 @@ def weight_histograms(shares: Mapping[str, Sequence[Sequence[float]]]) -> Figure
         shares: shares of the weights in equal bins from -1 to 1, by layer and epoch; the first row
             is of the initial weights.
     """
+    return _histograms(shares, (-1, 1), "mean of a weight", "share of the weights")
+
+
+def unit_histograms(shares: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Distribution of the units' firing probabilities by epoch, a panel for each layer.
+
+    Args:
+        shares: shares of the units and images in equal bins from 0 to 1, by layer and epoch; the
+            first row is of the initial network.
+    """
+    return _histograms(shares, (0, 1), "P(bit = 1)", "share of the units")
+
+
+def _histograms(
+    shares: Mapping[str, Sequence[Sequence[float]]],
+    ends: tuple[float, float],
+    label: str,
+    colour_label: str,
+) -> Figure:
+    """Histograms by epoch as columns of an image, a panel for each layer."""
     figure = Figure(figsize=(1 + 3.2 * len(shares), 3.2), layout="constrained")
     axes = figure.subplots(1, len(shares), squeeze=False)[0]
     top = max(max(row) for rows in shares.values() for row in rows)
@@ -304,10 +325,10 @@ def weight_histograms(shares: Mapping[str, Sequence[Sequence[float]]]) -> Figure
             aspect="auto",
             cmap="viridis",
             norm=PowerNorm(0.5, 0, top),
-            extent=(-0.5, len(rows) - 0.5, -1, 1),
+            extent=(-0.5, len(rows) - 0.5, *ends),
             interpolation="nearest",
         )
         epoch_axis(axis)
-        axis.set(title=layer, xlabel="epoch (0: initial)", ylabel="mean of a weight")
-    figure.colorbar(drawn, ax=axes, label="share of the weights")
+        axis.set(title=layer, xlabel="epoch (0: initial)", ylabel=label)
+    figure.colorbar(drawn, ax=axes, label=colour_label)
     return figure

@@ -112,8 +112,10 @@ def table(tables: Sequence[TaskResults]) -> str:
     ranks = [one.ranks() for one in tables]
     head = ["estimator", "unbiased"]
     for one in tables:
-        better = "points" if one.metric is ACCURACY else "nats less"
-        head += [f"{one.task}: {one.metric.title}", f"beside straight-through ({better})"]
+        head += [
+            f"{one.task}: {one.metric.title}",
+            f"beside straight-through ({one.metric.gain_title})",
+        ]
     rows = []
     for name, title in titles(tables):
         cells = [title, unbiasedness(Estimator.registry.build(name))]
@@ -128,7 +130,7 @@ def _cells(difference: Difference | None, metric: Headline) -> list[str]:
     if difference is None:
         return [BLANK, BLANK]
     values = spread([metric.value(row) for row in difference.configuration.rows])
-    gain = format_interval(difference.interval, "+")
+    gain = format_interval(difference.interval, "+", metric.digits)
     return [
         format_spread(values, metric.digits), "reference" if difference.is_reference else gain
     ]  # fmt: skip

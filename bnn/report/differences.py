@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnn.report.configurations import Configuration, group_by_configuration, varying
-from bnn.report.headline import ACCURACY, headline
+from bnn.report.headline import headline
 from bnn.report.numbers import Interval, format_interval, interval
 from bnn.report.rows import ReportError, Row
 from bnn.tables import BLANK, markdown
@@ -198,17 +198,18 @@ def difference_columns(compared: Sequence[Difference]) -> dict[str, list[str]]:
     """The table of differences: head of each column -> cells."""
     configurations = [one.configuration for one in compared]
     metric = headline(row for c in configurations for row in c.rows)
-    head = f"difference ({'points' if metric is ACCURACY else 'nats less'})"
+    head = f"difference ({metric.gain_title})"
     means = [interval([metric.value(row) for row in c.rows]) for c in configurations]
     gains = [
-        "reference" if one.is_reference else format_interval(one.interval, "+") for one in compared
+        "reference" if one.is_reference else format_interval(one.interval, "+", metric.digits)
+        for one in compared
     ]
     return {
         "neuron": [c.first.neuron for c in configurations],
         "estimator": [c.first.estimator_title for c in configurations],
         "placement": [c.first.placement for c in configurations],
         **varying(configurations),
-        metric.title: list(map(format_interval, means)),
+        metric.title: [format_interval(one, digits=metric.digits) for one in means],
         head: gains,
         "verdict": [one.verdict for one in compared],
     }

@@ -135,6 +135,12 @@ def _readings(rows: Sequence[Row]) -> str:
             "sample's likelihood or importance weight, at the epoch of best validation loss; of "
             f"units that do not draw it is their loss.{thresholds}"
         )
+    if metric.name not in ("accuracy", "loss"):
+        return (
+            "Test metrics are those of the net's own rule at the epoch of best validation "
+            f"{metric.name}: stochastic units sampled once, deterministic ones thresholded; "
+            f"`thresholded` is the {metric.name} where stochastic units are thresholded too."
+        )
     accuracy = metric is ACCURACY
     return (
         f"{'Test accuracy and loss are those' if accuracy else 'The test loss is that'} of the "

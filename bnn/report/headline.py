@@ -1,7 +1,7 @@
 """Headline of an experiment: the test metric that its tables and figures compare.
 
 Accuracy, where the task is classification and every run has one; the bound of several draws, where
-the task is one of likelihoods; else the test loss.
+the task is one of likelihoods; the first metric of another task, or else the test loss.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bnn import schema
 from bnn.report.rows import Row
+from bnn.tables import with_unit
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Headline:
     """Test metric of a run, in the unit in which it is shown.
 
     Args:
-        name: `accuracy` or `loss`; fields of a row are `test_NAME`, `test_NAME_mc_mean` and
-            `test_NAME_threshold`.
-        unit: `%` or `nats`.
+        name: `accuracy` or `loss`, whose fields of a row are `test_NAME`, `test_NAME_mc_mean` and
+            `test_NAME_threshold`; or a name among the further metrics of a row.
+        unit: `%` or `nats`, or empty.
         scale: factor between the field and the unit.
         digits: printed behind the point.
         plot_title: quantity that figures draw, which is better when lower, without its unit.
@@ -43,17 +44,19 @@ class Headline:
     def title(self) -> str:
         """Head of a column, with the unit."""
         named = f"test {self.name}" if self.reading == schema.SAMPLED else self.plot_title
-        return f"{named} ({self.unit})"
+        return with_unit(named, self.unit)
 
     @property
     def plot_label(self) -> str:
         """Label of an axis, with the unit."""
-        return f"{self.plot_title} ({self.unit})"
+        return with_unit(self.plot_title, self.unit)
 
     def value(self, row: Row) -> float:
         """The metric of a run, in its unit; of units that do not draw it is that of one draw."""
-        found = getattr(row, self.field)
-        return self.scale * float(getattr(row, f"test_{self.name}") if found is None else found)
+        found = test_value(row, self.field)
+        own = test_value(row, f"test_{self.name}") if found is None else found
+        assert own is not None
+        return self.scale * own
 
     def error(self, row: Row) -> float:
         """The quantity that figures draw: the error in %, or the loss."""
@@ -66,6 +69,19 @@ class Headline:
         difference = self.value(row) - self.value(reference)
         return difference if self.name == "accuracy" else -difference
 
+    @property
+    def gain_title(self) -> str:
+        """Unit of a difference that is above 0 where the first is better."""
+        return "points" if self.name == "accuracy" else f"{self.unit} less".strip()
+
+
+def test_value(row: Row, field: str) -> float | None:
+    """Test metric of a row by `test_NAME`, from a field or from its further metrics."""
+    if hasattr(row, field):
+        found: float | None = getattr(row, field)
+        return found
+    return row.further_metrics.get(field.removeprefix("test_"))
+
 
 ACCURACY = Headline("accuracy", "%", 100, 2, "test error")
 LOSS = Headline("loss", "nats", 1, 2, "test loss")
@@ -77,7 +93,22 @@ def headline(rows: Iterable[Row]) -> Headline:
     rows = list(rows)
     if all(row.test_accuracy is not None for row in rows):
         return ACCURACY
-    return BOUND if all(map(_compares_bounds, rows)) else LOSS
+    if all(map(_compares_bounds, rows)):
+        return BOUND
+    names = {row.task["name"] for row in rows}
+    return _of_task(names.pop()) if len(names) == 1 else LOSS
+
+
+def _of_task(name: str) -> Headline:
+    """First metric of a task, where it is to be minimized and no loss."""
+    from bnn.tasks import Task
+
+    if name not in Task.registry:  # that of a plug-in may be missing here
+        return LOSS
+    key, metric = next(iter(Task.registry.attribute(name, "metrics").items()))
+    if key in ("loss", "accuracy") or metric.direction != "minimize":
+        return LOSS
+    return Headline(key, metric.unit, metric.scale, metric.digits, f"test {key}")
 
 
 def _compares_bounds(row: Row) -> bool:

@@ -65,16 +65,18 @@ def interval(values: Sequence[float]) -> Interval | None:
     return Interval(mean, mean - half, mean + half)
 
 
-def format_interval(value: Interval | None, sign: str = "") -> str:
+def format_interval(value: Interval | None, sign: str = "", digits: int = 2) -> str:
     """Text such as `98.42 [98.05, 98.79]`; a dash for None.
 
     Args:
         value: interval to write.
         sign: `+` where positive numbers have their sign too.
+        digits: printed behind the point.
     """
     if value is None:
         return BLANK
-    return f"{value.mean:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
+    mean, low, high = (f"{one:{sign}.{digits}f}" for one in (value.mean, value.low, value.high))
+    return f"{mean} [{low}, {high}]"
 
 
 @dataclass(frozen=True)

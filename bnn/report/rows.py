@@ -96,6 +96,8 @@ class Row:
     test_accuracy_lrt_training_statistics: Annotated[
         float | None, From("metrics", "test/accuracy_lrt_training_statistics")
     ] = None
+    further: str = ""
+    """`name=value; …` of the further test metrics of a task."""
     seconds_train: Annotated[float, From("metrics", schema.TRAIN_SECONDS)]
     seconds_total: Annotated[float, From("metrics", schema.TOTAL_SECONDS)]
     run_id: str
@@ -115,6 +117,12 @@ class Row:
         pairs = (pair.partition("=") for pair in self.settings.split("; "))
         of_task = {key[5:]: value for key, _, value in pairs if key.startswith("task.")}
         return {"name": "classification", **of_task}
+
+    @property
+    def further_metrics(self) -> dict[str, float]:
+        """Further test metrics by name, such as `distance_threshold`."""
+        pairs = (pair.partition("=") for pair in self.further.split("; ") if pair)
+        return {name: float(value) for name, _, value in pairs}
 
 
 TYPES = get_type_hints(Row)
@@ -167,6 +175,7 @@ def row_of(run: FinishedRun, experiment: str) -> Row:
         optimizer=optimizer,
         command=command,
         settings=_settings(run.params),
+        further=_further(sources["metrics"]),
         **values,
     )
 
@@ -175,6 +184,17 @@ def _read(name: str, values: Mapping[str, Any], source: From) -> Any:
     if name in OPTIONAL or source.default is not None:
         return field_value(name, values.get(source.key, source.default))
     return field_value(name, values[source.key])
+
+
+def _further(metrics: Mapping[str, Any]) -> str:
+    in_fields = {source.key for source in SOURCES.values()}
+    return "; ".join(
+        f"{key.removeprefix(schema.TEST)}={value!r}"
+        for key, value in sorted(metrics.items())
+        if key.startswith(schema.TEST)
+        and key not in in_fields
+        and not key.startswith((f"{schema.TEST}error", f"{schema.TEST}loss"))
+    )
 
 
 def _optimizer(params: Mapping[str, str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bnn.report.configurations import Configuration, group_by_configuration, varying
-from bnn.report.headline import ACCURACY, BOUND, headline
+from bnn.report.headline import ACCURACY, BOUND, headline, test_value
 from bnn.report.numbers import format_spread, interval, spread
 from bnn.report.reference import misnamed, reported
 from bnn.report.rows import Row
-from bnn.tables import BLANK, markdown
+from bnn.tables import BLANK, markdown, with_unit
 
 PRELIMINARY, MISNAMED = "†", "‡"
 """Marks of a configuration with one seed, and of a published row whose name misleads."""
@@ -43,6 +43,8 @@ def _result_columns(configurations: Sequence[Configuration]) -> dict[str, list[s
     draws = samples.pop() if len(samples) == 1 else "M"
     if metric is BOUND:
         return _bound_columns(configurations)
+    if metric.name not in ("accuracy", "loss"):
+        return _task_columns(configurations)
     fields = {
         metric.title: metric.field,
         f"mean of {draws} ({metric.unit})": f"{metric.field}_mc_mean",
@@ -56,6 +58,33 @@ def _result_columns(configurations: Sequence[Configuration]) -> dict[str, list[s
         losses = [format_spread(c.spread("test_loss"), 4) for c in configurations]
         results["test loss (nats)"] = losses
     return results
+
+
+def _task_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
+    """Metrics of a task by the neurons' own rule, and the first one of thresholded units."""
+    from bnn.tasks import Task
+
+    first = configurations[0].first
+    metrics = Task.registry.attribute(first.task["name"], "metrics")
+    head = headline(row for c in configurations for row in c.rows)
+    shown = {name: metric for name, metric in metrics.items() if name != "loss"}
+
+    def cells(name: str, scale: float, digits: int) -> list[str]:
+        found = []
+        for c in configurations:
+            values = [test_value(row, f"test_{name}") for row in c.rows]
+            known = [scale * value for value in values if value is not None]
+            whole = spread(known) if len(known) == len(values) else None
+            found.append(format_spread(whole, digits))
+        return found
+
+    columns = {head.title: cells(head.name, head.scale, head.digits)}
+    columns["thresholded"] = cells(f"{head.name}_threshold", head.scale, head.digits)
+    return columns | {
+        with_unit(name.replace("_", " "), metric.unit): cells(name, metric.scale, metric.digits)
+        for name, metric in shown.items()
+        if name != head.name
+    }
 
 
 def _bound_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
@@ -91,14 +120,17 @@ def columns_with_intervals(configurations: Sequence[Configuration]) -> dict[str,
     for head, cells in columns(configurations).items():
         table[head] = cells
         if head == metric.title and not all(c.preliminary for c in configurations):
-            table[f"95 % interval ({metric.unit})"] = _intervals(configurations)
+            table[with_unit("95 % interval", metric.unit)] = _intervals(configurations)
     return table
 
 
 def _intervals(configurations: Sequence[Configuration]) -> list[str]:
     metric = headline(row for c in configurations for row in c.rows)
     means = [interval([metric.value(row) for row in c.rows]) for c in configurations]
-    return [BLANK if one is None else f"{one.low:.2f} to {one.high:.2f}" for one in means]
+    digits = metric.digits
+    return [
+        BLANK if one is None else f"{one.low:.{digits}f} to {one.high:.{digits}f}" for one in means
+    ]
 
 
 def interval_note(configurations: Sequence[Configuration]) -> str:

@@ -40,6 +40,7 @@ from bnn.tracking.store import Store, open_store
 from bnn.training import checkpoint
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
+from bnn.training.progress import ProgressBar
 from bnn.training.shared_display import Progress
 from bnn.training.threads import threads
 
@@ -101,7 +102,7 @@ def execute(
     parent: str | None,
     title: str,
     *,
-    progress: Progress,
+    progress: Progress | None = None,
 ) -> RunSummary:
     """Train, evaluate and track one run.
 
@@ -110,7 +111,7 @@ def execute(
         folder: run directory for checkpoints, unless an interrupted run has its own.
         parent: MLflow run id of the sweep; None: the run stands alone.
         title: display name on the terminal.
-        progress: callback that shows the progress.
+        progress: callback that shows the progress; None: a line for each epoch.
 
     Returns:
         The summary; with `resume=true` and a run that has finished before, that run's.
@@ -118,6 +119,7 @@ def execute(
     Raises:
         BnnError: for anything that a user can act on.
     """
+    shown = ProgressBar("lines") if progress is None else progress
     store = _open_store(spec)
     if done := _finished(spec, store):
         return done
@@ -130,7 +132,7 @@ def execute(
     ) -> RunSummary:
         draws = setup.training.settings.evaluation_samples
         task, seed = setup.training.task, spec.general.seed
-        with progress.activity("evaluating, drawing …"):
+        with shown.activity("evaluating, drawing …"):
             scores = task.evaluations(setup.model, data.test, draws, seed)
             if fitted.training_statistics is not None:
                 weights = WeightEvaluation(task, setup.model, data.train, seed)
@@ -138,7 +140,7 @@ def execute(
             seconds = run.finish(fitted, scores)
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 
-    return _train_tracked(spec, store, folder, title, parent, earlier, finish, progress)
+    return _train_tracked(spec, store, folder, title, parent, earlier, finish, shown)
 
 
 def _finished(spec: RunSpec, store: Store) -> RunSummary | None:

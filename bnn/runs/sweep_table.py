@@ -12,11 +12,12 @@ from bnn.config.canonical import flat
 from bnn.config.titles import differing_keys, estimator_title, run_title, varying_keys
 from bnn.errors import format_error
 from bnn.runs.jobs import Job
-from bnn.tables import BLANK, ID_DIGITS, markdown
+from bnn.tables import BLANK, ID_DIGITS, markdown, with_unit
 from bnn.tasks import Task
 
 RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
 NOT_RUN, FAILED = "not run", "failed"
+MEAN_OF_DRAWS = "mean of M"
 WIDTH = 100
 """Characters of a line on a terminal."""
 
@@ -29,10 +30,10 @@ def metric_columns(task: Task, test: Mapping[str, float]) -> dict[str, str]:
 
     cells = {}
     for name, metric in task.metrics.items():
-        cells[name if metric.unit == "nats" else f"{name} ({metric.unit})"] = cell(name, name)
+        cells[name if metric.unit == "nats" else with_unit(name, metric.unit)] = cell(name, name)
         if name == task.headline:
             key = schema.test_metric(name, schema.MC_MEAN)
-            cells[f"mean of M ({metric.unit})"] = cell(name, key)
+            cells[with_unit(MEAN_OF_DRAWS, metric.unit)] = cell(name, key)
     return cells
 
 
@@ -86,6 +87,8 @@ def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
     settings = columns[1 : columns.index("seed") + 1]
     shared = {key: rows[0][key] for key in settings if len({row[key] for row in rows}) == 1}
     kept = [key for key in columns if key not in shared and key != RUN]
+    without = [key for key in kept if key.startswith(MEAN_OF_DRAWS) and not _any(rows, key)]
+    kept = [key for key in kept if key not in without]
     ids = {row[RUN_ID]: short_id(row[RUN_ID]) for row in rows}
 
     def table(kept: Sequence[str]) -> str:
@@ -98,6 +101,11 @@ def terminal_table(rows: Sequence[Mapping[str, str]]) -> str:
     above = ", ".join(f"{key} {value}" for key, value in shared.items())
     below = [f"{row[RUN]}: {row[RUN_ID]}" for row in rows if ids[row[RUN_ID]] == FAILED]
     return "\n".join([*([f"all with {above}\n"] if above else []), shown, *below])
+
+
+def _any(rows: Sequence[Mapping[str, str]], key: str) -> bool:
+    """Whether any run has a value in a column."""
+    return any(row[key] != BLANK for row in rows)
 
 
 def short_id(cell: str) -> str:

@@ -8,9 +8,9 @@ a split. Nothing else knows any of these.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,34 @@ class Pictures:
     rows: Mapping[str, Tensor]
 
 
+class TrainingStep(Protocol):
+    """One training step of the network, as a task's own step uses it."""
+
+    noise: Noise
+    """Source of uniform numbers that belong to the training, and go on after a break."""
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One step of the network's optimizer.
+
+        Args:
+            inputs: [n, …].
+            targets: [n, …].
+
+        Returns:
+            Mean loss, a detached scalar.
+        """
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Outputs of the network in training by one draw of its bits, detached.
+
+        Args:
+            inputs: [n, …].
+
+        Returns:
+            [n, …].
+        """
+
+
 class Task(nn.Module, ABC):
     """Task: inputs, targets, loss, metrics and evaluation.
 
@@ -85,6 +113,12 @@ class Task(nn.Module, ABC):
     would follow neither, and is refused."""
     compared_reading: ClassVar[str] = schema.SAMPLED
     """Reading whose headline reports compare, `sampled` or `mc_mean`."""
+    same_operations: ClassVar[bool] = True
+    """Whether every step launches the same operations, as a CUDA graph repeats them."""
+    image_title: ClassVar[str] = "input"
+    """Title of the test images above the heatmaps of the layers."""
+    draws_probabilities: ClassVar[bool] = False
+    """Whether runs have a figure of the units' firing probabilities by epoch."""
     needs_latents: ClassVar[bool] = False
     """Whether the loss is one of stochastic binary layers; a network without any is refused."""
 
@@ -226,13 +260,11 @@ class Task(nn.Module, ABC):
         """
         return output
 
-    def step(
-        self, train: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
-    ) -> Tensor:
+    def step(self, train: TrainingStep, inputs: Tensor, targets: Tensor) -> Tensor:
         """One training step; `train` unless overridden.
 
         Args:
-            train: one step of the network's optimizer on inputs and targets; returns the mean loss.
+            train: one step of the network's optimizer on inputs and targets.
             inputs: [n, …].
             targets: [n, …].
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from torch import Tensor
 
 from bnn import schema
 from bnn.config import provenance
@@ -31,13 +32,13 @@ from bnn.plots import runs
 from bnn.tables import markdown
 from bnn.tasks import Scores, Task
 from bnn.tracking.calls import logged_images
+from bnn.tracking.histograms import EpochHistograms, unit_probabilities, weight_means
 from bnn.tracking.mlflow_adapter import dataset_record
 from bnn.tracking.outbox import Outbox
 from bnn.tracking.run_dir import claim_run_dir, run_dir_of
 from bnn.tracking.store import Store
-from bnn.tracking.weight_histograms import WeightHistograms
 from bnn.training import checkpoint
-from bnn.training.activations import Snapshot, fixed_images, snapshot
+from bnn.training.activations import HEALTH_IMAGES, Snapshot, fixed_images, snapshot
 from bnn.training.callback import Callback, FitContext
 from bnn.training.loop import FitResult
 
@@ -122,7 +123,8 @@ class MlflowRun(Callback):
     ) -> None:
 
         self.about, self._folder, self._continued = about, folder, continued is not None
-        self._histograms = WeightHistograms(folder)
+        self._weights = EpochHistograms(folder / "weight_histograms.json", -1, 1)
+        self._units = EpochHistograms(folder / "unit_histograms.json", 0, 1)
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._client = MlflowClient(store.uri)
         self._started = time.perf_counter()
@@ -253,7 +255,8 @@ class MlflowRun(Callback):
         keeps = error is None and self.about.config.get("trainer", {}).get("keep_last")
         if over and not keeps:
             (self._folder / checkpoint.LAST).unlink(missing_ok=True)
-            self._histograms.remove()
+            self._weights.remove()
+            self._units.remove()
         if isinstance(error, Pruned):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
 
@@ -274,7 +277,8 @@ class MlflowRun(Callback):
     def on_fit_start(self, context: FitContext) -> None:
         self._context, test = context, context.data.test
         self._images = fixed_images(test)
-        self._histograms.start(context.model, context.finished_epochs)
+        self._weights.start(context.finished_epochs, weight_means(context.model))
+        self._units.start(context.finished_epochs, self._probabilities())
         if context.finished_epochs == 0:
             self._log_heatmaps(0)
 
@@ -290,7 +294,16 @@ class MlflowRun(Callback):
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self._log_epoch(epoch, metrics)
         self._log_heatmaps(epoch)
-        self._histograms.add(self._context.model)
+        self._weights.add(weight_means(self._context.model))
+        self._units.add(self._probabilities())
+
+    def _probabilities(self) -> dict[str, Tensor]:
+        """Probabilities of the units on validation images, where the task has them drawn."""
+        context = self._context
+        if not context.task.draws_probabilities:
+            return {}
+        images = context.data.validation.images[:HEALTH_IMAGES]
+        return unit_probabilities(context.model, context.task.inputs(images))
 
     def _log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch not in self._epochs:
@@ -309,7 +322,8 @@ class MlflowRun(Callback):
             if (key := schema.HEATMAP + layer.name, epoch) in self._logged_images:
                 continue
             with self._timed("figures"):
-                image = _png(runs.heatmap(view.images, layer))
+                title = self._context.task.image_title
+                image = _png(runs.heatmap(view.images, layer, title=title))
             self._send("image", image, key=key, step=epoch)
 
     def finish(self, fit: FitResult, scores: Mapping[str, Scores]) -> float:
@@ -327,8 +341,10 @@ class MlflowRun(Callback):
             figures = {"curves.png": _png(runs.curves(fit.history, self.about.task))}
             if any(key.startswith(schema.UNITS) for key in fit.history[-1]):
                 figures["unit_health.png"] = _png(runs.unit_health(fit.history))
-            if self._histograms.shares:
-                figures["weights.png"] = _png(runs.weight_histograms(self._histograms.shares))
+            if weights := self._weights.shares:
+                figures["weights.png"] = _png(runs.weight_histograms(weights))
+            if units := self._units.shares:
+                figures["unit_probabilities.png"] = _png(runs.unit_histograms(units))
             context = self._context
             grids = context.task.pictures(context.model, self._images, context.seed)
             figures |= {f"{name}.png": _png(runs.pictures(one)) for name, one in grids.items()}

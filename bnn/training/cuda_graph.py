@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
+from bnn.tasks import Task
 
 Step = Callable[[Tensor, Tensor], None]
 """One step on images [n, c, h, w] and labels [n, …], whose results are tensors that it changes in
@@ -25,13 +26,13 @@ PACKAGES = ("bnn", "torch")
 
 
 def is_captured(
-    choice: str, model: nn.Module, estimator: Estimator, task: nn.Module, device: torch.device
+    choice: str, model: nn.Module, estimator: Estimator, task: Task, device: torch.device
 ) -> bool:
     """Whether the steps of a training are captured in a CUDA graph.
 
     Under `auto` they are on a GPU where all parts consist of modules of this package and of torch,
-    and no estimator tells that its steps differ: other code may do something else in every
-    hundredth step.
+    and neither estimator nor task tells that its steps differ: other code may do something else in
+    every hundredth step.
 
     Args:
         choice: `trainer.cuda_graph`, `auto`, `always` or `never`.
@@ -52,7 +53,7 @@ def is_captured(
         return choice == "always"
     modules = (module for part in (model, estimator, task) for module in part.modules())
     known = (type(module).__module__.partition(".")[0] in PACKAGES for module in modules)
-    return estimator.same_operations and all(known)
+    return estimator.same_operations and task.same_operations and all(known)
 
 
 class CapturedStep:

@@ -68,6 +68,7 @@ class ProgressBar(Callback):
         context, task = self._context, self._context.task
         metric = task.metrics[task.headline]
         value = f"val {metric.format(metrics[schema.VALIDATION + task.headline])} {metric.unit}"
+        value = value.rstrip()  # of a metric without a unit
         loss = metrics[schema.TRAIN + "loss"]
         line = f"epoch {epoch}/{context.epochs}  {value}  train loss {loss:.4f}"
         if self._bar is not None:

@@ -56,7 +56,7 @@ class JobProgress(Callback):
         task, epochs = self._context.task, self._context.epochs
         metric = task.metrics[task.headline]
         value = f"val {metric.format(metrics[schema.VALIDATION + task.headline])} {metric.unit}"
-        self._note(f"epoch {min(epoch + 1, epochs)}/{epochs}  {value}")
+        self._note(f"epoch {min(epoch + 1, epochs)}/{epochs}  {value.rstrip()}")
 
     @contextlib.contextmanager
     def activity(self, text: str) -> Iterator[None]:

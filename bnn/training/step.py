@@ -6,6 +6,7 @@ threads.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,9 @@ from bnn.data import Dataset, DatasetSpec, Split
 from bnn.errors import CheckpointError, ConfigError, DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.handlers import apply, sampled
 from bnn.nn.latent_updates import LatentUpdates
-from bnn.nn.sites import Site, generator_noise
+from bnn.nn.sites import RandomUnits, Site, generator_noise
 from bnn.nn.weight_layers import weight_rule
 from bnn.seeds import stream
 from bnn.tasks import Task
@@ -296,17 +298,10 @@ class TrainState:
 
     def _add_step(self, images: Tensor, labels: Tensor) -> None:
         """One step on a batch, whose loss and statistics are added to the sums of the epoch."""
-        statistics: dict[str, Tensor] = {}
-
-        def train(inputs: Tensor, targets: Tensor) -> Tensor:
-            loss, output = self._step(inputs, targets)
-            for name, values in self.task.statistics(output, targets).items():
-                statistics[name] = statistics.get(name, 0) + values.sum()
-            return loss
-
         inputs, targets = self.task.batch(images, labels, self.target_noise)
+        train = _NetworkStep(self)
         loss = self.task.step(train, inputs, targets)
-        for name, latest in {LOSS: loss * len(labels), **statistics}.items():
+        for name, latest in {LOSS: loss * len(labels), **train.statistics}.items():
             if name not in self._sums:
                 self._sums[name] = torch.zeros_like(latest)
             self._sums[name] += latest
@@ -342,7 +337,7 @@ class TrainState:
                 "lower optimizer.lr"
             )
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and output of the first replica, [n, …], of one step of the optimizer."""
         layers, precision = self.estimator.layers, self.config.settings.precision
         forward = ForwardClosure(
@@ -351,3 +346,30 @@ class TrainState:
         loss = train_step(forward, self.estimator, self.optimizer, precision)
         assert forward.output is not None
         return loss, forward.output
+
+
+class _NetworkStep:
+    """One training step of the network, as the task's own step calls it; see `TrainingStep`."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state, self.noise = state, state.target_noise
+        self.statistics: dict[str, Tensor] = {}
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        loss, output = self._state.step(inputs, targets)
+        for name, values in self._state.task.statistics(output, targets).items():
+            self.statistics[name] = self.statistics.get(name, 0) + values.sum()
+        return loss
+
+    @torch.no_grad()
+    def outputs(self, inputs: Tensor) -> Tensor:
+        state = self._state
+        precision = state.config.settings.precision
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            return apply(state.model, inputs, self._drawn).float()
+
+    def _drawn(self, layer: Site | RandomUnits) -> Tensor:
+        """Activations as training draws them, see `Estimator.samples_in_training`."""
+        if isinstance(layer, Site) and self._state.estimator.samples_in_training:
+            layer = dataclasses.replace(layer, rule=Site.sample)
+        return sampled(self._state.noise)(layer)

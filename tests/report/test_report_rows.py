@@ -53,7 +53,7 @@ def test_a_short_row_and_a_missing_file_are_refused(
     write_csv(tmp_path / "x.csv", [row()])
     with (tmp_path / "x.csv").open("a") as file:
         file.write("mnist,0.98\n")
-    with pytest.raises(ReportError, match="row 3: expected 44 cells, got 2"):
+    with pytest.raises(ReportError, match="row 3: expected 45 cells, got 2"):
         read_csv(tmp_path / "x.csv")
     with pytest.raises(ReportError, match="--export writes it"):
         read_csv(tmp_path / "y.csv")

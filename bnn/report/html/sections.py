@@ -17,7 +17,7 @@ from bnn.report.differences import (
 from bnn.report.display_names import display_names, full_names, placement_name
 from bnn.report.document import caption_paragraphs, commands, summary
 from bnn.report.dot_plot import dot_plot
-from bnn.report.headline import ACCURACY, BOUND, LOSS, Headline, headline
+from bnn.report.headline import Headline, headline
 from bnn.report.html.markup import (
     Html,
     details,
@@ -78,6 +78,7 @@ def results_section(rows: Sequence[Row], configurations: Sequence[Configuration]
         plot, f"{title} by configuration: each seed, and their mean.", wide=True
     )
     shared, columns = _headline_first(
+        metric,
         columns_with_intervals(configurations),
         list(display_names(configurations).values()),
         [run_list(c.rows) for c in configurations],
@@ -112,15 +113,16 @@ def differences_section(
     for one in compared:
         paired = [base for _, base in one.pairs()]
         runs.append(run_list(dict.fromkeys([*one.configuration.rows, *paired])))
+    metric = headline(row for one in compared for row in one.configuration.rows)
     shared, columns = _headline_first(
-        difference_columns(compared), [names[one.configuration] for one in compared], runs
+        metric, difference_columns(compared), [names[one.configuration] for one in compared], runs
     )
     notes = [paragraph(text) for text in (reason, difference_note(reference)) if text]
     return Section(anchor, title, join([*notes, shared, table_element(columns)]))
 
 
 def _headline_first(
-    columns: Columns, names: Sequence[str], runs: Sequence[Html]
+    metric: Headline, columns: Columns, names: Sequence[str], runs: Sequence[Html]
 ) -> tuple[Html, Columns]:
     """Columns of a table in the order of the page, and a sentence for what all rows share.
 
@@ -128,11 +130,12 @@ def _headline_first(
     settings last, which `columns` has before its results.
 
     Args:
+        metric: the headline.
         columns: head -> cells, settings first.
         names: display name of each row.
         runs: run list of each row.
     """
-    title = next(head for head in columns if head in (ACCURACY.title, LOSS.title, BOUND.title))
+    title = metric.title
     before_results = itertools.takewhile(lambda head: head not in ("seeds", title), columns)
     settings = list(before_results)
     shared = {head: columns[head][0] for head in settings if len(set(columns[head])) == 1}
@@ -193,7 +196,7 @@ def _cost_columns(configurations: Sequence[Configuration], metric: Headline) -> 
         "epochs": [str(c.first.epochs) for c in configurations],
         "passes × epochs": [f"{passes(c.first):,.0f}" for c in configurations],
         "training (s)": [format_spread(one, 1) for one in training],
-        metric.plot_label: [format_spread(one, 2) for one in errors],
+        metric.plot_label: [format_spread(one, metric.digits) for one in errors],
         "runs": [run_list(c.rows) for c in configurations],
     }
 
