@@ -2,8 +2,17 @@
 
 from bnn.models.base import MODELS
 from bnn.models.cnn import ConvNet
+from bnn.models.generators import CNNGenerator, MLPGenerator
 from bnn.models.mlp import MLP
 from bnn.models.sbn import SigmoidBeliefNetwork
 from bnn.models.vae import VAE
 
-__all__ = ["MLP", "MODELS", "VAE", "ConvNet", "SigmoidBeliefNetwork"]
+__all__ = [
+    "MLP",
+    "MODELS",
+    "VAE",
+    "CNNGenerator",
+    "ConvNet",
+    "MLPGenerator",
+    "SigmoidBeliefNetwork",
+]

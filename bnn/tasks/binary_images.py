@@ -11,7 +11,7 @@ from bnn.errors import ConfigError
 from bnn.nn.sites import Noise
 from bnn.tasks.base import Task
 
-BINARIZE = ("threshold", "dynamic")
+BINARIZE = ("threshold", "dynamic", "nonzero")
 SMALLEST_MEAN = 0.001
 """Distance from 0 and 1 within which the mean of a pixel is kept, whose logit is added to the
 outputs."""
@@ -26,9 +26,9 @@ class BinaryImages(Task):
     logit of the mean of their pixel is added, so that a network begins at the marginal likelihood.
 
     Args:
-        binarize: `threshold`, a pixel above ½ is 1; or `dynamic`, a pixel is 1 with its value as
-            probability, drawn anew for each batch (Salakhutdinov & Murray 2008), and once and for
-            all for validation and test.
+        binarize: `threshold`, a pixel above ½ is 1; `nonzero`, any pixel above 0; or `dynamic`, a
+            pixel is 1 with its value as probability, drawn anew for each batch (Salakhutdinov &
+            Murray 2008), and once and for all for validation and test.
 
     Raises:
         ConfigError: for another choice.
@@ -78,7 +78,9 @@ class BinaryImages(Task):
 
     def expected(self, pixels: Tensor) -> Tensor:
         """Expectation of the binary pixels, [n, c, h, w]."""
-        return (pixels > 0.5).to(pixels) if self.binarize == "threshold" else pixels
+        if self.binarize == "dynamic":
+            return pixels
+        return (pixels > (0.5 if self.binarize == "threshold" else 0)).to(pixels)
 
     def binary(self, images: Tensor, noise: Noise) -> Tensor:
         """Binary pixels of normalised images.
@@ -91,7 +93,7 @@ class BinaryImages(Task):
             0 and 1, [n, c, h, w].
         """
         expected = self.expected(self.pixels(images))
-        return expected if self.binarize == "threshold" else (noise(expected) < expected).to(images)
+        return (noise(expected) < expected).to(images) if self.binarize == "dynamic" else expected
 
     def offset(self, mean: Tensor) -> Tensor:
         """Logits of the means of pixels, which are kept off 0 and 1."""

@@ -362,7 +362,10 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
         (["task=vae", "task.kl=exact"], "task.kl: expected one of analytic, sampled; got 'exact'"),
         (["task=vae", "estimator=none"], "a binary layer; choose an estimator"),
         (["task=structured", "estimator=vimco", "lab.every=1"], "write lab.every=0"),
-        (["task=structured", "task.binarize=no"], "expected one of threshold, dynamic; got 'no'"),
+        (
+            ["task=structured", "task.binarize=no"],
+            "expected one of threshold, dynamic, nonzero; got 'no'",
+        ),
         (["task=structured", "model.hidden=[]"], "model.hidden: expected a list of at least one"),
         (["task=structured", "model.hidden=200"], "model.hidden: expected a list, got 200"),
         (["task=vae", "model.latents=0"], "model.latents: expected at least 1 latent variable"),
