@@ -35,7 +35,7 @@ from bnn.training.settings import TrainerSettings, TrainingConfig
 from bnn.training.step import init_task
 
 if TYPE_CHECKING:
-    from bnn.tracking.run import RunDescription
+    from bnn.tracking.description import RunDescription
 
 Choice = str | Mapping[str, Any]
 """Name of a choice, or a mapping with `name` and parameters: `{"name": "adam", "lr": 0.01}`."""
@@ -294,7 +294,7 @@ def _description(
 ) -> RunDescription:
     """Description of a run by the keys of a configuration, so that reports read it like others."""
     from bnn.runs.describe import run_tags
-    from bnn.tracking.run import RunDescription
+    from bnn.tracking.description import RunDescription
 
     estimator, task = training.estimator, training.task
     registry = Estimator.registry

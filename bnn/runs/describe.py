@@ -12,7 +12,7 @@ from bnn.build import TrainingSetup
 from bnn.config import provenance
 from bnn.config.titles import estimator_title
 from bnn.estimators import Estimator
-from bnn.tracking.run import RunDescription
+from bnn.tracking.description import RunDescription
 
 
 def run_tags(

@@ -24,6 +24,7 @@ from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
 from bnn.tasks.weight_readings import WeightEvaluation
+from bnn.tracking.description import test_metrics
 from bnn.tracking.failures import best_effort
 from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.resume import (
@@ -34,7 +35,7 @@ from bnn.tracking.resume import (
     flush_pending,
     other_versions_note,
 )
-from bnn.tracking.run import MlflowRun, test_metrics
+from bnn.tracking.run import MlflowRun
 from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import Store, open_store
 from bnn.training import checkpoint

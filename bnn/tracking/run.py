@@ -8,91 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from torch import Tensor
 
 from bnn import schema
-from bnn.config import provenance
 from bnn.config.canonical import flat, moves_result
 from bnn.data import Dataset
 from bnn.errors import Pruned, TrackingError
 from bnn.interruption import uninterrupted
-from bnn.plots import runs
-from bnn.tables import markdown
-from bnn.tasks import Scores, Task
+from bnn.tasks import Scores
 from bnn.tracking.calls import logged_images
-from bnn.tracking.histograms import EpochHistograms, unit_probabilities, weight_means
+from bnn.tracking.description import RunDescription, error_metrics, note, test_metrics
 from bnn.tracking.mlflow_adapter import dataset_record
 from bnn.tracking.outbox import Outbox
+from bnn.tracking.pictures import RunPictures
 from bnn.tracking.run_dir import claim_run_dir, run_dir_of
 from bnn.tracking.store import Store
 from bnn.training import checkpoint
-from bnn.training.activations import HEALTH_IMAGES, Snapshot, fixed_images, snapshot
+from bnn.training.activations import Snapshot
 from bnn.training.callback import Callback, FitContext
 from bnn.training.loop import FitResult
-
-READINGS = {
-    schema.SAMPLED: "test",
-    schema.MC_MEAN: "test, mean of M draws",
-    schema.THRESHOLD: "test, thresholded",
-    schema.SIGN_WEIGHTS: "test, signs of the weights",
-    schema.DRAWN_WEIGHTS: "test, drawn weights",
-    schema.ENSEMBLE: "test, mean of M drawn networks",
-    schema.LRT: "test, Gaussian pre-activations",
-}
-
-
-def test_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
-    """Test metrics under every reading, each under one name: `accuracy`, `accuracy_mc_mean`."""
-    return {
-        schema.test_metric(name, reading): value
-        for reading, score in scores.items()
-        for name, value in score.items()
-    }
-
-
-def error_metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
-    """Test errors in percent under every reading; none of a task without an accuracy."""
-    return {
-        schema.test_metric(schema.ERROR, reading): 100 * (1 - score[schema.ACCURACY])
-        for reading, score in scores.items()
-        if schema.ACCURACY in score
-    }
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """Description of a run for MLflow, whoever trains it.
-
-    Args:
-        title: name of the run.
-        dataset: title of the data set.
-        config: nested, plain values; those that the result depends on become parameters, all of
-            them an artifact.
-        tags: tags, without those of the run directory and the machine.
-        task: task, for its metrics.
-        heatmaps: whether images of the binary layers are logged.
-        export: whether the network of the checkpoint is logged as a model.
-    """
-
-    title: str
-    dataset: str
-    config: Mapping[str, Any]
-    tags: Mapping[str, str]
-    task: Task
-    heatmaps: bool = True
-    export: bool = False
 
 
 class MlflowRun(Callback):
@@ -123,8 +65,7 @@ class MlflowRun(Callback):
     ) -> None:
 
         self.about, self._folder, self._continued = about, folder, continued is not None
-        self._weights = EpochHistograms(folder / "weight_histograms.json", -1, 1)
-        self._units = EpochHistograms(folder / "unit_histograms.json", 0, 1)
+        self._pictures = RunPictures(folder)
         self.seconds = {"mlflow": 0.0, "figures": 0.0, "export": 0.0}
         self._client = MlflowClient(store.uri)
         self._started = time.perf_counter()
@@ -255,8 +196,7 @@ class MlflowRun(Callback):
         keeps = error is None and self.about.config.get("trainer", {}).get("keep_last")
         if over and not keeps:
             (self._folder / checkpoint.LAST).unlink(missing_ok=True)
-            self._weights.remove()
-            self._units.remove()
+            self._pictures.remove()
         if isinstance(error, Pruned):
             (self._folder / checkpoint.BEST).unlink(missing_ok=True)
 
@@ -275,10 +215,7 @@ class MlflowRun(Callback):
         self._send("dataset", **record)
 
     def on_fit_start(self, context: FitContext) -> None:
-        self._context, test = context, context.data.test
-        self._images = fixed_images(test)
-        self._weights.start(context.finished_epochs, weight_means(context.model))
-        self._units.start(context.finished_epochs, self._probabilities())
+        self._pictures.start(context)
         if context.finished_epochs == 0:
             self._log_heatmaps(0)
 
@@ -294,16 +231,7 @@ class MlflowRun(Callback):
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         self._log_epoch(epoch, metrics)
         self._log_heatmaps(epoch)
-        self._weights.add(weight_means(self._context.model))
-        self._units.add(self._probabilities())
-
-    def _probabilities(self) -> dict[str, Tensor]:
-        """Probabilities of the units on validation images, where the task has them drawn."""
-        context = self._context
-        if not context.task.draws_probabilities:
-            return {}
-        images = context.data.validation.images[:HEALTH_IMAGES]
-        return unit_probabilities(context.model, context.task.inputs(images))
+        self._pictures.add_epoch()
 
     def _log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         if epoch not in self._epochs:
@@ -311,19 +239,13 @@ class MlflowRun(Callback):
 
     def _log_heatmaps(self, epoch: int) -> None:
         """Log an image of each binary layer on the fixed test images, if heatmaps are asked for."""
-        if not self.about.heatmaps:
-            return
-        context, images = self._context, self._images
-        inputs = context.task.inputs(images)
-        self._log_images(epoch, snapshot(context.model, images, context.seed, inputs))
+        if self.about.heatmaps:
+            self._log_images(epoch, self._pictures.snapshot())
 
     def _log_images(self, epoch: int, view: Snapshot) -> None:
-        for layer in view.layers:
-            if (key := schema.HEATMAP + layer.name, epoch) in self._logged_images:
-                continue
-            with self._timed("figures"):
-                title = self._context.task.image_title
-                image = _png(runs.heatmap(view.images, layer, title=title))
+        with self._timed("figures"):
+            images = list(self._pictures.heatmaps(view, epoch, self._logged_images))
+        for key, image in images:
             self._send("image", image, key=key, step=epoch)
 
     def finish(self, fit: FitResult, scores: Mapping[str, Scores]) -> float:
@@ -338,16 +260,7 @@ class MlflowRun(Callback):
         """
         self._finals(fit, scores)
         with self._timed("figures"):
-            figures = {"curves.png": _png(runs.curves(fit.history, self.about.task))}
-            if any(key.startswith(schema.UNITS) for key in fit.history[-1]):
-                figures["unit_health.png"] = _png(runs.unit_health(fit.history))
-            if weights := self._weights.shares:
-                figures["weights.png"] = _png(runs.weight_histograms(weights))
-            if units := self._units.shares:
-                figures["unit_probabilities.png"] = _png(runs.unit_histograms(units))
-            context = self._context
-            grids = context.task.pictures(context.model, self._images, context.seed)
-            figures |= {f"{name}.png": _png(runs.pictures(one)) for name, one in grids.items()}
+            figures = self._pictures.figures(fit)
         for name, content in figures.items():
             self._send("file", content, path=f"figures/{name}")
         if self.about.export:
@@ -377,7 +290,7 @@ class MlflowRun(Callback):
         }
         self._metrics(final, len(fit.history))
         self._log_checkpoints(checkpoint.BEST)
-        self._tag(schema.NOTE, _note(self.about, fit, scores))
+        self._tag(schema.NOTE, note(self.about, fit, scores))
 
     def _durations(self, fit: FitResult) -> float:
         """Log the seconds of each part of the run.
@@ -421,33 +334,3 @@ def _place_tags(folder: Path) -> dict[str, str]:
         schema.RUN_DIR_OWNER: claim_run_dir(folder),
         schema.HOST: socket.gethostname(),
     }
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-def _reading_title(reading: str) -> str:
-    """Title of a reading in the note of a run."""
-    name = reading.removesuffix(schema.TRAINING_STATISTICS)
-    suffix = ", statistics of the training" if name != reading else ""
-    return READINGS.get(name, name) + suffix
-
-
-def _note(about: RunDescription, fit: FitResult, scores: Mapping[str, Scores]) -> str:
-    """Description of a finished run in Markdown: a table of its metrics, and its command."""
-    metrics, best = about.task.metrics, fit.history[fit.best_epoch - 1]
-    validation = {name: best[schema.VALIDATION + name] for name in metrics}
-    readings = [(_reading_title(reading), score) for reading, score in scores.items()]
-    rows = [
-        [name, *(metrics[key].format(values[key]) for key in metrics)]
-        for name, values in [("validation", validation), *readings]
-    ]
-    heads = [f"{name} ({metric.unit})" for name, metric in metrics.items()]
-    table = markdown(["evaluation", *heads], rows)
-    return (
-        f"{about.title} on {about.dataset}, best epoch {fit.best_epoch} of {len(fit.history)}.\n\n"
-        f"{table}\n\n`{provenance.command()}`"
-    )

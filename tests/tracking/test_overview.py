@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bnn import schema
+from bnn.tracking.description import error_metrics
 from bnn.tracking.overview import BEGIN, END, describe_experiment, log_best, relinked
 from bnn.tracking.parent import NOTE_LENGTH, close_parent, describe_study
-from bnn.tracking.run import error_metrics
 from bnn.tracking.store import Store
 
 ID = "0123456789abcdef0123456789abcdef"
