@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bnn.report.configurations import Configuration, group_by_configuration, varying
-from bnn.report.headline import headline
+from bnn.report.headline import ACCURACY, Headline, headline
 from bnn.report.numbers import Interval, format_interval, interval
 from bnn.report.rows import ReportError, Row
 from bnn.tables import BLANK, markdown
@@ -215,9 +215,15 @@ def difference_columns(compared: Sequence[Difference]) -> dict[str, list[str]]:
     }
 
 
-def difference_note(reference: Reference) -> str:
-    """A sentence below or above the table of differences: reference, pairing and intervals."""
-    margin = f", margin {reference.margin:g} points" if reference.margin else ""
+def difference_note(reference: Reference, metric: Headline) -> str:
+    """A sentence below or above the table of differences: reference, pairing and intervals.
+
+    Args:
+        reference: configuration that the others are compared with.
+        metric: the headline.
+    """
+    unit = "points" if metric is ACCURACY else metric.unit
+    margin = f", margin {reference.margin:g} {unit}".rstrip() if reference.margin else ""
     return (
         f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets 95 % "
         "intervals (Student's t over seeds, without correction for the number of comparisons)."
@@ -232,4 +238,4 @@ def difference_table(rows: Sequence[Row], reference: Reference) -> str:
     """
     columns = difference_columns(differences(rows, reference))
     table = markdown(list(columns), list(zip(*columns.values(), strict=True)))
-    return f"{table}\n\n{difference_note(reference)}"
+    return f"{table}\n\n{difference_note(reference, headline(rows))}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import claims_of_gradients as gradients
 import claims_of_runs as runs
+import claims_of_tasks as tasks
 import pytest
 from findings import prose
 
@@ -24,6 +25,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/short_training_mnist.md": runs.short_training,
     "sweeps/results/estimators_mnist.md": runs.estimators,
     "sweeps/results/equal_time_mnist.md": runs.equal_time,
+    "sweeps/results/structured_equal_cost_mnist.md": tasks.structured_equal_cost,
     "sweeps/results/baselines_mnist.md": runs.baselines,
     "sweeps/results/reinforce_tuned_mnist.md": runs.reinforce_tuned,
     "sweeps/results/weights_mnist.md": runs.weights,

@@ -117,7 +117,7 @@ def differences_section(
     shared, columns = _headline_first(
         metric, difference_columns(compared), [names[one.configuration] for one in compared], runs
     )
-    notes = [paragraph(text) for text in (reason, difference_note(reference)) if text]
+    notes = [paragraph(text) for text in (reason, difference_note(reference, metric)) if text]
     return Section(anchor, title, join([*notes, shared, table_element(columns)]))
 
 
