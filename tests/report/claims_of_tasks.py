@@ -91,3 +91,29 @@ def structured_equal_cost() -> Iterator[str]:
     yield "Jang et al. 2017 give 200 units"
     yield f"by {56.7 - 56.1:.1f} nats needs longer training than this"
     yield f"at equal cost it is {behind(name, MUPROP):.2f} behind"
+
+
+def across_tasks() -> Iterator[str]:
+    classes, structured = by_title("estimators_mnist"), by_title(STRUCTURED)
+
+    def gain(one: Difference) -> float:
+        assert one.interval is not None
+        return one.interval.mean
+
+    for table in (classes, structured):
+        unbiased = [gain(one) for title, one in table.items() if title in UNBIASED]
+        biased = [gain(one) for title, one in table.items() if title not in (*UNBIASED, "frozen")]
+        assert max(unbiased) < min([*biased, 0.0])
+    turned = ("reinmax 1.0", "st_gumbel 1.0", "concrete 0.5")
+    ahead = [gain(classes[title]) for title in turned]
+    yield f"are {min(ahead):.2f} to {max(ahead):.2f} points ahead of straight-through"
+    back = [-gain(structured[title]) for title in turned]
+    yield f"and {min(back):.2f} to {max(back):.2f} nats behind it in structured prediction"
+    best = sorted(classes, key=lambda title: gain(classes[title]))
+    assert best[-2:] == ["st_gumbel 1.0", "reinmax 1.0"]
+    assert max(structured, key=lambda title: gain(structured[title])) == "gumbel_rao 1.0"
+    for table in (classes, structured):
+        leaders = sorted(UNBIASED, key=lambda title: gain(table[title]) if title in table else -99)
+        assert {*leaders[-2:]} == {REBAR, RELAX}
+    assert gain(classes[MUPROP]) - gain(classes[REBAR]) > -0.1
+    assert gain(structured[MUPROP]) < gain(structured[LEAVE_ONE_OUT])
