@@ -13,9 +13,10 @@ from bnn.config.specification import LabSettings, RunSpec
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.estimators.enumeration import Enumeration
+from bnn.models import MODELS
 from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
-from bnn.nn.weight_draws import LRT
+from bnn.nn.weight_draws import LRT, SIGN
 from bnn.nn.weights import WeightRule
 from bnn.tasks import Task
 
@@ -32,13 +33,15 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
         ConfigError: for choices that do not, naming both keys.
     """
     _check_units(config, task)
-    _check_weights(config, estimator)
+    _check_weights(config, estimator, task)
     if config["placement"]["layers"] and _fires_bits(config):
         _check_fractional_bits(config, estimator, task)
         _check_bound(config, estimator, task)
         _check_scale(config, estimator, task)
     if task.needs_latents:
         _check_latents(config)
+    if task.needs_generator:
+        _check_generator(config)
     _check_law(config, estimator)
 
 
@@ -64,10 +67,16 @@ def _check_units(config: Mapping[str, Any], task: Task) -> None:
         )
 
 
-def _check_weights(config: Mapping[str, Any], estimator: Estimator) -> None:
-    """Check that the estimator takes the read-out that the weights' rule makes."""
+def _check_weights(config: Mapping[str, Any], estimator: Estimator, task: Task) -> None:
+    """Check that task and estimator take what the weights' rule makes."""
     weights = config["weights"]
     reading = WeightRule.registry.attribute(weights["name"], "reading")
+    if not task.scores_samples and reading != SIGN:
+        raise ConfigError(
+            f"weights={weights['name']} with task={config['task']['name']}: readings of drawn "
+            "weights are of single samples, and the metrics of this task are of all samples "
+            "together; write weights=sign or weights=bop"
+        )
     if estimator.needs_linear_readout and reading == LRT and weights.get("layers") != "hidden":
         raise ConfigError(
             f"estimator={config['estimator']['name']} with weights={weights['name']} and "
@@ -107,6 +116,22 @@ def _check_scale(config: Mapping[str, Any], estimator: Estimator, task: Task) ->
             f"estimator={config['estimator']['name']} with task={config['task']['name']}: it "
             "scales the gradient of the bits, and not that of the divergence, which the loss takes "
             f"from the logits themselves; {said}"
+        )
+
+
+def _check_generator(config: Mapping[str, Any]) -> None:
+    """Check that a network makes pixels, and that an estimator trains it."""
+    task, model = config["task"]["name"], config["model"]["name"]
+    if not getattr(MODELS[model], "generates", False):
+        known = ", ".join(name for name in MODELS if getattr(MODELS[name], "generates", False))
+        raise ConfigError(
+            f"task={task} with model={model}: it expects a generator of pixels in [0, 1]; write "
+            f"model= one of {known}"
+        )
+    if config["estimator"]["name"] == "frozen" and config["placement"]["layers"]:
+        raise ConfigError(
+            f"estimator=frozen with task={task}: all weights lie below the binary output layer, so "
+            "that nothing would be trained; choose another estimator"
         )
 
 

@@ -87,6 +87,7 @@ def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: P
     extra = {
         ("data", "folder"): [f"data.root={tmp_path}"],
         ("estimator", "none"): ["placement=none"],
+        ("model", "cnn_generator"): ["task=gan"],
         ("estimator", "local_expectation"): ["placement=last"],
         ("estimator", "disarm_bound"): ["placement=last"],
         ("estimator", "enumeration"): [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnn.data.spec import DatasetSpec
 
@@ -15,7 +15,9 @@ class StoredImages:
     """8-bit images in a quarter of the memory of the normalised float32 that an index returns.
 
     `images[index]` is `(pixel / max_value - mean) / std`, to the last bit as if all of them had
-    been normalised at once; `images[:]` is the whole tensor.
+    been normalised at once; `images[:]` is the whole tensor. In place of a tensor, in torch's
+    functions, in a `TensorDataset` or by a tensor's methods, they are that whole tensor, which is
+    made anew each time.
 
     Args:
         pixels: uint8 [n, c, h, w], on the CPU.
@@ -42,6 +44,10 @@ class StoredImages:
         """Device of the tensors that an index returns."""
         return self.pixels.device
 
+    def size(self, *axis: int) -> Any:
+        """Shape, or the size of an axis, as of a tensor."""
+        return self.pixels.size(*axis)
+
     def head(self, size: int) -> StoredImages:
         """The first `size` images, which share the memory of these."""
         return StoredImages(self.pixels[:size], self.spec)
@@ -55,3 +61,24 @@ class StoredImages:
         import torch
 
         return self if torch.device(device).type == "cpu" else self[:].to(device)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("pixels", "spec"):
+            raise AttributeError(name)
+        return getattr(self[:], name)
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        given = {key: _whole(value) for key, value in (keywords or {}).items()}
+        return function(*_whole(arguments), **given)
+
+
+def _whole(value: Any) -> Any:
+    """Argument of a function of torch, with tensors in place of stored images."""
+    if isinstance(value, StoredImages):
+        return value[:]
+    if isinstance(value, tuple | list):
+        return type(value)(map(_whole, value))
+    return value

@@ -28,6 +28,7 @@ class MLPGenerator(nn.Module):
     """
 
     depth = 1
+    generates = True
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class CNNGenerator(nn.Module):
     """
 
     depth = 1
+    generates = True
     LAYERS = ((128, 2, 1), (64, 4, 2), (32, 3, 2), (1, 4, 2))
     """Maps, kernel and stride of each transposed convolution."""
 

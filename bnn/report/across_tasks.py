@@ -139,7 +139,8 @@ def _cells(difference: Difference | None, metric: Headline) -> list[str]:
 def _note(tables: Sequence[TaskResults]) -> str:
     sources = "; ".join(
         f"{one.task}: [{one.name}]({one.name}.md), "
-        f"{len({row.seed for row in one.rows})} seeds on {one.rows[0].hardware}"
+        f"{len({row.seed for row in one.rows})} seeds on "
+        + " and ".join(sorted({row.hardware for row in one.rows}))
         for one in tables
     )
     return (
@@ -169,7 +170,7 @@ def figure(tables: Sequence[TaskResults]) -> Figure:
         for y, (name, title) in enumerate(shown):
             if difference := one.differences().get(title):
                 _draw(axis, y, difference, one.metric, styles[name])
-        unit = "points of error" if one.metric is ACCURACY else "nats"
+        unit = "points of error" if one.metric is ACCURACY else one.metric.unit or one.metric.name
         axis.set_title(one.task, fontsize=11)
         axis.set_xlabel(f"{unit} behind straight-through")
         axis.spines[["top", "right", "left"]].set_visible(False)

@@ -138,8 +138,9 @@ def _readings(rows: Sequence[Row]) -> str:
     if metric.name not in ("accuracy", "loss"):
         return (
             "Test metrics are those of the net's own rule at the epoch of best validation "
-            f"{metric.name}: stochastic units sampled once, deterministic ones thresholded; "
-            f"`thresholded` is the {metric.name} where stochastic units are thresholded too."
+            f"{_selection(rows[0])}: stochastic units sampled once, deterministic ones "
+            f"thresholded; `thresholded` is the {metric.name} where stochastic units are "
+            "thresholded too."
         )
     accuracy = metric is ACCURACY
     return (
@@ -149,6 +150,13 @@ def _readings(rows: Sequence[Row]) -> str:
         f"{'class probabilities' if accuracy else 'predictions'} over draws, `threshold` "
         "thresholds stochastic units."
     )
+
+
+def _selection(row: Row) -> str:
+    """Metric that selects the best epoch of a task."""
+    from bnn.tasks import Task
+
+    return str(Task.registry.attribute(row.task["name"], "selection"))
 
 
 def _origin(rows: Sequence[Row]) -> str:

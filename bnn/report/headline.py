@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bnn import schema
-from bnn.report.rows import Row
+from bnn.report.rows import ReportError, Row
 from bnn.tables import with_unit
 
 
@@ -55,7 +55,11 @@ class Headline:
         """The metric of a run, in its unit; of units that do not draw it is that of one draw."""
         found = test_value(row, self.field)
         own = test_value(row, f"test_{self.name}") if found is None else found
-        assert own is not None
+        if own is None:
+            raise ReportError(
+                f"run {row.run_id}: expected the test metric {self.name}, by which these runs "
+                "are compared; it has none"
+            )
         return self.scale * own
 
     def error(self, row: Row) -> float:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from bnn.build import TrainingSetup, build
 from bnn.combinations import ignored_choices
 from bnn.config.canonical import flat
 from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title
+from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.handlers import apply, sampled
+from bnn.nn.sites import Noise
 from bnn.nn.weight_layers import weight_rule
 from bnn.paths import shared_file_warning
 from bnn.tables import BLANK, clock, markdown
+from bnn.tasks import Task
 from bnn.training.optimizers import parameter_groups
 from bnn.training.step import init_estimator, steps_per_epoch, train_step
 from bnn.training.threads import threads
@@ -37,14 +43,35 @@ def seconds_per_step(setup: TrainingSetup) -> float:
     init_estimator(estimator, model, inputs[:2], setup.training.seed)
     groups = parameter_groups(model, estimator, task)
     optimizer, _ = setup.training.optimization.start(groups, 1, weight_rule(model))
+    step = _TimedStep(model, task, estimator, optimizer, settings.precision, torch.rand_like)
     times = []
     with threads(settings.threads):
         for _ in range(TIMED_STEPS):
             start = time.perf_counter()
-            forward = ForwardClosure(model, inputs, targets, task.loss, layers=estimator.layers)
-            float(train_step(forward, estimator, optimizer, settings.precision))
+            float(task.typical_step(step, inputs, targets))
             times.append(time.perf_counter() - start)
     return sorted(times)[TIMED_STEPS // 2]
+
+
+@dataclass
+class _TimedStep:
+    """Training step of a network outside of a training; see `bnn.tasks.TrainingStep`."""
+
+    model: nn.Module
+    task: Task
+    estimator: Estimator
+    optimizer: Any
+    precision: str
+    noise: Noise
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        layers = self.estimator.layers
+        forward = ForwardClosure(self.model, inputs, targets, self.task.loss, layers=layers)
+        return train_step(forward, self.estimator, self.optimizer, self.precision)
+
+    @torch.no_grad()
+    def outputs(self, inputs: Tensor) -> Tensor:
+        return apply(self.model, inputs, sampled())
 
 
 def seconds_of(spec: RunSpec) -> float:

@@ -62,8 +62,9 @@ class Pictures:
 class TrainingStep(Protocol):
     """One training step of the network, as a task's own step uses it."""
 
-    noise: Noise
-    """Source of uniform numbers that belong to the training, and go on after a break."""
+    @property
+    def noise(self) -> Noise:
+        """Source of uniform numbers that belong to the training, and go on after a break."""
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One step of the network's optimizer.
@@ -115,6 +116,12 @@ class Task(nn.Module, ABC):
     """Reading whose headline reports compare, `sampled` or `mc_mean`."""
     same_operations: ClassVar[bool] = True
     """Whether every step launches the same operations, as a CUDA graph repeats them."""
+    scores_samples: ClassVar[bool] = True
+    """Whether the metrics are means over samples, which `score` gives; else `evaluate` has those of
+    a whole split, and weights that are drawn in training, whose readings are of samples, are
+    refused."""
+    needs_generator: ClassVar[bool] = False
+    """Whether the network has to be one of those that make pixels in [0, 1] (`generates`)."""
     image_title: ClassVar[str] = "input"
     """Title of the test images above the heatmaps of the layers."""
     draws_probabilities: ClassVar[bool] = False
@@ -272,6 +279,16 @@ class Task(nn.Module, ABC):
             Mean loss, a detached scalar.
         """
         return train(inputs, targets)
+
+    def typical_step(self, train: TrainingStep, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Training step as most of them are, by which the time of a training is estimated.
+
+        Args:
+            train: as of `step`.
+            inputs: [n, …].
+            targets: [n, …].
+        """
+        return self.step(train, inputs, targets)
 
     def pictures(self, model: nn.Module, images: Tensor, seed: int) -> dict[str, Pictures]:
         """Pictures of a trained network for its run, by file name; none unless overridden.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnn.data import DatasetSpec, Split
 from bnn.errors import ConfigError
-from bnn.nn.readings import BATCH, Reading, evaluated, seeded_noise
+from bnn.nn.readings import BATCH, Reading, evaluated
 from bnn.nn.sites import Latents, Noise, host_noise
 from bnn.seeds import stream
 from bnn.tasks.base import Metric, Pictures, Scores, Task, TrainingStep
@@ -30,6 +30,8 @@ FIRST_BATCHES, EVERY = 25, 500
 """Batches with `early_critic_steps`: the first ones, and each further one after so many."""
 NEAR = 0.1
 """Distance of a unit's probability from ½ within which it is near the threshold."""
+SMALLEST_SPLIT = 4
+"""Images of a split that its samples can be compared with."""
 SMALLEST = 1e-6
 """Smallest uniform number that is turned into a normal one."""
 ROWS, COLUMNS = 8, 10
@@ -79,6 +81,8 @@ class GenerativeAdversarial(BinaryImages):
     draws_probabilities = True
     fractional_bits = True
     same_operations = False
+    scores_samples = False
+    needs_generator = True
     features: FeatureNetwork
     trained_batches: Tensor
 
@@ -107,7 +111,7 @@ class GenerativeAdversarial(BinaryImages):
         ):
             if number < 1:
                 raise ConfigError(f"task.{key}: expected at least 1, got {number}")
-        self.objective, self.critic_name, self.latents = objective, critic, latents
+        self.objective, self.critic, self.latents = objective, critic, latents
         self.critic_steps, self.early_critic_steps = critic_steps, early_critic_steps
         self.critic_lr = critic_lr
 
@@ -119,15 +123,21 @@ class GenerativeAdversarial(BinaryImages):
                 "judged; got real-valued targets"
             )
         self.shape, self.class_count = data.shape, data.classes
-        self.critic = CRITICS[self.critic_name](data.shape)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), self.critic_lr, BETAS)
+        if data.test_size < SMALLEST_SPLIT:
+            raise ConfigError(
+                f"task=gan with data={data.name}: expected at least {SMALLEST_SPLIT} test images "
+                f"to compare samples with; got {data.test_size}"
+            )
+        self.network = CRITICS[self.critic](data.shape)
+        self.critic_optimizer = torch.optim.Adam(self.network.parameters(), self.critic_lr, BETAS)
         self.features = FeatureNetwork(data.shape, data.classes).requires_grad_(False)
         self.register_buffer("trained_batches", torch.zeros((), dtype=torch.int64))
 
     def measure(self, train: Split) -> None:
         super().measure(train)
-        pixels = self.expected(self.pixels(train.images[:])).flatten(1)
-        self.features.fit(pixels, train.labels)
+        self.features.fit(
+            lambda index: self.targets(train.images[index], train.labels[index]), train.labels
+        )
 
     def input_shape(self, data: DatasetSpec) -> tuple[int, int, int]:
         return self.latents, 1, 1
@@ -156,29 +166,59 @@ class GenerativeAdversarial(BinaryImages):
         return normal
 
     def loss(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
-        return generator_loss(self.objective, self.critic(output)[:, 0])
+        return generator_loss(self.objective, self.network(output)[:, 0].float())
 
     def score(self, outputs: Tensor, targets: Tensor, latents: Latents) -> dict[str, Tensor]:
         """Loss of each sample alone; `evaluate` has the metrics of all samples together."""
-        return {"loss": generator_loss(self.objective, self.critic(outputs[0])[:, 0])}
+        return {"loss": generator_loss(self.objective, self.network(outputs[0])[:, 0])}
 
     def step(self, train: TrainingStep, inputs: Tensor, targets: Tensor) -> Tensor:
         done = int(self.trained_batches)
         early = done < FIRST_BATCHES or done % EVERY == 0
-        for _ in range(self.early_critic_steps if early else self.critic_steps):
-            self._critic_step(targets, train.outputs(inputs), train.noise)
         self.trained_batches += 1
-        self.critic.requires_grad_(False)
+        count = self.early_critic_steps if early else self.critic_steps
+        return self._steps(count, train, inputs, targets, first=done == 0)
+
+    def typical_step(self, train: TrainingStep, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Step on a batch that is none of those with `early_critic_steps`."""
+        return self._steps(self.critic_steps, train, inputs, targets)
+
+    def _steps(
+        self,
+        count: int,
+        train: TrainingStep,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        first: bool = False,
+    ) -> Tensor:
+        """So many steps of the critic, then one of the generator; the first one is checked."""
+        for number in range(count):
+            fake = train.outputs(inputs)
+            if first and number == 0:
+                self._refuse_other_outputs(fake)
+            self._critic_step(targets, fake, train.noise)
+        self.network.requires_grad_(False)
         loss = train(inputs, targets)
-        self.critic.requires_grad_(True)
+        self.network.requires_grad_(True)
         return loss
+
+    def _refuse_other_outputs(self, outputs: Tensor) -> None:
+        """Check that a generator makes pixels."""
+        low, high = float(outputs.min()), float(outputs.max())
+        if not (low >= 0 and high <= 1):
+            raise ConfigError(
+                "task=gan: expected a network whose outputs are pixels in [0, 1], got values from "
+                f"{low:.3g} to {high:.3g}; write model=mlp_generator, and neurons whose output is "
+                "a bit or a probability"
+            )
 
     def _critic_step(self, real: Tensor, fake: Tensor, noise: Noise) -> None:
         self.critic_optimizer.zero_grad(set_to_none=True)
-        critic_loss(self.objective, self.critic, real, fake, noise).backward()
+        critic_loss(self.objective, self.network, real, fake, noise).backward()
         self.critic_optimizer.step()
         if self.objective == "wgan":
-            clip_weights(self.critic)
+            clip_weights(self.network)
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         return {"critic": self.critic_optimizer}
@@ -197,7 +237,7 @@ class GenerativeAdversarial(BinaryImages):
         classes, entropy = coverage(self.features.classes(drawn), self.class_count)
         return {
             "distance": distance,
-            "loss": float(generator_loss(self.objective, self.critic(drawn)[:, 0]).mean()),
+            "loss": float(generator_loss(self.objective, self.network(drawn)[:, 0]).mean()),
             "distance_error": error,
             "classes": classes,
             "entropy": entropy,
@@ -218,7 +258,8 @@ class GenerativeAdversarial(BinaryImages):
             [n, pixels] each.
         """
         handler, seed = reading.handler(inputs.device), reading.seed
-        noise = None if seed is None else seeded_noise(seed, inputs.device)
+        pixels = None if seed is None else torch.Generator().manual_seed(stream(seed, "pixels"))
+        noise = None if pixels is None else host_noise(pixels)
         bits, probabilities = [], []
         for part in inputs.split(BATCH):
             outputs, layers = evaluated(model, part, handler)

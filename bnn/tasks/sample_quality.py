@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -69,31 +70,33 @@ class FeatureNetwork(nn.Module):
         logits: Tensor = self.head(self.features(pixels) * self.scale)
         return logits.argmax(1)
 
-    def fit(self, pixels: Tensor, labels: Tensor) -> None:
-        """Train the classifier, the same way for every run, and hold it from then on.
+    def fit(self, pixels: Callable[[Tensor], Tensor], labels: Tensor) -> None:
+        """Train the classifier, the same way on the same examples, and hold it from then on.
 
         Args:
-            pixels: in [0, 1], [n, pixels].
-            labels: classes, int64 [n].
+            pixels: pixels in [0, 1], [k, pixels], of the images with some indices, int64 [k].
+            labels: classes of all images, int64 [n].
         """
         generator = torch.Generator().manual_seed(stream(0, "features"))
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(0, "features"))
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    module.reset_parameters()
+            initial = FeatureNetwork(self.shape, self.head.out_features)
+        self.load_state_dict(initial.state_dict())
+        with torch.enable_grad():
             self.requires_grad_(True)
             optimizer = torch.optim.Adam(self.parameters(), LEARNING_RATE)
             for _ in range(STEPS):
-                index = torch.randint(len(pixels), (BATCH_SIZE,), generator=generator)
-                index = index.to(pixels.device)
-                logits = self.head(self.body(pixels[index].view(-1, *self.shape)))
+                index = torch.randint(len(labels), (BATCH_SIZE,), generator=generator)
+                index = index.to(labels.device)
+                logits = self.head(self.body(pixels(index).view(-1, *self.shape)))
                 optimizer.zero_grad(set_to_none=True)
                 F.cross_entropy(logits, labels[index]).backward()
                 optimizer.step()
         self.requires_grad_(False)
-        self.scale.fill_(1.0)
-        self.scale.copy_(self.features(pixels).square().mean().sqrt())
+        total = 0.0
+        for part in torch.arange(len(labels), device=labels.device).split(BLOCK):
+            total += float(self.features(pixels(part)).square().mean(1).sum())
+        self.scale.fill_(math.sqrt(total / len(labels)))
 
 
 def kernel_distance(first: Tensor, second: Tensor) -> tuple[float, float]:

@@ -143,6 +143,8 @@ class SharedDisplay:
             sys.stdout.flush()
 
     def _draw(self, number: str, title: str, text: str, share: float) -> None:
+        if number in self._bars and share < self._bars[number].n:  # another seed of the trial
+            self._bars.pop(number).close()
         if number not in self._bars:
             self._bars[number] = tqdm(
                 total=1.0, initial=share, bar_format=BAR, leave=False, dynamic_ncols=True

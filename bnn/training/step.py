@@ -303,7 +303,8 @@ class TrainState:
         loss = self.task.step(train, inputs, targets)
         for name, latest in {LOSS: loss * len(labels), **train.statistics}.items():
             if name not in self._sums:
-                self._sums[name] = torch.zeros_like(latest)
+                half = latest.is_floating_point() and latest.dtype.itemsize < 4
+                self._sums[name] = torch.zeros_like(latest, dtype=torch.float32 if half else None)
             self._sums[name] += latest
 
     def _check_finite(self, step: int) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from bnn.data import load, loading
 from bnn.data.images import StoredImages
@@ -55,6 +60,22 @@ def test_8_bit_images_stay_bytes_and_an_index_normalises_them() -> None:
     assert torch.equal(part[:], whole[:9]) and part.pixels.data_ptr() == images.pixels.data_ptr()
     assert images.to("cpu") is images
     assert torch.equal(torch.tensor(pixels), images.pixels), "indexing changes nothing"
+
+
+def test_stored_images_are_a_tensor_wherever_torch_takes_one() -> None:
+    pixels = torch.randint(0, 256, (9, 1, 4, 4), dtype=torch.uint8)
+    images = StoredImages(pixels, DatasetSpec("x", "x", (1, 4, 4), 3, 9, 9, 0.1, 0.3, 255))
+    whole = images[:]
+    assert torch.equal(torch.cat([images, images]), torch.cat([whole, whole]))
+    assert torch.equal(images.flatten(1), whole.flatten(1)) and images.dtype == torch.float32
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))
+    assert torch.equal(net(images), net(whole)) and images.mean() == whole.mean()
+    loader = DataLoader(TensorDataset(images, torch.arange(9)), batch_size=4)
+    assert torch.equal(torch.cat([batch for batch, _ in loader]), whole)
+    assert torch.equal(copy.deepcopy(images)[:], whole), "copies and pickles"
+    assert torch.equal(pickle.loads(pickle.dumps(images))[:], whole)
+    with pytest.raises(AttributeError):
+        images.nothing  # noqa: B018
 
 
 def test_images_of_floating_point_stay_a_tensor() -> None:
