@@ -222,6 +222,27 @@ def test_jobs_side_by_side_share_one_display_with_their_lines_above_the_bars(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt"]
 
 
+def test_a_further_seed_of_a_trial_begins_a_bar_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    display = SharedDisplay(tmp_path)
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with written_for_display(str(tmp_path), 0) as job:
+            for finished in (3, 0):  # the seed before was at its last epoch
+                job.on_fit_start(epochs_of("trial", 4, finished=finished))
+                display.refresh()
+                time.sleep(0.02)
+            job.on_epoch_end(1, {"val/accuracy": 0.98, "train/loss": 0.03})
+            display.refresh()
+        display.close()
+    text = written(leader)
+    assert "epoch 4/4" in text and "epoch 1/4" in text
+    assert not re.search(r"-\d\d:\d\d left", text), "no time below 0"
+
+
 @pytest.mark.parametrize(
     ("mode", "at_once", "terminal"),
     [("lines", 2, True), ("none", 2, True), ("auto", 1, True), ("auto", 2, False)],

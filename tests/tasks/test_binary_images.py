@@ -99,6 +99,13 @@ def test_the_importance_weighted_bound_has_its_golden_value() -> None:
     assert total == pytest.approx(1.644955, abs=1e-6)
 
 
+def firing(bits: Tensor, model: nn.Module, made: VariationalAutoencoder) -> ForwardClosure:
+    """Forward closure whose noise makes the latent variables fire these bits."""
+    inputs = torch.zeros(1, 2).double()
+    noise = lambda like: (1 - bits).expand_as(like) * (1 - 1e-12)  # noqa: E731
+    return ForwardClosure(model, inputs, PIXELS, made.loss, noise)
+
+
 @pytest.mark.parametrize("kl", ["analytic", "sampled"])
 def test_gradients_of_the_evidence_bound_have_their_golden_values(kl: str) -> None:
     model, made = Autoencoder(), task(kl)
@@ -108,13 +115,7 @@ def test_gradients_of_the_evidence_bound_have_their_golden_values(kl: str) -> No
     for name, golden in expected.items():
         estimator, mean = Estimator.registry.build(name), torch.zeros(2).double()
         for bits in BITS:
-            forward = ForwardClosure(
-                model,
-                torch.zeros(1, 2).double(),
-                PIXELS,
-                made.loss,
-                lambda like, bits=bits: (1 - bits).expand_as(like) * (1 - 1e-12),
-            )
+            forward = firing(bits, model, made)
             loss = estimator.init(model, forward.inputs).surrogate_loss(forward)
             mean += probability(bits)[0].detach() * gradient(model, loss)[1] / 2
         assert mean.tolist() == pytest.approx(golden, abs=1e-6), name
@@ -128,14 +129,7 @@ def test_a_scaled_credit_keeps_the_direction_of_a_sampled_divergence_alone(kl: s
     mean = torch.zeros(2, dtype=torch.float64)
     for bits in BITS:
         estimator.moments.copy_(torch.tensor([1.0, 0.0, 9.0]))
-        forward = ForwardClosure(
-            model,
-            torch.zeros(1, 2).double(),
-            PIXELS,
-            made.loss,
-            lambda like, bits=bits: (1 - bits).expand_as(like) * (1 - 1e-12),
-        )
-        loss = estimator.surrogate_loss(forward)
+        loss = estimator.surrogate_loss(firing(bits, model, made))
         mean += probability(bits)[0].detach() * gradient(model, loss)[1]
     exact = gradient(model, exact_loss(model, torch.zeros(1, 2).double(), PIXELS, made.loss))[1]
     assert torch.allclose(3 * mean, exact, atol=1e-9) == (kl == "sampled")
