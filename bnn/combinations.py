@@ -32,6 +32,7 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
     Raises:
         ConfigError: for choices that do not, naming both keys.
     """
+    _check_gates(config)
     _check_units(config, task)
     _check_weights(config, estimator, task)
     if config["placement"]["layers"] and _fires_bits(config):
@@ -47,6 +48,15 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
 
 def _fires_bits(config: Mapping[str, Any]) -> bool:
     return bool(Neuron.registry.attribute(config["neuron"]["name"], "binary"))
+
+
+def _check_gates(config: Mapping[str, Any]) -> None:
+    """Check that a network whose gates are always open has no binary layer to train."""
+    if config["model"].get("gates") == "open" and config["placement"]["layers"]:
+        raise ConfigError(
+            f"model.gates=open with placement={config['placement']['name']}: all gates are open, "
+            "and no unit is binary; write placement=none"
+        )
 
 
 def _check_units(config: Mapping[str, Any], task: Task) -> None:

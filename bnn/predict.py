@@ -7,11 +7,9 @@ any size and colours.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,37 +49,6 @@ def argument_parser() -> argparse.ArgumentParser:
         "--uri", help="tracking store (MLFLOW_TRACKING_URI, else mlflow.db in this folder)"
     )
     return parser
-
-
-@contextlib.contextmanager
-def checkpoint_file(model: str, uri: str | None) -> Iterator[Path]:
-    """Context with a checkpoint file, which is fetched from the tracking store if need be.
-
-    Args:
-        model: path of the file, or id of the run that keeps it, or the first digits of one.
-        uri: tracking store; None: mlflow.db in the working directory.
-
-    Raises:
-        CheckpointError: for a file that does not exist, or a run without a checkpoint.
-        TrackingError: for a store that cannot be reached, or a run that it does not have.
-    """
-    from bnn.errors import CheckpointError
-    from bnn.tracking.query import fetch, finished_run_id
-    from bnn.training.checkpoint import BEST
-
-    if Path(model).is_file():
-        yield Path(model)
-    elif "/" in model or model.endswith(".pt"):
-        raise CheckpointError(f"{model}: no such file; expected a checkpoint, or the id of a run")
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            run_id = finished_run_id(uri, model)
-            found = fetch(uri, run_id, f"checkpoint/{BEST}", Path(scratch))
-            if found is None:
-                raise CheckpointError(
-                    f"run {model}: expected a run with a checkpoint, but it keeps none"
-                )
-            yield found
 
 
 def predicted(
@@ -138,6 +105,7 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     from bnn.plots.layers import prediction
     from bnn.restore import load_checkpoint
     from bnn.tasks import Classification
+    from bnn.tracking.checkpoint_file import checkpoint_file
 
     with checkpoint_file(model, uri) as file:
         network, config = load_checkpoint(file)

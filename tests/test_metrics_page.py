@@ -19,12 +19,13 @@ pytestmark = [
     pytest.mark.integration,
 ]
 
-TINY = ["data=digits", "data.limit=128", "model=mlp", "model.hidden=4", "model.norm=none",
-        "placement=first", "trainer.epochs=1", "trainer.evaluation_samples=2", "device=cpu",
-        "trainer.progress=none"]  # fmt: skip
+TINY = ["data=digits", "data.limit=128", "model.norm=none", "trainer.epochs=1",
+        "trainer.evaluation_samples=2", "device=cpu", "trainer.progress=none"]  # fmt: skip
+MLP = ["model=mlp", "model.hidden=4", "placement=first"]
 RUNS = {
-    "plain": ["tracking.model=true"],
+    "plain": [*MLP, "tracking.model=true"],
     "weights": [
+        *MLP,
         "weights=sample",
         "weights.law=uniform",
         "weights.clip=true",
@@ -32,7 +33,15 @@ RUNS = {
         "estimator=double_cv",
         "tracking.model=false",
     ],
-    "lab": ["lab.every=1", "lab.draws=2", "lab.batch=8", "estimator=rebar", "tracking.model=false"],
+    "lab": [
+        *MLP,
+        "lab.every=1",
+        "lab.draws=2",
+        "lab.batch=8",
+        "estimator=rebar",
+        "tracking.model=false",
+    ],
+    "gated": ["model=gated_mlp", "model.blocks=4", "model.block_size=2", "tracking.model=false"],
 }
 
 
@@ -53,7 +62,8 @@ def pattern(key: str) -> re.Pattern[str]:
     text = re.escape(key).replace("<layer>", r"[\w.]+")
     readings = (schema.SIGN_WEIGHTS, schema.DRAWN_WEIGHTS, schema.ENSEMBLE, schema.LRT)
     text = text.replace("<weights>", f"(?:{'|'.join(readings)})(?:{schema.TRAINING_STATISTICS})?")
-    return re.compile(text.replace("<metric>", f"(?:{'|'.join(Classification.metrics)})"))
+    named = [*Classification.metrics, "open", "multiply_adds"]
+    return re.compile(text.replace("<metric>", f"(?:{'|'.join(named)})"))
 
 
 @pytest.fixture(scope="module")

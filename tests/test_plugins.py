@@ -30,6 +30,7 @@ from bnn.config.compose import compose
 from bnn.errors import ConfigError
 from bnn.estimators import Baseline, Estimator
 from bnn.models import MODELS
+from bnn.models.sparsity import Sparsity
 from bnn.nn.neurons import Neuron
 from bnn.nn.noise import NoiseLaw
 from bnn.paths import folder as shipped
@@ -152,7 +153,7 @@ def test_its_runs_are_in_the_report(swept: Swept) -> None:
     assert "mine density" in page.read_text()
 
 
-CHOICES = "model: cnn, cnn_generator, mlp, mlp_generator, my_net, sbn, vae\n"
+CHOICES = "model: cnn, cnn_generator, gated_cnn, gated_mlp, mlp, mlp_generator, my_net, sbn, vae\n"
 
 
 def test_help_lists_its_choices(tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow  # as the same sweep with the folder, under the same launcher
 def test_they_would_not_without_being_told_where(tmp_path: Path) -> None:
-    untold = START.replace("train.main()", "plugins; plugins.handed = dict; train.main()")
+    untold = START.replace("train.main()", "plugins; plugins.loaded_folders = list; train.main()")
     untold = untold.replace("import train", "import train, plugins")
     result = launched(tmp_path, "submitit", untold)
     assert result.returncode == 1 and "2 of 2 runs failed" in result.stderr
@@ -606,15 +607,24 @@ YAMLS: dict[str, Registry[Any]] = {
     "estimator/baseline": Baseline.registry,
     "neuron": Neuron.registry,
     "model": MODELS,
+    "model/sparsity": Sparsity.registry,
     "anneal": SCHEDULES,
     "optimizer": OPTIMIZERS,
     "task": Task.registry,
 }
 
 
+CHOOSING = {"estimator/baseline": ["estimator=reinforce"], "model/sparsity": ["model=gated_mlp"]}
+"""Choices under which a group within another exists."""
+
+
 def disagreements(group: str, name: str, registry: Registry[Any]) -> list[str]:
     """Keys of a built-in choice whose yaml says something else than the constructor's signature."""
-    words = ["estimator=reinforce"] if group == "estimator/baseline" else []
+    choosing = {
+        "estimator/baseline": ["estimator=reinforce"],
+        "model/sparsity": ["model=gated_mlp"],
+    }
+    words = choosing.get(group, [])
     node: Any = compose([*words, f"{group}={name}"])
     for part in group.split("/"):
         node = node[part]

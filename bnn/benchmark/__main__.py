@@ -64,6 +64,12 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="instead: the memory of a process that trains one run, and what holds it",
     )
+    parser.add_argument(
+        "--gates",
+        action="store_true",
+        help="instead: milliseconds of model=gated_mlp or gated_cnn in evaluation, masked, by the "
+        "open blocks alone, and dense",
+    )
     chosen = parser.parse_intermixed_args(words)
     for key in ("steps", "rounds"):
         if getattr(chosen, key) < 1:
@@ -89,6 +95,21 @@ def heading(config: DictConfig, chosen: argparse.Namespace) -> str:
     )
     cpu_time = "\n\nLoops and estimators: CPU seconds, not the clock's."
     return page + (cpu_time if chosen.cpu_time else "")
+
+
+def gates_heading(config: DictConfig, chosen: argparse.Namespace) -> str:
+    """First lines of the page of gated networks."""
+    import torch
+
+    from bnn.config import provenance
+
+    return (
+        f"# {provenance.hardware('cpu')}, {torch.get_num_threads()} threads, "
+        f"{provenance.versions()}\n\n`{provenance.command()}`, commit {provenance.commit()}. "
+        f"Shape of {config.data.name}. Medians over {chosen.rounds} rounds, in which what is "
+        "compared takes turns; ratios are of the same round, extremes beside them. Load average "
+        f"{os.getloadavg()[0]:.1f} at the start."
+    )
 
 
 def benchmark_config(overrides: Sequence[str], steps: int) -> DictConfig:
@@ -158,6 +179,13 @@ def main(words: Sequence[str] | None = None) -> None:
             return
         config = benchmark_config(overrides, chosen.steps)
         use_threads(config, chosen.cpu_time)
+        if chosen.gates:
+            from bnn.benchmark.gated_networks import gated_networks
+
+            clock: Clock = time.process_time if chosen.cpu_time else time.perf_counter
+            print(gates_heading(config, chosen), flush=True)
+            print(f"\n{gated_networks(chosen.overrides, chosen.rounds, clock)}")
+            return
         print(heading(config, chosen), flush=True)
         for title, section in sections(config, chosen).items():
             print(f"\n## {title}\n\n{section()}", flush=True)

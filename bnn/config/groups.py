@@ -15,6 +15,7 @@ ABOUT: Mapping[str, str] = {
     "task": "inputs, targets, loss, metrics and evaluation",
     "data": "data set",
     "model": "network",
+    "model/sparsity": "sparsity objective of the gates of `model=gated_mlp`, `gated_cnn`",
     "neuron": "unit of a binary layer, its noise law and its slope's part in the gradient",
     "estimator": "gradient estimator",
     "estimator/baseline": "baseline of `estimator=reinforce`",
@@ -33,7 +34,15 @@ ABOUT: Mapping[str, str] = {
     "hydra/sweeper/pruner": "pruner of a study",
 }
 """Groups of conf/, and what each decides."""
-COMBINED = (*GROUPS[:5], "estimator/baseline", *GROUPS[5:], "experiment", "study")
+COMBINED = (
+    *GROUPS[:3],
+    "model/sparsity",
+    *GROUPS[3:5],
+    "estimator/baseline",
+    *GROUPS[5:],
+    "experiment",
+    "study",
+)
 """Groups that a run is composed of, in the order of its configuration."""
 RECIPES = ("experiment", "study")
 """Groups whose files set keys of other groups."""
@@ -60,7 +69,11 @@ class Key(NamedTuple):
 def defaults() -> dict[str, str]:
     """Default choice of each group that has one: those of conf/train.yaml, and within groups."""
     chosen = included(folder("conf") / "train.yaml") | HYDRA
-    for group, choice in (("estimator", "reinforce"), ("hydra/sweeper", "bnn_optuna")):
+    for group, choice in (
+        ("model", "gated_mlp"),
+        ("estimator", "reinforce"),
+        ("hydra/sweeper", "bnn_optuna"),
+    ):
         inner = included(folder("conf") / group / f"{choice}.yaml")
         chosen |= {f"{group}/{name}": one for name, one in inner.items()}
     return {group: choice for group, choice in chosen.items() if choice}

@@ -2,6 +2,7 @@
 
 from bnn.models.base import MODELS
 from bnn.models.cnn import ConvNet
+from bnn.models.gated import GatedConvNet, GatedMLP, GatedNetwork
 from bnn.models.generators import CNNGenerator, MLPGenerator
 from bnn.models.mlp import MLP
 from bnn.models.sbn import SigmoidBeliefNetwork
@@ -13,6 +14,9 @@ __all__ = [
     "VAE",
     "CNNGenerator",
     "ConvNet",
+    "GatedConvNet",
+    "GatedMLP",
+    "GatedNetwork",
     "MLPGenerator",
     "SigmoidBeliefNetwork",
 ]

@@ -98,6 +98,8 @@ class ForwardClosure:
         self._weights = WeightDraws(noise)
         self.output: Tensor | None = None
         """Output of the first replica of the first pass, detached, [samples, …]."""
+        self.sites: tuple[Site, ...] = ()
+        """Binary layers of the first pass, [replicas at that layer, samples, *units]."""
 
     def loss_of(self, output: Tensor, targets: Tensor, latents: Latents) -> Tensor:
         """Loss of each row of the output; half precision is widened first.
@@ -146,7 +148,7 @@ class ForwardClosure:
                 "itself, not a compiled, traced or parallel copy of it"
             )
         if self.output is None:
-            self.output = output[:samples].detach()
+            self.output, self.sites = output[:samples].detach(), tuple(met.sites)
         return self._result(output, met, tree if met.sites or repeated else (), samples)
 
     def _result(

@@ -201,6 +201,11 @@ def _binary(layer: nn.Module, rule: WeightRule) -> nn.Module:
     return made.train(layer.training)
 
 
+def binary_weight_of(layer: nn.Module) -> Tensor | None:
+    """Weights of a layer in evaluation where they are binary, else None."""
+    return layer.binary_weight if isinstance(layer, _BinaryLayer) else None
+
+
 def binary_weight_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Layers with binary weights, by name in the order of `named_modules`."""
     for name, module in model.named_modules():

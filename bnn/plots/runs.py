@@ -263,6 +263,24 @@ def _draw_curves(
     return drawn
 
 
+def gates_by_class(rates: Tensor, classes: Sequence[str]) -> Figure:
+    """Heatmap of how often each gate is open on the images of each class.
+
+    Args:
+        rates: [classes, gates], from 0 to 1; gates are drawn in the order of the class that opens
+            them most.
+        classes: name of each class.
+    """
+    order = sorted(range(rates.shape[1]), key=lambda gate: int(rates[:, gate].argmax()))
+    figure = Figure(figsize=(7, 0.6 + 0.24 * len(classes)), layout="constrained")
+    axis = figure.subplots()
+    drawn = axis.imshow(rates[:, order], vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axis.set(xlabel="gate, by the class that opens it most", ylabel="class", xticks=[])
+    axis.set_yticks(range(len(classes)), classes)
+    figure.colorbar(drawn, ax=axis, label="share of images")
+    return figure
+
+
 def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
     """Firing rate, dead and saturated share of units by epoch, a line for each binary layer.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bnn.report.configurations import Configuration
 from bnn.report.headline import headline
@@ -20,11 +20,24 @@ def seconds(row: Row) -> float:
     return row.seconds_train
 
 
-COSTS: Mapping[str, Callable[[Row], float]] = {
+def multiply_adds(row: Row) -> float | None:
+    """Thousand multiply-adds of a test image, the mean over the split; None where none is known."""
+    found = row.further_metrics.get("multiply_adds")
+    return None if found is None else found / 1000
+
+
+COSTS: Mapping[str, Callable[[Row], float | None]] = {
     "passes over the training split (a step × epochs)": passes,
     "seconds of training": seconds,
+    "thousand multiply-adds of an image": multiply_adds,
 }
-"""Label of an axis -> cost of a run."""
+"""Label of an axis -> cost of a run, None where it has none."""
+
+
+def known_costs(rows: Iterable[Row]) -> list[str]:
+    """Keys of COSTS that every row has."""
+    rows = list(rows)
+    return [key for key, cost in COSTS.items() if all(cost(row) is not None for row in rows)]
 
 
 def cost_and_error(
@@ -34,12 +47,12 @@ def cost_and_error(
 
     Args:
         configurations: configurations of one experiment, which share a headline.
-        cost: key of COSTS.
+        cost: key of COSTS that every row has.
     """
     cost_of, metric = COSTS[cost], headline(row for c in configurations for row in c.rows)
     return {
         c: (
-            value_range([cost_of(row) for row in c.rows]),
+            value_range([one for row in c.rows if (one := cost_of(row)) is not None]),
             value_range([metric.error(row) for row in c.rows]),
         )
         for c in configurations

@@ -30,6 +30,7 @@ def columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
             for c in configurations
         ],
         **_result_columns(configurations),
+        **_network_cost_columns(configurations),
     }
     if len({row.evaluations for row in rows}) > 1:
         table["s to train"] = [format_spread(c.spread("seconds_train"), 0) for c in configurations]
@@ -60,6 +61,23 @@ def _result_columns(configurations: Sequence[Configuration]) -> dict[str, list[s
     return results
 
 
+def _network_cost_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
+    """Open gates and multiply-adds of gated networks; no columns for others."""
+    heads = {"open (%)": ("open", 100, 1), "multiply-adds (k)": ("multiply_adds", 1e-3, 0)}
+    table = {}
+    for head, (name, scale, digits) in heads.items():
+        found = [[row.further_metrics.get(name) for row in c.rows] for c in configurations]
+        if any(value is not None for values in found for value in values):
+            table[head] = [_cell(values, scale, digits) for values in found]
+    return table
+
+
+def _cell(values: Sequence[float | None], scale: float, digits: int) -> str:
+    """Mean and deviation of values; a dash where one is missing."""
+    known = [scale * value for value in values if value is not None]
+    return format_spread(spread(known) if len(known) == len(values) else None, digits)
+
+
 def _task_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
     """Metrics of a task by the neurons' own rule, and the first one of thresholded units."""
     from bnn.tasks import Task
@@ -70,13 +88,8 @@ def _task_columns(configurations: Sequence[Configuration]) -> dict[str, list[str
     shown = {name: metric for name, metric in metrics.items() if name != "loss"}
 
     def cells(name: str, scale: float, digits: int) -> list[str]:
-        found = []
-        for c in configurations:
-            values = [test_value(row, f"test_{name}") for row in c.rows]
-            known = [scale * value for value in values if value is not None]
-            whole = spread(known) if len(known) == len(values) else None
-            found.append(format_spread(whole, digits))
-        return found
+        found = [[test_value(row, f"test_{name}") for row in c.rows] for c in configurations]
+        return [_cell(values, scale, digits) for values in found]
 
     columns = {head.title: cells(head.name, head.scale, head.digits)}
     columns["thresholded"] = cells(f"{head.name}_threshold", head.scale, head.digits)

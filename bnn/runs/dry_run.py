@@ -67,7 +67,8 @@ class _TimedStep:
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         layers = self.estimator.layers
         forward = ForwardClosure(self.model, inputs, targets, self.task.loss, layers=layers)
-        return train_step(forward, self.estimator, self.optimizer, self.precision)
+        penalty = getattr(self.model, "penalty", None)
+        return train_step(forward, self.estimator, self.optimizer, self.precision, penalty)[0]
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:

@@ -325,6 +325,7 @@ class Task(nn.Module, ABC):
             with torch.no_grad():
                 outputs, latents = evaluated(model, part, handler, draws, chain)
                 scores = self.score(outputs, of_part, latents)
+                scores |= _costs(model, latents, draws, len(part))
             for name, values in scores.items():
                 total[name] = total.get(name, 0) + values.double().sum()
         return {name: float(value) / len(split.labels) for name, value in total.items()}
@@ -358,3 +359,22 @@ class Task(nn.Module, ABC):
             reading.name: self.evaluate(model, split, reading)
             for reading in self.readings(model, draws, seed)
         }
+
+
+def _costs(model: nn.Module, latents: Latents, draws: int, samples: int) -> dict[str, Tensor]:
+    """Cost of each sample by name, the mean over draws; none of a network without `costs`.
+
+    Args:
+        model: the network.
+        latents: binary layers with their bits, [draws · n, *units].
+        draws: number of draws.
+        samples: n.
+
+    Returns:
+        [n] by name.
+    """
+    costs = getattr(model, "costs", None)
+    if costs is None:
+        return {}
+    found = costs(latents, draws * samples)
+    return {name: values.unflatten(0, (draws, samples)).mean(0) for name, values in found.items()}

@@ -10,9 +10,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bnn import schema
+from bnn.models import GatedNetwork
+from bnn.nn.neurons import Binary
 from bnn.plots import runs
 from bnn.tracking.histograms import EpochHistograms, unit_probabilities, weight_means
-from bnn.training.activations import HEALTH_IMAGES, Snapshot, fixed_images, snapshot
+from bnn.training.activations import (
+    HEALTH_IMAGES,
+    Snapshot,
+    fixed_images,
+    rates_by_class,
+    snapshot,
+)
 from bnn.training.callback import FitContext
 from bnn.training.loop import FitResult
 
@@ -85,9 +93,27 @@ class RunPictures:
             drawn["weights"] = runs.weight_histograms(weights)
         if units := self._units.shares:
             drawn["unit_probabilities"] = runs.unit_histograms(units)
+        if (gates := self._gates()) is not None:
+            drawn["gates"] = runs.gates_by_class(*gates)
         grids = context.task.pictures(context.model, self._images, context.seed)
         drawn |= {name: runs.pictures(one) for name, one in grids.items()}
         return {f"{name}.png": _png(figure) for name, figure in drawn.items()}
+
+    def _gates(self) -> tuple[Tensor, list[str]] | None:
+        """Rates of the gates by class on the validation split, and names of the classes.
+
+        None of a network without binary gates, or where there are no classes.
+        """
+        context = self._context
+        model, split = context.model, context.data.validation
+        gater = model.gater if isinstance(model, GatedNetwork) else None
+        if gater is None or not isinstance(gater.act, Binary) or split.labels.is_floating_point():
+            return None
+        inputs = context.task.inputs(split.images[:])
+        rates = rates_by_class(model, "gater.act", inputs, split.labels, context.seed)
+        names = context.data.spec.class_names
+        present = split.labels.unique().tolist()
+        return rates.cpu(), [names[label] if names else str(label) for label in present]
 
     def remove(self) -> None:
         """Remove the histograms of a run that is over."""

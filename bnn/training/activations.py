@@ -1,4 +1,4 @@
-"""Activations of a network on given images: firing rates, dead and saturated units, mean bits."""
+"""Activations of a network on given images: firing rates, information of units, mean bits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from bnn.data import Split
 from bnn.nn.handlers import SiteHandler, apply, evaluating
 from bnn.nn.neurons import Binary, Neuron
 from bnn.nn.readings import seeded_handler
+from bnn.nn.weights import entropy
 
 HEALTH_IMAGES = 1000
 """Number of inputs on which the health of units is measured."""
+MOSTLY = 0.01
+"""Firing rate below which, or above one less than which, a unit is mostly off, or on."""
 PICTURE_DRAWS = 32
 """Number of draws over which pictures of bits average."""
 
@@ -135,7 +138,7 @@ def snapshot(model: nn.Module, images: Tensor, seed: int, inputs: Tensor | None 
 
 @torch.no_grad()
 def unit_health(model: nn.Module, inputs: Tensor, seed: int) -> dict[str, float]:
-    """Firing rate, dead and saturated units of each binary layer, by one draw for each input.
+    """Firing rate and information of each binary layer's units, by one draw for each input.
 
     Args:
         model: the network.
@@ -143,16 +146,49 @@ def unit_health(model: nn.Module, inputs: Tensor, seed: int) -> dict[str, float]
         seed: seed of the draws.
 
     Returns:
-        `<layer>/firing_rate`, the mean over units, and the shares of units that never fire
-        (`<layer>/dead`) and that always fire (`<layer>/saturated`).
+        `<layer>/firing_rate`, the mean over units; the shares of units that never fire
+        (`<layer>/dead`), that always fire (`<layer>/saturated`), and that do so for less than 1 %
+        (`<layer>/mostly_off`) or more than 99 % of the inputs (`<layer>/mostly_on`); and
+        `<layer>/information`, the mean over units of the mutual information of bit and input,
+        H(mean p) - mean H(p), in nats.
     """
     inputs = inputs[:HEALTH_IMAGES]
     figures: dict[str, float] = {}
     layers, _ = activations(model, inputs, seeded_handler(seed, inputs.device))
     for name, layer in layers.items():
-        if isinstance(model.get_submodule(name), Binary):
-            rate = layer.output.float().mean(0)
-            figures[f"{name}/firing_rate"] = float(rate.mean())
-            figures[f"{name}/dead"] = float((rate == 0).float().mean())
-            figures[f"{name}/saturated"] = float((rate == 1).float().mean())
+        neuron = model.get_submodule(name)
+        if isinstance(neuron, Binary):
+            bits = layer.output.float()
+            rate = bits.mean(0)
+            p = neuron.law.cdf(layer.preactivation).float() if neuron.random else bits
+            shares = {
+                "firing_rate": rate,
+                "dead": rate == 0,
+                "saturated": rate == 1,
+                "mostly_off": rate < MOSTLY,
+                "mostly_on": rate > 1 - MOSTLY,
+                "information": entropy(p.mean(0)) - entropy(p).mean(0),
+            }
+            figures |= {f"{name}/{key}": float(of.float().mean()) for key, of in shares.items()}
     return figures
+
+
+@torch.no_grad()
+def rates_by_class(
+    model: nn.Module, layer: str, inputs: Tensor, labels: Tensor, seed: int
+) -> Tensor:
+    """Firing rates of a binary layer's units on the inputs of each class, by one draw each.
+
+    Args:
+        model: the network.
+        layer: name of the layer, whose units are a vector.
+        inputs: [n, …].
+        labels: classes, [n].
+        seed: seed of the draws.
+
+    Returns:
+        [classes, units], classes in ascending order.
+    """
+    found, _ = activations(model, inputs, seeded_handler(seed, inputs.device))
+    bits = found[layer].output.float()
+    return torch.stack([bits[labels == label].mean(0) for label in labels.unique()])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from bnn.errors import ConfigError
+from bnn.models.gated import GATER
 from bnn.nn.weight_layers import WEIGHTS
 from bnn.nn.weights import WeightRule
 from bnn.registry import Registry
@@ -248,7 +249,7 @@ def make_capturable(optimizer: Optimizers) -> None:
 
 OPTIMIZERS: Registry[Optimization] = Registry("optimizer.name")
 GROUP_KEYS = ("lr", "weight_decay")
-GROUPS: dict[str, Any] = {name: dict.fromkeys(GROUP_KEYS) for name in (ESTIMATOR, TASK)}
+GROUPS: dict[str, Any] = {name: dict.fromkeys(GROUP_KEYS) for name in (GATER, ESTIMATOR, TASK)}
 """Default of `groups`: null stands for the network's setting."""
 
 

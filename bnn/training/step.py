@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ FINITE_EVERY = 50
 """Steps from one check of a finite loss to the next; each check waits for the device."""
 LOSS = "loss"
 """Name of the sum of the losses among those of the statistics."""
+PENALTY = "penalty"
+"""Name of the penalty of a network among those of the statistics."""
 DIVERGED = 100.0
 """Factor by which the loss has grown over that of the first step when a training has diverged."""
 
@@ -63,12 +65,17 @@ def steps_per_epoch(samples: int, size: int) -> int:
     return samples // size + (samples % size > 1)
 
 
+Penalty = Callable[[Sequence[Site]], Tensor | None]
+"""Term of the training loss that depends on the binary layers' probabilities alone."""
+
+
 def train_step(
     forward: ForwardClosure,
     estimator: Estimator,
     optimizer: torch.optim.Optimizer | Optimizers,
     precision: str,
-) -> Tensor:
+    penalty: Penalty | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """One optimizer step on one batch.
 
     Args:
@@ -76,16 +83,18 @@ def train_step(
         estimator: gradient estimator.
         optimizer: optimizer of the network.
         precision: `float32`, or `bf16` under autocast.
+        penalty: term of the training loss, differentiated exactly.
 
     Returns:
-        Mean loss, a detached scalar.
+        Mean loss, a detached scalar, and the penalty beside it.
     """
     optimizer.zero_grad(set_to_none=True)
     with torch.autocast(forward.inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
         loss = estimator.surrogate_loss(forward)
-    loss.backward()
+    added = None if penalty is None else penalty(forward.sites)
+    (loss if added is None else loss + added).backward()
     optimizer.step()
-    return loss.detach()
+    return loss.detach(), None if added is None else added.detach()
 
 
 def init_estimator(
@@ -338,15 +347,16 @@ class TrainState:
                 "lower optimizer.lr"
             )
 
-    def step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and output of the first replica, [n, …], of one step of the optimizer."""
+    def step(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean loss, output of the first replica, [n, …], and penalty of one step."""
         layers, precision = self.estimator.layers, self.config.settings.precision
         forward = ForwardClosure(
             self.model, inputs, targets, self.task.loss, self.noise, layers=layers
         )
-        loss = train_step(forward, self.estimator, self.optimizer, precision)
+        penalty: Penalty | None = getattr(self.model, "penalty", None)
+        loss, added = train_step(forward, self.estimator, self.optimizer, precision, penalty)
         assert forward.output is not None
-        return loss, forward.output
+        return loss, forward.output, added
 
 
 class _NetworkStep:
@@ -357,9 +367,12 @@ class _NetworkStep:
         self.statistics: dict[str, Tensor] = {}
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        loss, output = self._state.step(inputs, targets)
-        for name, values in self._state.task.statistics(output, targets).items():
-            self.statistics[name] = self.statistics.get(name, 0) + values.sum()
+        loss, output, penalty = self._state.step(inputs, targets)
+        found = {n: v.sum() for n, v in self._state.task.statistics(output, targets).items()}
+        if penalty is not None:
+            found[PENALTY] = penalty * len(inputs)
+        for name, total in found.items():
+            self.statistics[name] = self.statistics.get(name, 0) + total
         return loss
 
     @torch.no_grad()

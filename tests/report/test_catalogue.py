@@ -30,7 +30,7 @@ def test_every_group_of_conf_has_its_words() -> None:
 
 def test_the_table_of_choices_has_those_of_conf_with_the_default_first() -> None:
     found = {group.strip("`"): names for group, names, _ in cells(catalogue.choices())}
-    assert set(found) == {*GROUPS, "estimator/baseline", "experiment", "study"}
+    assert set(found) == {*GROUPS, "model/sparsity", "estimator/baseline", "experiment", "study"}
     for group, names in found.items():
         shown = [name.strip("`") for name in names.split(", ")]
         assert set(shown) == {path.stem for path in (folder("conf") / group).glob("*.yaml")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnn.build import TrainingSetup
 from bnn.config.compose import compose
@@ -290,3 +290,22 @@ def test_mnist_trains(mnist_root: Path) -> None:
         data = load(made.spec.config["data"], 0, 0.1)
         assert len(data.train.labels) == 6000 and len(data.validation.labels) == 6000
         assert fit(made.model, made.training, data).history[-1]["val/accuracy"] > least
+
+
+def test_information_is_what_a_bit_says_of_the_input() -> None:
+    """log 2 for a unit that fires by the input's sign, 0 for one that fires at random or always."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = Stochastic()
+
+        def forward(self, x: Tensor) -> Tensor:
+            sign = x.flatten(1).sum(1, keepdim=True).sign()
+            scale = torch.tensor([50.0, 0.0, 0.0, 0.0])
+            return self.act(sign * scale + torch.tensor([0.0, 0.0, 50.0, -50.0]))
+
+    images = torch.cat([torch.ones(50, 1, 2, 2), -torch.ones(50, 1, 2, 2)])
+    health = unit_health(Net(), images, 0)
+    assert health["act/information"] == pytest.approx(math.log(2) / 4, abs=1e-6)
+    assert health["act/mostly_on"] == health["act/mostly_off"] == 0.25

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from bnn.report.configurations import Configuration
-from bnn.report.cost import COSTS, passes, seconds
+from bnn.report.cost import COSTS, known_costs, passes, seconds
 from bnn.report.cost_plot import cost_plot
 from bnn.report.differences import (
     Difference,
@@ -163,7 +163,8 @@ def cost_section(configurations: Sequence[Configuration]) -> Section:
         )
     if len(machines) > 1:
         notes.append("The runs are of several machines: their seconds do not compare.")
-    costs = [name for name, cost in COSTS.items() if cost is not passes or not same_passes]
+    known = known_costs(row for c in configurations for row in c.rows)
+    costs = [name for name in known if COSTS[name] is not passes or not same_passes]
     figures = element("div", *_cost_figures(configurations, costs, metric), class_="panels")
     table = table_element(_cost_columns(configurations, metric))
     body = join([figures, *map(paragraph, notes), table])
