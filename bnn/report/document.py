@@ -115,13 +115,20 @@ def _protocol(rows: Sequence[Row]) -> str:
         for field, head in COLUMNS_IF_VARYING.items()
         if head not in columns and head not in ("M", "experiment")
     ]
-    tasks = {" ".join([row.task["name"], *_settings_of_task(row)]) for row in rows}
-    named = [] if tasks == {"classification"} else [f"task {_listed(tasks)}"]
+    task = _task_of(rows)
+    named = [] if task == "classification" else [f"task {task}"]
     return f"Data set `{rows[0].dataset}`; {', '.join([*named, *shared])}."
 
 
-def _settings_of_task(row: Row) -> list[str]:
-    return [f"{key} {value}" for key, value in row.task.items() if key != "name"]
+def _task_of(rows: Sequence[Row]) -> str:
+    """Task of the rows with its settings: `vae binarize dynamic kl analytic or sampled`."""
+    values: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for key, value in row.task.items():
+            values.setdefault(key, {})[value] = None
+    settings = {key: " or ".join(sorted(found)) for key, found in values.items()}
+    name = settings.pop("name")
+    return " ".join([name, *(f"{key} {value}" for key, value in settings.items())])
 
 
 def _readings(rows: Sequence[Row]) -> str:

@@ -26,6 +26,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/estimators_mnist.md": runs.estimators,
     "sweeps/results/equal_time_mnist.md": runs.equal_time,
     "sweeps/results/structured_equal_cost_mnist.md": tasks.structured_equal_cost,
+    "sweeps/results/vae_equal_cost_mnist.md": tasks.vae_equal_cost,
     "sweeps/results/across_tasks.md": tasks.across_tasks,
     "sweeps/results/baselines_mnist.md": runs.baselines,
     "sweeps/results/reinforce_tuned_mnist.md": runs.reinforce_tuned,

@@ -248,6 +248,12 @@ def test_tasks_of_likelihoods_are_compared_by_the_bound_of_several_draws(
     without = columns(group_by_configuration(bounds(row, test_loss_threshold=None)))
     assert "threshold (nats)" not in without
     assert "task structured binarize threshold" in caption(rows)
+    drawn = [
+        replace(one, settings="task.binarize=dynamic; task.name=structured", digest=f"d{k}")
+        for k, one in enumerate(rows)
+    ]
+    both = "task structured binarize dynamic or threshold"
+    assert both in caption([*rows, *drawn]) and both in caption([*drawn, *rows])
     assert "over 8 draws of the stochastic units" in caption(rows)
     other = [replace(one, settings="task.name=of_a_plug_in") for one in rows]
     assert headline(other) is LOSS
