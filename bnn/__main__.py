@@ -16,6 +16,7 @@ COMMANDS = {
     "lab": "bias and variance of gradient estimators, measured",
     "predict": "class of an image by a trained network, with the bits of its layers",
     "summary": "bits, memory and multiply-adds of a network by layer",
+    "export": "a trained network as a file of packed bits, or as ONNX",
     "sync": "bring runs of a local store, or kept while a server was away, to a server",
     "benchmark": "time of training, of its parts, and of each estimator",
 }

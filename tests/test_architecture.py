@@ -35,7 +35,7 @@ LAYERS = (
     "lab tracking",
     "runs",
     "tuning",
-    "job library predict report shell summary sync",
+    "export job library predict report shell summary sync",
     "benchmark train",
     "__main__ hydra_plugins",
 )

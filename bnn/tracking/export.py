@@ -12,14 +12,14 @@ from mlflow.entities import LoggedModelOutput
 from torch import Tensor, nn
 
 from bnn.data import recorded_spec
-from bnn.nn.handlers import apply, sampled
+from bnn.nn.handlers import SiteHandler, apply, sampled
 from bnn.restore import load_trained
 from bnn.tasks import Task
 from bnn.tracking.store import Store
 
 
 class Predictor(nn.Module):
-    """Network from raw images to the task's prediction; random units fire by their own rule.
+    """Network from raw images to the task's prediction.
 
     `forward` takes images [n, c, h, w] with pixels in [0, 1], and returns the task's prediction,
     such as class probabilities [n, classes].
@@ -29,15 +29,24 @@ class Predictor(nn.Module):
         mean: mean of the training pixels.
         std: standard deviation of the training pixels.
         task: task, for its inputs and its prediction.
+        handler: site handler; None: random units fire by their own rule.
     """
 
-    def __init__(self, model: nn.Module, mean: float, std: float, task: Task) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: float,
+        std: float,
+        task: Task,
+        handler: SiteHandler | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.mean, self.std, self.task = model, mean, std, task
+        self.handler = sampled() if handler is None else handler
 
     def forward(self, images: Tensor) -> Tensor:
         inputs = self.task.inputs((images - self.mean) / self.std)
-        return self.task.predict(apply(self.model, inputs, sampled()))
+        return self.task.predict(apply(self.model, inputs, self.handler))
 
 
 def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:

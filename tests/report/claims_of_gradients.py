@@ -10,15 +10,18 @@ import statistics
 from collections.abc import Iterator
 
 import pytest
+import torch
 from findings import UNBIASED, figure, of, printed, text
 from torch import nn
 
+from bnn.analysis.summary import summarise
 from bnn.config.compose import compose
 from bnn.estimators.enumeration import LAYER_LIMIT
 from bnn.estimators.local_expectation import LOWER_LIMIT
 from bnn.models import MODELS
 from bnn.report.catalogue import UNITS
 from bnn.report.numbers import interval
+from bnn.specify import setup
 
 SMALL, REFERENCE = "lab_exact", "lab_cnn"
 PASSES, CLOCK = "variance × passes", "variance × ms"
@@ -65,6 +68,28 @@ def recipe() -> Iterator[str]:
         assert {r["optimizer.lr"] for r in behind} == {"0.03761", "0.01463"}
     yield "a rate of 0.038 or a slope that ends below 3 is behind"
     yield "of seed 100"
+
+
+def packed() -> Iterator[str]:
+    rows = printed("packed_mnist", "network")
+    real, hidden, cnn, mlp = rows
+    assert [row["network"].partition(" ")[0] for row in rows] == ["cnn", "cnn", "cnn", "mlp"]
+    yield f"A file of binary weights is {cnn['ratio']} times"
+    yield f"and {mlp['ratio']} times"
+    yield "than the float32"
+    (equal,) = {row["equal classes"] for row in rows}
+    assert equal == "10,000 of 10,000"
+    yield "all 10,000 test images the same"
+    assert all(row["test accuracy (%)"] == row["packed (%)"] for row in rows)
+    slower = [float(row["NumPy"]) / float(row["ms an image, torch"]) for row in rows]
+    yield f"takes {min(slower):.1f} to {max(slower):.1f} times as long as torch"
+    assert float(real["ratio"]) <= 1
+    yield f"shrinks by {hidden['ratio']}"
+    layers = {
+        one.name: one for one in summarise(setup(compose([])).model, torch.rand(4, 1, 28, 28))
+    }
+    total = sum(one.weights for one in layers.values())
+    yield f"has {layers['linear'].weights:,} of {total:,} weights"
 
 
 def default_beside_study(estimator: str) -> tuple[str, str]:
