@@ -12,7 +12,6 @@ from bnn.build import TrainingSetup
 from bnn.config.compose import compose, with_values
 from bnn.config.titles import estimator_title
 from bnn.errors import ConfigError
-from bnn.estimators import Estimator
 from bnn.fitted import fit_network, restore_network
 from bnn.lab.gradient_sampler import validation_sampler
 from bnn.lab.measure import Measurement, measure
@@ -76,15 +75,15 @@ def compare(
     sampler = validation_sampler(network, batch)
     against = reference_gradient(sampler, reference)
     found = {
-        title: measure(sampler, sampler.warm_up(estimator, warm), against, draws)
-        for title, estimator in served.items()
+        title: measure(sampler, sampler.warm_up(one.training.estimator, warm), against, draws)
+        for title, one in served.items()
     }
     return Comparison(network.setup, found, against, refused)
 
 
 def usable_estimators(
     config: DictConfig, choices: Sequence[Sequence[str]], strict: bool
-) -> tuple[dict[str, Estimator], list[str]]:
+) -> tuple[dict[str, TrainingSetup], list[str]]:
     """Estimators that can serve the network of a configuration.
 
     Args:
@@ -93,7 +92,8 @@ def usable_estimators(
         strict: raise for one that cannot serve, in place of a line.
 
     Returns:
-        Estimators by display name; a line for each one that cannot serve.
+        Objects of the training by the estimator's display name; a line for each one that cannot
+        serve.
 
     Raises:
         ConfigError: for overrides of other groups, and where `strict` says so.
@@ -103,7 +103,7 @@ def usable_estimators(
             f"--estimator: expected words that begin with estimator, got {foreign[0]}; "
             "write the other overrides outside of it"
         )
-    found: dict[str, Estimator] = {}
+    found: dict[str, TrainingSetup] = {}
     refused = []
     for words in choices:
         try:
@@ -118,5 +118,5 @@ def usable_estimators(
                 raise
             refused.append(f"Not measured: {error}.")
             continue
-        found[estimator_title(dict(checked.spec.config))] = checked.training.estimator
+        found[estimator_title(dict(checked.spec.config))] = checked
     return found, refused
