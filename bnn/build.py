@@ -21,10 +21,10 @@ from bnn.registry import validate
 from bnn.seeds import stream
 from bnn.tasks import Task
 from bnn.training.initial_weights import load_weights, read_weights
+from bnn.training.initialisation import init_estimator, init_task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
-from bnn.training.step import init_estimator, init_task
 
 if TYPE_CHECKING:
     from bnn.config.specification import RunSpec

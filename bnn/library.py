@@ -26,13 +26,13 @@ from bnn.registry import Registry
 from bnn.tasks import Classification, Scores, Task
 from bnn.tasks.weight_readings import WeightEvaluation
 from bnn.training.callback import Callback
+from bnn.training.initialisation import init_task
 from bnn.training.loop import FitResult
 from bnn.training.loop import fit as train
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.progress import ProgressBar, display_mode
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings, TrainingConfig
-from bnn.training.step import init_task
 
 if TYPE_CHECKING:
     from bnn.tracking.description import RunDescription

@@ -18,7 +18,7 @@ from bnn.errors import CheckpointError, ConfigError
 from bnn.tasks import Task
 from bnn.training import checkpoint
 from bnn.training.initial_weights import non_finite
-from bnn.training.step import init_task
+from bnn.training.initialisation import init_task
 
 
 @dataclass(frozen=True)

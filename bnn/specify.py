@@ -35,10 +35,10 @@ from bnn.nn.noise import NoiseLaw
 from bnn.nn.norms import couples_above_binary
 from bnn.registry import validate
 from bnn.training.initial_weights import load_weights, read_weights, source_content
+from bnn.training.initialisation import init_estimator, init_task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings
-from bnn.training.step import init_estimator, init_task
 
 T = TypeVar("T")
 

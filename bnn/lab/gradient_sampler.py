@@ -16,7 +16,7 @@ from bnn.estimators.controls import Frozen
 from bnn.nn.forward import ForwardClosure, Loss
 from bnn.nn.sites import Noise, Site, generator_noise, host_noise
 from bnn.tasks.classification import cross_entropy
-from bnn.training.step import init_estimator
+from bnn.training.initialisation import init_estimator
 
 if TYPE_CHECKING:
     from bnn.fitted import FittedNetwork

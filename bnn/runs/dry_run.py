@@ -25,8 +25,9 @@ from bnn.nn.weight_layers import weight_rule
 from bnn.paths import shared_file_warning
 from bnn.tables import BLANK, clock, markdown
 from bnn.tasks import Task
+from bnn.training.initialisation import init_estimator
 from bnn.training.optimizers import parameter_groups
-from bnn.training.step import init_estimator, steps_per_epoch, train_step
+from bnn.training.step import steps_per_epoch, train_step
 from bnn.training.threads import threads
 
 TIMED_STEPS = 5

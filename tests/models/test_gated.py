@@ -19,8 +19,9 @@ from bnn.nn.norms import couples_above_binary
 from bnn.nn.readings import Reading
 from bnn.specify import estimator_choices, setup
 from bnn.tasks.classification import cross_entropy
+from bnn.training.initialisation import init_estimator
 from bnn.training.optimizers import parameter_groups
-from bnn.training.step import init_estimator, train_step
+from bnn.training.step import train_step
 
 SMALL = ["device=cpu", "data=digits", "anneal=none"]
 MLP = [*SMALL, "model=gated_mlp", "model.blocks=5", "model.block_size=3"]

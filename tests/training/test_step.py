@@ -14,7 +14,8 @@ from bnn.nn.neurons import Binary
 from bnn.nn.sites import Site
 from bnn.specify import setup
 from bnn.tasks.classification import cross_entropy
-from bnn.training.step import init_estimator, train_step
+from bnn.training.initialisation import init_estimator
+from bnn.training.step import train_step
 
 ROUNDING = 1e-6
 """Size below which gradients are rounding: float32 sums of thousands of terms of order one."""

@@ -24,7 +24,7 @@ from bnn.lab.measure import Measurement, measure
 from bnn.lab.reference import reference_gradient
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
-from bnn.training.step import init_estimator
+from bnn.training.initialisation import init_estimator
 
 WIDTHS = (2, 5, 5, 5)
 POINTS = 200

@@ -15,7 +15,7 @@ from bnn.estimators import Estimator
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
 from bnn.nn.sites import generator_noise
-from bnn.training.step import init_estimator
+from bnn.training.initialisation import init_estimator
 
 C = 0.45
 POWERS = (1.5, 2.0, 3.0)

@@ -21,7 +21,7 @@ from bnn.lab.estimate import Estimate
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import Logistic
 from bnn.nn.sites import Noise, generator_noise
-from bnn.training.step import init_estimator
+from bnn.training.initialisation import init_estimator
 
 TARGETS = (0.45, 0.499)
 """Targets t of Tucker et al. 2017 and of Grathwohl et al. 2018."""

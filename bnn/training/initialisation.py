@@ -1,0 +1,99 @@
+"""Initialisation of estimators and tasks from a run's seed, and checks that they go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bnn.data import DatasetSpec
+from bnn.errors import ConfigError
+from bnn.estimators import Estimator
+from bnn.nn.sites import Site
+from bnn.seeds import stream
+from bnn.tasks import Task
+
+
+def init_estimator(
+    estimator: Estimator, model: nn.Module, inputs: Tensor, seed: int
+) -> tuple[int, ...]:
+    """Initialise an estimator for a network, its learned parameters from a seed.
+
+    Args:
+        estimator: gradient estimator.
+        model: the network.
+        inputs: a batch like those of training, [n, …].
+        seed: seed of the run.
+
+    Returns:
+        Number of units of each binary layer.
+
+    Raises:
+        ConfigError: for a network that the estimator cannot serve.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "estimator"))
+        estimator.init(model, inputs)
+    assert estimator.layers is not None
+    return estimator.layers.units
+
+
+def init_task(task: Task, data: DatasetSpec, seed: int) -> None:
+    """Initialise a task for a data set, its networks from a seed.
+
+    Args:
+        task: the task.
+        data: facts of the data set.
+        seed: seed of the run.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, "task"))
+        task.init(data)
+
+
+def _check_latents(task: str, sites: Sequence[Site]) -> None:
+    for site in sites:
+        if not site.law.full_support or site.rule is not Site.sample:
+            raise ConfigError(
+                f"task: the latent variables of {task} are drawn by a law with full support; write "
+                'bnn.Stochastic(law="logistic") or bnn.Stochastic(law="gaussian")'
+            )
+
+
+def check_task(task: Task, estimator: Estimator) -> None:
+    """Check that a network and an estimator serve a task; the command line says it earlier.
+
+    Args:
+        task: the task.
+        estimator: gradient estimator, initialised for the network.
+
+    Raises:
+        ConfigError: for a loss of latent variables and a network without any, or a loss that is not
+            defined where the estimator evaluates it.
+    """
+    assert estimator.layers is not None
+    name, units = type(task).__name__, estimator.layers.units
+    if task.needs_latents and not units:
+        raise ConfigError(
+            f"task: the latent variables of {name} are binary layers, and the network has none; "
+            "put a bnn.Stochastic() into it"
+        )
+    if task.needs_latents:
+        _check_latents(name, estimator.layers.sites)
+    if units and estimator.bound and not task.importance_weights:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} takes the mean of exp(-loss) over its draws, "
+            f"which is no importance weight of this {name}; take another estimator"
+        )
+    if units and estimator.up_to_scale and task.logits_in_loss:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} scales the gradient of the bits, and not that "
+            f"of the divergence, which this {name} takes from the logits themselves; take "
+            'another estimator, or kl="sampled"'
+        )
+    if units and estimator.fractional_bits and not task.fractional_bits:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} evaluates the loss at bits between 0 and 1, "
+            f"where that of this {name} is not defined; take another estimator"
+        )
