@@ -38,6 +38,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/recipe_mnist.md": gradients.recipe,
     "sweeps/results/benchmark_cpu.md": gradients.benchmark,
     "sweeps/results/benchmark_gpu.md": gradients.benchmark_gpu,
+    "sweeps/results/gates_time.md": gradients.gates_time,
     "sweeps/results/packed_mnist.md": gradients.packed,
     "sweeps/results/lab_exact.md": gradients.lab_exact,
     "sweeps/results/lab_cnn.md": gradients.lab_cnn,
