@@ -57,6 +57,11 @@ def _check_gates(config: Mapping[str, Any]) -> None:
             f"model.gates=open with placement={config['placement']['name']}: all gates are open, "
             "and no unit is binary; write placement=none"
         )
+    if config["model"].get("gates") == "random" and config["estimator"]["name"] != "frozen":
+        raise ConfigError(
+            f"model.gates=random with estimator={config['estimator']['name']}: such gates do not "
+            "learn; write estimator=frozen"
+        )
 
 
 def _check_units(config: Mapping[str, Any], task: Task) -> None:

@@ -35,7 +35,7 @@ from bnn.nn.noise import NoiseLaw
 from bnn.nn.norms import couples_above_binary
 from bnn.registry import validate
 from bnn.training.initial_weights import load_weights, read_weights, source_content
-from bnn.training.initialisation import init_estimator, init_task
+from bnn.training.initialisation import check_latent_path, init_estimator, init_task
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings
@@ -220,6 +220,7 @@ def _network_facts(
             init_task(task, data, plain["seed"])
             inputs = task.inputs(torch.zeros(2, *data.shape))
             units = init_estimator(estimator, model, inputs, plain["seed"])
+            check_latent_path(task, estimator)
             couples = couples_above_binary(model, inputs)
         if initial is not None:
             source = plain["model"]["init_from"]

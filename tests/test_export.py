@@ -206,6 +206,23 @@ def test_the_runner_is_short_and_needs_numpy_alone(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
+    for wrong, said in {
+        "small.npy": "expected images of shape ['n', 1, 8, 8], got [20, 8, 8]",
+        "scaled.npy": "expected pixels from 0 to 16, got pixels from 0 to 1",
+        "nothing.npy": "No such file",
+    }.items():
+        np.save(tmp_path / "small.npy", images[:, 0])
+        np.save(tmp_path / "scaled.npy", images / 16)
+        failed = subprocess.run(
+            [sys.executable, "runner.py", "network.npz", wrong],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert failed.returncode == 1 and said in failed.stderr
+        assert len(failed.stderr.strip().splitlines()) == 1
+    with pytest.raises(ValueError, match="at least one image"):
+        PackedNetwork(str(file)).classes(images[:0])
     printed = [int(line) for line in done.stdout.split()]
     assert printed == PackedNetwork(str(file)).classes(images).tolist()
 
@@ -240,9 +257,15 @@ def test_what_the_runner_does_not_know_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x + self.linear(x)
 
+    class Flattens(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(start_dim=2)
+
     others: dict[str, nn.Module] = {
         "Branches: the forward pass is no chain": Branches(),
         "a path around a layer": Residual(),
+        "expected Flatten": nn.Sequential(nn.Flatten(2)),
+        "write its arguments by position": Flattens(),
         "Tanh: no layer of a packed file": nn.Sequential(nn.Linear(2, 2), nn.Tanh()),
         "expected one group": nn.Sequential(nn.Conv2d(2, 2, 3, groups=2)),
         "expected no dilation": nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2)),
@@ -266,7 +289,16 @@ def test_binary_weights_are_a_bit_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("words", [NETWORKS["cnn, binary weights"], NETWORKS["sbn"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        NETWORKS["cnn, binary weights"],
+        NETWORKS["sbn"],
+        ["model=gated_mlp"],
+        ["model=gated_cnn", "model.gates=open", "placement=none", "model/sparsity=none"],
+    ],
+    ids=["cnn", "sbn", "gated", "open"],
+)
 def test_onnx_gives_the_classes_of_the_network(words: list[str], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -275,6 +307,8 @@ def test_onnx_gives_the_classes_of_the_network(words: list[str], tmp_path: Path)
     session = onnxruntime.InferenceSession(str(tmp_path / "network.onnx"))
     images = pixels(IMAGES, spec)
     (found,) = session.run(None, {"images": (images / spec.max_value).numpy()})
+    (one,) = session.run(None, {"images": (images[:1] / spec.max_value).numpy()})
+    np.testing.assert_allclose(one, found[:1], rtol=1e-4, atol=1e-6)
     inputs = (images / spec.max_value - spec.mean) / spec.std
     expected = torch.softmax(Reading.threshold().outputs(of.model, inputs)[0], 1)
     assert (torch.from_numpy(found).argmax(1) == expected.argmax(1)).sum() >= 0.999 * IMAGES
@@ -299,8 +333,14 @@ def test_the_command_writes_a_run_and_refuses_what_it_cannot(
         "nothing.pt: no such file": ["nothing.pt"],
         "--output: no/where.npz cannot be written": [run.info.run_id, "--output", "no/where.npz"],
         "leave --onnx or --runner out": [run.info.run_id, "--onnx", "--runner"],
+        "the name of the runner's own file": [run.info.run_id, "--runner", "--output", "runner.py"],
     }
     for said, given in refused.items():
         assert main(given) == 1
         error = capsys.readouterr().err
         assert said in error and len(error.strip().splitlines()) == 1, error
+    for given in ([run.info.run_id, "--table", "--onnx"], [run.info.run_id, run.info.run_id]):
+        with pytest.raises(SystemExit, match="2"):
+            main(given)
+    assert main([run.info.run_id, "--table"]) == 0
+    assert "| mlp · stochastic" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,8 +72,10 @@ def summarise(model: nn.Module, inputs: Tensor) -> list[LayerSummary]:
     found: dict[str, LayerSummary] = {}
 
     def add(name: str, module: nn.Module, x: Tensor, output: Tensor) -> None:
-        if name not in found:
-            found[name] = _summary(name, module, x, output)
+        one = _summary(name, module, x, output)
+        if (before := found.get(name)) is not None:  # shared weights are counted once
+            one = dataclasses.replace(one, multiply_adds=before.multiply_adds + one.multiply_adds)
+        found[name] = one
 
     hooks = [
         module.register_forward_hook(
@@ -103,12 +106,18 @@ def _summary(name: str, module: nn.Module, x: Tensor, output: Tensor) -> LayerSu
         name,
         type(module).__name__,
         shape,
-        inputs="bits" if len(x.unique()) == 2 else "real",
+        inputs="bits" if _are_bits(x) else "real",
         weights=weights,
         weight_bits=FLOAT_BITS if binary_weight_of(module) is None else 1,
         others=count - weights,
         multiply_adds=_multiply_adds(module, x, shape),
     )
+
+
+def _are_bits(x: Tensor) -> bool:
+    """Whether all values are 0 or 1, or all -1 or 1."""
+    values = set(x.unique()[:3].tolist())
+    return values <= {0.0, 1.0} or values <= {-1.0, 1.0}
 
 
 def _multiply_adds(module: nn.Module, x: Tensor, output: Sequence[int]) -> int:

@@ -71,6 +71,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "open blocks alone, and dense",
     )
     chosen = parser.parse_intermixed_args(words)
+    if chosen.gates and chosen.memory:
+        parser.error("--gates and --memory are pages of their own; write one of them")
     for key in ("steps", "rounds"):
         if getattr(chosen, key) < 1:
             parser.error(f"--{key}: expected at least 1, got {getattr(chosen, key)}")
@@ -180,7 +182,9 @@ def main(words: Sequence[str] | None = None) -> None:
         config = benchmark_config(overrides, chosen.steps)
         use_threads(config, chosen.cpu_time)
         if chosen.gates:
-            from bnn.benchmark.gated_networks import gated_networks
+            from bnn.benchmark.gated_networks import check_gated, gated_networks
+
+            check_gated(chosen.overrides)
 
             clock: Clock = time.process_time if chosen.cpu_time else time.perf_counter
             print(gates_heading(config, chosen), flush=True)

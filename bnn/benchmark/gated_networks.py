@@ -35,9 +35,6 @@ def gated_networks(overrides: Sequence[str], rounds: int, clock: Clock) -> str:
         overrides: overrides of bnn.train, `model=gated_mlp` or `gated_cnn` among them.
         rounds: rounds that are counted.
         clock: clock that is read.
-
-    Raises:
-        ConfigError: for another network.
     """
     rows = []
     for share in SHARES:
@@ -64,22 +61,35 @@ def gated_networks(overrides: Sequence[str], rounds: int, clock: Clock) -> str:
     return markdown([*head, "masked / open blocks", "dense / open blocks"], rows)
 
 
+def check_gated(overrides: Sequence[str]) -> None:
+    """Check that overrides choose a gated network whose open blocks can be computed alone.
+
+    Raises:
+        ConfigError: for another network, another norm, or a share of open gates.
+    """
+    model = compose(overrides).model
+    if model.name not in WIDTH:
+        raise ConfigError(f"--gates: expected model={' or '.join(WIDTH)}, got model={model.name}")
+    if model.norm == "group":
+        raise ConfigError(
+            "--gates with model.norm=group: expected a norm that is folded into the weights; "
+            "write model.norm=batch, running or none"
+        )
+    for key, left_out in (("open", "the shares are its own"), ("gates", "all kinds are timed")):
+        if any(word.startswith(f"model.{key}=") for word in overrides):
+            raise ConfigError(f"--gates: {left_out}; leave model.{key} out")
+
+
 def networks(config: DictConfig, overrides: Sequence[str]) -> tuple[GatedNetwork, GatedNetwork]:
     """Gated network of a configuration, and the dense one of as many multiply-adds.
 
     Args:
         config: composed configuration.
         overrides: those that it was composed from.
-
-    Raises:
-        ConfigError: for a network without gates.
     """
     gated = setup(config).model.eval()
-    if not isinstance(gated, GatedNetwork):
-        raise ConfigError(
-            f"--gates: expected model=gated_mlp or gated_cnn, got model={config.model.name}"
-        )
-    wide = [*overrides, "model.gates=open", "placement=none"]
+    assert isinstance(gated, GatedNetwork)
+    wide = [*overrides, "model.gates=open", "model/sparsity=none", "placement=none"]
     one_unit = {"gated_mlp": ["model.blocks=1", "model.block_size=1"]}.get(config.model.name, [])
     key = WIDTH[config.model.name]
     narrow = setup(compose([*wide, *one_unit, f"model.{key}=1"])).model

@@ -125,4 +125,5 @@ def _part(plain: dict[str, Any], key: str) -> str:
         return f"{_weights(plain)} weights"
     if key in PARTS:
         return str(plain[key]["name"])
-    return f"{key.rpartition('.')[2]} {flat(plain).get(key)}"
+    group = key.removesuffix(".name")  # a choice of a group goes by the group
+    return f"{group.rpartition('.')[2]} {flat(plain).get(key)}"

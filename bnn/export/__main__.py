@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnn.data import DatasetSpec
     from bnn.restore import Trained
 
+RUNNER = "runner.py"
 CHECKED = 200
 """Random images on which the file is compared with the network."""
 
@@ -115,16 +116,18 @@ def export(model: str, output: Path | None, onnx: bool, runner: bool, uri: str |
 
     if onnx and runner:
         raise ConfigError("--runner: the runner reads packed files; leave --onnx or --runner out")
+    path = output or Path("network.onnx" if onnx else "network.npz")
+    if runner and path.name == RUNNER:
+        raise ConfigError(f"--output: {path} is the name of the runner's own file; write another")
     trained = network_of(model, uri)
     spec = recorded_spec(trained.about)
-    path = output or Path("network.onnx" if onnx else "network.npz")
     try:
         if onnx:
             written = write_onnx(path, trained, spec)
         else:
             written = write_packed(path, packed_arrays(trained, spec))
         if runner:
-            shutil.copy(Path(__file__).with_name("runner.py"), path.with_name("runner.py"))
+            shutil.copy(Path(__file__).with_name(RUNNER), path.with_name(RUNNER))
     except OSError as error:
         raise ConfigError(f"--output: {path} cannot be written ({error})") from error
     images = torch.rand(16, *spec.shape, generator=torch.Generator().manual_seed(0))
@@ -163,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argument_parser()
     chosen = parser.parse_args(arguments)
     uri = chosen.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if chosen.table and (chosen.onnx or chosen.runner or chosen.output):
+        parser.error("--table writes nothing; leave --onnx, --runner and --output out")
     if chosen.table:
         return exit_code(lambda: print(sizes(chosen.models, uri)))
     if len(chosen.models) > 1:

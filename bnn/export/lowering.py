@@ -31,7 +31,7 @@ from bnn.nn.weight_layers import BinaryConv2d, BinaryLinear, binary_weight_of
 Array = NDArray[Any]
 EXPECTED = (
     "expected a chain of linear and convolutional layers, norms, max-pools, rectifiers and neurons "
-    "(model=cnn, mlp or sbn)"
+    "(model=cnn, mlp or sbn); --onnx takes any network"
 )
 
 
@@ -103,7 +103,9 @@ def _operation(node: fx.Node, below: fx.Node, model: nn.Module) -> Operation:
     if node.op == "call_module":
         return model.get_submodule(str(node.target))
     numbers = [one for one in node.args if isinstance(one, int | float)]
-    if node.target in FLATTEN and numbers in ([1], []):
+    if node.kwargs:
+        raise ConfigError(f"{node.name}: {EXPECTED}; write its arguments by position")
+    if node.target in FLATTEN and numbers == [1]:
         return "flatten", 1
     if node.target in RECTIFIER:
         return "rectifier", 1
@@ -141,6 +143,8 @@ class _Lowering:
             case Neuron():
                 self._flush()
                 self.layers += _neuron(operation)
+            case nn.Flatten(start_dim=start, end_dim=end) if (start, end) != (1, -1):
+                raise ConfigError(f"Flatten({start}, {end}): expected Flatten(1); {EXPECTED}")
             case nn.Flatten() | ("flatten", _):
                 self._flush()
                 self.layers.append(Layer("flatten"))

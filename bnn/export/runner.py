@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-CHUNK = 500
-"""Images that are evaluated at once."""
+CHUNK = 500  # images that are evaluated at once
 _TABLE = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
 
@@ -81,11 +80,7 @@ def distribution(a: Array, law: str) -> Array:
 
 
 class PackedNetwork:
-    """Network of a packed file.
-
-    Args:
-        file: path of the file.
-    """
+    """Network of a packed file."""
 
     def __init__(self, file: str) -> None:
         with np.load(file, allow_pickle=False) as stored:
@@ -93,16 +88,21 @@ class PackedNetwork:
         self.about: dict[str, Any] = json.loads(str(self.arrays.pop("about")))
 
     def outputs(self, images: Array, bits: list[Array] | None = None) -> Array:
-        """Outputs of images.
+        """Outputs [n, outputs] of images.
 
         Args:
             images: pixels as the data set stores them, [n, c, h, w].
             bits: list to which the bits of each binary layer are added.
 
-        Returns:
-            [n, outputs].
+        Raises:
+            ValueError: for images of another shape or range.
         """
-        x = images.astype(np.float32) / np.float32(self.about["max_value"])
+        shape, most = self.about["shape"], self.about["max_value"]
+        if list(images.shape[1:]) != shape:
+            raise ValueError(f"expected images of shape {['n', *shape]}, got {list(images.shape)}")
+        if most > 1 and images.dtype.kind == "f" and images.size and images.max() <= 1:
+            raise ValueError(f"expected pixels from 0 to {most}, got pixels from 0 to 1")
+        x = images.astype(np.float32) / np.float32(most)
         x = (x - np.float32(self.about["mean"])) / np.float32(self.about["std"])
         for layer in self.about["layers"]:
             x = self.layer(layer, x)
@@ -111,12 +111,7 @@ class PackedNetwork:
         return x
 
     def layer(self, layer: dict[str, Any], x: Array) -> Array:
-        """Output of one layer.
-
-        Args:
-            layer: its entry in the file.
-            x: input, [n, …].
-        """
+        """Output of one layer, an entry of the file, for an input [n, …]."""
         kind = layer["kind"]
         parts = {key: self.arrays[name] for key, name in layer.get("arrays", {}).items()}
         channel = (-1, *[1] * (x.ndim - 2))
@@ -139,10 +134,16 @@ class PackedNetwork:
 
     def classes(self, images: Array) -> Array:
         """Most probable class of each image, [n]."""
+        if not len(images):
+            raise ValueError("expected at least one image, got none")
         parts = [images[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
         return np.concatenate([self.outputs(part).argmax(1) for part in parts])
 
 
 if __name__ == "__main__":
-    network, given = sys.argv[1:]
-    print(*PackedNetwork(network).classes(np.load(given)), sep="\n")
+    try:
+        if len(sys.argv) != 3:
+            raise ValueError("expected two arguments, network.npz images.npy")
+        print(*PackedNetwork(sys.argv[1]).classes(np.load(sys.argv[2])), sep="\n")
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"error: {error}")

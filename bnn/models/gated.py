@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from bnn.errors import ConfigError
 from bnn.models.base import MODELS
-from bnn.models.sparsity import Sparsity
-from bnn.nn.neurons import Deterministic, Neuron
+from bnn.models.sparsity import NoSparsity, Sparsity
+from bnn.nn.neurons import Binary, Deterministic, Neuron
 from bnn.nn.norms import NORMS
 from bnn.nn.sites import Latents, Site
 
@@ -91,7 +91,7 @@ class RandomGates(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Gates [n, gates] of inputs [n, inputs]."""
         assert isinstance(self.act, Neuron)
-        gates: Tensor = self.act((self.preactivation / self.act.slope).expand(len(x), -1))
+        gates: Tensor = self.act((self.preactivation / self.act.slope).expand(x.shape[0], -1))
         return gates
 
     multiply_adds = 0
@@ -141,6 +141,17 @@ class GatedNetwork(nn.Module, ABC):
                 raise ConfigError(f"model.{key}: expected at least 1, got {value}")
         self.blocks, self.share, self.sparsity = blocks, share, sparsity
         (activation,) = activations
+        if gates != "open" and not isinstance(activation, Binary):
+            raise ConfigError(
+                f"model.gates={gates}: gates are binary units, got {type(activation).__name__}; "
+                "write placement=last with neuron=stochastic or deterministic, or model.gates=open "
+                "for a network without gates"
+            )
+        if gates != "input" and not isinstance(sparsity, NoSparsity):
+            raise ConfigError(
+                f"model.gates={gates} with a sparsity objective: such gates do not learn; write "
+                "model/sparsity=none"
+            )
         self.gater: Gater | RandomGates | None = None
         if gates == "input":
             self.gater = Gater(inputs, gater, blocks, share, activation)
@@ -150,7 +161,7 @@ class GatedNetwork(nn.Module, ABC):
     def gates(self, x: Tensor) -> Tensor:
         """Gates [n, blocks] of images [n, c, h, w]."""
         if self.gater is None:
-            return x.new_ones(len(x), self.blocks)
+            return x.new_ones(x.shape[0], self.blocks)
         gates: Tensor = self.gater(x.flatten(1))
         return gates
 
@@ -184,7 +195,7 @@ class GatedNetwork(nn.Module, ABC):
     def multiply_adds(self) -> tuple[int, int]:
         """Multiply-adds for each sample: those of every sample, and those of each open block."""
 
-    def penalty(self, sites: Sequence[Site]) -> Tensor | None:
+    def training_penalty(self, sites: Sequence[Site]) -> Tensor | None:
         """Sparsity objective of one pass, a term of the training loss.
 
         Args:
@@ -198,7 +209,7 @@ class GatedNetwork(nn.Module, ABC):
         probs = [site.probs[0] for site in sites if site.module is self.gater.act]
         return self.sparsity(probs[0], self.share) if probs else None
 
-    def costs(self, latents: Latents, samples: int) -> dict[str, Tensor]:
+    def sample_costs(self, latents: Latents, samples: int) -> dict[str, Tensor]:
         """Open share of the gates and multiply-adds of each row, for evaluation.
 
         Args:

@@ -9,6 +9,7 @@ batch each block computes the images for which it is open. Norms are folded into
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +43,7 @@ class OpenBlocks(ABC):
     """
 
     def __init__(self, model: GatedNetwork) -> None:
-        self._gates = model.gates
+        self._gates = copy.deepcopy(model).gates
 
     @staticmethod
     def of(model: nn.Module) -> OpenBlocks:
@@ -94,7 +95,7 @@ class _OpenBlocksMLP(OpenBlocks):
         self._below = weight.unflatten(0, (model.blocks, -1)).contiguous().unbind(0)
         self._bias = bias.unflatten(0, (model.blocks, -1)).contiguous()
         above = evaluated_weight(model.linear2).T.unflatten(0, (model.blocks, -1))
-        self._above, self._last = above.contiguous(), model.linear2.bias.detach()
+        self._above, self._last = above.contiguous(), model.linear2.bias.detach().clone()
 
     def _gathered(self, x: Tensor, opened: Tensor) -> Tensor:
         if not len(opened):
@@ -122,7 +123,7 @@ class _OpenBlocksConvNet(OpenBlocks):
         self._first = folded(model.conv1, model.norm1)
         self._weight, self._bias = folded(model.conv2, model.norm2)
         above = evaluated_weight(model.linear).T.unflatten(0, (model.blocks, -1))
-        self._above, self._last = above.contiguous(), model.linear.bias.detach()
+        self._above, self._last = above.contiguous(), model.linear.bias.detach().clone()
 
     def _below(self, x: Tensor) -> Tensor:
         return F.relu(F.max_pool2d(F.conv2d(x, *self._first, padding=2), 2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from scipy import special
@@ -135,35 +136,53 @@ class BatchShaping(Sparsity):
     def __init__(self, *, weight: float = 20.0) -> None:
         _check_weight("weight", weight)
         self.weight = weight
+        self._tables: dict[tuple[float, torch.device, torch.dtype], Tensor] = {}
 
     def __call__(self, probs: Float[Tensor, "n gates"], target: float) -> Float[Tensor, ""]:
         ordered = probs.sort(0).values
         ranks = torch.arange(1, len(probs) + 1, device=probs.device, dtype=probs.dtype)
         expected = (ranks / (len(probs) + 1))[:, None]
-        found: Tensor = _BetaCdf.apply(ordered, target, 1 - target)
+        found: Tensor = _BetaCdf.apply(ordered, target, 1 - target, self._table(probs, target))
         return self.weight * (expected - found).square().mean()
 
+    def _table(self, like: Tensor, target: float) -> Tensor:
+        """Distribution function of Beta(τ, 1 - τ) at GRID log-odds, on the device of the gates."""
+        key = target, like.device, like.dtype
+        if key not in self._tables:
+            logits = np.linspace(-LARGEST, LARGEST, GRID)
+            values = special.betainc(target, 1 - target, special.expit(logits))
+            self._tables[key] = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+        return self._tables[key]
 
+
+LARGEST, GRID = 30.0, 60_001
+"""Largest log-odds of the table of a distribution function, and number of its entries."""
 EDGE = 1e-3
 """Distance from 0 and 1 within which the density of a beta distribution is taken at its edge."""
 
 
 class _BetaCdf(torch.autograd.Function):
-    """Distribution function of Beta(a, b), whose derivative is the density."""
+    """Distribution function of Beta(a, b), whose derivative is the density.
+
+    It is read from a table by the log-odds, linearly between its entries: nothing leaves the
+    device.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: float, b: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, a: float, b: float, table: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         ctx.shape = a, b
-        found = special.betainc(a, b, x.detach().double().cpu().numpy())
-        return torch.as_tensor(found).to(x)
+        logits = torch.logit(x, eps=torch.finfo(x.dtype).tiny).clamp(-LARGEST, LARGEST)
+        place = (logits + LARGEST) * ((GRID - 1) / (2 * LARGEST))
+        below = place.floor().clamp(max=GRID - 2).long()
+        return torch.lerp(table[below], table[below + 1], place - below)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,), (a, b) = ctx.saved_tensors, ctx.shape
         x = x.clamp(EDGE, 1 - EDGE)
         density = x ** (a - 1) * (1 - x) ** (b - 1) / special.beta(a, b)
-        return gradient * density, None, None
+        return gradient * density, None, None, None
 
 
 def _check_weight(key: str, value: float) -> None:

@@ -27,7 +27,7 @@ from bnn.tables import BLANK, clock, markdown
 from bnn.tasks import Task
 from bnn.training.initialisation import init_estimator
 from bnn.training.optimizers import parameter_groups
-from bnn.training.step import steps_per_epoch, train_step
+from bnn.training.step import penalty_of, steps_per_epoch, train_step
 from bnn.training.threads import threads
 
 TIMED_STEPS = 5
@@ -68,7 +68,7 @@ class _TimedStep:
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         layers = self.estimator.layers
         forward = ForwardClosure(self.model, inputs, targets, self.task.loss, layers=layers)
-        penalty = getattr(self.model, "penalty", None)
+        penalty = penalty_of(self.model)
         return train_step(forward, self.estimator, self.optimizer, self.precision, penalty)[0]
 
     @torch.no_grad()

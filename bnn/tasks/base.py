@@ -7,8 +7,9 @@ a split. Nothing else knows any of these.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from bnn import schema
 from bnn.data import DatasetSpec, Split
+from bnn.errors import ConfigError
 from bnn.nn.layers import binary_layers
 from bnn.nn.readings import BATCH, Reading, evaluated, readings
 from bnn.nn.sites import Latents, Noise, host_noise
@@ -325,7 +327,7 @@ class Task(nn.Module, ABC):
             with torch.no_grad():
                 outputs, latents = evaluated(model, part, handler, draws, chain)
                 scores = self.score(outputs, of_part, latents)
-                scores |= _costs(model, latents, draws, len(part))
+                scores |= _costs(model, latents, draws, len(part), scores)
             for name, values in scores.items():
                 total[name] = total.get(name, 0) + values.double().sum()
         return {name: float(value) / len(split.labels) for name, value in total.items()}
@@ -361,20 +363,31 @@ class Task(nn.Module, ABC):
         }
 
 
-def _costs(model: nn.Module, latents: Latents, draws: int, samples: int) -> dict[str, Tensor]:
-    """Cost of each sample by name, the mean over draws; none of a network without `costs`.
+def _costs(
+    model: nn.Module, latents: Latents, draws: int, samples: int, taken: Collection[str]
+) -> dict[str, Tensor]:
+    """Cost of each sample by name, the mean over draws; none without a method `sample_costs`.
 
     Args:
         model: the network.
         latents: binary layers with their bits, [draws · n, *units].
         draws: number of draws.
         samples: n.
+        taken: names of the task's own metrics.
 
     Returns:
         [n] by name.
+
+    Raises:
+        ConfigError: for a cost that is called like a metric of the task.
     """
-    costs = getattr(model, "costs", None)
-    if costs is None:
+    costs = getattr(model, "sample_costs", None)
+    if not inspect.ismethod(costs):
         return {}
     found = costs(latents, draws * samples)
+    if common := sorted(set(found) & set(taken)):
+        raise ConfigError(
+            f"{type(model).__name__}.sample_costs: {common[0]} is a metric of the task; give the "
+            "cost another name"
+        )
     return {name: values.unflatten(0, (draws, samples)).mean(0) for name, values in found.items()}

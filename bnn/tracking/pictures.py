@@ -100,7 +100,7 @@ class RunPictures:
         return {f"{name}.png": _png(figure) for name, figure in drawn.items()}
 
     def _gates(self) -> tuple[Tensor, list[str]] | None:
-        """Rates of the gates by class on the validation split, and names of the classes.
+        """Rates of the gates by class on validation images, and names of the classes.
 
         None of a network without binary gates, or where there are no classes.
         """
@@ -109,10 +109,11 @@ class RunPictures:
         gater = model.gater if isinstance(model, GatedNetwork) else None
         if gater is None or not isinstance(gater.act, Binary) or split.labels.is_floating_point():
             return None
-        inputs = context.task.inputs(split.images[:])
-        rates = rates_by_class(model, "gater.act", inputs, split.labels, context.seed)
+        labels = split.labels[:HEALTH_IMAGES]
+        inputs = context.task.inputs(split.images[:HEALTH_IMAGES])
+        rates = rates_by_class(model, "gater.act", inputs, labels, context.seed)
         names = context.data.spec.class_names
-        present = split.labels.unique().tolist()
+        present = labels.unique().tolist()
         return rates.cpu(), [names[label] if names else str(label) for label in present]
 
     def remove(self) -> None:

@@ -61,6 +61,24 @@ def _check_latents(task: str, sites: Sequence[Site]) -> None:
             )
 
 
+def check_latent_path(task: Task, estimator: Estimator) -> None:
+    """Check that a network reaches its output through its latent variables alone.
+
+    Args:
+        task: the task.
+        estimator: gradient estimator, initialised for the network.
+
+    Raises:
+        ConfigError: for a path around them, by which a decoder would see the image itself.
+    """
+    assert estimator.layers is not None
+    if task.needs_latents and estimator.layers.units and not estimator.layers.chain:
+        raise ConfigError(
+            f"task: {type(task).__name__} expects a network whose output depends on the image "
+            "through its latent variables alone; got one with a path around them"
+        )
+
+
 def check_task(task: Task, estimator: Estimator) -> None:
     """Check that a network and an estimator serve a task; the command line says it earlier.
 
@@ -81,6 +99,7 @@ def check_task(task: Task, estimator: Estimator) -> None:
         )
     if task.needs_latents:
         _check_latents(name, estimator.layers.sites)
+    check_latent_path(task, estimator)
     if units and estimator.bound and not task.importance_weights:
         raise ConfigError(
             f"estimator: {type(estimator).__name__} takes the mean of exp(-loss) over its draws, "

@@ -7,6 +7,7 @@ threads.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,6 +68,12 @@ def steps_per_epoch(samples: int, size: int) -> int:
 
 Penalty = Callable[[Sequence[Site]], Tensor | None]
 """Term of the training loss that depends on the binary layers' probabilities alone."""
+
+
+def penalty_of(model: nn.Module) -> Penalty | None:
+    """Method `training_penalty` of a network that has one."""
+    found = getattr(model, "training_penalty", None)
+    return found if inspect.ismethod(found) else None
 
 
 def train_step(
@@ -269,7 +276,7 @@ class TrainState:
         forward = ForwardClosure(
             self.model, inputs, targets, self.task.loss, self.noise, layers=layers
         )
-        penalty: Penalty | None = getattr(self.model, "penalty", None)
+        penalty = penalty_of(self.model)
         loss, added = train_step(forward, self.estimator, self.optimizer, precision, penalty)
         assert forward.output is not None
         return loss, forward.output, added

@@ -58,6 +58,19 @@ def test_a_transposed_convolution_multiplies_at_every_input() -> None:
     assert found["0"].multiply_adds == 25 * 2 * 3 * 16
 
 
+def test_a_layer_that_is_called_twice_multiplies_twice() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(self.linear(x))
+
+    found = layers(Twice(), 3)
+    assert found["linear"].multiply_adds == 18 and found["linear"].weights == 9
+
+
 def test_totals_are_sums() -> None:
     first = LayerSummary("a", "Linear", (3,), "real", 12, 32, 3, 12)
     table = summary_table([first, LayerSummary("b", "BinaryLinear", (2,), "bits", 9, 1, 1, 9)])

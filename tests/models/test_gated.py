@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import types
+
+import numpy as np
 import pytest
 import torch
+from scipy.special import betainc
 from torch import Tensor, nn
 
+from bnn.benchmark.gated_networks import check_gated, gated_networks, networks
 from bnn.config.compose import compose
 from bnn.data import Split
 from bnn.errors import ConfigError
@@ -17,14 +23,18 @@ from bnn.nn.handlers import apply, sampled
 from bnn.nn.neurons import set_slope
 from bnn.nn.norms import couples_above_binary
 from bnn.nn.readings import Reading
+from bnn.plots.runs import gates_by_class
 from bnn.specify import estimator_choices, setup
 from bnn.tasks.classification import cross_entropy
+from bnn.training.activations import rates_by_class
 from bnn.training.initialisation import init_estimator
 from bnn.training.optimizers import parameter_groups
-from bnn.training.step import train_step
+from bnn.training.step import penalty_of, train_step
 
 SMALL = ["device=cpu", "data=digits", "anneal=none"]
 MLP = [*SMALL, "model=gated_mlp", "model.blocks=5", "model.block_size=3"]
+RANDOM = ["model.gates=random", "estimator=frozen", "model/sparsity=none"]
+OPEN = ["model.gates=open", "placement=none", "model/sparsity=none"]
 CNN = [*SMALL, "model=gated_cnn", "model.channels=6"]
 
 
@@ -35,8 +45,12 @@ def trained(*overrides: str) -> GatedNetwork:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            if "norm" in name and tensor.is_floating_point():
+            if "running_var" in name:
                 tensor.uniform_(0.2, 2, generator=generator)
+            elif "norm" in name and tensor.is_floating_point():
+                tensor.normal_(generator=generator)
+            if name.endswith("norm1.weight"):
+                tensor[:2] = 0  # every sign of the scale, and none
     return model.eval()
 
 
@@ -56,14 +70,17 @@ def test_batch_shaping_is_the_cramer_von_mises_distance() -> None:
     """At a share of 0.6 the distribution is the source's Beta(0.6, 0.4)."""
     probs = torch.tensor([[0.7], [0.1], [0.9], [0.4]], dtype=torch.float64, requires_grad=True)
     objective = BatchShaping(weight=1)(probs, 0.6)
-    assert float(objective.detach()) == pytest.approx(0.0072635, abs=1e-7)
+    assert float(objective.detach()) == pytest.approx(0.0072635, abs=5e-8)
     (gradient,) = torch.autograd.grad(objective, probs)
-    step = 1e-6
-    for i in range(4):
-        up, down = (probs.detach().clone() for _ in range(2))
-        up[i], down[i] = up[i] + step, down[i] - step
-        slope = (BatchShaping(weight=1)(up, 0.6) - BatchShaping(weight=1)(down, 0.6)) / (2 * step)
-        assert float(gradient[i]) == pytest.approx(float(slope), rel=1e-5)
+
+    def exact(values: np.ndarray) -> float:
+        ranks = np.arange(1, 5) / 5
+        return float(((ranks - betainc(0.6, 0.4, np.sort(values))) ** 2).mean())
+
+    given = probs.detach().numpy()[:, 0]
+    for i, step in enumerate(1e-6 * np.eye(4)):
+        slope = (exact(given + step) - exact(given - step)) / 2e-6
+        assert float(gradient[i]) == pytest.approx(slope, rel=1e-5)
 
 
 def test_the_target_rate_is_missed_by_gates_and_not_by_samples() -> None:
@@ -115,7 +132,7 @@ def test_every_estimator_trains_gates_by_the_loss_and_by_the_objective(words: li
             layers=layers,
         )
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-        train_step(forward, estimator, optimizer, "float32", model.penalty)
+        train_step(forward, estimator, optimizer, "float32", model.training_penalty)
         return model.gater.linear2.bias.grad.clone()
 
     of_loss, of_both = gradient(0.0), gradient(100.0)
@@ -138,7 +155,9 @@ def test_the_frozen_gater_learns_by_the_objective_alone() -> None:
     _, penalty = train_step(forward, made.training.estimator, optimizer, "float32")
     assert penalty is None and model.gater.linear1.weight.grad is None
     forward = ForwardClosure(model, images(8), torch.arange(8), cross_entropy)
-    _, penalty = train_step(forward, made.training.estimator, optimizer, "float32", model.penalty)
+    _, penalty = train_step(
+        forward, made.training.estimator, optimizer, "float32", model.training_penalty
+    )
     assert penalty is not None and (model.gater.linear1.weight.grad != 0).any()
 
 
@@ -228,7 +247,7 @@ def test_costs_of_a_split_are_those_of_the_gates_that_fired() -> None:
 
 
 def test_random_gates_keep_their_share_at_every_slope() -> None:
-    made = setup(compose([*MLP, "model.gates=random", "estimator=frozen", "model.open=0.25"]))
+    made = setup(compose([*MLP, *RANDOM, "model.open=0.25"]))
     for slope in (1.0, 5.0):
         set_slope(made.model, slope)
         gates: list[Tensor] = []
@@ -247,10 +266,50 @@ def test_random_gates_keep_their_share_at_every_slope() -> None:
 def test_open_gates_are_no_binary_layer() -> None:
     with pytest.raises(ConfigError, match=r"model.gates=open with placement=last: "):
         setup(compose([*MLP, "model.gates=open"]))
-    made = setup(compose([*MLP, "model.gates=open", "placement=none"]))
+    made = setup(compose([*MLP, *OPEN]))
     assert made.spec.units == () and made.model.gater is None
     with pytest.raises(ConfigError, match=r"model.gates=random with neuron=deterministic"):
-        setup(compose([*MLP, "model.gates=random", "neuron=deterministic"]))
+        setup(compose([*MLP, *RANDOM, "neuron=deterministic"]))
+    with pytest.raises(ConfigError, match=r"model.gates=random with estimator=st: .*frozen"):
+        setup(compose([*MLP, "model.gates=random", "model/sparsity=none"]))
+    for words in ([*RANDOM, "model/sparsity=condnet"], [*OPEN, "model/sparsity=target_rate"]):
+        with pytest.raises(ConfigError, match="such gates do not learn; write model/sparsity=none"):
+            setup(compose([*MLP, *words]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["placement=none"], ["neuron=noisy_rectifier", "estimator=none"]],
+    ids=["real", "noisy_rectifier"],
+)
+def test_gates_are_bits(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"model.gates=input: gates are binary units, got"):
+        setup(compose([*MLP, *words]))
+
+
+def test_latent_variables_have_no_gates_beside_them() -> None:
+    """A decoder that sees the image through the hidden units would report no bound."""
+    with pytest.raises(ConfigError, match="through its latent variables alone"):
+        setup(compose(["task=vae", *MLP]))
+    setup(compose(["task=structured", *MLP]))
+
+
+def test_a_cost_does_not_take_the_place_of_a_metric() -> None:
+    made = setup(compose(MLP))
+    split = Split(images(4), torch.arange(4))
+    made.model.sample_costs = types.MethodType(
+        lambda self, latents, rows: {"loss": torch.zeros(rows)}, made.model
+    )
+    with pytest.raises(ConfigError, match="sample_costs: loss is a metric of the task"):
+        made.training.task.evaluate(made.model, split, Reading.sampled(0))
+
+
+def test_a_network_may_have_a_penalty_of_its_own() -> None:
+    class Net(nn.Sequential):
+        training_penalty = 0.1
+
+    assert penalty_of(Net()) is None
+    assert penalty_of(setup(compose(MLP)).model) is not None
 
 
 @pytest.mark.parametrize(
@@ -281,6 +340,52 @@ def test_the_gater_is_a_parameter_group_of_its_own() -> None:
 
 def test_norms_of_a_gated_network_are_not_above_its_gates() -> None:
     assert not couples_above_binary(setup(compose(MLP)).model, images(2))
+
+
+def test_rates_by_class_are_means_of_bits() -> None:
+    model = setup(compose(MLP)).model
+    with torch.no_grad():
+        model.gater.linear2.weight.zero_()
+        model.gater.linear2.bias.copy_(torch.tensor([50.0, -50.0, 0.0, 0.0, 0.0]))
+    labels = torch.tensor([3, 7]).repeat(200)
+    rates = rates_by_class(model, "gater.act", images(400), labels, seed=0)
+    assert rates.shape == (2, 5)
+    assert rates[:, 0].tolist() == [1, 1] and rates[:, 1].tolist() == [0, 0]
+    assert (rates[:, 2:] - 0.5).abs().max() < 0.15
+    axis = gates_by_class(rates, ["three", "seven"]).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["three", "seven"]
+
+
+def test_a_dense_network_has_the_multiply_adds_of_the_gated_one() -> None:
+    for model in ("gated_mlp", "gated_cnn"):
+        words = [f"model={model}", "device=cpu"]
+        for share in (0.1, 0.5):
+            config = compose([*words, f"model.open={share}"])
+            gated, dense = networks(config, words)
+            every, of_block = gated.multiply_adds
+            asked = every + share * gated.blocks * of_block
+            fixed, of_unit = dense.multiply_adds
+            assert abs(fixed + dense.blocks * of_unit - asked) <= of_unit / 2 + 800
+            assert dense.gater is None
+
+
+def test_the_benchmark_of_gates_refuses_what_it_cannot_time() -> None:
+    for words, said in {
+        "model=mlp": "--gates: expected model=gated_mlp or gated_cnn, got model=mlp",
+        "model=gated_mlp model.norm=group": "--gates with model.norm=group",
+        "model=gated_mlp model.open=0.3": "leave model.open out",
+        "model=gated_mlp model.gates=open": "leave model.gates out",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            check_gated(words.split())
+    check_gated(["model=gated_cnn"])
+
+
+@pytest.mark.integration
+def test_the_benchmark_of_gates_has_a_row_for_each_share_and_batch() -> None:
+    table = gated_networks(["data=digits", "model=gated_mlp", "device=cpu"], 1, time.perf_counter)
+    rows = [line.split("|") for line in table.splitlines()[2:]]
+    assert [row[2].strip() for row in rows] == ["1", "64", "500"] * 3
 
 
 def test_every_objective_is_tried_here() -> None:

@@ -158,9 +158,7 @@ def cost_section(configurations: Sequence[Configuration]) -> Section:
     machines = {(row.hardware, row.threads) for c in configurations for row in c.rows}
     notes = [f"{BARS} {PASS}"]
     if same_passes:
-        notes.append(
-            "All configurations cost the same number of passes, so that only seconds are drawn."
-        )
+        notes.append("All configurations cost the same number of passes, which are not drawn.")
     if len(machines) > 1:
         notes.append("The runs are of several machines: their seconds do not compare.")
     known = known_costs(row for c in configurations for row in c.rows)
