@@ -324,6 +324,7 @@ def test_the_command_writes_a_run_and_refuses_what_it_cannot(
     assert done.returncode == 0, done.stderr
     (run,) = runs(tmp_path, "run")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert main([run.info.run_id[:8], "--runner"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("network.npz: ") and "as those of the network" in printed

@@ -94,9 +94,11 @@ def test_a_default_is_the_choice_of_a_run_without_overrides() -> None:
     }
     assert set(named) - set(chosen) == {
         "estimator/baseline",
+        "model/sparsity",
         "hydra/sweeper/sampler",
         "hydra/sweeper/pruner",
     }
+    assert compose(["model=gated_mlp"]).model.sparsity.name == named["model/sparsity"]
     assert compose(["estimator=reinforce"]).estimator.baseline.name == named["estimator/baseline"]
 
 

@@ -121,14 +121,17 @@ def _protocol(rows: Sequence[Row]) -> str:
 
 
 def _task_of(rows: Sequence[Row]) -> str:
-    """Task of the rows with its settings: `vae binarize dynamic kl analytic or sampled`."""
-    values: dict[str, dict[str, None]] = {}
+    """Tasks of the rows with their settings: `vae binarize dynamic kl analytic or sampled`."""
+    tasks: dict[str, dict[str, set[str]]] = {}
     for row in rows:
+        settings = tasks.setdefault(row.task["name"], {})
         for key, value in row.task.items():
-            values.setdefault(key, {})[value] = None
-    settings = {key: " or ".join(sorted(found)) for key, found in values.items()}
-    name = settings.pop("name")
-    return " ".join([name, *(f"{key} {value}" for key, value in settings.items())])
+            if key != "name":
+                settings.setdefault(key, set()).add(value)
+    return ", ".join(
+        " ".join([name, *(f"{key} {' or '.join(sorted(of))}" for key, of in settings.items())])
+        for name, settings in sorted(tasks.items())
+    )
 
 
 def _readings(rows: Sequence[Row]) -> str:

@@ -101,6 +101,7 @@ def test_a_run_is_described_by_its_id(tmp_path: Path, monkeypatch: pytest.Monkey
     assert done.returncode == 0, done.stderr
     (run,) = runs(tmp_path, "run")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     model, config = network_of([run.info.run_id[:8]], None)
     assert config["model"]["hidden"] == 4
     found = {one.name: one for one in summarise(model, torch.rand(16, 1, 8, 8))}

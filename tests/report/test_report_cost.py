@@ -9,14 +9,15 @@ import pytest
 from matplotlib.colors import to_hex
 
 from bnn.report.configurations import group_by_configuration
-from bnn.report.cost import COSTS, cost_and_error
+from bnn.report.cost import COSTS, cost_and_error, known_costs
 from bnn.report.cost_plot import cost_plot, marker_styles
 from bnn.report.display_names import full_names, placement_name, plot_text, short_names
 from bnn.report.html.sections import cost_section
 from bnn.report.numbers import Range
 from bnn.report.rows import Row
+from bnn.report.table import columns
 
-PASSES, SECONDS = COSTS
+PASSES, SECONDS, MULTIPLY_ADDS = COSTS
 
 
 def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
@@ -27,7 +28,9 @@ def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
         row(0.96, seed=2, evaluations=4, epochs=3, seconds_train=30, seconds_total=99),
     ]
     found = group_by_configuration(rows)
-    [(passes, error)], [(seconds, _)] = (cost_and_error(found, name).values() for name in COSTS)
+    [(passes, error)], [(seconds, _)] = (
+        cost_and_error(found, name).values() for name in (PASSES, SECONDS)
+    )
     assert passes == Range(12, 12, 12) and seconds == Range(20, 10, 30)
     assert (error.mean, error.low, error.high) == pytest.approx((7, 4, 10))
 
@@ -159,7 +162,24 @@ def test_seeds_of_one_accuracy_have_bars_of_no_length(
 ) -> None:
     """Their mean, as a sum over a count, can round past them all."""
     found = group_by_configuration([row(accuracy, seed=seed) for seed in (1, 2, 3)])
-    for name in COSTS:
+    for name in (PASSES, SECONDS):
         ((_, errors),) = cost_and_error(found, name).values()
         assert errors.low == errors.mean == errors.high
         cost_plot(found, "stochastic", name)
+
+
+def test_multiply_adds_are_a_cost_where_every_run_has_them(row: Callable[..., Row]) -> None:
+    gated = [
+        row(0.9, seed=seed, further=f"multiply_adds={thousands}000.0; open=0.25")
+        for seed, thousands in ((1, 400), (2, 500))
+    ]
+    assert known_costs(gated) == [PASSES, SECONDS, MULTIPLY_ADDS]
+    found = group_by_configuration(gated)
+    ((cost, _),) = cost_and_error(found, MULTIPLY_ADDS).values()
+    assert cost == Range(450, 400, 500)
+    assert MULTIPLY_ADDS in str(cost_section(found).body)
+    table = columns(found)
+    assert table["open (%)"] == ["25.0 ± 0.0"] and table["multiply-adds (k)"] == ["450 ± 71"]
+    other = row(0.9, seed=3)
+    assert known_costs([*gated, other]) == [PASSES, SECONDS]
+    assert "multiply-adds (k)" not in columns(group_by_configuration([other]))
