@@ -288,6 +288,35 @@ def lab_vae() -> Iterator[str]:
     assert min(clock, key=clock.__getitem__) == NESTED
 
 
+def lab_vae_training() -> Iterator[str]:
+    rows = {row["estimator"]: row for row in printed("lab_vae_training", "estimator")}
+    (last,) = [key for key in rows["st density"] if key.startswith("variance, epoch 12")]
+    variance = {name: float(row[last]) for name, row in rows.items()}
+    loss = {name: float(row["validation loss (nats)"]) for name, row in rows.items()}
+    unbiased = {name for name in rows if name in (*UNBIASED, "double_cv 4 0.99")}
+    biased = rows.keys() - unbiased
+    assert len(unbiased) == 7
+    noisiest, quietest = (pick(variance[name] for name in biased) for pick in (max, min))
+    least, most = (pick(variance[name] for name in unbiased) for pick in (min, max))
+    yield f"at least {least / noisiest:.1f} times"
+    yield f"at most {most / quietest:.1f} times"
+    st = "st density"
+    assert variance[st] == quietest and loss[st] == max(loss[name] for name in biased)
+    yield "200 latent variables"
+    assert variance["reinmax 1.0"] == noisiest
+    assert loss["reinmax 1.0"] == min(loss.values())
+    yield f"with {variance['reinmax 1.0'] / variance[st]:.1f} times the variance"
+    yield f"is {loss[st] - loss['reinmax 1.0']:.2f} nats ahead"
+    three = {"double_cv 4 0.99", "relax learned 0.99 32", "rebar learned 0.99"}
+    two = {"muprop 0.9 conditional", "disarm"}
+    for key in (variance, loss):
+        ranked = sorted(unbiased, key=key.__getitem__)
+        assert set(ranked[:3]) == three and set(ranked[-2:]) == two
+    gains = [loss[st] - loss[name] for name in unbiased - two]
+    assert min(gains) > 0 > max(loss[st] - loss[name] for name in two)
+    yield f"by {min(gains):.2f} to {max(gains):.2f} nats"
+
+
 def lab_structured() -> Iterator[str]:
     name, local = "lab_structured", "local_expectation 1"
     assert "'model.hidden=[8,8]'" in text(name)
