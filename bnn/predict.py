@@ -96,24 +96,16 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     """
     import torch
 
-    from bnn.build import build_task
     from bnn.config.titles import run_title
     from bnn.data import recorded_spec
     from bnn.data.image_files import read_drawing, read_image
     from bnn.errors import ConfigError
     from bnn.nn.neurons import Binary, is_stochastic
     from bnn.plots.layers import prediction
-    from bnn.restore import load_checkpoint
-    from bnn.tasks import Classification
-    from bnn.tracking.checkpoint_file import checkpoint_file
+    from bnn.tracking.checkpoint_file import trained_classifier
 
-    with checkpoint_file(model, uri) as file:
-        network, config = load_checkpoint(file)
-    if not isinstance(build_task(config), Classification):
-        raise ConfigError(
-            f"{model}: expected a network that was trained to classify, "
-            f"got task={config['task']['name']}"
-        )
+    trained = trained_classifier(model, uri)
+    network, config = trained.model, trained.about
     spec, samples = recorded_spec(config), config["trainer"]["evaluation_samples"]
     pixels = torch.from_numpy((read_drawing if drawing else read_image)(path, spec))
     p, layers = predicted(network, (pixels[None] - spec.mean) / spec.std, samples, config["seed"])

@@ -55,31 +55,6 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def network_of(model: str, uri: str | None) -> Trained:
-    """Network of a run or a checkpoint that was trained to classify.
-
-    Args:
-        model: id of a run, or path of a checkpoint.
-        uri: tracking store; None: mlflow.db in the working directory.
-
-    Raises:
-        BnnError: for a network that cannot be read, or of another task.
-    """
-    from bnn.errors import ConfigError
-    from bnn.restore import load_trained
-    from bnn.tasks import Classification
-    from bnn.tracking.checkpoint_file import checkpoint_file
-
-    with checkpoint_file(model, uri) as file:
-        trained = load_trained(file)
-    if not isinstance(trained.task, Classification):
-        raise ConfigError(
-            f"{model}: expected a network that was trained to classify, "
-            f"got task={trained.about['task']['name']}"
-        )
-    return trained
-
-
 def sizes(models: Sequence[str], uri: str | None) -> str:
     """Table of the packed files of several runs; see `bnn.export.table`.
 
@@ -88,8 +63,9 @@ def sizes(models: Sequence[str], uri: str | None) -> str:
         uri: tracking store; None: mlflow.db in the working directory.
     """
     from bnn.export.table import table
+    from bnn.tracking.checkpoint_file import trained_classifier
 
-    return table([network_of(model, uri) for model in models])
+    return table([trained_classifier(model, uri) for model in models])
 
 
 def export(model: str, output: Path | None, onnx: bool, runner: bool, uri: str | None) -> str:
@@ -113,13 +89,14 @@ def export(model: str, output: Path | None, onnx: bool, runner: bool, uri: str |
     from bnn.errors import ConfigError
     from bnn.export.onnx import write_onnx
     from bnn.export.packed import packed_arrays, write_packed
+    from bnn.tracking.checkpoint_file import trained_classifier
 
     if onnx and runner:
         raise ConfigError("--runner: the runner reads packed files; leave --onnx or --runner out")
     path = output or Path("network.onnx" if onnx else "network.npz")
     if runner and path.name == RUNNER:
         raise ConfigError(f"--output: {path} is the name of the runner's own file; write another")
-    trained = network_of(model, uri)
+    trained = trained_classifier(model, uri)
     spec = recorded_spec(trained.about)
     try:
         if onnx:

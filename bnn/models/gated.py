@@ -191,9 +191,17 @@ class GatedNetwork(nn.Module, ABC):
         """Outputs [n, outputs] of blocks of hidden units [n, blocks, *units]."""
 
     @property
-    @abstractmethod
     def multiply_adds(self) -> tuple[int, int]:
         """Multiply-adds for each sample: those of every sample, and those of each open block."""
+        below, blocks = self.layer_multiply_adds
+        return below + (
+            0 if self.gater is None else self.gater.multiply_adds
+        ), blocks // self.blocks
+
+    @property
+    @abstractmethod
+    def layer_multiply_adds(self) -> tuple[int, int]:
+        """Multiply-adds of the layers below the blocks, and of all blocks together."""
 
     def training_penalty(self, sites: Sequence[Site]) -> Tensor | None:
         """Sparsity objective of one pass, a term of the training loss.
@@ -280,10 +288,8 @@ class GatedMLP(GatedNetwork):
         return output
 
     @property
-    def multiply_adds(self) -> tuple[int, int]:
-        layers = self.linear1.weight.numel() + self.linear2.weight.numel()
-        every = 0 if self.gater is None else self.gater.multiply_adds
-        return every, layers // self.blocks
+    def layer_multiply_adds(self) -> tuple[int, int]:
+        return 0, self.linear1.weight.numel() + self.linear2.weight.numel()
 
 
 @MODELS.add("gated_cnn")
@@ -344,11 +350,10 @@ class GatedConvNet(GatedNetwork):
         return output
 
     @property
-    def multiply_adds(self) -> tuple[int, int]:
+    def layer_multiply_adds(self) -> tuple[int, int]:
         first = self.height * self.width * self.conv1.weight.numel()
         second = (self.height // 2) * (self.width // 2) * self.conv2.weight.numel()
-        every = 0 if self.gater is None else self.gater.multiply_adds
-        return first + every, (second + self.linear.weight.numel()) // self.blocks
+        return first, second + self.linear.weight.numel()
 
 
 def _gated(hidden: Tensor, gates: Tensor) -> Tensor:

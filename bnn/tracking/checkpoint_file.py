@@ -1,4 +1,4 @@
-"""Checkpoint file of a run, or of a path, for commands that read trained networks."""
+"""Checkpoint of a run, or of a path, for commands that read trained networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnn.errors import CheckpointError
+from bnn.errors import CheckpointError, ConfigError
+from bnn.restore import Trained, load_trained
+from bnn.tasks import Classification
 from bnn.tracking.query import fetch, finished_run_id
 from bnn.training.checkpoint import BEST
 
@@ -37,3 +39,24 @@ def checkpoint_file(model: str, uri: str | None) -> Iterator[Path]:
                     f"run {model}: expected a run with a checkpoint, but it keeps none"
                 )
             yield found
+
+
+def trained_classifier(model: str, uri: str | None) -> Trained:
+    """Network of a run or a checkpoint that was trained to classify.
+
+    Args:
+        model: path of a file, or id of a run, as `checkpoint_file` takes it.
+        uri: tracking store; None: mlflow.db in the working directory.
+
+    Raises:
+        BnnError: for a network that cannot be read.
+        ConfigError: for one of another task.
+    """
+    with checkpoint_file(model, uri) as file:
+        trained = load_trained(file)
+    if not isinstance(trained.task, Classification):
+        raise ConfigError(
+            f"{model}: expected a network that was trained to classify, "
+            f"got task={trained.about['task']['name']}"
+        )
+    return trained
