@@ -23,6 +23,7 @@ from bnn.estimators.gumbel_rao import GumbelRao, ReinMaxRao
 from bnn.estimators.local_expectation import LocalExpectation
 from bnn.estimators.rebar import REBAR
 from bnn.estimators.relax import RELAX
+from bnn.estimators.rodeo import RODEO
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.estimators.straight_through import (
     MinimumVarianceStraightThrough,
@@ -36,6 +37,7 @@ __all__ = [
     "NVIL",
     "REBAR",
     "RELAX",
+    "RODEO",
     "VIMCO",
     "Backpropagation",
     "Baseline",

@@ -18,6 +18,7 @@ from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator
 from bnn.estimators.baselines import check_decay
 from bnn.estimators.concrete import check_temperature, reparameterize
+from bnn.estimators.fitting import relative_mean_square
 from bnn.estimators.layerwise import LayerByLayer, LayerSamples
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.replicas import join, mean_of_descendants
@@ -234,7 +235,7 @@ class REBAR(LayerByLayer):
         learned = [one for one in (self._log_tau, *self.parameters()) if one.requires_grad]
         if not gradients or not learned:
             return 0.0
-        relative = self._relative_size(gradients)
+        relative = relative_mean_square(gradients, self.size, self.decay)
         # the derivatives at once, since a fit of τ leaves a path from the estimates to the
         # network's own weights
         found = torch.autograd.grad(relative, learned, retain_graph=True, allow_unused=True)
@@ -248,13 +249,3 @@ class REBAR(LayerByLayer):
             if slope is not None and one is not self._log_tau
         ]
         return sum(terms, relative.new_zeros(()))
-
-    def _relative_size(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Sum over layers of the estimates' mean squares over their running means, a scalar."""
-        sizes = torch.stack([gradient.square().mean() for gradient in gradients])
-        weight, past = self.size[0], self.size[1:]
-        past = torch.where(weight > 0, past / weight.clamp(min=1e-12), sizes.detach().to(past))
-        with torch.no_grad():
-            latest = torch.cat([torch.ones_like(sizes[:1]), sizes])
-            self.size.lerp_(latest.to(self.size), 1 - self.decay)
-        return (sizes / past.clamp(min=torch.finfo(past.dtype).tiny)).sum()

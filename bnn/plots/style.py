@@ -23,7 +23,7 @@ ESTIMATORS = (
     "st", "reinforce", "reinmax", "rebar", "concrete", "frozen",
     "arm", "nvil", "muprop", "relax", "disarm", "st_gumbel",
     "arms", "local_expectation", "enumeration", "double_cv", "gumbel_rao", "mve",
-    "reinmax_rao", "vimco", "disarm_bound",
+    "reinmax_rao", "vimco", "disarm_bound", "rodeo",
 )  # fmt: skip
 """Order in which estimators take colours; a row uses each colour once."""
 LINE_STYLES = ("-", "--", "-.", ":")

@@ -501,3 +501,52 @@ def double_cv(
         _weights(own + alpha * control, below)
         for alpha, (own, control, below) in zip(learned, terms, strict=True)
     ]
+
+
+def rodeo(
+    bits: Tensor,
+    probs: Tensor,
+    losses: Tensor,
+    slopes: Tensor,
+    surrogate: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """REINFORCE with discrete Stein control variates (Shi et al. 2022, Barker's operator).
+
+    Neighbour by neighbour; the operator is the sum over units, where the paper has their mean.
+
+    Args:
+        bits: K draws of one layer at one sample, [K, units].
+        probs: p, [units].
+        losses: [K].
+        slopes: f' at each draw, [K, units].
+        surrogate: `(f'(b_j) · (y - b_j), f(b_j)) -> (h, h̃)`.
+
+    Returns:
+        Estimate of the gradient by the logits, [units].
+    """
+    draws, units = bits.shape
+
+    def values(k: int, y: Tensor) -> Tensor:
+        """Surrogates at y of all draws but k."""
+        others = [j for j in range(draws) if j != k]
+        return torch.stack([surrogate(slopes[j] @ (y - bits[j]), losses[j]) for j in others]).mean(
+            0
+        )
+
+    def stein(k: int, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(A g)(b_k) = Σ_i q(1 - b_i) (g(b with b_i flipped) - g(b))."""
+        total, b = torch.zeros(()), bits[k]
+        for i in range(units):
+            neighbour = b.clone()
+            neighbour[i] = 1 - neighbour[i]
+            odds = torch.where(neighbour[i] == 1, probs[i], 1 - probs[i])
+            total = total + odds * (function(neighbour) - function(b))
+        return total
+
+    corrected = [losses[k] + stein(k, lambda y, k=k: values(k, y)[0]) for k in range(draws)]
+    estimates = []
+    for k in range(draws):
+        others = torch.stack([corrected[j] for j in range(draws) if j != k]).mean()
+        control = stein(k, lambda y, k=k: values(k, y)[1] * (y - probs))
+        estimates.append((losses[k] - others) * (bits[k] - probs) + control)
+    return torch.stack(estimates).mean(0)

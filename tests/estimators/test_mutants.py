@@ -12,14 +12,16 @@ from support.expectation import deviation, distance, exact, expectation, initial
 from support.toys import Toy
 from torch import Tensor
 
-from bnn.estimators import Baseline, Estimator, double_cv
+from bnn.estimators import Baseline, Estimator, slopes
 from bnn.estimators.antithetic import ARMS, DisARM
 from bnn.estimators.double_cv import DoubleControlVariates
 from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.local_expectation import LocalExpectation
 from bnn.estimators.rebar import REBAR
 from bnn.estimators.relax import RELAX
+from bnn.estimators.rodeo import RODEO, Values
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
+from bnn.estimators.slopes import LayerDraws, mean_of_others
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.sites import Site
 
@@ -239,19 +241,18 @@ class MeansOfUntrue(REBAR):
 class ExpectationForgotten(DoubleControlVariates):
     """Mutant: the expectation of the second control variate is not put back."""
 
-    def parts(self, site, bits, slope, loss):
-        own, control = super().parts(site, bits, slope, loss)
-        p, total = site.probs.detach(), slope.sum(0, keepdim=True)
-        restored = (total - slope) / (self.samples - 1) * p * (1 - p)
-        return own, control + restored / (self.samples * site.samples)
+    def parts(self, layer: LayerDraws) -> tuple[Tensor, Tensor]:
+        own, control = super().parts(layer)
+        p = layer.site.probs.detach()
+        return own, control + mean_of_others(layer.slope) * p * (1 - p)
 
 
 class SeesItsOwnSlope(DoubleControlVariates):
     """Mutant: the slope of a draw's own bits is in its control variate."""
 
-    def parts(self, site, bits, slope, loss):
-        mean = slope.mean(0, keepdim=True).expand_as(slope)
-        return super().parts(site, bits, mean, loss)
+    def parts(self, layer: LayerDraws) -> tuple[Tensor, Tensor]:
+        mean = layer.slope.mean(0, keepdim=True).expand_as(layer.slope)
+        return super().parts(dataclasses.replace(layer, slope=mean))
 
 
 @pytest.mark.parametrize("kind", [ExpectationForgotten, SeesItsOwnSlope], ids=lambda k: k.__name__)
@@ -263,6 +264,35 @@ def test_mutants_of_the_second_control_variate_are_caught(kind: type) -> None:
         assert (distance(expectation(model, ready), exact(model)) > 1e-3) == caught
 
 
+class SeesItsOwnDraw(RODEO):
+    """Mutant: the surrogates of a draw are fitted to its own loss and slope too."""
+
+    def _surrogates(self, layer: LayerDraws, *scales: Tensor) -> Values:
+        shared = dataclasses.replace(
+            layer, loss=layer.loss.mean(0, keepdim=True).expand_as(layer.loss)
+        )
+        return super()._surrogates(shared, *scales)
+
+
+class ScoreNotFlipped(RODEO):
+    """Mutant: the neighbours of a draw have its own score."""
+
+    def gradient(self, layer: LayerDraws) -> Tensor:
+        *scales, unit = self._scales(layer)
+        values = self._surrogates(layer, *scales, unit).flipped[..., 1]
+        noise = layer.noise
+        own = unit * values.reshape(noise.shape) * noise.abs() * (1 - 2 * layer.bits)
+        return super().gradient(layer) - own
+
+
+@pytest.mark.parametrize("kind", [SeesItsOwnDraw, ScoreNotFlipped], ids=lambda k: k.__name__)
+def test_mutants_of_stein_control_variates_are_caught(kind: type[RODEO]) -> None:
+    model, keys = Toy((2, 1)), {"samples": 2, "decay": 0.5, "hidden": 3}
+    for mutant, caught in ((kind(**keys), True), (RODEO(**keys), False)):
+        ready = warm_up(mutant, model)
+        assert (distance(expectation(model, ready), exact(model)) > 1e-3) == caught
+
+
 def test_a_slope_that_leaks_through_the_bits_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: the pathwise gradient that the slopes are computed by stays in the surrogate loss."""
 
@@ -270,7 +300,7 @@ def test_a_slope_that_leaks_through_the_bits_is_caught(monkeypatch: pytest.Monke
         open = property(lambda self: True, lambda self, value: None)
 
     model = Toy((2, 1))
-    monkeypatch.setattr(double_cv, "_Open", AlwaysOpen)
+    monkeypatch.setattr(slopes, "_Open", AlwaysOpen)
     mutant = initialized(DoubleControlVariates(samples=2), model)
     assert distance(expectation(model, mutant), exact(model)) > 1e-3
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from published import gumbel_rao_slope
+from published import gumbel_rao_slope, rodeo
 from support.expectation import (
     AT_ONCE,
     build,
@@ -24,11 +24,14 @@ from torch import Tensor, nn
 from bnn.estimators import Estimator
 from bnn.estimators.antithetic import ARM, ARMS, DisARM
 from bnn.estimators.concrete import reparameterize
+from bnn.estimators.double_cv import DoubleControlVariates
 from bnn.estimators.gumbel_rao import conditional_slope
 from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
 from bnn.estimators.rebar import conditional_derivative
 from bnn.estimators.relax import ControlVariate
+from bnn.estimators.rodeo import RODEO
+from bnn.estimators.slopes import LayerDraws
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import NoiseLaw
@@ -390,6 +393,68 @@ def test_the_second_control_variate_of_double_cv_is_learned_and_exact_for_a_line
     plain = variance(0.0)
     assert variance(-1.0) < 1e-20
     assert variance(1.0) == pytest.approx(4 * plain, rel=0.25), "the control: the other sign"
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_rodeo_is_its_published_formula(samples: int) -> None:
+    """Estimates of given draws, beside those of the sums over neighbours written out."""
+    shape, generator = (samples, 5, 4), torch.Generator().manual_seed(2)
+    logits = torch.randn(shape[1:], generator=generator, dtype=torch.float64)
+    site = Site(logits.expand(shape) / 2, NoiseLaw.registry.build("logistic"), Site.sample)
+    bits, slope = (
+        torch.randn(shape, generator=generator, dtype=torch.float64).gt(0).double(),
+        torch.randn(shape, generator=generator, dtype=torch.float64),
+    )
+    loss = torch.randn(shape[:2], generator=generator, dtype=torch.float64)
+    estimator = RODEO(samples=samples, hidden=3)
+    estimator.build([site], torch.zeros(1))
+    for parameter in estimator.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    mean, second, between = 0.5, 1.25, 0.64  # standardised losses (f - 0.5), in units of 0.8
+    estimator.moments.copy_(torch.tensor([[1.0, mean, second, between]], dtype=torch.float64))
+
+    def surrogate(change: Tensor, loss: Tensor) -> Tensor:
+        return 0.8 * estimator.surrogates[0](change / 0.8, loss - 0.5)
+
+    found = estimator.gradient(LayerDraws(site, bits, slope, loss)).mean(0)
+    for sample in range(shape[1]):
+        given = (one[:, sample] for one in (bits, loss, slope))
+        drawn, losses, slopes = given
+        expected = rodeo(drawn, torch.sigmoid(logits[sample]), losses, slopes, surrogate)
+        torch.testing.assert_close(found[sample], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("widths", [(6,), (4, 4)], ids=str)
+def test_rodeo_learns_to_have_less_variance_than_double_control_variates(
+    widths: tuple[int, ...],
+) -> None:
+    model = Toy(widths)
+    rodeo = initialized(RODEO(samples=2, hidden=16), model)
+    double = initialized(DoubleControlVariates(samples=2), model)
+    optimizer = torch.optim.Adam(rodeo.parameters(), 0.01)
+
+    def copies(count: int) -> tuple[Tensor, ...]:
+        return tuple(one.repeat(count, *[1] * (one.dim() - 1)) for one in batch(1))
+
+    def variance(estimator: Estimator, count: int = 4000) -> float:
+        """Total variance of the gradient by the first layer's pre-activations."""
+        outputs: list[Tensor] = []
+        hook = model.layers[0].register_forward_hook(lambda *call: outputs.append(call[2]))
+        noise = generator_noise(torch.Generator().manual_seed(4))
+        surrogate = estimator(model, *copies(count), tangled, noise=noise)
+        hook.remove()
+        (found,) = torch.autograd.grad(count * surrogate, outputs)
+        return float(found.unflatten(0, (-1, count)).sum(0).var(0).sum())
+
+    before = variance(rodeo)
+    torch.manual_seed(0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        rodeo(model, *copies(64), tangled).backward()
+        optimizer.step()
+        double(model, *copies(64), tangled)
+    assert variance(rodeo) < 0.6 * before
+    assert variance(rodeo) < 0.7 * variance(double)
 
 
 @pytest.mark.numerical

@@ -15,7 +15,6 @@ from torch import nn
 from bnn.data import spec_of
 from bnn.estimators import Estimator
 from bnn.models import MODELS
-from bnn.report.catalogue import UNITS
 from bnn.report.numbers import interval
 from bnn.training.activations import PICTURE_DRAWS
 
@@ -377,7 +376,6 @@ def readme() -> Iterator[str]:
         f"gains {gain(anneal='cosine'):.2f} points for stochastic units, of which a constant "
         f"steep slope has {gain(anneal__slope='5.954'):.2f}"
     )
-    yield f"binary layers of {UNITS} units"
     network = MODELS["cnn"]((1, 28, 28), 10, [nn.Identity(), nn.Identity()])
     yield f"averaged over the {network.conv1.out_channels} channels"
     yield "images of 28×28 pixels"

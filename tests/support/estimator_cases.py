@@ -37,6 +37,7 @@ CONTRACTS = {
     "gumbel_rao": [{"tau": 1.0}, {"tau": 0.5}],
     "reinmax_rao": [{"tau": 1.0}],
     "double_cv": [{"samples": 2, "decay": 0.5}, {"samples": 3, "decay": 0.5}],
+    "rodeo": [{"samples": samples, "decay": 0.5, "hidden": 3} for samples in (2, 3)],
 }
 """Configurations of every registered estimator: the third place that a new one touches."""
 CASES = [
@@ -67,6 +68,8 @@ def applies(config: dict, widths: tuple[int, ...]) -> bool:
         return len(widths) == 1
     if config["name"] == "local_expectation" and config.get("samples", 1) > 1:
         return len(widths) == 1
+    if config["name"] == "rodeo" and config["samples"] > 2:
+        return len(widths) < 3
     return len(widths) < 3 or "nested" not in str(config)
 
 
