@@ -42,7 +42,7 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["optimizer=adamm"], "adam, adamw, sgd"),
         (["data=MNIST"], "digits, fashion_mnist"),
         (["trainer=3"], "default"),
-        (["experiment=nope"], "estimators, gan, norms"),
+        (["experiment=nope"], "estimators, gan, gating, norms"),
         (["-m", "study=nope"], "anneal, learning_rate"),
         (["-m", "estimator=st,nope"], "reinforce, reinmax"),
         (["-m", "placement=first,lst", "estimator=st,arm"], "both, first, last"),
