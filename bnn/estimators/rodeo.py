@@ -47,7 +47,8 @@ class Surrogate(nn.Module):
             [..., 2].
         """
         by_change, by_loss = self.first.weight.T
-        hidden = change[..., None] * by_change + loss[..., None] * by_loss + self.first.bias
+        of_loss = loss[..., None] * by_loss + self.first.bias
+        hidden = torch.addcmul(of_loss, change[..., None], by_change)
         values: Tensor = self.last(F.leaky_relu(hidden, LEAK))
         return values
 
@@ -96,7 +97,7 @@ class RODEO(DrawsWithSlopes):
     moments: Tensor
     size: Tensor
 
-    def __init__(self, *, samples: int = 4, decay: float = 0.99, hidden: int = 32) -> None:
+    def __init__(self, *, samples: int = 2, decay: float = 0.99, hidden: int = 32) -> None:
         super().__init__(samples)
         self.decay = check_decay("estimator.decay", decay)
         if hidden < 1:
