@@ -62,14 +62,14 @@ NETS = [(3,), (2, 2), (2, 1, 1)]
 def applies(config: dict, widths: tuple[int, ...]) -> bool:
     """Whether a case is served and enumerated: nesting has 2^14 outcomes on three layers.
 
-    Two draws of local expectations have 10,000 on two, where they are sampled with standard errors.
+    Two draws of local expectations have 10,000 on two, where they are sampled with standard errors,
+    and three of RODEO 4096.
     """
     if config["name"] == "disarm_bound":
         return len(widths) == 1
-    if config["name"] == "local_expectation" and config.get("samples", 1) > 1:
+    most = {"local_expectation": 1, "rodeo": 2}  # draws, on several layers
+    if config.get("samples", 1) > most.get(config["name"], 9):
         return len(widths) == 1
-    if config["name"] == "rodeo" and config["samples"] > 2:
-        return len(widths) < 3
     return len(widths) < 3 or "nested" not in str(config)
 
 
