@@ -142,17 +142,12 @@ class RODEO(DrawsWithSlopes):
         variances = torch.stack([second / weight - mean.square(), between / weight])
         deviation, unit = torch.where(known, variances.clamp(min=1e-12).sqrt(), 1.0)
         loss = layer.loss
-        latest = (
-            torch.ones_like(mean),
-            loss.mean(),
-            loss.square().mean(),
-            loss.var(0).mean(),
-        )
+        latest = torch.ones_like(mean), loss.mean(), loss.square().mean(), loss.var(0).mean()
         self.moments[layer.site.index].lerp_(torch.stack(latest).to(self.moments), 1 - self.decay)
         return mean, deviation, unit
 
     def auxiliary_loss(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Mean squares of the estimates over their running means, as a function of φ.
+        """Mean squares of the estimates over their running means, as the surrogates make them.
 
         Args:
             gradients: estimates of each layer, [K, samples, *units].

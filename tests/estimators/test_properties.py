@@ -418,8 +418,7 @@ def test_rodeo_is_its_published_formula(samples: int) -> None:
 
     found = estimator.gradient(LayerDraws(site, bits, slope, loss)).mean(0)
     for sample in range(shape[1]):
-        given = (one[:, sample] for one in (bits, loss, slope))
-        drawn, losses, slopes = given
+        drawn, losses, slopes = (one[:, sample] for one in (bits, loss, slope))
         expected = rodeo(drawn, torch.sigmoid(logits[sample]), losses, slopes, surrogate)
         torch.testing.assert_close(found[sample], expected, rtol=1e-10, atol=1e-12)
 
