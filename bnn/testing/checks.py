@@ -153,7 +153,9 @@ class _Counted(ForwardClosure):
         return drawn
 
 
-def check_estimator(estimator: Estimator, names: Sequence[str] = tuple(NETWORKS)) -> None:
+def check_estimator(
+    estimator: Estimator, names: Sequence[str] = tuple(NETWORKS), *, estimates: int = 50_000
+) -> None:
     """Assert every claim of an estimator on every network that it takes.
 
     An unbiased one has to be unbiased, also where the loss depends on the bits themselves; the
@@ -163,6 +165,7 @@ def check_estimator(estimator: Estimator, names: Sequence[str] = tuple(NETWORKS)
     Args:
         estimator: the estimator, with the parameters that are to be tested.
         names: networks of NETWORKS.
+        estimates: samples that are averaged where it has to be unbiased.
 
     Raises:
         AssertionError: for a claim that does not hold, or if none of the networks is taken.
@@ -177,4 +180,4 @@ def check_estimator(estimator: Estimator, names: Sequence[str] = tuple(NETWORKS)
             check_value(estimator, name, loss)
         # a scale is of the score alone, and not of what a loss takes from the sites themselves
         if estimator.unbiased and not (estimator.up_to_scale and loss is tangled_with_latents):
-            check_unbiased(estimator, name, loss)
+            check_unbiased(estimator, name, loss, estimates=estimates)

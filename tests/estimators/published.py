@@ -422,12 +422,10 @@ def minimum_variance_straight_through(
 
 def gumbel_rao_slope(p: Tensor, b: Tensor, tau: float, nodes: int = 2000) -> Tensor:
     """Mean of y (1 - y) / τ over the uniform numbers that fire the bit, by the midpoint rule."""
-    total = torch.zeros_like(p)
-    for at in (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes:
-        u = torch.where(b > 0, at * p, p + at * (1 - p))
-        y = torch.sigmoid((torch.logit(p) - torch.logit(u)) / tau)
-        total += y * (1 - y) / tau / nodes
-    return total
+    at = ((torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes).view(-1, *[1] * p.dim())
+    u = torch.where(b > 0, at * p, p + at * (1 - p))
+    y = torch.sigmoid((torch.logit(p) - torch.logit(u)) / tau)
+    return (y * (1 - y) / tau).mean(0)
 
 
 def gumbel_rao(net: Net, draws: int, generator: Generator, *, tau: float = 1.0) -> Gradients:

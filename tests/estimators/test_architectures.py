@@ -33,6 +33,8 @@ REFUSED = {
     "disarm_bound": {"two layers", "three layers", "convolution", "residual", "shared weights"},
 }
 """Networks that an estimator refuses, by a word of its configuration."""
+ESTIMATES = 20_000
+"""Samples of a mean, with which the mutants below are caught."""
 
 
 @pytest.mark.parametrize("config", ESTIMATORS)
@@ -53,10 +55,8 @@ SLOW = [
 @pytest.mark.numerical
 @pytest.mark.parametrize("config", FAST + SLOW)
 def test_claims_hold_with_paths_around_layers_pooling_and_shared_weights(config: dict) -> None:
-    if config["name"] == "enumeration":
-        check_estimator(Estimator.registry.build(config), ["convolution", "one layer"])
-    else:
-        check_estimator(Estimator.registry.build(config), NEW)
+    names = ["convolution", "one layer"] if config["name"] == "enumeration" else NEW
+    check_estimator(Estimator.registry.build(config), names, estimates=ESTIMATES)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -120,9 +120,9 @@ class PerSampleCredit(Reinforce):
 
 def test_per_sample_credit_is_biased_for_shared_weights_alone() -> None:
     mutant = PerSampleCredit(baseline="none")
-    check_unbiased(mutant, "two layers")
+    check_unbiased(mutant, "two layers", estimates=ESTIMATES)
     with pytest.raises(AssertionError, match="standard errors"):
-        check_unbiased(mutant, "shared weights")
+        check_unbiased(mutant, "shared weights", estimates=ESTIMATES)
 
 
 class WrongReplica(Reinforce):
@@ -140,4 +140,4 @@ class WrongReplica(Reinforce):
 @pytest.mark.parametrize("name", ["two layers", "residual", "gated", "shared weights"])
 def test_a_credit_of_the_wrong_replica_is_caught(name: str) -> None:
     with pytest.raises(AssertionError, match="standard errors"):
-        check_unbiased(WrongReplica(baseline="none"), name)
+        check_unbiased(WrongReplica(baseline="none"), name, estimates=ESTIMATES)

@@ -464,8 +464,8 @@ def test_local_expectations_over_several_draws_have_less_variance() -> None:
         config = {"name": "local_expectation", "samples": samples}
         estimator, noise = build(config, model), generator_noise(torch.Generator().manual_seed(3))
         found = []
-        for _ in range(2000):
+        for _ in range(600):
             loss = estimator(model, *batch(1), tangled, noise=noise)
             found.append(torch.autograd.grad(loss, model.layers[0].bias)[0])
         spreads[samples] = float(torch.stack(found).var(0).sum())
-    assert spreads[4] == pytest.approx(spreads[1] / 4, rel=0.15)
+    assert spreads[4] == pytest.approx(spreads[1] / 4, rel=0.25)

@@ -63,11 +63,12 @@ def applies(config: dict, widths: tuple[int, ...]) -> bool:
     """Whether a case is served and enumerated: nesting has 2^14 outcomes on three layers.
 
     Two draws of local expectations have 10,000 on two, where they are sampled with standard errors,
-    and three of RODEO 4096.
+    and three of the estimators in `most` 4096.
     """
     if config["name"] == "disarm_bound":
         return len(widths) == 1
-    most = {"local_expectation": 1, "rodeo": 2}  # draws, on several layers
+    # draws on several layers
+    most = {"local_expectation": 1, "rodeo": 2, "double_cv": 2, "vimco": 2}
     if config.get("samples", 1) > most.get(config["name"], 9):
         return len(widths) == 1
     return len(widths) < 3 or "nested" not in str(config)
