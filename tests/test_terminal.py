@@ -260,7 +260,13 @@ def test_no_display_without_a_terminal_or_jobs_side_by_side(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("words", [("seed=1,2,3",), ("study=anneal", "hydra.sweeper.n_trials=3")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("seed=1,2,3",),
+        pytest.param(("study=anneal", "hydra.sweeper.n_trials=3"), marks=pytest.mark.slow),
+    ],
+)
 def test_a_terminal_shows_jobs_side_by_side_in_one_display(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:

@@ -38,7 +38,7 @@ def short_names(configurations: Sequence[Configuration]) -> list[str]:
 
     Parts are tried in a fixed order: those of PROTOCOL, then settings, and the estimator last if
     all have the same one. A part goes where the names that are left are not empty, and differ
-    within each placement.
+    within each placement. A real-valued network stays named as one.
     """
     parts = _parts(configurations)
     placements = [placement_name(c) for c in configurations]
@@ -48,7 +48,10 @@ def short_names(configurations: Sequence[Configuration]) -> list[str]:
         rest = {key: texts for key, texts in parts.items() if key != head}
         if head in parts and rest and _tell_apart(_join(rest), placements):
             parts = rest
-    return _join(parts)
+    if TITLE in parts:
+        return _join(parts)
+    real = ["real-valued" if c.real_valued else "" for c in configurations]
+    return _join({TITLE: real, **parts})
 
 
 def display_names(configurations: Sequence[Configuration]) -> dict[Configuration, str]:

@@ -13,6 +13,7 @@ from findings import of
 
 from bnn.report.differences import Difference
 from bnn.report.headline import BOUND
+from bnn.report.numbers import Interval, interval
 
 STRUCTURED = "structured_equal_cost_mnist"
 REBAR, RELAX = "rebar learned 0.99", "relax learned 0.99 32"
@@ -210,3 +211,94 @@ def across_tasks() -> Iterator[str]:
     assert gain(classes[MUPROP]) - gain(classes[REBAR]) > -0.1
     for table in (structured, vae):
         assert gain(table[MUPROP]) < gain(table[LEAVE_ONE_OUT])
+
+
+GAN = "gan_mnist"
+DETERMINISTIC, STOCHASTIC, REAL = (
+    {"neuron": "deterministic", "anneal": "none"},
+    {"neuron": "stochastic", "anneal": "none", "estimator_title": "st density"},
+    {"neuron": "real"},
+)
+
+
+def by_seed(
+    of_rows: dict[str, str], metric: str = "distance", objective: str = "wgan_gp"
+) -> dict[int, float]:
+    """Further test metric of a generator by seed, of the one configuration with these fields."""
+    (only,) = of(GAN, **of_rows, task__objective=objective)
+    return {row.seed: row.further_metrics[metric] for row in only.rows}
+
+
+def mean(values: dict[int, float]) -> float:
+    return statistics.fmean(values.values())
+
+
+def gap(one: dict[int, float], other: dict[int, float]) -> Interval:
+    """Difference of two generators, paired by seed."""
+    found = interval([one[seed] - other[seed] for seed in one.keys() & other.keys()])
+    assert found is not None
+    return found
+
+
+def bracketed(found: Interval) -> str:
+    """`0.076 [0.023, 0.129]`."""
+    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def gan() -> Iterator[str]:
+    every = {(str(n["neuron"]), o): by_seed(n, objective=o)
+             for n in (DETERMINISTIC, STOCHASTIC) for o in ("gan", "wgan", "wgan_gp")}  # fmt: skip
+    hard, soft = by_seed(DETERMINISTIC), by_seed(STOCHASTIC)
+    real, real_thresholded = by_seed(REAL), by_seed(REAL, "distance_threshold")
+    assert set(map(len, [*every.values(), real])) == {3}
+    undecided = gap(real_thresholded, hard)
+    assert undecided.low < 0 < undecided.high
+    spread = statistics.stdev(hard.values())
+    yield f"distance of {mean(hard):.3f} ± {spread:.3f}"
+    yield f"{mean(real_thresholded):.3f} ± {statistics.stdev(real_thresholded.values()):.3f}"
+    yield f"a stochastic one costs {bracketed(gap(soft, hard))}"
+    (epochs,) = {c.first.epochs for c in of(GAN)}
+    yield "(Dong & Yang 2018)"
+    yield f"after {epochs} epochs (a fifth of the source's {5 * epochs})"
+    yield "brackets are 95 % intervals"
+    assert mean(every["stochastic", "gan"]) > mean(every["stochastic", "wgan"]) > mean(soft)
+    assert mean(every["deterministic", "gan"]) > mean(every["deterministic", "wgan"]) > mean(hard)
+    for unit, best in (("stochastic", soft), ("deterministic", hard)):
+        assert gap(every[unit, "gan"], best).low > 0
+    units = (DETERMINISTIC, STOCHASTIC)
+    covered = [mean(by_seed(unit, "classes", "gan")) for unit in units]
+    entropies = [mean(by_seed(unit, "entropy", o)) for o in ("gan", "wgan_gp") for unit in units]
+    assert all(mean(by_seed(unit, "classes")) == 10 for unit in units)
+    yield f"{covered[0]:.0f} of ten classes on average (deterministic units; {covered[1]:.1f}"
+    yield "{:.2f} and {:.2f} nats of entropy; WGAN-GP all, with {:.2f} and {:.2f}".format(
+        *entropies
+    )
+    wgan = gap(every["stochastic", "wgan"], every["deterministic", "wgan"])
+    yield f"stochastic units cost {bracketed(wgan)}"
+    equal = gap(every["stochastic", "gan"], every["deterministic", "gan"])
+    assert equal.low < 0 < equal.high
+    fragments = {
+        name: mean(by_seed(unit, key))
+        for name, unit, key in (
+            ("soft", STOCHASTIC, "fragments"),
+            ("real", REAL, "fragments"),
+            ("hard", DETERMINISTIC, "fragments"),
+            ("thresholded", REAL, "fragments_threshold"),
+        )
+    }
+    yield f"has {fragments['real']:.1f} connected components too many, as stochastic units have"
+    yield f"({fragments['soft']:.1f}); thresholded it has {fragments['thresholded']:.1f}, fewer"
+    yield f"than deterministic units ({fragments['hard']:.1f})"
+    same = gap(real, soft)
+    assert same.low < 0 < same.high
+    gained = gap(soft, by_seed(STOCHASTIC, "distance_threshold"))
+    assert gained.low > 0
+    yield f"brings the distance down by {bracketed(gained)}"
+    rest = gap(by_seed(STOCHASTIC, "distance_threshold"), hard)
+    assert rest.low < 0 < rest.high
+    near = [100 * mean(by_seed(u, "near_threshold")) for u in (DETERMINISTIC, STOCHASTIC, REAL)]
+    yield "stochastic ones at 0 and 1.*"
+    yield "Within 0.1 of ½"
+    yield "lie {:.1f} % of the deterministic units, {:.1f} % of the stochastic and {:.1f} %".format(
+        *near
+    )

@@ -28,6 +28,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/structured_equal_cost_mnist.md": tasks.structured_equal_cost,
     "sweeps/results/vae_equal_cost_mnist.md": tasks.vae_equal_cost,
     "sweeps/results/across_tasks.md": tasks.across_tasks,
+    "sweeps/results/gan_mnist.md": tasks.gan,
     "sweeps/results/baselines_mnist.md": runs.baselines,
     "sweeps/results/reinforce_tuned_mnist.md": runs.reinforce_tuned,
     "sweeps/results/weights_mnist.md": runs.weights,

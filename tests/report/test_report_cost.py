@@ -134,6 +134,13 @@ def test_a_short_name_has_no_more_than_tells_configurations_apart(row: Callable[
     )
 
 
+def test_a_short_name_of_a_real_valued_network_says_so(row: Callable[..., Row]) -> None:
+    real = {"neuron": "real", "estimator": "none", "estimator_title": "none", "placement": "none"}
+    objectives = [row(settings=f"task.name=gan; task.objective={name}") for name in ("gan", "wgan")]
+    found = group_by_configuration([*objectives, row(settings=objectives[0].settings, **real)])
+    assert short_names(found) == ["real-valued, objective gan", "objective gan", "objective wgan"]
+
+
 def test_a_short_name_tells_configurations_of_one_place_apart(
     rows: list[Row], row: Callable[..., Row]
 ) -> None:
