@@ -250,7 +250,7 @@ def gan() -> Iterator[str]:
              for n in (DETERMINISTIC, STOCHASTIC) for o in ("gan", "wgan", "wgan_gp")}  # fmt: skip
     hard, soft = by_seed(DETERMINISTIC), by_seed(STOCHASTIC)
     real, real_thresholded = by_seed(REAL), by_seed(REAL, "distance_threshold")
-    assert set(map(len, [*every.values(), real])) == {3}
+    assert {len(c.rows) for c in of(GAN)} == {3}
     undecided = gap(real_thresholded, hard)
     assert undecided.low < 0 < undecided.high
     spread = statistics.stdev(hard.values())
@@ -296,6 +296,21 @@ def gan() -> Iterator[str]:
     yield f"brings the distance down by {bracketed(gained)}"
     rest = gap(by_seed(STOCHASTIC, "distance_threshold"), hard)
     assert rest.low < 0 < rest.high
+    annealed, still, reinmax = (
+        {"neuron": "stochastic", "anneal": "geometric"},
+        {"neuron": "deterministic", "anneal": "geometric"},
+        {"neuron": "stochastic", "estimator": "reinmax"},
+    )
+    (last,) = {
+        float(c.settings()["anneal.rate"]) ** (c.first.epochs - 1) for c in of(GAN, **annealed)
+    }
+    specks = mean(by_seed(annealed, "fragments"))
+    yield f"Annealing the slope from 1 to {last:.2f} leaves stochastic units {specks:.1f}"
+    less = gap(soft, by_seed(annealed))
+    assert less.low < 0 < less.high
+    yield f"{mean(by_seed(annealed)):.3f}, {bracketed(less)} less: undecided by three seeds"
+    for other in (gap(by_seed(still), hard), gap(by_seed(reinmax), soft)):
+        assert other.low < 0 < other.high
     near = [100 * mean(by_seed(u, "near_threshold")) for u in (DETERMINISTIC, STOCHASTIC, REAL)]
     yield "stochastic ones at 0 and 1.*"
     yield "Within 0.1 of ½"
