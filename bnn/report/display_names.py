@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from bnn.report.configurations import COLUMNS_IF_VARYING, Configuration, varying
 from bnn.tables import BLANK
 
-TITLE = "estimator"
+REAL, TITLE = "real-valued", "estimator"
+"""Heads of the first parts of a name; either has a text where the other has none."""
 PROTOCOL = ("precision", "M", "optimizer", "epochs", "law", "norm", "model")
 """Heads of the parts that a short name leaves out first."""
 LONGEST = 80
@@ -46,12 +47,9 @@ def short_names(configurations: Sequence[Configuration]) -> list[str]:
     dispensable = [*PROTOCOL, *(head for head in parts if "." in head)]
     for head in [*dispensable, TITLE] if len(estimators) == 1 else dispensable:
         rest = {key: texts for key, texts in parts.items() if key != head}
-        if head in parts and rest and _tell_apart(_join(rest), placements):
+        if head in parts and _tell_apart(_join(rest), placements):
             parts = rest
-    if TITLE in parts:
-        return _join(parts)
-    real = ["real-valued" if c.real_valued else "" for c in configurations]
-    return _join({TITLE: real, **parts})
+    return _join(parts)
 
 
 def display_names(configurations: Sequence[Configuration]) -> dict[Configuration, str]:
@@ -79,8 +77,9 @@ def _parts(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
     if len({c.first.law for c in configurations}) > 1:
         columns = {"law": [c.first.law for c in configurations], **columns}
     columns.pop("passes", None)  # the estimator's title implies them
-    titles = ["real-valued" if c.real_valued else c.first.estimator_title for c in configurations]
-    return {TITLE: titles} | {
+    real = ["real-valued" if c.real_valued else "" for c in configurations]
+    titles = ["" if c.real_valued else c.first.estimator_title for c in configurations]
+    return {REAL: real, TITLE: titles} | {
         head: [_value_text(head, value) for value in values] for head, values in columns.items()
     }
 

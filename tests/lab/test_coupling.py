@@ -79,5 +79,5 @@ def test_slopes_along_directions_agree_with_the_exact_gradient() -> None:
     for direction in directions(sampler, 3).values():
         gradient = sampler.gradient(enumeration)
         exact = sum(float((g * direction[name]).sum()) for name, g in gradient.items())
-        found = slope_along(sampler, direction, 1000)
+        found = slope_along(sampler, direction, 4000)
         assert abs(found.value - exact) < 1.15 * (found.high - found.low), "4.5 standard errors"

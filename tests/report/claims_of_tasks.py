@@ -13,7 +13,7 @@ from findings import of
 
 from bnn.report.differences import Difference
 from bnn.report.headline import BOUND
-from bnn.report.numbers import Interval, interval
+from bnn.report.numbers import Interval, format_interval, interval
 
 STRUCTURED = "structured_equal_cost_mnist"
 REBAR, RELAX = "rebar learned 0.99", "relax learned 0.99 32"
@@ -240,80 +240,101 @@ def gap(one: dict[int, float], other: dict[int, float]) -> Interval:
     return found
 
 
-def bracketed(found: Interval) -> str:
+def bracketed(found: Interval, digits: int = 3) -> str:
     """`0.076 [0.023, 0.129]`."""
-    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return format_interval(found, digits=digits)
+
+
+def undecided(found: Interval) -> bool:
+    """Whether an interval of differences has 0 in it."""
+    return found.low < 0 < found.high
 
 
 def gan() -> Iterator[str]:
-    every = {(str(n["neuron"]), o): by_seed(n, objective=o)
-             for n in (DETERMINISTIC, STOCHASTIC) for o in ("gan", "wgan", "wgan_gp")}  # fmt: skip
+    names = ("gan", "wgan", "wgan_gp")
+    every = {
+        (unit["neuron"], objective): by_seed(unit, objective=objective)
+        for unit in (DETERMINISTIC, STOCHASTIC)
+        for objective in names
+    }
     hard, soft = by_seed(DETERMINISTIC), by_seed(STOCHASTIC)
     real, real_thresholded = by_seed(REAL), by_seed(REAL, "distance_threshold")
     assert {len(c.rows) for c in of(GAN)} == {3}
-    undecided = gap(real_thresholded, hard)
-    assert undecided.low < 0 < undecided.high
     spread = statistics.stdev(hard.values())
     yield f"distance of {mean(hard):.3f} ± {spread:.3f}"
     yield f"{mean(real_thresholded):.3f} ± {statistics.stdev(real_thresholded.values()):.3f}"
-    yield f"a stochastic one costs {bracketed(gap(soft, hard))}"
+    more = gap(real_thresholded, hard)
+    assert undecided(more)
+    yield f"({bracketed(more)} more)"
+    yield f"A stochastic one costs {bracketed(gap(soft, hard))}"
     (epochs,) = {c.first.epochs for c in of(GAN)}
     yield "(Dong & Yang 2018)"
     yield f"after {epochs} epochs (a fifth of the source's {5 * epochs})"
     yield "brackets are 95 % intervals"
-    assert mean(every["stochastic", "gan"]) > mean(every["stochastic", "wgan"]) > mean(soft)
-    assert mean(every["deterministic", "gan"]) > mean(every["deterministic", "wgan"]) > mean(hard)
     for unit, best in (("stochastic", soft), ("deterministic", hard)):
+        assert mean(every[unit, "gan"]) > mean(every[unit, "wgan"]) > mean(best)
         assert gap(every[unit, "gan"], best).low > 0
-    units = (DETERMINISTIC, STOCHASTIC)
-    covered = [mean(by_seed(unit, "classes", "gan")) for unit in units]
-    entropies = [mean(by_seed(unit, "entropy", o)) for o in ("gan", "wgan_gp") for unit in units]
-    assert all(mean(by_seed(unit, "classes")) == 10 for unit in units)
-    yield f"{covered[0]:.0f} of ten classes on average (deterministic units; {covered[1]:.1f}"
-    yield "{:.2f} and {:.2f} nats of entropy; WGAN-GP all, with {:.2f} and {:.2f}".format(
-        *entropies
+    classes, entropy = (
+        {o: [mean(by_seed(unit, key, o)) for unit in (DETERMINISTIC, STOCHASTIC)] for o in names}
+        for key in ("classes", "entropy")
     )
+    assert classes["wgan_gp"] == [10, 10]
+    yield "covers {:.1f} of ten classes".format(classes["gan"][0])
+    yield "and {:.1f} with stochastic ones".format(classes["gan"][1])
+    yield "({:.2f} and {:.2f} nats of entropy)".format(*entropy["gan"])
+    yield "WGAN {:.1f} and {:.1f} ({:.2f} and {:.2f})".format(*classes["wgan"], *entropy["wgan"])
+    yield "all ten ({:.2f} and {:.2f})".format(*entropy["wgan_gp"])
     wgan = gap(every["stochastic", "wgan"], every["deterministic", "wgan"])
     yield f"stochastic units cost {bracketed(wgan)}"
-    equal = gap(every["stochastic", "gan"], every["deterministic", "gan"])
-    assert equal.low < 0 < equal.high
-    fragments = {
-        name: mean(by_seed(unit, key))
-        for name, unit, key in (
-            ("soft", STOCHASTIC, "fragments"),
-            ("real", REAL, "fragments"),
-            ("hard", DETERMINISTIC, "fragments"),
-            ("thresholded", REAL, "fragments_threshold"),
-        )
-    }
-    yield f"has {fragments['real']:.1f} connected components too many, as stochastic units have"
-    yield f"({fragments['soft']:.1f}); thresholded it has {fragments['thresholded']:.1f}, fewer"
-    yield f"than deterministic units ({fragments['hard']:.1f})"
-    same = gap(real, soft)
-    assert same.low < 0 < same.high
+    assert undecided(gap(every["stochastic", "gan"], every["deterministic", "gan"]))
     gained = gap(soft, by_seed(STOCHASTIC, "distance_threshold"))
     assert gained.low > 0
-    yield f"brings the distance down by {bracketed(gained)}"
-    rest = gap(by_seed(STOCHASTIC, "distance_threshold"), hard)
-    assert rest.low < 0 < rest.high
-    annealed, still, reinmax = (
-        {"neuron": "stochastic", "anneal": "geometric"},
-        {"neuron": "deterministic", "anneal": "geometric"},
-        {"neuron": "stochastic", "estimator": "reinmax"},
+    yield f"down by {bracketed(gained)} under WGAN-GP"
+    assert undecided(gap(by_seed(STOCHASTIC, "distance_threshold"), hard))
+    stay = by_seed(STOCHASTIC, "distance_threshold", "wgan")
+    yield f"{bracketed(gap(stay, every['deterministic', 'wgan']))} stay"
+    sampled, thresholded = (mean(by_seed(REAL, f"fragments{of}")) for of in ("", "_threshold"))
+    specks = by_seed(STOCHASTIC, "fragments")
+    yield f"has {sampled:.1f} connected components too many, as stochastic units have"
+    yield f"({mean(specks):.1f}); thresholded it has {thresholded:.1f}, fewer"
+    yield f"than deterministic units ({mean(by_seed(DETERMINISTIC, 'fragments')):.1f})"
+    assert undecided(gap(real, soft))
+    near = [100 * mean(by_seed(u, "near_threshold")) for u in (DETERMINISTIC, STOCHASTIC, REAL)]
+    yield "stochastic ones at 0 and 1.*"
+    yield "Within 0.1 of ½"
+    yield "{:.1f} % of the deterministic units, {:.1f} % of the stochastic and {:.1f} %".format(
+        *near
+    )
+    yield from _estimators_of_the_generator(soft, specks, hard)
+
+
+def _estimators_of_the_generator(
+    soft: dict[int, float], specks: dict[int, float], hard: dict[int, float]
+) -> Iterator[str]:
+    """Sentences on estimators and slopes.
+
+    Args:
+        soft: distance of stochastic units under straight-through at slope 1, by seed.
+        specks: their connected components too many.
+        hard: distance of deterministic units.
+    """
+    others = {
+        title: by_seed({"neuron": "stochastic", "estimator_title": title})
+        for title in ("st identity", "reinmax 1.0", "st_gumbel 1.0")
+    }
+    less = {title: gap(soft, found) for title, found in others.items()}
+    assert min(others, key=lambda title: mean(others[title])) == "st identity"
+    assert [title for title, found in less.items() if not undecided(found)] == ["st identity"]
+    yield f"to {mean(others['st identity']):.3f}, {bracketed(less['st identity'])} less"
+    annealed, still = (
+        {"neuron": unit, "anneal": "geometric"} for unit in ("stochastic", "deterministic")
     )
     (last,) = {
         float(c.settings()["anneal.rate"]) ** (c.first.epochs - 1) for c in of(GAN, **annealed)
     }
-    specks = mean(by_seed(annealed, "fragments"))
-    yield f"Annealing the slope from 1 to {last:.2f} leaves stochastic units {specks:.1f}"
-    less = gap(soft, by_seed(annealed))
-    assert less.low < 0 < less.high
-    yield f"{mean(by_seed(annealed)):.3f}, {bracketed(less)} less: undecided by three seeds"
-    for other in (gap(by_seed(still), hard), gap(by_seed(reinmax), soft)):
-        assert other.low < 0 < other.high
-    near = [100 * mean(by_seed(u, "near_threshold")) for u in (DETERMINISTIC, STOCHASTIC, REAL)]
-    yield "stochastic ones at 0 and 1.*"
-    yield "Within 0.1 of ½"
-    yield "lie {:.1f} % of the deterministic units, {:.1f} % of the stochastic and {:.1f} %".format(
-        *near
-    )
+    gone = gap(specks, by_seed(annealed, "fragments"))
+    yield f"slope from 1 to {last:.2f} takes {bracketed(gone, 1)} of the components"
+    distance = gap(soft, by_seed(annealed))
+    assert undecided(distance) and undecided(gap(by_seed(still), hard))
+    yield f"distance of {mean(by_seed(annealed)):.3f} is {bracketed(distance)} less"
+    yield "80 samples each"

@@ -62,14 +62,13 @@ NETS = [(3,), (2, 2), (2, 1, 1)]
 def applies(config: dict, widths: tuple[int, ...]) -> bool:
     """Whether a case is served and enumerated: nesting has 2^14 outcomes on three layers.
 
-    Two draws of local expectations have 10,000 on two, where they are sampled with standard errors,
-    and three of the estimators in `most` 4096.
+    On two layers two draws of local expectations have 10,000, and are sampled with standard errors;
+    three of RODEO, double control variates or VIMCO have 4096.
     """
     if config["name"] == "disarm_bound":
         return len(widths) == 1
-    # draws on several layers
-    most = {"local_expectation": 1, "rodeo": 2, "double_cv": 2, "vimco": 2}
-    if config.get("samples", 1) > most.get(config["name"], 9):
+    most_draws = {"local_expectation": 1, "rodeo": 2, "double_cv": 2, "vimco": 2}
+    if config.get("samples", 1) > most_draws.get(config["name"], 9):
         return len(widths) == 1
     return len(widths) < 3 or "nested" not in str(config)
 
