@@ -326,6 +326,12 @@ def _estimators_of_the_generator(
     assert min(others, key=lambda title: mean(others[title])) == "st identity"
     assert [title for title, found in less.items() if not undecided(found)] == ["st identity"]
     yield f"to {mean(others['st identity']):.3f}, {bracketed(less['st identity'])} less"
+    more = gap(
+        by_seed({"neuron": "stochastic", "estimator_title": "st identity"}, "fragments"), specks
+    )
+    assert more.low > 0
+    yield f"with {bracketed(more, 1)} more components"
+    yield "at slope 1"
     annealed, still = (
         {"neuron": unit, "anneal": "geometric"} for unit in ("stochastic", "deterministic")
     )
