@@ -162,6 +162,7 @@ SHOWN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_page_has_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--steps", "2", "--rounds", "1", "--device", "cpu", "--cpu-time"]

@@ -72,6 +72,7 @@ def test_without_proc_the_command_says_what_it_needs(
         main(["--memory"])
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.skipif(not memory.STATUS.is_file(), reason="needs Linux's /proc")
 def test_every_phase_of_a_run_has_its_row(tmp_path: Path) -> None:

@@ -312,6 +312,7 @@ def login(team: Team) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_run_and_a_study_of_two_workers_end_up_there(
     team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -83,6 +83,7 @@ def test_the_time_left_of_a_sweep_counts_the_jobs_beside_it_as_half_done(monkeyp
     assert two.time_left(2, 0.0) == pytest.approx(100.0 * (40 - 15) / 15)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_two_jobs_at_once_give_the_same_results_and_the_longest_starts_first(
     tmp_path: Path,

@@ -19,6 +19,7 @@ def shown(text: str) -> str:
     return re.sub(r"\b[0-9a-f]{8}(?:[0-9a-f]{24})?\b|\b\d+ s\b|[\d:]+ left", "-", text)
 
 
+@pytest.mark.slow
 def test_a_forked_training_is_that_of_a_new_interpreter(tmp_path: Path) -> None:
     folders = [tmp_path / "new", tmp_path / "forked"]
     found = []

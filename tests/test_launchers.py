@@ -17,7 +17,10 @@ from bnn.paths import folder
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(
+    "launcher",
+    [pytest.param(name, marks=[] if name == "joblib" else pytest.mark.slow) for name in LAUNCHERS],
+)
 def test_parent_children_and_a_failure_through_each_launcher(launcher: str, tmp_path: Path) -> None:
     if launcher in NEEDS and importlib.util.find_spec(NEEDS[launcher]) is None:
         pytest.skip(f"{NEEDS[launcher]} is not installed")

@@ -118,6 +118,7 @@ def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @each_notebook
 def test_a_notebook_runs_from_top_to_bottom_on_digits(

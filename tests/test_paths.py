@@ -44,6 +44,7 @@ def test_where_it_cannot_be_told_nothing_is_said(tmp_path: Path) -> None:
     assert shared_file_warning(Path("/home/ada/mlflow.db"), tmp_path / "none") is None
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_sweep_says_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(

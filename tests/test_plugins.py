@@ -163,6 +163,7 @@ def test_help_lists_its_choices(tmp_path: Path) -> None:
     assert ", mine," not in train(tmp_path, "--help").stdout
 
 
+@pytest.mark.slow
 def test_a_study_over_its_choices(tmp_path: Path) -> None:
     written(tmp_path)
     searched = ["hydra/sweeper=bnn_optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=1"]
@@ -473,6 +474,7 @@ def resumed(folder: Path, source: Path) -> str:
     return next(line for line in result.stdout.splitlines() if "finished before" in line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my_package.py", "my_package/inner.py"])
 def test_resume_trains_again_what_an_edit_may_have_changed(name: str, tmp_path: Path) -> None:
     source = written(tmp_path, ESTIMATOR + NETWORK, name)
@@ -518,6 +520,7 @@ def test_a_checkpoint_loads_its_plugins(swept: Swept, tmp_path: Path) -> None:
     assert "plugins: my_package cannot be imported (ModuleNotFoundError" in line
 
 
+@pytest.mark.slow
 def test_the_lab_measures_it(tmp_path: Path) -> None:
     written(tmp_path)
     toy = ["data=digits", "model=my_net", "model.hidden=3", "model.norm=none", "placement=last"]

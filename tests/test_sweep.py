@@ -100,6 +100,7 @@ def test_a_sweep_has_one_data_set(tmp_path: Path) -> None:
     assert result.returncode == 1 and "one data set" in result.stderr
 
 
+@pytest.mark.slow
 def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path) -> None:
     words = [word for word in QUICK if not word.startswith("data=")]
     root = tmp_path / "empty"

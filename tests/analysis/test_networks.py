@@ -58,6 +58,7 @@ def test_without_the_data_set_on_disk_the_fallback_is_used_and_nothing_is_downlo
         train_network("data=mnist", "data.offline_fallback=null", *QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_where_it_is_on_disk_it_is_used(mnist_root: Path) -> None:
     net = train_network("data=mnist", f"data.root={mnist_root}", *QUICK, "trainer.epochs=1")

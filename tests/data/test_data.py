@@ -594,6 +594,7 @@ def test_downloads_in_lockstep_each_move_their_own_file(serve, tmp_path: Path, m
     assert len(set(moved)) == 2 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_two_processes_that_download_at_once_both_succeed(
     serve, published: Path, tmp_path: Path

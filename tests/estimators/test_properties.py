@@ -237,6 +237,7 @@ def test_leave_one_out_reduces_the_variance_of_plain_reinforce_at_equal_passes()
     assert spread({"name": "leave_one_out", "samples": 4}, runs=1) < spread("none", runs=4) / 4
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 @pytest.mark.parametrize("layer", [0, 1])
 def test_nesting_reduces_the_variance_of_leave_one_out_in_every_layer(layer: int) -> None:
@@ -456,6 +457,7 @@ def test_rodeo_learns_to_have_less_variance_than_double_control_variates(
     assert variance(rodeo) < 0.7 * variance(double)
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 def test_local_expectations_over_several_draws_have_less_variance() -> None:
     """Independent draws that share everything below: the variance is that of one over K."""

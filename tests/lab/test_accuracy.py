@@ -192,6 +192,7 @@ def test_noise_is_not_taken_for_bias() -> None:
     assert sum(naive) / 200 > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 def test_intervals_have_the_noise_of_the_reference() -> None:
     """At most a tenth of the intervals of an unbiased estimator's bias miss 0.

@@ -71,6 +71,7 @@ def test_directions_are_unit_vectors_below_the_highest_binary_layer() -> None:
         assert set(sampler.below) == {name for name, g in direction.items() if g.any()}
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 def test_slopes_along_directions_agree_with_the_exact_gradient() -> None:
     inputs = torch.randn(8, 3, dtype=torch.float64)

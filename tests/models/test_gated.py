@@ -381,6 +381,7 @@ def test_the_benchmark_of_gates_refuses_what_it_cannot_time() -> None:
     check_gated(["model=gated_cnn"])
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_the_benchmark_of_gates_has_a_row_for_each_share_and_batch() -> None:
     table = gated_networks(["data=digits", "model=gated_mlp", "device=cpu"], 1, time.perf_counter)

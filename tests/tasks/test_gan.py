@@ -259,6 +259,7 @@ class Copies(nn.Module):
         return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [bnn.Stochastic(), bnn.Deterministic(), nn.Sigmoid()])
 def test_copies_of_real_images_have_no_distance_and_noise_has(activation: nn.Module) -> None:
     made, data = prepared()
@@ -401,6 +402,7 @@ def test_pixels_of_random_units_that_are_no_bits_are_drawn_apart_from_their_nois
     assert spread == pytest.approx(float((p * (1 - p)).mean()), abs=0.01)
 
 
+@pytest.mark.slow
 def test_half_precision_sums_the_losses_of_an_epoch_in_float32() -> None:
     made, data = prepared(
         "trainer.epochs=1", "trainer.precision=bf16", "trainer.batch_size=2",

@@ -220,6 +220,7 @@ def _open(uri: str) -> str:
     return open_store(uri, "together/digits").experiment_id
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_parallel_jobs_on_a_missing_database_share_one(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"

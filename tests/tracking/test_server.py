@@ -141,6 +141,7 @@ def lone(folder: Path, store: str, seed: int) -> tuple[object, Run]:
     return everything(client(folder), run), run
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_and_comes_back_misses_nothing(
     server: Server, local: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -221,6 +222,7 @@ def test_one_record_that_is_refused_for_good_holds_up_nothing(
     assert capsys.readouterr().err.count("refuses a record") == 2
 
 
+@pytest.mark.slow
 def test_a_delivery_that_was_cut_off_doubles_nothing(
     server: Server, tmp_path: Path, monkeypatch
 ) -> None:
@@ -424,6 +426,7 @@ def test_eight_writers_share_a_local_file(tmp_path: Path) -> None:
         assert steps == list(range(1, 13)) and run.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_with_an_empty_database_takes_no_record(
     server: Server, tmp_path: Path, monkeypatch, capsys
 ) -> None:

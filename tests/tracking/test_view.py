@@ -84,6 +84,7 @@ def test_pictures_begin_before_training(swept: Path) -> None:
         assert {step for _, step in logged_images(client(swept), run.info.run_id)} == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_pictures_begin_with_a_step_that_every_run_has_and_resumed_runs_belong_to_it(
     tmp_path: Path,
 ) -> None:

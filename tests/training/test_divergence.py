@@ -80,6 +80,7 @@ def test_a_job_of_a_sweep_that_diverges_by_size_fails_alone(tmp_path: Path) -> N
     assert "diverged in epoch 1" in result.stdout and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_trial_that_diverges_by_size_fails_and_the_study_goes_on(tmp_path: Path) -> None:
     words = ["-m", *QUICK, "data.limit=320", "hydra/sweeper=bnn_optuna"]

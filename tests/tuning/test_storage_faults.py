@@ -164,6 +164,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("record", [2, 7, 12])
 def test_a_study_on_a_disk_that_was_full_ends_in_one_line_and_goes_on(

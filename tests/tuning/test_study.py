@@ -155,6 +155,7 @@ def test_the_best_is_given_as_a_command_that_makes_it_again(annealed) -> None:
     assert again.spec.digest == run.data.tags["bnn.digest"]
 
 
+@pytest.mark.slow
 def test_the_command_of_a_recipe_stands_without_the_recipe(tmp_path: Path) -> None:
     """Schedule, samples and estimator come from interpolations of an experiment, not choices."""
     for recipe in (
@@ -211,6 +212,7 @@ def test_the_same_command_goes_on_and_a_changed_space_is_refused(annealed) -> No
     assert len(study(folder).trials) == 7
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials_and_fresh_starts_over(tmp_path: Path) -> None:
     words = ["-m", *SEARCH, *QUICK, "hydra.sweeper.n_trials=3", "trainer.epochs=1"]
     assert run_here(tmp_path, *words).returncode == 0
@@ -322,6 +324,7 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(
     assert done.value == pytest.approx(sum(run.data.metrics["val_best/loss"] for run in found) / 2)
 
 
+@pytest.mark.slow
 def test_only_the_best_trials_keep_their_checkpoints(tmp_path: Path) -> None:
     words = [
         "data=digits",
@@ -349,6 +352,7 @@ def test_only_the_best_trials_keep_their_checkpoints(tmp_path: Path) -> None:
         assert ("bnn.checkpoint" in run.data.tags) == (run.info.run_id not in kept)
 
 
+@pytest.mark.slow
 def test_equal_trials_share_a_run_and_its_checkpoint_stays(tmp_path: Path) -> None:
     """With resume=true the second of two equal trials is the first one's run."""
     words = [
@@ -443,6 +447,7 @@ def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
     assert runs(tmp_path, "sweep")[0].info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_several_objectives(tmp_path: Path) -> None:
     objectives = [
         "hydra.sweeper.metric=[val/accuracy,seconds/train]",
@@ -553,6 +558,7 @@ def test_fresh_without_a_study_is_refused(tmp_path: Path) -> None:
         assert not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_choice_on_the_command_line_narrows_a_study(tmp_path: Path) -> None:
     words = ["-m", "data=digits", "dry_run=true"]
     narrowed = run_here(tmp_path, *words, "study=anneal", "anneal=cosine")
@@ -585,6 +591,7 @@ def test_a_choice_on_the_command_line_narrows_a_study(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1], ids=["outer first", "inner first"])
 def test_a_group_within_a_group_is_searched_where_it_exists(tmp_path: Path, order: int) -> None:
     search = ["estimator=st,reinforce", "estimator/baseline=none,moving_average"][::order]
@@ -639,6 +646,7 @@ hydra:
     assert len(study(tmp_path).trials) == 2
 
 
+@pytest.mark.slow
 def test_a_study_lies_in_a_database_too(tmp_path: Path) -> None:
     words = [
         *QUICK,
