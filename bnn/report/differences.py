@@ -136,7 +136,7 @@ def differences(rows: Sequence[Row], reference: Reference) -> list[Difference]:
     configurations = group_by_configuration(rows)
     bases = _references(configurations, reference)
     return [
-        _difference(c, bases[_shared(c.first, reference)], reference.margin)
+        compare(c, bases[_shared(c.first, reference)], reference.margin)
         for c in configurations
         if _shared(c.first, reference) in bases
     ]
@@ -170,7 +170,14 @@ def _shared(row: Row, reference: Reference) -> tuple[str, ...]:
     return tuple(getattr(row, name) for name in names if not name.startswith(reference.field))
 
 
-def _difference(c: Configuration, base: Configuration, margin: float) -> Difference:
+def compare(c: Configuration, base: Configuration, margin: float) -> Difference:
+    """Difference of a configuration from its reference, paired by seed.
+
+    Args:
+        c: configuration to compare.
+        base: its reference.
+        margin: smallest difference that matters, in points of accuracy or in nats.
+    """
     if c is base:
         return Difference(c, base, None, BLANK)
     metric = headline([*c.rows, *base.rows])

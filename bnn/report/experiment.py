@@ -16,6 +16,7 @@ from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference, default_reference, difference_table, differences
 from bnn.report.display_names import display_names
 from bnn.report.document import document, escape_markdown
+from bnn.report.gated_networks import beside_controls, table
 from bnn.report.histories import Histories
 from bnn.report.html import gallery, sections
 from bnn.report.html.heatmaps import LayerViews, layer_views
@@ -86,7 +87,8 @@ class Experiment:
         """
         rows = [escape_markdown(row) for row in self.rows]
         comparison = difference_table(rows, self.reference) if self.reference else ""
-        return document(rows, name, "\n\n".join(filter(None, [comparison, self.reason])))
+        gates = table(rows) if beside_controls(rows) else ""
+        return document(rows, name, "\n\n".join(filter(None, [comparison, self.reason, gates])))
 
     def html_page(self) -> str:
         """The report as one HTML page.
@@ -97,12 +99,14 @@ class Experiment:
         configurations = group_by_configuration(self.rows)
         compared = differences(self.rows, self.reference) if self.reference else []
         names = display_names(configurations)
+        gated = beside_controls(self.rows)
         return page(
             self.title,
             sections.lead(self.rows, configurations, self.left_out),
             [
                 sections.results_section(self.rows, configurations),
                 sections.differences_section(compared, names, self.reference, self.reason),
+                *([] if gated is None else [sections.gates_section(gated)]),
                 sections.cost_section(configurations),
                 gallery.learning_section(configurations, self.histories),
                 gallery.heatmap_section(configurations, self.layers),

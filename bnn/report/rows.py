@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MACHINE_KEYS = ("tracking.uri", "data.root", "hydra.run.dir", "hydra.sweep.dir")
 """Overrides that name a place on one machine: the command that a row keeps is without them."""
+GATER_UNITS = "units/gater.act/"
+"""Beginning of the metrics of a gated network's gates."""
 
 
 class ReportError(BnnError):
@@ -97,7 +99,7 @@ class Row:
         float | None, From("metrics", "test/accuracy_lrt_training_statistics")
     ] = None
     further: str = ""
-    """`name=value; …` of the further test metrics of a task."""
+    """`name=value; …` of the further test metrics of a task, and of the gates' last epoch."""
     seconds_train: Annotated[float, From("metrics", schema.TRAIN_SECONDS)]
     seconds_total: Annotated[float, From("metrics", schema.TOTAL_SECONDS)]
     run_id: str
@@ -120,7 +122,7 @@ class Row:
 
     @property
     def further_metrics(self) -> dict[str, float]:
-        """Further test metrics by name, such as `distance_threshold`."""
+        """Further metrics by name: `distance_threshold`, `units/gater.act/information`."""
         pairs = (pair.partition("=") for pair in self.further.split("; ") if pair)
         return {name: float(value) for name, _, value in pairs}
 
@@ -191,7 +193,7 @@ def _further(metrics: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{key.removeprefix(schema.TEST)}={value!r}"
         for key, value in sorted(metrics.items())
-        if key.startswith(schema.TEST)
+        if key.startswith((schema.TEST, GATER_UNITS))
         and key not in in_fields
         and not key.startswith((f"{schema.TEST}error", f"{schema.TEST}loss"))
     )

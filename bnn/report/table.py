@@ -30,7 +30,7 @@ def columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
             for c in configurations
         ],
         **_result_columns(configurations),
-        **_network_cost_columns(configurations),
+        **network_cost_columns(configurations),
     }
     if len({row.evaluations for row in rows}) > 1:
         table["s to train"] = [format_spread(c.spread("seconds_train"), 0) for c in configurations]
@@ -61,7 +61,7 @@ def _result_columns(configurations: Sequence[Configuration]) -> dict[str, list[s
     return results
 
 
-def _network_cost_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
+def network_cost_columns(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
     """Open gates and multiply-adds of gated networks; no columns for others."""
     heads = {"open (%)": ("open", 100, 1), "multiply-adds (k)": ("multiply_adds", 1e-3, 0)}
     table = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
+from bnn.report import gated_networks
 from bnn.report.configurations import Configuration
 from bnn.report.cost import COSTS, known_costs, passes, seconds
 from bnn.report.cost_plot import cost_plot
@@ -17,6 +18,7 @@ from bnn.report.differences import (
 from bnn.report.display_names import display_names, full_names, placement_name
 from bnn.report.document import caption_paragraphs, commands, summary
 from bnn.report.dot_plot import dot_plot
+from bnn.report.gated_networks import GatedNetworks
 from bnn.report.headline import Headline, headline
 from bnn.report.html.markup import (
     Html,
@@ -119,6 +121,15 @@ def differences_section(
     )
     notes = [paragraph(text) for text in (reason, difference_note(reference, metric)) if text]
     return Section(anchor, title, join([*notes, shared, table_element(columns)]))
+
+
+def gates_section(networks: GatedNetworks) -> Section:
+    """Gated networks beside the controls of their share."""
+    runs = [run_list(c.rows) for _, _, c in networks.in_order()]
+    found = gated_networks.columns(networks)
+    del found["seeds"]
+    body = join([table_element({**found, "runs": runs}), paragraph(gated_networks.NOTE)])
+    return Section("gates", "Gates beside their controls", body)
 
 
 def _headline_first(
