@@ -10,10 +10,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bnn.report import across_tasks, answer, catalogue
+from bnn.report import across_tasks, answer, catalogue, equal_steps
 from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference
-from bnn.report.document import results_section
+from bnn.report.document import caption, results_section
 from bnn.report.marks import RESULTS, Block, blocks
 from bnn.report.row_files import read_csv
 from bnn.report.rows import ReportError
@@ -121,6 +121,12 @@ def _by_task(names: Sequence[str], root: Path) -> list[across_tasks.TaskResults]
     )
 
 
+def steps(names: Sequence[str], page: Path, root: Path) -> str:
+    """Table of the estimators of COST.csv at equal cost and of STEPS.csv at equal steps."""
+    cost, further = (read_csv(root / RESULTS / f"{name}.csv") for name in names)
+    return f"{equal_steps.table(cost, further)}\n\n{caption(further)}"
+
+
 @dataclass(frozen=True)
 class Picture:
     """Picture that a block shows.
@@ -167,6 +173,7 @@ KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
     "weight_readings": readings,
     "index": index,
     "across_tasks": across,
+    "equal_steps": steps,
     "answer": lambda arguments, page, root: answer.table(root / RESULTS, *arguments),
     "choices": lambda arguments, page, root: catalogue.choices(*arguments),
     "keys": lambda arguments, page, root: catalogue.keys(*arguments),

@@ -8,12 +8,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+from findings import RESULTS, of
 from findings import compared as compared_with
-from findings import of
 
-from bnn.report.differences import Difference
+from bnn.report.differences import Difference, compare
+from bnn.report.equal_steps import Comparison
 from bnn.report.headline import BOUND
 from bnn.report.numbers import Interval, format_interval, interval
+from bnn.report.row_files import read_csv
 
 STRUCTURED = "structured_equal_cost_mnist"
 REBAR, RELAX = "rebar learned 0.99", "relax learned 0.99 32"
@@ -166,6 +168,47 @@ def vae_equal_cost() -> Iterator[str]:
     yield f"({116.0 - 111.5:.1f} nats)"
     yield f"are {behind(name, MUPROP):.2f} and {behind(name, LEAVE_ONE_OUT):.2f} behind it here"
 
+    yield from vae_equal_steps()
+
+
+def at_equal_steps(name: str, steps: str) -> Comparison:
+    """Estimators of NAME.csv at equal cost, and of STEPS.csv at equal steps."""
+    return Comparison.of(read_csv(RESULTS / f"{name}.csv"), read_csv(RESULTS / f"{steps}.csv"))
+
+
+def ahead_at_equal_steps(both: Comparison, title: str, other: str) -> Interval:
+    """Nats by which an estimator is ahead of another one at equal steps."""
+    found = compare(both.at_steps[title], both.at_steps[other], 0.0).interval
+    assert found is not None
+    return found
+
+
+def vae_equal_steps() -> Iterator[str]:
+    both = at_equal_steps(VAE, "vae_mnist")
+
+    def ahead(title: str, other: str = "st density") -> Interval:
+        return ahead_at_equal_steps(both, title, other)
+
+    yield f"the score function by four draws is {ahead(LEAVE_ONE_OUT).mean:.2f} ahead"
+    assert ahead(MUPROP).high < 0
+    yield f"MuProp stays behind, by {-ahead(MUPROP).mean:.2f}"
+    passes = [c.first.evaluations for c in both.at_steps.values() if c.first.evaluations > 1]
+    assert (min(passes), max(passes)) == (2, 4)
+    four, two = (DOUBLE_CV, LEAVE_ONE_OUT, "arms 4"), (RELAX, REBAR)
+    assert all(ahead(title).low > 0 for title in (*four, *two))
+    gains = [ahead(title).mean for title in (*four, *two)]
+    yield f"are {min(gains):.2f} to {max(gains):.2f} nats ahead of straight-through"
+    ranks, earlier = both.ranks(both.at_steps), both.ranks(both.at_cost)
+    assert ranks["concrete 0.5"] == 1 and ahead("concrete 0.5", DOUBLE_CV).low > 0
+    yield f"Concrete stays ahead of all, {ahead('concrete 0.5', DOUBLE_CV).mean:.2f} nats before"
+    for title in ("reinmax_rao 1.0", "gumbel_rao 1.0"):
+        level = ahead(DOUBLE_CV, title)
+        assert level.low < 0 < level.high
+    assert max(earlier[title] for title in two) < min(earlier[title] for title in four)
+    assert min(ranks[title] for title in two) > max(ranks[title] for title in four)
+    assert ahead("disarm").high < 0
+    assert RODEO not in both.at_steps
+
 
 def across_tasks() -> Iterator[str]:
     classes, structured, vae = (by_title(name) for name in ("estimators_mnist", STRUCTURED, VAE))
@@ -211,6 +254,11 @@ def across_tasks() -> Iterator[str]:
     assert gain(classes[MUPROP]) - gain(classes[REBAR]) > -0.1
     for table in (structured, vae):
         assert gain(table[MUPROP]) < gain(table[LEAVE_ONE_OUT])
+    both = at_equal_steps(VAE, "vae_mnist")
+    ahead_of_st = [t for t in UNBIASED if t in both.at_steps
+                   and ahead_at_equal_steps(both, t, "st density").low > 0]  # fmt: skip
+    assert len(ahead_of_st) == 5
+    assert {both.at_steps[title].first.evaluations for title in ahead_of_st} == {2, 4}
 
 
 GAN = "gan_mnist"
