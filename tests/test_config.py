@@ -29,14 +29,15 @@ CHOICES = [
     for group in GROUPS
     for path in sorted((folder("conf") / group).glob("*.yaml"))
 ]
+EXPERIMENTS = sorted(path.stem for path in (folder("conf") / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.integration
 def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> None:
     """A change of a default must not change a published row; the sweep sets seed and task."""
-    pinned = flat(
-        OmegaConf.to_container(OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml"))
-    )  # type: ignore[arg-type]
+    written = OmegaConf.load(folder("conf") / "experiment" / "estimators.yaml")
+    assert {"override /data": "mnist"} in written.defaults
+    pinned = flat(OmegaConf.to_container(written))  # type: ignore[arg-type]
     estimators = compose(["experiment=estimators"]).vars.estimators
     for by in estimators:
         for key in flat(config("experiment=estimators", f"vars.by={by}")):
@@ -45,7 +46,7 @@ def test_the_comparison_of_estimators_pins_every_key_that_moves_its_result() -> 
             assert (
                 variable in pinned
                 or not moves_result(key)
-                or key in {"seed", "task.name", "data.root", "device"}
+                or key in {"seed", "task.name", "data.name", "data.root", "device"}
             ), key
 
 
@@ -62,7 +63,7 @@ def test_a_switch_of_an_estimator_goes_by_its_key() -> None:
         (["experiment=estimators", "estimator=disarm"], ["estimator=disarm", "vars.by=disarm"]),
         (["experiment=estimators", "estimator.tau=0.3"], ["estimator.tau", "vars.by"]),
         (["experiment=annealing", "anneal=none"], ["anneal=none", "vars.arm"]),
-        (["experiment=estimators", "data=kmnist"], ["data=kmnist", "write data.name=kmnist"]),
+        (["experiment=gating", "model=mlp"], ["model=mlp", "sets model=gated_mlp"]),
         (["experiment=weights", "weights=sign"], ["weights=sign", "vars.rule=sign"]),
         (["estimator=relax", "estimator.scale=0.1"], ["estimator.scale", "leave it out"]),
         (["experiment=estimators", "recipe.by=disarm"], ["recipe.by: ", "write vars.by=disarm"]),
@@ -76,6 +77,14 @@ def test_an_override_without_effect_is_refused(words: list[str], said: list[str]
     with pytest.raises(ConfigError) as refused:
         compose(words)
     assert all(word in str(refused.value) for word in said), refused.value
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_takes_another_data_set(experiment: str) -> None:
+    overrides = [f"experiment={experiment}"]
+    mnist, digits = compose(overrides), compose([*overrides, "data=digits"])
+    assert (mnist.data.name, digits.data.name) == ("mnist", "digits")
+    assert {**mnist, "data": None, "tracking": None} == {**digits, "data": None, "tracking": None}
 
 
 @pytest.mark.integration
@@ -102,9 +111,7 @@ def test_every_choice_of_every_group_builds(group: str, choice: str, tmp_path: P
     setup(compose([f"{group}={choice}", *extra.get((group, choice), [])]))
 
 
-@pytest.mark.parametrize(
-    "experiment", sorted(p.stem for p in (folder("conf") / "experiment").glob("*.yaml"))
-)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_builds(experiment: str) -> None:
     setup(compose([f"experiment={experiment}"]))
 

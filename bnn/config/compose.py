@@ -147,8 +147,8 @@ def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
             continue
         if name := _name_in_its_place(config, key, choice):
             raise ConfigError(
-                f"{word}: this experiment sets {key}.name={name}; write {key}.name={choice}, "
-                "or leave out experiment="
+                f"{word}: this experiment sets {key}={name} with all of its keys; leave out "
+                "experiment= to choose another"
             )
 
 
