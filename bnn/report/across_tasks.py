@@ -72,12 +72,13 @@ class TaskResults:
 
     def ranks(self) -> dict[str, int]:
         """Rank of each estimator by the mean of the metric, from 1; controls have none."""
-        mean = {
-            title: statistics.fmean(map(self.metric.error, one.configuration.rows))
-            for title, one in self.differences().items()
-            if one.configuration.first.estimator not in CONTROLS
-        }
-        return {title: place for place, title in enumerate(sorted(mean, key=mean.__getitem__), 1)}
+        return self.metric.ranks(
+            {
+                title: one.configuration.rows
+                for title, one in self.differences().items()
+                if one.configuration.first.estimator not in CONTROLS
+            }
+        )
 
 
 def titles(tables: Sequence[TaskResults]) -> list[tuple[str, str]]:

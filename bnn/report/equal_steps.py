@@ -6,7 +6,6 @@ evaluation have the same runs in both.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,12 +72,13 @@ class Comparison:
 
     def ranks(self, configurations: Mapping[str, Configuration]) -> dict[str, int]:
         """Rank of each estimator by the mean of the metric, from 1; controls have none."""
-        mean = {
-            title: statistics.fmean(map(self.metric.error, c.rows))
-            for title, c in configurations.items()
-            if title in self.at_steps and not _is_control(c)
-        }
-        return {title: place for place, title in enumerate(sorted(mean, key=mean.__getitem__), 1)}
+        return self.metric.ranks(
+            {
+                title: c.rows
+                for title, c in configurations.items()
+                if title in self.at_steps and not _is_control(c)
+            }
+        )
 
 
 def _is_control(c: Configuration) -> bool:

@@ -51,8 +51,8 @@ class GatedNetworks:
         """Configurations of an experiment's rows.
 
         Raises:
-            ReportError: for a row without gates, a share at which two configurations have the same
-                gates, or one at which a control is missing.
+            ReportError: for a row without gates, two configurations with the same gates at a share,
+                or a share at which a control is missing.
         """
         configurations = group_by_configuration(rows)
         gated = {_size(c) for c in configurations if _setting(c, "model.gates") != "open"}
@@ -61,6 +61,8 @@ class GatedNetworks:
         for c in configurations:
             title = _title(c, gated)
             if title == OPEN:
+                if all_open is not None:
+                    raise ReportError(f"{title}: expected one configuration")
                 all_open = c
                 continue
             at_share = by_share.setdefault(float(_setting(c, "model.open")), {})

@@ -6,7 +6,8 @@ the task is one of likelihoods; the first metric of another task, or else the te
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnn import schema
@@ -72,6 +73,11 @@ class Headline:
         """Difference of two runs, above 0 where the first is better."""
         difference = self.value(row) - self.value(reference)
         return difference if self.name == "accuracy" else -difference
+
+    def ranks(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, int]:
+        """Rank of each title by the mean of the metric over its runs, from 1."""
+        mean = {title: statistics.fmean(map(self.error, of)) for title, of in rows.items()}
+        return {title: place for place, title in enumerate(sorted(mean, key=mean.__getitem__), 1)}
 
     @property
     def gain_title(self) -> str:

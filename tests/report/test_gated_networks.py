@@ -116,6 +116,13 @@ def test_a_missing_control_and_two_of_one_kind_are_refused(gated: list[Row]) -> 
     ]
     with pytest.raises(ReportError, match=r"st density: expected one configuration"):
         table([*gated, *twice])
+    open_twice = [
+        replace(one, settings=one.settings.replace("open=0.25", "open=0.1"), digest=f"{one.seed}")
+        for one in gated
+        if "gates=open" in one.settings and "blocks=40" in one.settings
+    ]
+    with pytest.raises(ReportError, match=r"all open: expected one configuration"):
+        table([*gated, *open_twice])
 
 
 def test_a_report_has_the_table_where_all_controls_are_there(gated: list[Row], rows) -> None:
