@@ -62,7 +62,7 @@ class CondNet(Sparsity):
         ConfigError: for a negative weight.
     """
 
-    def __init__(self, *, balance: float = 20.0, variance: float = 0.02) -> None:
+    def __init__(self, *, balance: float = 5.0, variance: float = 0.1) -> None:
         for key, value in (("balance", balance), ("variance", variance)):
             _check_weight(key, value)
         self.balance, self.variance = balance, variance

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bnn.report import across_tasks, answer, catalogue, equal_steps
+from bnn.report import across_tasks, answer, catalogue, equal_steps, gated_networks
 from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference
 from bnn.report.document import caption, results_section
@@ -21,6 +22,8 @@ from bnn.report.seconds import seconds_table
 from bnn.report.weight_readings import weight_readings
 from bnn.tables import BLANK, markdown
 
+OF_ROWS = ("results", "gates")
+"""Kinds of blocks whose first argument is a file of rows."""
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 
 
@@ -98,7 +101,7 @@ def question_and_finding(text: str) -> tuple[str, str]:
 
 def _seeds(text: str, path: Path, root: Path) -> str:
     """Seeds of a configuration of the page's table; a dash for a page that compares none."""
-    names = [block.words[1] for block in blocks(text, path) if block.words[0] == "results"]
+    names = [block.words[1] for block in blocks(text, path) if block.words[0] in OF_ROWS]
     found = [
         c
         for name in names
@@ -125,6 +128,21 @@ def steps(names: Sequence[str], page: Path, root: Path) -> str:
     """Table of the estimators of COST.csv at equal cost and of STEPS.csv at equal steps."""
     cost, further = (read_csv(root / RESULTS / f"{name}.csv") for name in names)
     return f"{equal_steps.table(cost, further)}\n\n{caption(further)}"
+
+
+def gates(names: Sequence[str], page: Path, root: Path) -> str:
+    """Figure and table of the gated networks of NAME.csv, timed in TIMES.txt, and their caption."""
+    name, _ = names
+    rows = read_csv(root / RESULTS / f"{name}.csv")
+    picture = _relative(root / RESULTS / f"{name}.png", page)
+    table = gated_networks.table(rows)
+    return f"![Error by cost of an image]({picture})\n\n{table}\n\n{caption(rows)}"
+
+
+def _gates_figure(table: Path, times: Path) -> Figure:
+    rows = read_csv(table)
+    found = gated_networks.milliseconds(times.read_text(encoding="utf-8"), rows[0].model)
+    return gated_networks.figure(rows, found)
 
 
 @dataclass(frozen=True)
@@ -159,6 +177,10 @@ def picture(block: Block, root: Path) -> Picture | None:
         sources = tuple(root / RESULTS / f"{name}.csv" for name in names)
         path = root / RESULTS / f"{block.page.stem}.png"
         return Picture(path, sources, lambda: across_tasks.figure(_by_task(names, root)))
+    if kind == "gates":
+        table, times = root / RESULTS / f"{names[0]}.csv", root / RESULTS / f"{names[1]}.txt"
+        draw = partial(_gates_figure, table, times)
+        return Picture(table.with_suffix(".png"), (table, times), draw)
     return None
 
 
@@ -174,6 +196,7 @@ KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
     "index": index,
     "across_tasks": across,
     "equal_steps": steps,
+    "gates": gates,
     "answer": lambda arguments, page, root: answer.table(root / RESULTS, *arguments),
     "choices": lambda arguments, page, root: catalogue.choices(*arguments),
     "keys": lambda arguments, page, root: catalogue.keys(*arguments),

@@ -33,6 +33,8 @@ def spread(values: Sequence[float]) -> Spread:
 def format_spread(value: Spread | None, digits: int, scale: float = 1.0) -> str:
     """Text such as `98.29 ± 0.05`: without the deviation for one seed, a dash for None.
 
+    A mean that rounds to zero has no sign.
+
     Args:
         value: number to write.
         digits: printed behind the point.
@@ -40,7 +42,7 @@ def format_spread(value: Spread | None, digits: int, scale: float = 1.0) -> str:
     """
     if value is None:
         return BLANK
-    mean = f"{scale * value.mean:.{digits}f}"
+    mean = f"{scale * value.mean:z.{digits}f}"
     return mean if value.sd is None else f"{mean} ± {scale * value.sd:.{digits}f}"
 
 

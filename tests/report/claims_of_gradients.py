@@ -92,40 +92,6 @@ def packed() -> Iterator[str]:
     yield f"has {layers['linear'].weights:,} of {total:,} weights"
 
 
-def gates_time() -> Iterator[str]:
-    mlp, cnn = (printed("gates_time", "batch", at) for at in range(2))
-    shares = ["tenth", "quarter", "half"]
-
-    def ratios(rows: list[dict[str, str]], column: str) -> dict[tuple[str, int], float]:
-        """Median ratio by share of open gates and batch."""
-        assert [row["batch"] for row in rows] == ["1", "64", "500"] * 3
-        found = [float(row[f"{column} / open blocks"].partition(" ")[0]) for row in rows]
-        keys = [(share, batch) for share in shares for batch in (1, 64, 500)]
-        return dict(zip(keys, found, strict=True))
-
-    for rows in (mlp, cnn):
-        opened = [float(row["open (%)"]) for row in rows]
-        expected = [10] * 3 + [25] * 3 + [50] * 3
-        assert max(abs(a - b) for a, b in zip(opened, expected, strict=True)) < 3
-    masked, dense = ratios(mlp, "masked"), ratios(mlp, "dense")
-    yield f"1/{masked['tenth', 1]:.2f} of the time for one image"
-    yield f"1/{masked['tenth', 500]:.2f} for 500"
-    yield f"it takes {min(dense.values()):.2f} to {max(dense.values()):.2f} of the time"
-    assert max(ratios(cnn, "dense").values()) < 1
-    assert abs(masked["quarter", 64] - 1) < 0.1 < masked["tenth", 64] - 1
-    yield "At batches of 64 nothing is gained"
-    yield f"with a quarter open ({masked['quarter', 64]:.2f})"
-    assert masked["half", 64] < 1
-    yield "for one image and for 500"
-    yield f"({masked['half', 1]:.2f} and {masked['half', 500]:.2f})"
-    of_cnn = ratios(cnn, "masked")
-    most = max(of_cnn, key=of_cnn.__getitem__)
-    assert most[1] == 1
-    yield f"gains at most {of_cnn[most]:.2f}"
-    assert max(of_cnn[share, 64] for share in shares) < 1
-    yield "At batches of 64 its open channels"
-
-
 def default_beside_study(estimator: str) -> tuple[str, str]:
     """Validation accuracy of the defaults above that of a study's values, and both losses."""
     rows = [c.rows for c in of("last_slope_mnist", estimator=estimator)]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import claims_of_gates as gates
 import claims_of_gradients as gradients
 import claims_of_runs as runs
 import claims_of_tasks as tasks
@@ -39,7 +40,8 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/recipe_mnist.md": gradients.recipe,
     "sweeps/results/benchmark_cpu.md": gradients.benchmark,
     "sweeps/results/benchmark_gpu.md": gradients.benchmark_gpu,
-    "sweeps/results/gates_time.md": gradients.gates_time,
+    "sweeps/results/gating_mnist.md": gates.gating,
+    "sweeps/results/gates_time.md": gates.gates_time,
     "sweeps/results/packed_mnist.md": gradients.packed,
     "sweeps/results/lab_exact.md": gradients.lab_exact,
     "sweeps/results/lab_cnn.md": gradients.lab_cnn,

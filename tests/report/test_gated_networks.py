@@ -1,9 +1,10 @@
-"""The table of gated networks beside their controls."""
+"""The table and the figure of gated networks beside their controls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from bnn.report.gated_networks import (
     UNTRAINED,
     beside_controls,
     conclusion,
+    figure,
+    milliseconds,
     table,
 )
 from bnn.report.html.heatmaps import LayerViews
@@ -23,6 +26,22 @@ from bnn.report.rows import ReportError, Row
 
 SEEDS = 3
 ACCURACY = {"st density": 0.97, "reinmax 1.0": 0.95, UNTRAINED: 0.94, RANDOM: 0.92, DENSE: 0.96}
+TIMES = """# CPU
+
+`python -m bnn.benchmark --gates model=gated_mlp --rounds 7`, commit abc
+
+| open (%) | batch | masked (ms) | open blocks (ms) | dense (ms) | masked / open blocks |
+|---------:|------:|------------:|-----------------:|-----------:|----------------------|
+|       11 |     1 |       0.459 |            0.177 |      0.067 | 2.58 · 2.54–2.66     |
+|       11 |    64 |       2.286 |            1.713 |      0.345 | 1.33 · 1.31–1.36     |
+|       26 |     1 |       0.448 |            0.273 |      0.113 | 1.65 · 1.42–1.66     |
+
+# CPU
+
+`python -m bnn.benchmark --gates model=gated_cnn --rounds 5`, commit abc
+
+|       11 |     1 |       0.552 |            0.469 |      0.369 | 1.17 · 1.16–1.23     |
+"""
 
 
 def network(row: Callable[..., Row], title: str, share: float, accuracy: float) -> list[Row]:
@@ -140,3 +159,32 @@ def test_a_report_has_the_table_where_all_controls_are_there(gated: list[Row], r
 def test_networks_without_gates_are_refused(rows: list[Row]) -> None:
     with pytest.raises(ReportError, match=r"expected a gated network, which has model.gates"):
         table(rows)
+
+
+def test_milliseconds_are_those_of_one_image_and_of_the_model() -> None:
+    assert milliseconds(TIMES, "gated_mlp") == {
+        11: {"gated": 0.177, "dense": 0.067},
+        26: {"gated": 0.273, "dense": 0.113},
+    }
+    assert milliseconds(TIMES, "gated_cnn") == {11: {"gated": 0.469, "dense": 0.369}}
+    with pytest.raises(ReportError, match="expected one section of model=other, got 0"):
+        milliseconds(TIMES, "other")
+
+
+def test_milliseconds_are_read_from_what_the_benchmark_printed() -> None:
+    printed = Path(__file__).parents[2] / "sweeps" / "results" / "gates_time.txt"
+    for model in ("gated_mlp", "gated_cnn"):
+        found = milliseconds(printed.read_text(encoding="utf-8"), model)
+        assert [round(share, -1) for share in found] in ([10, 30, 50], [10, 20, 50])
+        assert all(0 < of["dense"] < of["gated"] for of in found.values())
+
+
+def test_the_figure_joins_the_shares_over_multiply_adds_and_over_milliseconds(
+    gated: list[Row],
+) -> None:
+    left, right = figure(gated, milliseconds(TIMES, "gated_mlp")).axes
+    curves = {of.get_label(): list(of.lines[0].get_xdata()) for of in left.containers}
+    assert curves["st density"] == [100.0, 250.0] and curves[OPEN] == [1000.0]
+    timed = {of.get_label(): list(of.lines[0].get_xdata()) for of in right.containers}
+    assert timed["st density"] == [0.177, 0.273] and timed[DENSE] == [0.067, 0.113]
+    assert RANDOM not in timed and UNTRAINED in timed

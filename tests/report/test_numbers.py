@@ -18,7 +18,12 @@ from bnn.report.numbers import (
 
 @pytest.mark.parametrize(
     "value, text",
-    [(Spread(0.98294, 0.00052), "98.29 ± 0.05"), (Spread(0.98294, None), "98.29"), (None, "–")],
+    [
+        (Spread(0.98294, 0.00052), "98.29 ± 0.05"),
+        (Spread(0.98294, None), "98.29"),
+        (Spread(-1e-8, 1e-7), "0.00 ± 0.00"),
+        (None, "–"),
+    ],
 )
 def test_a_spread_is_written_as_mean_and_deviation(value: Spread | None, text: str) -> None:
     assert format_spread(value, 2, 100) == text
