@@ -350,7 +350,8 @@ def readme() -> Iterator[str]:
     yield f"cost at most {most:.2f} points by a rule that does not draw them"
     yield f"binary neurons and {len(Estimator.registry) - 1} estimators"
     yield f"over {PICTURE_DRAWS} draws"
-    yield f"about {minutes('main_command'):.0f} minutes on two cores"
+    fast, slow = (minutes(f"main_command{of}") for of in ("", "_amd"))
+    yield f"{fast:.0f} to {slow:.0f} minutes on two cores"
     for name, words in (
         (
             "seed_table_mnist",
