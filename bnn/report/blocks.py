@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bnn.report import across_tasks, answer, catalogue, equal_steps, gated_networks
+from bnn.report import across_tasks, answer, catalogue, equal_steps, gated_networks, gates_figure
 from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference
 from bnn.report.document import caption, results_section
@@ -141,8 +141,8 @@ def gates(names: Sequence[str], page: Path, root: Path) -> str:
 
 def _gates_figure(table: Path, times: Path) -> Figure:
     rows = read_csv(table)
-    found = gated_networks.milliseconds(times.read_text(encoding="utf-8"), rows[0].model)
-    return gated_networks.figure(rows, found)
+    found = gates_figure.milliseconds(times.read_text(encoding="utf-8"), rows[0].model)
+    return gates_figure.figure(rows, found)
 
 
 @dataclass(frozen=True)

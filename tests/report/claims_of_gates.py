@@ -21,8 +21,8 @@ from bnn.report.gated_networks import (
     RANDOM,
     UNTRAINED,
     GatedNetworks,
-    milliseconds,
 )
+from bnn.report.gates_figure import milliseconds
 from bnn.report.headline import ACCURACY, test_value
 from bnn.report.numbers import Interval, format_interval
 from bnn.report.row_files import read_csv

@@ -16,10 +16,9 @@ from bnn.report.gated_networks import (
     UNTRAINED,
     beside_controls,
     conclusion,
-    figure,
-    milliseconds,
     table,
 )
+from bnn.report.gates_figure import figure, milliseconds
 from bnn.report.html.heatmaps import LayerViews
 from bnn.report.numbers import Interval
 from bnn.report.rows import ReportError, Row
