@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bnn.report.configurations import Configuration
@@ -24,6 +25,11 @@ def multiply_adds(row: Row) -> float | None:
     """Thousand multiply-adds of a test image, the mean over the split; None where none is known."""
     found = row.further_metrics.get("multiply_adds")
     return None if found is None else found / 1000
+
+
+def mean_multiply_adds(c: Configuration) -> float:
+    """Thousand multiply-adds of a test image, the mean over the seeds that know it."""
+    return statistics.fmean(found for row in c.rows if (found := multiply_adds(row)) is not None)
 
 
 COSTS: Mapping[str, Callable[[Row], float | None]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bnn.plots.style import NEUTRAL, estimator_styles, log_axis, tidy
 from bnn.report.configurations import Configuration
-from bnn.report.cost import multiply_adds
+from bnn.report.cost import mean_multiply_adds
 from bnn.report.gated_networks import CONTROLS, DENSE, OPEN, RANDOM, UNTRAINED, GatedNetworks
 from bnn.report.headline import ACCURACY
 from bnn.report.numbers import value_range
@@ -38,13 +37,15 @@ def milliseconds(text: str, model: str) -> dict[int, dict[str, float]]:
         Open gates in % -> `gated` (by the open blocks alone) and `dense` -> milliseconds.
 
     Raises:
-        ReportError: where the model was not timed.
+        ReportError: where the model was not timed, or not at a batch of one.
     """
     sections = [one for one in text.split("# ")[1:] if f"model={model} " in one]
     if len(sections) != 1:
         raise ReportError(f"expected one section of model={model}, got {len(sections)}")
     number = r" *([\d.]+) \|"
     found = re.findall(rf"^\|{number} +1 \|{number}{number}{number}", sections[0], re.MULTILINE)
+    if not found:
+        raise ReportError(f"model={model}: expected rows of batch 1, got none")
     return {int(opened): {"gated": float(gated), "dense": float(dense)}
             for opened, _, gated, dense in found}  # fmt: skip
 
@@ -68,13 +69,13 @@ def figure(rows: Iterable[Row], times: Mapping[int, Mapping[str, float]]) -> Fig
     styles = _styles(networks)
     for title in networks.titles():
         at = {share: of[title] for share, of in networks.by_share.items() if title in of}
-        _draw(left, [(_thousands(c), c) for c in at.values()], title, styles[title])
+        _draw(left, [(mean_multiply_adds(c), c) for c in at.values()], title, styles[title])
         if title != RANDOM:
             kind = "dense" if title == DENSE else "gated"
             points = [(_at_share(times, share)[kind], c) for share, c in at.items()]
             _draw(right, points, title, styles[title])
     if (c := networks.all_open) is not None:
-        _draw(left, [(_thousands(c), c)], OPEN, styles[OPEN])
+        _draw(left, [(mean_multiply_adds(c), c)], OPEN, styles[OPEN])
     tidy(left, "thousand multiply-adds of an image, log scale", f"{ACCURACY.plot_label}, log scale")
     tidy(right, "milliseconds of one image, log scale", "")
     log_axis(left, "x")
@@ -109,11 +110,6 @@ def _draw(
     axis.errorbar(
         [x for x, _ in points], means, yerr=bars, label=title, lw=1.3, ms=6, capsize=2, **style
     )
-
-
-def _thousands(c: Configuration) -> float:
-    """Thousand multiply-adds of an image, the mean over seeds."""
-    return statistics.fmean(found for row in c.rows if (found := multiply_adds(row)) is not None)
 
 
 def _at_share(times: Mapping[int, Mapping[str, float]], share: float) -> Mapping[str, float]:

@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from findings import RESULTS, printed, text
+from findings import RESULTS, bracketed, printed, text, undecided
 
 from bnn.report.configurations import Configuration
-from bnn.report.cost import multiply_adds
+from bnn.report.cost import mean_multiply_adds
 from bnn.report.differences import compare
 from bnn.report.gated_networks import (
     CONTROLS,
@@ -24,7 +24,7 @@ from bnn.report.gated_networks import (
 )
 from bnn.report.gates_figure import milliseconds
 from bnn.report.headline import ACCURACY, test_value
-from bnn.report.numbers import Interval, format_interval
+from bnn.report.numbers import Interval
 from bnn.report.row_files import read_csv
 from bnn.report.rows import GATER_UNITS
 
@@ -38,29 +38,15 @@ def ahead(one: Configuration, other: Configuration) -> Interval:
     return found
 
 
-def undecided(difference: Interval) -> bool:
-    return difference.low <= 0 <= difference.high
-
-
 def of_rows(c: Configuration, metric: str) -> float:
     """Mean of a test metric over seeds."""
     values = [test_value(row, f"test_{metric}") for row in c.rows]
     return statistics.fmean(value for value in values if value is not None)
 
 
-def thousands(c: Configuration) -> float:
-    """Thousand multiply-adds of a test image, the mean over seeds."""
-    return statistics.fmean(multiply_adds(row) or 0 for row in c.rows)
-
-
 def accuracy(c: Configuration) -> float:
     """Mean test accuracy in %."""
     return statistics.fmean(map(ACCURACY.value, c.rows))
-
-
-def bracketed(difference: Interval) -> str:
-    """`2.17 [1.93, 2.40]`."""
-    return format_interval(difference)
 
 
 def gating() -> Iterator[str]:
@@ -87,14 +73,14 @@ def gating() -> Iterator[str]:
     yield f"the largest difference is {max(abs(pair.mean) for pair in pairs):.2f} points"
     more = ahead(everything, tenth[DENSE])
     assert more.low > 0
-    times = thousands(everything) / thousands(tenth[DENSE])
+    times = mean_multiply_adds(everything) / mean_multiply_adds(tenth[DENSE])
     yield f"{times:.1f} times the multiply-adds of the smallest dense network"
     yield f"are {bracketed(more)} points ahead"
     cheap = [ahead(at[UNTRAINED], at[RANDOM]) for at in shares]
     assert cheap[0].low > 0 and cheap[1].low > 0 and undecided(cheap[2])
     yield f"({cheap[0].mean:.2f} points with a tenth open"
     yield f"{cheap[1].mean:.2f} with a quarter)"
-    extra = [thousands(at[UNTRAINED]) - thousands(at[RANDOM]) for at in shares]
+    extra = [mean_multiply_adds(at[UNTRAINED]) - mean_multiply_adds(at[RANDOM]) for at in shares]
     yield f"{min(extra):.0f} to {max(extra):.0f} thousand multiply-adds more"
     timed = milliseconds(text("gates_time"), "gated_mlp")[11]
     yield f"{timed['dense']:.3f} ms of one image against {timed['gated']:.3f} with a tenth open"

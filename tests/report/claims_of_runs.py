@@ -70,6 +70,12 @@ def minutes(name: str) -> float:
     return int(found[0]) + int(found[1]) / 60
 
 
+def minutes_in_all(name: str) -> float:
+    """Minutes of a sweep and of the start of Python, in NAME.txt."""
+    (found,) = re.findall(r"(\d+):(\d+) with the start of Python", text(name))
+    return int(found[0]) + int(found[1]) / 60
+
+
 SIX = [(one, place) for one in ("st", "reinforce") for place in ("first", "last", "both")]
 
 
@@ -350,7 +356,7 @@ def readme() -> Iterator[str]:
     yield f"cost at most {most:.2f} points by a rule that does not draw them"
     yield f"binary neurons and {len(Estimator.registry) - 1} estimators"
     yield f"over {PICTURE_DRAWS} draws"
-    fast, slow = (minutes(f"main_command{of}") for of in ("", "_amd"))
+    fast, slow = (minutes_in_all(f"main_command{of}") for of in ("", "_amd"))
     yield f"{fast:.0f} to {slow:.0f} minutes on two cores"
     for name, words in (
         (

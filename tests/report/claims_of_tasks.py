@@ -8,13 +8,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from findings import RESULTS, of
+from findings import RESULTS, bracketed, of, undecided
 from findings import compared as compared_with
 
 from bnn.report.differences import Difference, compare
 from bnn.report.equal_steps import Comparison
 from bnn.report.headline import BOUND
-from bnn.report.numbers import Interval, format_interval, interval
+from bnn.report.numbers import Interval, interval
 from bnn.report.row_files import read_csv
 
 STRUCTURED = "structured_equal_cost_mnist"
@@ -311,16 +311,6 @@ def gap(one: dict[int, float], other: dict[int, float]) -> Interval:
     return found
 
 
-def bracketed(found: Interval, digits: int = 3) -> str:
-    """`0.076 [0.023, 0.129]`."""
-    return format_interval(found, digits=digits)
-
-
-def undecided(found: Interval) -> bool:
-    """Whether an interval of differences has 0 in it."""
-    return found.low < 0 < found.high
-
-
 def gan() -> Iterator[str]:
     names = ("gan", "wgan", "wgan_gp")
     every = {
@@ -336,8 +326,8 @@ def gan() -> Iterator[str]:
     yield f"{mean(real_thresholded):.3f} ± {statistics.stdev(real_thresholded.values()):.3f}"
     more = gap(real_thresholded, hard)
     assert undecided(more)
-    yield f"({bracketed(more)} more)"
-    yield f"A stochastic one costs {bracketed(gap(soft, hard))}"
+    yield f"({bracketed(more, 3)} more)"
+    yield f"A stochastic one costs {bracketed(gap(soft, hard), 3)}"
     (epochs,) = {c.first.epochs for c in of(GAN)}
     yield "(Dong & Yang 2018)"
     yield f"after {epochs} epochs (a fifth of the source's {5 * epochs})"
@@ -356,14 +346,14 @@ def gan() -> Iterator[str]:
     yield "WGAN {:.1f} and {:.1f} ({:.2f} and {:.2f})".format(*classes["wgan"], *entropy["wgan"])
     yield "all ten ({:.2f} and {:.2f})".format(*entropy["wgan_gp"])
     wgan = gap(every["stochastic", "wgan"], every["deterministic", "wgan"])
-    yield f"stochastic units cost {bracketed(wgan)}"
+    yield f"stochastic units cost {bracketed(wgan, 3)}"
     assert undecided(gap(every["stochastic", "gan"], every["deterministic", "gan"]))
     gained = gap(soft, by_seed(STOCHASTIC, "distance_threshold"))
     assert gained.low > 0
-    yield f"down by {bracketed(gained)} under WGAN-GP"
+    yield f"down by {bracketed(gained, 3)} under WGAN-GP"
     assert undecided(gap(by_seed(STOCHASTIC, "distance_threshold"), hard))
     stay = by_seed(STOCHASTIC, "distance_threshold", "wgan")
-    yield f"{bracketed(gap(stay, every['deterministic', 'wgan']))} stay"
+    yield f"{bracketed(gap(stay, every['deterministic', 'wgan']), 3)} stay"
     sampled, thresholded = (mean(by_seed(REAL, f"fragments{of}")) for of in ("", "_threshold"))
     specks = by_seed(STOCHASTIC, "fragments")
     yield f"has {sampled:.1f} connected components too many, as stochastic units have"
@@ -396,7 +386,7 @@ def _estimators_of_the_generator(
     less = {title: gap(soft, found) for title, found in others.items()}
     assert min(others, key=lambda title: mean(others[title])) == "st identity"
     assert [title for title, found in less.items() if not undecided(found)] == ["st identity"]
-    yield f"to {mean(others['st identity']):.3f}, {bracketed(less['st identity'])} less"
+    yield f"to {mean(others['st identity']):.3f}, {bracketed(less['st identity'], 3)} less"
     more = gap(
         by_seed({"neuron": "stochastic", "estimator_title": "st identity"}, "fragments"), specks
     )
@@ -413,5 +403,5 @@ def _estimators_of_the_generator(
     yield f"slope from 1 to {last:.2f} takes {bracketed(gone, 1)} of the components"
     distance = gap(soft, by_seed(annealed))
     assert undecided(distance) and undecided(gap(by_seed(still), hard))
-    yield f"distance of {mean(by_seed(annealed)):.3f} is {bracketed(distance)} less"
+    yield f"distance of {mean(by_seed(annealed)):.3f} is {bracketed(distance, 3)} less"
     yield "80 samples each"

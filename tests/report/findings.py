@@ -9,6 +9,7 @@ from pathlib import Path
 from bnn.paths import folder
 from bnn.report.configurations import Configuration, group_by_configuration
 from bnn.report.differences import Difference, Reference, differences
+from bnn.report.numbers import Interval, format_interval
 from bnn.report.row_files import read_csv
 
 RESULTS = folder("sweeps") / "results"
@@ -59,6 +60,16 @@ def compared(name: str, against: str, margin: float) -> list[Difference]:
     """Configurations beside their reference, those that are a reference left out."""
     found = differences(read_csv(RESULTS / f"{name}.csv"), Reference.parse(against, margin))
     return [one for one in found if not one.is_reference]
+
+
+def bracketed(found: Interval, digits: int = 2) -> str:
+    """`2.28 [1.93, 2.64]`."""
+    return format_interval(found, digits=digits)
+
+
+def undecided(found: Interval) -> bool:
+    """Whether an interval of differences has 0 in it."""
+    return found.low < 0 < found.high
 
 
 def text(name: str) -> str:

@@ -168,6 +168,9 @@ def test_milliseconds_are_those_of_one_image_and_of_the_model() -> None:
     assert milliseconds(TIMES, "gated_cnn") == {11: {"gated": 0.469, "dense": 0.369}}
     with pytest.raises(ReportError, match="expected one section of model=other, got 0"):
         milliseconds(TIMES, "other")
+    batches = TIMES.replace("|     1 |", "|    64 |")
+    with pytest.raises(ReportError, match="model=gated_mlp: expected rows of batch 1, got none"):
+        milliseconds(batches, "gated_mlp")
 
 
 def test_milliseconds_are_read_from_what_the_benchmark_printed() -> None:
