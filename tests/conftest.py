@@ -1,4 +1,4 @@
-"""Fixtures of all tests: the folder of MNIST, a ready MLflow store, and one thread a process."""
+"""Fixtures of all tests: MNIST, a ready MLflow store, kept compositions; one thread a process."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ReadyStore.path = tmp_path_factory.mktemp("store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store, "_make_database", ReadyStore.copy)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_compositions() -> Iterator[None]:
+    """Configurations of overrides that were composed before are copies."""
+    from support.compositions import KeptCompositions
+
+    from bnn.config import compose
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compose, "hydra_compose", KeptCompositions.copy)
         yield
 
 

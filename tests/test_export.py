@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.command_line import run_here, runs
+from support.matrix import one_in
 from torch import Tensor, nn
 
 import bnn
@@ -108,7 +109,7 @@ NETWORKS = {
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("words", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("words", one_in(3, NETWORKS.values()), ids=NETWORKS)
 def test_a_packed_file_has_the_bits_and_classes_of_its_network(
     words: list[str], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from support.command_line import QUICK, ForkedCommand, bnn_train, client, run_here, runs
+from support.matrix import one_in
 
 from bnn import schema, sync
 from bnn.errors import TrackingError
@@ -29,7 +30,9 @@ pytestmark = pytest.mark.integration
 SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.progress=lines"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", one_in(2, [signal.SIGINT, signal.SIGTERM]), ids=["Ctrl-C", "SIGTERM"]
+)
 def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
     number: signal.Signals, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from support.command_line import QUICK, environment, run_here, runs
+from support.matrix import one_in
 
 from bnn import interruption
 from bnn.interruption import uninterrupted
@@ -112,7 +113,7 @@ SWEEP_MOMENTS: dict[str, tuple[Any, str, int]] = {
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("moment", SWEEP_MOMENTS)
+@pytest.mark.parametrize("moment", one_in(3, SWEEP_MOMENTS))
 def test_a_signal_while_a_sweep(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +129,7 @@ def test_a_signal_while_a_sweep(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("call", [0, 1, 2])
+@pytest.mark.parametrize("call", one_in(3, [0, 1, 2]))
 def test_a_signal_while_a_study_begins_and_ends(
     call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,14 +19,6 @@ from bnn.specify import specify
 SMALL = ["model=mlp", "model.hidden=4", "device=cpu"]
 
 
-@pytest.fixture(scope="module")
-def composer() -> Iterator[JobComposer]:
-    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        config = loader.load_configuration("train", SMALL, run_mode=RunMode.MULTIRUN)
-        yield JobComposer(loader, config)
-
-
 JOBS = [
     ["seed=3"],
     ["seed=3", "optimizer.lr=0.2"],
@@ -47,12 +39,22 @@ JOBS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def composer() -> Iterator[JobComposer]:
+    """Composer that has made every job of JOBS, and so holds all that jobs share."""
+    with initialize_config_dir(str(folder("conf")), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        config = loader.load_configuration("train", SMALL, run_mode=RunMode.MULTIRUN)
+        made = JobComposer(loader, config)
+        for words in JOBS:
+            made.job(words)
+        yield made
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("words", JOBS, ids=" ".join)
 def test_a_job_is_the_composition_of_its_overrides(words: list[str], composer: JobComposer) -> None:
     alone = specify(composer.compose(words))
-    for other in JOBS:  # fills what jobs share
-        composer.job(other)
     job = composer.job(words)
     assert job.spec.config == alone.config and job.spec.digest == alone.digest
     assert job.spec == alone

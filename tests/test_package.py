@@ -97,6 +97,7 @@ def test_the_wheel_finds_its_sweeper(wheel: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_wheel_finds_its_study_sweeper(wheel: Path) -> None:
     words = ["-m", "study=anneal", "data=digits", "dry_run=true"]
     assert "30 trials of 2 seeds" in run(wheel, "-m", "bnn.train", *words)

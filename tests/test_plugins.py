@@ -229,8 +229,9 @@ def launched(folder: Path, launcher: str, start: str = START) -> subprocess.Comp
 
 @pytest.mark.parametrize(
     "launcher",
-    ["joblib", *(pytest.param(name, marks=pytest.mark.slow) for name in ("submitit", "ray"))],
+    ["joblib", "submitit", "ray"],
 )
+@pytest.mark.slow
 def test_jobs_find_it_in_other_processes(launcher: str, tmp_path: Path) -> None:
     result = launched(tmp_path, launcher)
     assert result.returncode == 0, result.stdout + result.stderr

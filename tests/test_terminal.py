@@ -259,14 +259,9 @@ def test_no_display_without_a_terminal_or_jobs_side_by_side(
     assert not os.path.isdir(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("seed=1,2,3",),
-        pytest.param(("study=anneal", "hydra.sweeper.n_trials=3"), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("words", [("seed=1,2,3",), ("study=anneal", "hydra.sweeper.n_trials=3")])
 def test_a_terminal_shows_jobs_side_by_side_in_one_display(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
@@ -325,6 +320,7 @@ def test_an_interrupted_worker_starts_no_further_job(monkeypatch: pytest.MonkeyP
         job.run(None)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_an_interrupt_of_parallel_jobs_leaves_no_further_run_and_says_how_to_go_on(
     tmp_path: Path,

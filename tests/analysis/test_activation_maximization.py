@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from support.matrix import one_in
 from torch import Tensor, nn
 
 import bnn.analysis.activation_maximization
@@ -23,6 +24,11 @@ from bnn.specify import setup
 
 SPEC = spec_of({"name": "digits"})
 NETS = ["neuron=stochastic", "neuron=deterministic", "placement=none"]
+CHANNELS = [
+    (neuron, layer, channels)
+    for neuron in NETS
+    for layer, channels in (("act1", 16), ("act2", 32), (SCORES, 10))
+]
 
 
 def network(*overrides: str) -> nn.Module:
@@ -75,8 +81,7 @@ def test_the_optimum_of_a_linear_unit_is_reached() -> None:
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("neuron", NETS)
-@pytest.mark.parametrize("layer, channels", [("act1", 16), ("act2", 32), (SCORES, 10)])
+@pytest.mark.parametrize("neuron, layer, channels", one_in(4, CHANNELS))
 def test_every_channel_rises_whatever_the_bits_below(
     neuron: str, layer: str, channels: int
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from support.estimator_cases import CASES
@@ -45,17 +47,24 @@ def test_networks_that_are_refused_are_those_that_cannot_be_served(config: dict)
 
 
 FAST = [case for case in ESTIMATORS if case.id.endswith("-0") or case.id.startswith("reinforce")]
-SLOW = [
-    pytest.param(*case.values, id=case.id, marks=pytest.mark.slow)
-    for case in ESTIMATORS
-    if case not in FAST
+HALVES = (NEW[::2], NEW[1::2])
+CLAIMS = [
+    *(
+        pytest.param(*case.values, HALVES[number % 2], id=f"{case.id}-half")
+        for number, case in enumerate(FAST)
+    ),
+    *(pytest.param(*case.values, NEW, id=case.id, marks=pytest.mark.slow) for case in ESTIMATORS),
 ]
+"""Estimators and networks: on every change each estimator on half of them, the rest is slow."""
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("config", FAST + SLOW)
-def test_claims_hold_with_paths_around_layers_pooling_and_shared_weights(config: dict) -> None:
-    names = ["convolution", "one layer"] if config["name"] == "enumeration" else NEW
+@pytest.mark.parametrize("config, names", CLAIMS)
+def test_claims_hold_with_paths_around_layers_pooling_and_shared_weights(
+    config: dict, names: Sequence[str]
+) -> None:
+    if config["name"] == "enumeration":
+        names = ["convolution", "one layer"]
     check_estimator(Estimator.registry.build(config), names, estimates=ESTIMATES)
 
 

@@ -126,10 +126,13 @@ CASES = {
 """Estimators by name; learned weights, baselines and r_φ are measured after their learning. RODEO
 begins as leave-one-out; its learned part is held to its formula in test_properties.py."""
 PAIRS = [
-    pytest.param(name, widths, id=f"{name}-{len(widths)}")
+    pytest.param(
+        name, widths, id=f"{name}-{len(widths)}", marks=[pytest.mark.slow] * (widths != NETS[-1])
+    )
     for name, case in CASES.items()
     for widths in case.nets
 ]
+"""Estimators and nets; three layers have a first, an inner and a last one, and fewer are slow."""
 
 
 WITHOUT = {"none", "frozen", "enumeration", "vimco", "disarm_bound"}
@@ -244,14 +247,17 @@ class Comparison(NamedTuple):
         return f"{self.ratio:.3f} ± {self.ratio * self.error:.3f}"
 
 
+def ratios(ours: Sequence[Spread], theirs: Sequence[Spread]) -> list[Comparison]:
+    return [
+        Comparison(one.variance / other.variance, math.hypot(one.relative, other.relative))
+        for one, other in zip(ours, theirs, strict=True)
+    ]
+
+
 def compare(estimator: Estimator, name: str, widths: tuple[int, ...]) -> list[Comparison]:
     model = Toy(widths)
     ours = spread(estimates(warmed(estimator, model), model))
-    pairs = zip(ours, published_spread(name, widths), strict=True)
-    return [
-        Comparison(one.variance / other.variance, math.hypot(one.relative, other.relative))
-        for one, other in pairs
-    ]
+    return ratios(ours, published_spread(name, widths))
 
 
 def said(comparisons: Sequence[Comparison]) -> str:
@@ -259,34 +265,29 @@ def said(comparisons: Sequence[Comparison]) -> str:
 
 
 @pytest.mark.parametrize("name, widths", PAIRS)
-def test_variance_is_that_of_the_published_formula(name: str, widths: tuple[int, ...]) -> None:
-    found = compare(Estimator.registry.build(CASES[name].config), name, widths)
+def test_mean_and_variance_are_those_of_the_published_formula(
+    name: str, widths: tuple[int, ...]
+) -> None:
+    """The published mean is the exact gradient, up to NVIL's scale; of a biased one, our mean."""
+    model, case, theirs = Toy(widths), CASES[name], published_spread(name, widths)
+    ours = spread(estimates(warmed(Estimator.registry.build(case.config), model), model))
+
+    found = ratios(ours, theirs)
     words = f"{name} on {widths}, variance over the published one: {said(found)}"
     assert all(one.error * STANDARD_ERRORS < math.log(VISIBLE) for one in found), (
         f"too few draws; {words}"
     )
-    least = -math.inf if CASES[name].at_most else -STANDARD_ERRORS
+    least = -math.inf if case.at_most else -STANDARD_ERRORS
     assert all(least < one.deviation < STANDARD_ERRORS for one in found), words
 
-
-@pytest.mark.parametrize("name, widths", PAIRS)
-def test_published_formula_has_the_mean_it_claims(name: str, widths: tuple[int, ...]) -> None:
-    """Of an unbiased one it is the exact gradient, up to NVIL's scale; of a biased one our mean."""
-    model, case = Toy(widths), CASES[name]
-    theirs = published_spread(name, widths)
     scale = 1.0
     if case.unbiased:
         true = gradient(model, exact_loss(model, *batch(1), tangled))[: 2 * len(widths) : 2]
-        if name == "nvil":
-            scale = max(
-                1.0,
-                published.moments_of_loss(
-                    net_of(model), LEARNING, torch.Generator().manual_seed(12)
-                )[1],
-            )
         errors = [one.error for one in theirs]
+        if name == "nvil":
+            generator = torch.Generator().manual_seed(12)
+            scale = max(1.0, published.moments_of_loss(net_of(model), LEARNING, generator)[1])
     else:
-        ours = spread(estimates(warmed(Estimator.registry.build(case.config), model), model))
         true = [one.mean for one in ours]
         errors = [
             torch.hypot(one.error, other.error) for one, other in zip(theirs, ours, strict=True)
@@ -468,6 +469,7 @@ def test_a_temperature_moves_against_the_derivative_of_the_mean_square(kind: typ
     torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [(3, 3), (3, 2, 3)], ids=str)
 def test_learned_temperatures_are_near_the_best_fixed_ones(widths: tuple[int, ...]) -> None:
     """At most a twentieth above the best of a grid, and far below the worst, summed over layers.

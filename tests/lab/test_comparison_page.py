@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.matrix import one_in
 
 from bnn.config.compose import compose
 from bnn.data import load
@@ -52,18 +53,21 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.integration
 @pytest.mark.parametrize(
     "words, expected",
-    [
-        (["--estimator", "estimator=enumeration", "data=digits"], "estimator=enumeration"),
-        (["--estimator", "estimator=cubic", "data=digits"], "estimator=cubic"),
-        (["neuron.law=uniform", "data=digits"], "neuron.law=uniform"),
-        (["placement=none", "data=digits"], "without binary layers"),
-        (["--estimator", "estimator=st trainer.precision=bf16"], "begin with estimator"),
-        (["--checkpoint", "best.pt", "model.norm=group"], "leave out the overrides"),
-        (["--checkpoint", __file__], "is no checkpoint of a run"),
-        (["--checkpoint", "nowhere.pt"], "no such file"),
-        ([*TOY, *FEW, "--figure", "lab.gif"], "ends in .png"),
-        (["--draws", "1"], "--draws: expected a whole number of at least 2"),
-    ],
+    one_in(
+        3,
+        [
+            (["--estimator", "estimator=enumeration", "data=digits"], "estimator=enumeration"),
+            (["--estimator", "estimator=cubic", "data=digits"], "estimator=cubic"),
+            (["neuron.law=uniform", "data=digits"], "neuron.law=uniform"),
+            (["placement=none", "data=digits"], "without binary layers"),
+            (["--estimator", "estimator=st trainer.precision=bf16"], "begin with estimator"),
+            (["--checkpoint", "best.pt", "model.norm=group"], "leave out the overrides"),
+            (["--checkpoint", __file__], "is no checkpoint of a run"),
+            (["--checkpoint", "nowhere.pt"], "no such file"),
+            ([*TOY, *FEW, "--figure", "lab.gif"], "ends in .png"),
+            (["--draws", "1"], "--draws: expected a whole number of at least 2"),
+        ],
+    ),
 )
 def test_bad_input_ends_with_one_line_and_an_exit_code(
     words: list[str], expected: str, capsys: pytest.CaptureFixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import betainc
+from support.matrix import one_in
 from torch import Tensor, nn
 
 from bnn.benchmark.gated_networks import check_gated, gated_networks, networks
@@ -111,7 +112,7 @@ OTHERS = ("estimator=frozen", "estimator=enumeration")
 TRAINED_BY = [words for words in estimator_choices() if words[0] not in OTHERS]
 
 
-@pytest.mark.parametrize("words", TRAINED_BY, ids=lambda words: " ".join(words))
+@pytest.mark.parametrize("words", one_in(3, TRAINED_BY), ids=lambda words: " ".join(words))
 def test_every_estimator_trains_gates_by_the_loss_and_by_the_objective(words: list[str]) -> None:
     """The objective's own gradient is exact: with the loss's it adds up, whatever the estimator."""
 

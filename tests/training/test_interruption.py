@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.matrix import one_in
 from torch import Tensor
 
 from bnn.build import TrainingSetup, read_dataset
@@ -80,7 +81,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("words", CASES, ids=" ".join)
+@pytest.mark.parametrize("words", one_in(3, CASES), ids=" ".join)
 def test_an_interrupted_training_ends_as_one_that_was_not(words: list[str], tmp_path: Path) -> None:
     try:
         whole = training(words)

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from support.matrix import one_in
 
 from bnn.config.compose import compose
 from bnn.estimators import Baseline, Estimator
@@ -30,6 +31,12 @@ ESTIMATORS = [
 ]
 PLACEMENTS = ("first", "last", "both")
 NEURONS = ("stochastic", "deterministic")
+CELLS = [*itertools.product(NEURONS, ESTIMATORS, PLACEMENTS)]
+"""One in five of them has every estimator, since six of each are in all places modulo five."""
+
+
+def _named(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else value[-1].partition("=")[2]
 
 
 def one_step(*overrides: str) -> tuple[dict[str, tuple[float, float]], list[str]]:
@@ -69,9 +76,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda words: words[-1].partition("=")[2])
+@pytest.mark.parametrize("neuron, estimator, placement", one_in(5, CELLS), ids=_named)
 def test_every_layer_receives_gradient_and_moves(
     neuron: str, estimator: list[str], placement: str
 ) -> None:

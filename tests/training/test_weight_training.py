@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow import MlflowClient
+from support.matrix import one_in
 from torch import nn
 
 import bnn
@@ -64,7 +65,7 @@ def trained(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", one_in(2, RULES))
 def test_an_interrupted_training_goes_on_to_the_last_bit(rule: str, tmp_path: Path) -> None:
     words = (f"weights={rule}", "estimator=disarm")
     whole, _, expected = trained(*words)

@@ -203,8 +203,7 @@ def _take_part(folder: str, n_trials: int, file: str) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("waiting", [0, 10])
-@pytest.mark.parametrize("file", [JOURNAL, "studies.db"])
+@pytest.mark.parametrize("file, waiting", [(JOURNAL, 10), ("studies.db", 0)])
 def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: int) -> None:
     """Three processes; without waiting trials they meet a storage that does not exist yet."""
     for number in range(waiting):

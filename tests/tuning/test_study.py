@@ -14,6 +14,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from support.command_line import UNSEEN, ForkedCommand, client, run_here, runs
+from support.matrix import one_in
 
 from bnn.config.compose import compose
 from bnn.specify import setup
@@ -226,9 +227,8 @@ def test_the_same_seed_gives_the_same_trials_and_fresh_starts_over(tmp_path: Pat
     assert study(tmp_path).trials[0].params != before[0][0]
 
 
-@pytest.mark.parametrize(
-    "launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.slow
 def test_pruning_works_through_launchers_that_run_several(tmp_path: Path, launcher: str) -> None:
     if launcher == "submitit_local":
         pytest.importorskip("submitit")
@@ -268,6 +268,7 @@ LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=20",
         "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_nothing_that_the_next_does_not_take_up(tmp_path: Path) -> None:
     """SIGKILL in the middle of a trial, twice."""
     for kill in (0, 1):
@@ -536,7 +537,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(
-    "words, said", REFUSED, ids=lambda v: " ".join(v) if isinstance(v, list) else None
+    "words, said",
+    one_in(3, REFUSED),
+    ids=lambda v: " ".join(v) if isinstance(v, list) else None,
 )
 def test_what_makes_no_study_is_refused_before_any_trial(
     tmp_path: Path, words: list[str], said: list[str]
