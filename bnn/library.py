@@ -71,6 +71,7 @@ def fit(
     seed: int = 0,
     precision: str = "float32",
     evaluation_samples: int = 8,
+    validation_samples: int = 1,
     progress: str = "auto",
     tracker: MLflow | None = None,
     callbacks: Sequence[Callback] = (),
@@ -91,6 +92,7 @@ def fit(
         seed: seed of batches, random bits and the estimator; the network is initialised already.
         precision: `float32`, or `bf16` under autocast.
         evaluation_samples: draws behind the mean reading of a stochastic network.
+        validation_samples: draws of the validation that selects the best epoch.
         progress: `auto`, `bar`, `lines` or `none`.
         tracker: `MLflow(...)`; None: the run is not tracked.
         callbacks: hooks of the training loop, called in this order.
@@ -114,6 +116,7 @@ def fit(
             "batch_size": batch_size,
             "precision": precision,
             "evaluation_samples": evaluation_samples,
+            "validation_samples": validation_samples,
         },
         "seed": seed,
     }

@@ -292,6 +292,8 @@ REFUSED = [
     (["trainer.epochs=0"], ["trainer.epochs"]),
     (["trainer.epochs=1.5"], ["trainer"]),
     (["trainer.batch_size=1"], ["trainer.batch_size"]),
+    (["trainer.validation_samples=0"], ["trainer.validation_samples", "at least 1"]),
+    (["task=gan", "trainer.validation_samples=2"], ["trainer.validation_samples", "expected 1"]),
     (["trainer.validation_fraction=1"], ["trainer.validation_fraction"]),
     (["trainer.precision=fp8"], ["trainer.precision", "float32, bf16"]),
     (["trainer.progress=loud"], ["trainer.progress"]),

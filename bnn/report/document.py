@@ -142,31 +142,33 @@ def _readings(rows: Sequence[Row]) -> str:
         draws = _listed(str(row.evaluation_samples) for row in rows)
         return (
             f"The test bound is -log of the mean, over {draws} draws of the stochastic units, of a "
-            "sample's likelihood or importance weight, at the epoch of best validation loss; of "
-            f"units that do not draw it is their loss.{thresholds}"
+            "sample's likelihood or importance weight, at the epoch of "
+            f"{_best_validation(rows)}; of units that do not draw it is their loss.{thresholds}"
         )
     if metric.name not in ("accuracy", "loss"):
         return (
-            "Test metrics are those of the net's own rule at the epoch of best validation "
-            f"{_selection(rows[0])}: stochastic units sampled once, deterministic ones "
+            "Test metrics are those of the net's own rule at the epoch of "
+            f"{_best_validation(rows)}: stochastic units sampled once, deterministic ones "
             f"thresholded; `thresholded` is the {metric.name} where stochastic units are "
             "thresholded too."
         )
     accuracy = metric is ACCURACY
     return (
         f"{'Test accuracy and loss are those' if accuracy else 'The test loss is that'} of the "
-        "net's own rule at the epoch of best validation loss: stochastic units sampled once, "
+        f"net's own rule at the epoch of {_best_validation(rows)}: stochastic units sampled once, "
         "deterministic ones thresholded; `mean of` averages "
         f"{'class probabilities' if accuracy else 'predictions'} over draws, `threshold` "
         "thresholds stochastic units."
     )
 
 
-def _selection(row: Row) -> str:
-    """Metric that selects the best epoch of a task."""
+def _best_validation(rows: Sequence[Row]) -> str:
+    """Metric, and its draws where there are several, that selects the best epoch."""
     from bnn.tasks import Task
 
-    return str(Task.registry.attribute(row.task["name"], "selection"))
+    draws = sorted({row.validation_samples for row in rows})
+    by = "" if draws == [1] else f" by {' or '.join(map(str, draws))} draws"
+    return f"best validation {Task.registry.attribute(rows[0].task['name'], 'selection')}{by}"
 
 
 def _origin(rows: Sequence[Row]) -> str:

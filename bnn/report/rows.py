@@ -121,6 +121,12 @@ class Row:
         return {"name": "classification", **of_task}
 
     @property
+    def validation_samples(self) -> int:
+        """Draws of the validation that selected the best epoch."""
+        pairs = dict(pair.split("=", 1) for pair in self.settings.split("; ") if "=" in pair)
+        return int(pairs.get("trainer.validation_samples", 1))
+
+    @property
     def further_metrics(self) -> dict[str, float]:
         """Further metrics by name: `distance_threshold`, `units/gater.act/information`."""
         pairs = (pair.partition("=") for pair in self.further.split("; ") if pair)

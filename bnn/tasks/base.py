@@ -342,6 +342,17 @@ class Task(nn.Module, ABC):
         """
         return readings(model, draws, seed)
 
+    def validation_reading(self, model: nn.Module, draws: int, seed: int) -> Reading:
+        """Reading that selects the best epoch: `mc_mean` of several draws, `sampled` of one.
+
+        Args:
+            model: the network; without random units it has one reading.
+            draws: `trainer.validation_samples`.
+            seed: seed of the noise.
+        """
+        of_draws = (one for one in self.readings(model, draws, seed) if one.draws == draws > 1)
+        return next(of_draws, Reading.sampled(seed))
+
     def evaluations(
         self, model: nn.Module, split: Split, draws: int, seed: int
     ) -> dict[str, Scores]:

@@ -16,7 +16,6 @@ from bnn.errors import DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.latent_updates import weight_statistics
 from bnn.nn.neurons import set_slope
-from bnn.nn.readings import Reading
 from bnn.tasks import Task
 from bnn.tasks.weight_readings import read_by_sign
 from bnn.training import checkpoint
@@ -187,7 +186,8 @@ def _measure(model: nn.Module, config: TrainingConfig, data: Dataset) -> dict[st
     """Metrics after an epoch, on the validation split, of the last step, and of the estimator."""
     task, split, seed = config.task, data.validation, config.seed
     health = task.inputs(split.images[:HEALTH_IMAGES])
-    scores = task.evaluate(model, split, Reading.sampled(seed))
+    reading = task.validation_reading(model, config.settings.validation_samples, seed)
+    scores = task.evaluate(model, split, reading)
     learned = config.estimator.metrics()
     return {
         **{schema.VALIDATION + name: value for name, value in scores.items()},

@@ -22,6 +22,8 @@ class TrainerSettings:
         precision: `float32`, or `bf16` under autocast.
         evaluation_samples: draws of the reading `mc_mean`.
         progress: `auto`, `bar`, `lines` or `none`.
+        validation_samples: draws of the validation after each epoch, which selects the best one;
+            of several the metrics are those of `mc_mean`.
         keep_last: whether a finished run keeps the state that a longer training goes on from.
         threads: threads of an operation on a CPU; None: as many as torch takes.
         cuda_graph: whether steps on a GPU are captured in a CUDA graph: `always`, `never`, or
@@ -37,12 +39,13 @@ class TrainerSettings:
     precision: str
     evaluation_samples: int
     progress: str
+    validation_samples: int = 1
     keep_last: bool = False
     threads: int | None = None
     cuda_graph: str = "auto"
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "evaluation_samples"):
+        for key in ("epochs", "evaluation_samples", "validation_samples"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"trainer.{key}: expected at least 1, got {getattr(self, key)}")
         if self.threads is not None and self.threads < 1:
@@ -81,6 +84,9 @@ class TrainingConfig:
         schedule: slope of the neurons by epoch.
         settings: group `trainer`.
         seed: seed of batches, bits, and learned parameters of estimator and task.
+
+    Raises:
+        ConfigError: for a mean over draws in validation that the task does not have.
     """
 
     task: Task
@@ -89,3 +95,11 @@ class TrainingConfig:
     schedule: Schedule
     settings: TrainerSettings
     seed: int
+
+    def __post_init__(self) -> None:
+        draws = self.settings.validation_samples
+        if draws > 1 and not self.task.scores_samples:
+            raise ConfigError(
+                "trainer.validation_samples: expected 1 under a task without a mean over draws, "
+                f"got {draws}"
+            )

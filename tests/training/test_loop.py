@@ -89,6 +89,26 @@ def test_the_model_is_left_at_its_best_validation_epoch(tmp_path: Path) -> None:
     assert again["loss"] == min(losses)
 
 
+def test_several_draws_of_the_validation_select_the_epoch_by_their_mean() -> None:
+    made, data, result = trained(
+        "task=structured", "data.limit=300", "trainer.epochs=3", "trainer.validation_samples=5"
+    )
+    best = min(epoch["val/loss"] for epoch in result.history)
+    task, seed = made.training.task, made.training.seed
+    bound, one_draw = (
+        task.evaluate(made.model, data.validation, reading)["loss"]
+        for reading in (Reading.mc_mean(5, seed), Reading.sampled(seed))
+    )
+    assert bound == best < one_draw
+
+
+def test_one_draw_of_the_validation_is_enough_where_nothing_is_drawn() -> None:
+    one, several = (
+        trained("placement=none", f"trainer.validation_samples={draws}")[2] for draws in (1, 5)
+    )
+    assert one.history == several.history
+
+
 def test_a_checkpoint_evaluates_at_the_slope_it_was_trained_to(tmp_path: Path) -> None:
     made, data, result = trained(
         "anneal=geometric", "anneal.rate=2", "trainer.epochs=3", folder=tmp_path
