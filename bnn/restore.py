@@ -36,7 +36,7 @@ class Trained:
     about: Mapping[str, Any]
 
 
-def load_trained(file: Path | BinaryIO) -> Trained:
+def load_trained(file: Path | str | BinaryIO) -> Trained:
     """Network and task of a checkpoint, whose plug-ins are loaded.
 
     Args:
@@ -71,7 +71,7 @@ def load_trained(file: Path | BinaryIO) -> Trained:
     return Trained(model, task, about)
 
 
-def load_checkpoint(file: Path | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
+def load_checkpoint(file: Path | str | BinaryIO) -> tuple[nn.Module, Mapping[str, Any]]:
     """Network of a checkpoint and its configuration; see `load_trained`."""
     trained = load_trained(file)
     return trained.model, trained.about

@@ -62,7 +62,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         ) from error
 
 
-def load(file: Path | BinaryIO, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(file: Path | str | BinaryIO, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Content of a checkpoint, without its checksum. No pickled code is run.
 
     Args:
@@ -72,6 +72,7 @@ def load(file: Path | BinaryIO, device: torch.device | str = "cpu") -> dict[str,
     Raises:
         CheckpointError: for a file that is missing, damaged, or no checkpoint.
     """
+    file = Path(file) if isinstance(file, str) else file
     try:
         damaged = _damaged_record(file)
         with warnings.catch_warnings():  # of odd pickles, which the checksum decides on

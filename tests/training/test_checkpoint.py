@@ -104,6 +104,12 @@ def test_names_types_shapes_and_values_count(change) -> None:
     assert checkpoint.checksum(changed) != checkpoint.checksum(content())
 
 
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "best.pt", content())
+    by_string, by_path = (checkpoint.load(kind(tmp_path / "best.pt")) for kind in (str, Path))
+    assert checkpoint.checksum(by_string) == checkpoint.checksum(by_path)
+
+
 def test_the_layout_in_memory_does_not_count(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 4, 4)
     kinds = {
