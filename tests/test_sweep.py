@@ -131,10 +131,10 @@ def test_without_mnist_a_sweep_falls_back_once_and_says_so_twice(tmp_path: Path)
 
 
 def test_a_dry_run_prints_the_cells_and_trains_nothing(tmp_path: Path) -> None:
-    words = ["experiment=seed_table", "data=digits", "dry_run=true", "seed=0,1"]
-    result = run_here(tmp_path, "-m", *words)
+    words = ["estimator=st,reinforce", "placement=first,last", "seed=0,1", "data=digits"]
+    result = run_here(tmp_path, "-m", *words, "dry_run=true")
     assert result.returncode == 0, result.stderr
-    assert "38 runs, about" in result.stdout
+    assert "8 runs, about" in result.stdout
     assert not (tmp_path / "mlflow.db").exists()
 
 
