@@ -16,6 +16,7 @@ from bnn.report.equal_steps import Comparison
 from bnn.report.headline import BOUND
 from bnn.report.numbers import Interval, interval
 from bnn.report.row_files import read_csv
+from bnn.report.rows import Row
 
 STRUCTURED = "structured_equal_cost_mnist"
 REBAR, RELAX = "rebar learned 0.99", "relax learned 0.99 32"
@@ -105,6 +106,7 @@ def structured_equal_cost() -> Iterator[str]:
     yield f"by {56.7 - 56.1:.1f} nats is not reproduced"
     yield f"it is {behind(name, MUPROP):.2f} behind at equal cost"
     yield from structured_equal_steps()
+    yield from structured_rates()
 
 
 VAE = "vae_equal_cost_mnist"
@@ -204,6 +206,45 @@ def structured_equal_steps() -> Iterator[str]:
     yield f"{means['arms 4']:.2f} nats for"
     none = gains[MUPROP]
     assert none is not None and none.low < 0 < none.high
+
+
+def structured_rates() -> Iterator[str]:
+    """One seed at lower rates, over 20,000 and 100,000 steps."""
+
+    def at(estimator: str, epochs: int, rate: str, name: str = "structured_rates_mnist") -> Row:
+        (only,) = [
+            row
+            for row in read_csv(RESULTS / f"{name}.csv")
+            if (row.estimator, row.epochs, row.seed) == (estimator, epochs, 0)
+            and f" lr {rate} " in row.optimizer
+        ]
+        return only
+
+    yield "were chosen over 5,000 steps, and 20,000 want lower ones"
+    for estimator, words in (
+        ("muprop", "At 0.003 MuProp has {:.2f} nats, where it has {:.2f} at 0.01"),
+        ("reinforce", "leave-one-out {:.2f} for {:.2f}"),
+    ):
+        low, high = at(estimator, 37, "0.003"), at(estimator, 37, "0.01", "structured_mnist")
+        yield words.format(BOUND.value(low), BOUND.value(high))
+        assert (low.val_loss < high.val_loss) == (estimator == "muprop")
+    both = at_equal_steps(STRUCTURED, "structured_mnist")
+    behind = -ahead_at_equal_steps(both, MUPROP, "st density").mean
+    gained = BOUND.value(at("muprop", 37, "0.01", "structured_mnist"))
+    assert 0.4 < (gained - BOUND.value(at("muprop", 37, "0.003"))) / behind < 0.5
+    assert {row.epochs * 54000 // 100 // 1000 for row in (at("st", 185, "0.01"),)} == {99}
+    yield "Over about 100,000 steps"
+    yield "have worse bounds at 0.01 than after 20,000"
+    for estimator in ("st", "reinmax", "gumbel_rao"):
+        long, short = at(estimator, 185, "0.01"), at(estimator, 37, "0.01", STRUCTURED)
+        assert BOUND.value(long) > BOUND.value(short)
+    st, reinmax = (BOUND.value(at(name, 185, "0.001")) for name in ("st", "reinmax"))
+    yield f"At 0.001 straight-through has {st:.2f} nats and ReinMax {reinmax:.2f}, ahead of all"
+    assert max(st, reinmax) < min(map(BOUND.value, read_csv(RESULTS / f"{STRUCTURED}.csv")))
+    yield f"is {57.2 - 56.1:.1f} behind straight-through there, ReinMax {reinmax - st:.2f} here"
+    loo, muprop = (BOUND.value(at(name, 185, "0.003")) for name in ("reinforce", "muprop"))
+    yield f"At 0.003 leave-one-out is {loo - st:.2f} and MuProp {muprop - st:.2f} behind"
+    yield "straight-through at 0.001, which stays ahead of both"
 
 
 def vae_equal_steps() -> Iterator[str]:
