@@ -132,9 +132,9 @@ def moves_result(key: str) -> bool:
 def in_0_1_0(key: str, value: Any) -> bool:
     """Whether a dotted key that version 0.1.0 lacked has the value by which that version acted.
 
-    These are its one task, its one parameter group, its real weights, its local expectations
-    over one draw, and its validation by one. Digests and identities of studies leave such values out, and so are equal to
-    those of 0.1.0.
+    These are its one task, its one parameter group, its real weights, its local expectations over
+    one draw, and its validation by one. Digests and identities of studies leave such values out,
+    and so are equal to those of 0.1.0.
     """
     return (
         (key == "task.name" and value == "classification")

@@ -222,7 +222,7 @@ def _settings(params: Mapping[str, str]) -> str:
         for key, value in sorted(params.items())
         if key not in in_fields
         and moves_result(key)
-        and not in_0_1_0(key, None if value == "None" else value)
+        and not in_0_1_0(key, {"None": None, "1": 1}.get(value, value))
         and not key.startswith("estimator.")  # estimator_title has its group
     )
 

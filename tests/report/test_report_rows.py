@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bnn.report import rows
 from bnn.report.configurations import group_by_configuration
 from bnn.report.row_files import read_csv, write_csv
 from bnn.report.rows import ReportError, Row, portable, rows_of
@@ -149,3 +150,14 @@ def test_seeds_of_both_versions_are_one_configuration() -> None:
     assert [row.seed for row in only.rows] == [1, 2]
     other = finished(3, {"optimizer.groups.estimator.lr": "0.01"}, run_of_0_1_0(3).tags, {})
     assert len(group_by_configuration([*rows, *rows_of([other], "x")])) == 2
+
+
+def test_a_validation_by_one_draw_is_that_of_runs_before_the_key() -> None:
+    earlier = {"trainer.batch_size": "64"}
+    settings = [
+        rows._settings({**earlier, "trainer.validation_samples": draws}) for draws in ("1", "10")
+    ]
+    assert settings == [
+        "trainer.batch_size=64",
+        "trainer.batch_size=64; trainer.validation_samples=10",
+    ]
