@@ -135,12 +135,17 @@ def in_0_1_0(key: str, value: Any) -> bool:
     These are its one task, its one parameter group, its real weights, its local expectations over
     one draw, and its validation by one. Digests and identities of studies leave such values out,
     and so are equal to those of 0.1.0.
+
+    Args:
+        key: dotted key.
+        value: its value, or the text of it that a run's parameters keep.
     """
+    text = str(value)
     return (
-        (key == "task.name" and value == "classification")
-        or (key == "weights.name" and value == "real")
-        or (key in ("estimator.samples", "trainer.validation_samples") and value == 1)
-        or (key.startswith("optimizer.groups.") and value is None)
+        (key == "task.name" and text == "classification")
+        or (key == "weights.name" and text == "real")
+        or (key in ("estimator.samples", "trainer.validation_samples") and text == "1")
+        or (key.startswith("optimizer.groups.") and text == "None")
     )
 
 

@@ -116,15 +116,19 @@ class Row:
     @property
     def task(self) -> dict[str, str]:
         """Group `task`: the name, and the task's own settings by key."""
-        pairs = (pair.partition("=") for pair in self.settings.split("; "))
-        of_task = {key[5:]: value for key, _, value in pairs if key.startswith("task.")}
+        pairs = self._settings.items()
+        of_task = {key[5:]: value for key, value in pairs if key.startswith("task.")}
         return {"name": "classification", **of_task}
 
     @property
     def validation_samples(self) -> int:
         """Draws of the validation that selected the best epoch."""
-        pairs = dict(pair.split("=", 1) for pair in self.settings.split("; ") if "=" in pair)
-        return int(pairs.get("trainer.validation_samples", 1))
+        return int(self._settings.get("trainer.validation_samples", 1))
+
+    @property
+    def _settings(self) -> dict[str, str]:
+        pairs = (pair.partition("=") for pair in self.settings.split("; "))
+        return {key: value for key, _, value in pairs}
 
     @property
     def further_metrics(self) -> dict[str, float]:
@@ -222,7 +226,7 @@ def _settings(params: Mapping[str, str]) -> str:
         for key, value in sorted(params.items())
         if key not in in_fields
         and moves_result(key)
-        and not in_0_1_0(key, {"None": None, "1": 1}.get(value, value))
+        and not in_0_1_0(key, value)
         and not key.startswith("estimator.")  # estimator_title has its group
     )
 

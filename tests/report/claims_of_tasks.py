@@ -220,9 +220,10 @@ def structured_rates() -> Iterator[str]:
         ]
         return only
 
-    yield "were chosen over 5,000 steps, and 20,000 want lower ones"
+    yield "were chosen over 5,000 steps"
+    yield "one over 20,000, and both"
     for estimator, words in (
-        ("muprop", "At 0.003 MuProp has {:.2f} nats, where it has {:.2f} at 0.01"),
+        ("muprop", "at 0.003 MuProp has {:.2f} nats, where it has {:.2f} at 0.01"),
         ("reinforce", "leave-one-out {:.2f} for {:.2f}"),
     ):
         low, high = at(estimator, 37, "0.003"), at(estimator, 37, "0.01", "structured_mnist")

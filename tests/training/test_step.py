@@ -32,7 +32,7 @@ ESTIMATORS = [
 PLACEMENTS = ("first", "last", "both")
 NEURONS = ("stochastic", "deterministic")
 CELLS = [*itertools.product(NEURONS, ESTIMATORS, PLACEMENTS)]
-"""One in five of them has every estimator, since six of each are in all places modulo five."""
+"""Cells of the test of every layer, of which every fourth runs on every change."""
 
 
 def _named(value: str | list[str]) -> str:
@@ -76,7 +76,7 @@ def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("neuron, estimator, placement", one_in(5, CELLS), ids=_named)
+@pytest.mark.parametrize("neuron, estimator, placement", one_in(4, CELLS), ids=_named)
 def test_every_layer_receives_gradient_and_moves(
     neuron: str, estimator: list[str], placement: str
 ) -> None:
@@ -87,6 +87,12 @@ def test_every_layer_receives_gradient_and_moves(
     for layer, (norm, change) in moved.items():
         assert norm > 100 * ROUNDING, layer
         assert change > 0, layer
+
+
+def test_every_estimator_has_a_cell_that_runs_on_every_change() -> None:
+    fast = [cell for cell in one_in(4, CELLS) if cell in CELLS]
+    assert {words[-1] for _, words, _ in fast} == {words[-1] for words in ESTIMATORS}
+    assert {placement for _, _, placement in fast} == set(PLACEMENTS)
 
 
 @pytest.mark.parametrize("neuron, placement", itertools.product(NEURONS, PLACEMENTS))

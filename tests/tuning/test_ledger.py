@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from support.matrix import one_in
 from support.processes import context
 
 from bnn.tuning import queue as ledgers
@@ -203,7 +205,7 @@ def _take_part(folder: str, n_trials: int, file: str) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("file, waiting", [(JOURNAL, 10), ("studies.db", 0)])
+@pytest.mark.parametrize("file, waiting", one_in(3, product([JOURNAL, "studies.db"], [0, 10])))
 def test_processes_share_the_trials_exactly(tmp_path: Path, file: str, waiting: int) -> None:
     """Three processes; without waiting trials they meet a storage that does not exist yet."""
     for number in range(waiting):
