@@ -263,6 +263,13 @@ def structured_long() -> Iterator[str]:
         assert f" lr {rate} " in row.optimizer
     bounds = {name: BOUND.value(row) for name, row in best.items()}
     yield "about 100,000 steps, by one seed"
+    rates = {
+        row.optimizer
+        for row in read_csv(RESULTS / "structured_long_mnist.csv")
+        if row.estimator == "gumbel_rao"
+    }
+    assert rates == {"adam lr 0.001 cosine", "adam lr 0.003 cosine"}
+    yield "was not run below 0.001"
     yield "[Over 100,000 steps] the bound of ten draws"
     yield "## Over 100,000 steps"
     assert sorted(bounds, key=lambda name: bounds[name]) == [
