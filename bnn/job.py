@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bnn import runs, tuning
-from bnn.config.compose import refuse_ignored
+from bnn.config.compose import check_choices
 from bnn.errors import BnnError, ConfigError, without_password
 from bnn.interruption import ends_with_sweep
 from bnn.job_environment import JobEnvironment
@@ -48,7 +48,7 @@ def _run(config: DictConfig, job: JobEnvironment | None) -> dict[str, Any] | Non
     settings = HydraConfig.get()
     alone = settings.mode == RunMode.RUN
     try:
-        refuse_ignored(config, settings.overrides.task)
+        check_choices(config, settings.overrides.task)
         if alone and (study := settings.runtime.choices.get("study")):
             raise ConfigError(
                 f"study={study}: a study is many runs; write -m: "

@@ -311,11 +311,11 @@ def test_an_interrupted_worker_starts_no_further_job(monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     monkeypatch.setattr(job, "_interrupted", type(job._interrupted)())
-    monkeypatch.setattr(job, "refuse_ignored", interrupted)
+    monkeypatch.setattr(job, "check_choices", interrupted)
     Settings.overrides = type("Overrides", (), {"task": []})  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
         job.run(None)  # type: ignore[arg-type]
-    monkeypatch.setattr(job, "refuse_ignored", lambda *arguments: pytest.fail("a second job began"))
+    monkeypatch.setattr(job, "check_choices", lambda *arguments: pytest.fail("a second job began"))
     with pytest.raises(KeyboardInterrupt):
         job.run(None)  # type: ignore[arg-type]
 

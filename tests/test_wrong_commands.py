@@ -47,6 +47,12 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["-m", "study=nope"], "anneal, learning_rate"),
         (["-m", "estimator=st,nope"], "reinforce, reinmax"),
         (["-m", "placement=first,lst", "estimator=st,arm"], "both, first, last"),
+        (["experiment=vae", "vars.by=rebarr"], "vars.by=rebarr: expected one of st, mve, reinmax"),
+        (["-m", "experiment=vae", "vars.by=st,rebarr"], "vars.by=rebarr: expected one of st, mve"),
+        (
+            ["experiment=reinforce_tuned", "placement=none"],
+            "placement=none: expected one of first, last, both",
+        ),
     ],
     "group": [
         (["estmator=st"], "did you mean estimator?"),

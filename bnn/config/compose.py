@@ -46,7 +46,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     try:
         with initialize_config_dir(str(folder("conf")), version_base="1.3"):
             config = hydra_compose("train", overrides=list(overrides))
-            refuse_ignored(config, overrides)
+            check_choices(config, overrides)
             return config
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(format_hydra_error(error, overrides)) from error
@@ -124,16 +124,22 @@ def _controlling_key(config: DictConfig, group: str) -> str | None:
     return keys[0] if keys else VARS
 
 
-def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
-    """Refusal of choices of a group that an experiment sets by a variable: they would be ignored.
+def check_choices(config: DictConfig, words: Sequence[str]) -> None:
+    """Check of the choices that an experiment would ignore, or has no values for.
 
     Args:
         config: composed configuration.
         words: overrides of the command line.
 
     Raises:
-        ConfigError: naming the variable.
+        ConfigError: for a choice of a group that the experiment sets by a variable, which the
+            message names, and for a value that is no key of the tables that it looks up.
     """
+    _check_groups(config, words)
+    _check_lookups(config)
+
+
+def _check_groups(config: DictConfig, words: Sequence[str]) -> None:
     of_group = {word.lstrip("+~").partition("=")[0]: word for word in words}  # the last one counts
     experiment = "experiment" in of_group
     for word in words:
@@ -150,6 +156,29 @@ def refuse_ignored(config: DictConfig, words: Sequence[str]) -> None:
                 f"{word}: this experiment sets {key}={name} with all of its keys; leave out "
                 "experiment= to choose another"
             )
+
+
+LOOKUP = re.compile(rf"\$\{{({VARS}[\w.]*)\.\$\{{([\w.]+)}}")
+"""Interpolation `${vars.TABLE.${KEY}}`: the entry of a table that the value of a key names."""
+
+
+def _check_lookups(config: DictConfig) -> None:
+    """Check of the keys whose values name entries of an experiment's tables."""
+    if VARS not in config:
+        return
+    written = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    tables: dict[str, list[str]] = {}
+    for key, value in flat(written).items():
+        if not key.startswith(f"{VARS}."):  # entries that are not looked up may stay undefined
+            for table, by in LOOKUP.findall(str(value)):
+                tables.setdefault(by, []).append(table)
+    for by, names in tables.items():
+        value = str(OmegaConf.select(config, by))
+        known = [[str(key) for key in OmegaConf.select(config, name) or {}] for name in names]
+        if any(value not in keys for keys in known):
+            choices = [key for key in known[0] if all(key in keys for keys in known)]
+            key = by.removesuffix(".name")
+            raise ConfigError(f"{key}={value}: expected one of {', '.join(choices)}")
 
 
 def _name_in_its_place(config: DictConfig, group: str, choice: str) -> str | None:

@@ -16,7 +16,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
 from bnn.config.canonical import GROUPS, TOP, canonical
-from bnn.config.compose import refuse_ignored
+from bnn.config.compose import check_choices
 from bnn.config.hydra_adapter import Override, parsed
 from bnn.config.overrides import key_of
 from bnn.config.specification import RunSpec
@@ -97,7 +97,7 @@ class JobComposer:
             if plain is not None:
                 return Job(words, specify_canonical(plain, cache=self._checks))
             config = self.compose(words)
-            refuse_ignored(config, words)
+            check_choices(config, words)
             return Job(words, specify(config))
         except ConfigError as error:
             raise ConfigError(f"{error} (in the job {' '.join(words)})") from error
@@ -119,7 +119,7 @@ class JobComposer:
         key = tuple(rest)
         if key not in self._bases:
             config = self.compose(rest)
-            refuse_ignored(config, rest)
+            check_choices(config, rest)
             groups = OmegaConf.to_container(config, resolve=False)
             text = str({k: v for k, v in dict(groups).items() if k != "hydra"})  # type: ignore[arg-type]
             read = frozenset(re.findall(r"\$\{([\w.]+)", text))
