@@ -41,7 +41,7 @@ from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.parent import close_parent, open_parent
 from bnn.tracking.resume import finished_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
-from bnn.tracking.store import Store, open_store
+from bnn.tracking.store import open_store
 from bnn.tracking.view import save_view
 from bnn.training.shared_display import shared_display
 
@@ -95,7 +95,8 @@ def run_grid(
         print(dry_run([job.spec for job in jobs], lambda total: at_once(len(jobs), total, threads)))
         return []
     jobs, warning = _settle_dataset(composer, jobs)
-    results = _run_tracked(jobs, title, launch, at_once, folder, [warning] if warning else [])
+    sweep = _Sweep(jobs, title, folder, [warning] if warning else [])
+    results = sweep.run(launch, at_once)
     if failed := sum(result.status != JobStatus.COMPLETED for result in results):
         print(f"error: {failed} of {len(jobs)} runs failed, see the table", file=sys.stderr)
         sys.exit(1)
@@ -132,82 +133,146 @@ def _settle_dataset(composer: JobComposer, jobs: list[Job]) -> tuple[list[Job], 
     return [composer.job([*without_dataset(job.overrides), choice]) for job in jobs], warning
 
 
-def _run_tracked(
-    jobs: list[Job],
-    title: str,
-    launch: Launch,
-    at_once: AtOnce,
-    folder: Path,
-    warnings: list[str],
-) -> list[JobReturn]:
-    """Launch jobs under a parent run, which ends with the right status whatever happens.
+class _Sweep:
+    """Jobs of a grid, and their parent run in MLflow.
 
     With `resume=true` jobs that have finished before are left out, and the parent run is that of
     the same jobs.
+
+    Args:
+        jobs: distinct jobs.
+        title: words of the command line, for the name of the parent run.
+        folder: directory of the sweep.
+        warnings: warnings about the data set, printed before the jobs and after them.
     """
-    first, keys = jobs[0].spec, [job.spec.result_key for job in jobs]
-    resume = first.general.resume
-    store = open_store(first.tracking.uri, first.experiment)
-    outcomes: dict[str, Any] = finished_results(store) if resume else {}
-    left = [number for number, key in enumerate(keys) if key not in outcomes]
-    elsewhere = [outcomes[key]["run_id"] for key in keys if key in outcomes]
-    with lock_run_dir(folder):
-        sweep_key = provenance.result_key("".join(sorted(keys)))
-        if resume:
-            with best_effort("the end of lost runs"):
-                end_lost_runs(store)
-        missing = {jobs[number].spec.digest: keys[number] for number in left}
-        note = other_versions_note(store, missing) if resume and missing else None
-        skipped = f", {len(jobs) - len(left)} of them finished before" if resume else ""
-        plan = _plan(jobs, left, at_once)
-        results: list[JobReturn] = []
-        status, started, parent = "KILLED", time.time(), ""
-        try:
-            with uninterrupted():
-                parent = open_parent(store, f"sweep: {title}", len(jobs), folder, sweep_key, resume)
-            for line in [
-                *warnings,
-                *_warnings(jobs),
-                *([note] if note else []),
-                f"{len(jobs)} runs on {first.data.title}, experiment {store.experiment}"
-                f"{skipped}{plan.expected()}",
-                f"open {store.ui_url(parent, sweep=True)}",
-            ]:
-                print(line, flush=True)
-            values = JobEnvironment(
-                provenance.command(),
-                parent,
-                len(plan.order),
-                plugins.loaded_folders(),
-                process=os.getpid(),
-                started=started,
-                varying=list(varying_keys([job.spec.config for job in jobs])),
-                estimates=plan.seconds or ([1.0] * len(left) if len(left) <= MANY else []),
-                at_once=plan.workers,
+
+    def __init__(self, jobs: Sequence[Job], title: str, folder: Path, warnings: list[str]) -> None:
+        self.jobs, self.title, self.folder, self.warnings = jobs, title, folder, warnings
+        self.first = jobs[0].spec
+        self.resume = self.first.general.resume
+        self.store = open_store(self.first.tracking.uri, self.first.experiment)
+        self.keys = [job.spec.result_key for job in jobs]
+        self.outcomes: dict[str, Any] = finished_results(self.store) if self.resume else {}
+        self.left = [number for number, key in enumerate(self.keys) if key not in self.outcomes]
+        self.elsewhere = [self.outcomes[key]["run_id"] for key in self.keys if key in self.outcomes]
+        self.parent, self.started = "", time.time()
+
+    def run(self, launch: Launch, at_once: AtOnce) -> list[JobReturn]:
+        """Launch the jobs that are left; the parent run ends with their status in every case.
+
+        Args:
+            launch: launches jobs.
+            at_once: jobs that it runs at once.
+
+        Raises:
+            BnnError: where a worker was killed.
+        """
+        with lock_run_dir(self.folder):
+            notes = [*self.warnings, *_warnings(self.jobs), *self._note_on_earlier_runs()]
+            plan = _plan(self.jobs, self.left, at_once)
+            results: list[JobReturn] = []
+            status = "KILLED"
+            self.started = time.time()
+            try:
+                self._open(plan, notes)
+                progress = self.first.config["trainer"]["progress"]
+                with shared_display(progress, plan.workers) as display:
+                    values = replace(self._environment(plan), display=display)
+                    handed = environment_overrides(values, self.store.uri)
+                    words = [[*self.jobs[number].overrides, *handed] for number in plan.order]
+                    for result in launch(words):
+                        results.append(result)
+                complete = all(result.status == JobStatus.COMPLETED for result in results)
+                status = "FINISHED" if complete else "FAILED"
+            except Exception as error:
+                status = "FAILED"
+                if isinstance(error, BrokenExecutor):
+                    raise BnnError(WORKER_ENDED) from error
+                raise
+            finally:
+                with uninterrupted():
+                    if self.parent:
+                        self._close(plan, results, status)
+        return results
+
+    def _note_on_earlier_runs(self) -> list[str]:
+        """End of lost runs, and the note on results of other versions, which do not count."""
+        if not self.resume:
+            return []
+        with best_effort("the end of lost runs"):
+            end_lost_runs(self.store)
+        missing = {self.jobs[number].spec.digest: self.keys[number] for number in self.left}
+        note = other_versions_note(self.store, missing) if missing else None
+        return [] if note is None else [note]
+
+    def _open(self, plan: _Plan, notes: Sequence[str]) -> None:
+        """Begin the parent run, and print the notes and where the sweep is to be seen."""
+        jobs, key = len(self.jobs), provenance.result_key("".join(sorted(self.keys)))
+        with uninterrupted():
+            self.parent = open_parent(
+                self.store, f"sweep: {self.title}", jobs, self.folder, key, self.resume
             )
-            with shared_display(first.config["trainer"]["progress"], plan.workers) as display:
-                handed = environment_overrides(replace(values, display=display), store.uri)
-                for result in launch([[*jobs[number].overrides, *handed] for number in plan.order]):
-                    results.append(result)
-            complete = all(result.status == JobStatus.COMPLETED for result in results)
-            status = "FINISHED" if complete else "FAILED"
-        except Exception as error:
-            status = "FAILED"
-            if isinstance(error, BrokenExecutor):
-                raise BnnError(WORKER_ENDED) from error
-            raise
-        finally:
-            # an interrupted launcher returns nothing, but the store has what finished by then
-            with uninterrupted():
-                if parent:
-                    with best_effort("what finished before the end"):
-                        end_lost_runs(store, parent, END_SECONDS)
-                        outcomes |= finished_results(store, parent=parent)
-                    returned = zip(plan.order, results, strict=False)
-                    outcomes |= {keys[number]: result._return_value for number, result in returned}
-                    rows = table_rows(jobs, [outcomes.get(key) for key in keys])
-                    _close(store, parent, title, jobs, rows, elsewhere, status, warnings, started)
-    return results
+        skipped = f", {jobs - len(self.left)} of them finished before" if self.resume else ""
+        for line in [
+            *notes,
+            f"{jobs} runs on {self.first.data.title}, experiment {self.store.experiment}"
+            f"{skipped}{plan.expected()}",
+            f"open {self.store.ui_url(self.parent, sweep=True)}",
+        ]:
+            print(line, flush=True)
+
+    def _environment(self, plan: _Plan) -> JobEnvironment:
+        """Values that every job is handed by its process of the sweep."""
+        estimates = plan.seconds or ([1.0] * len(self.left) if len(self.left) <= MANY else [])
+        return JobEnvironment(
+            provenance.command(),
+            self.parent,
+            len(plan.order),
+            plugins.loaded_folders(),
+            process=os.getpid(),
+            started=self.started,
+            varying=list(varying_keys([job.spec.config for job in self.jobs])),
+            estimates=estimates,
+            at_once=plan.workers,
+        )
+
+    def _close(self, plan: _Plan, results: Sequence[JobReturn], status: str) -> None:
+        """End the parent run with its table and its view, and print the table.
+
+        Args:
+            plan: order of the jobs.
+            results: what the launcher returned; nothing where it was interrupted, but then the
+                store has what finished by then.
+            status: status of the parent run.
+        """
+        with best_effort("what finished before the end"):
+            end_lost_runs(self.store, self.parent, END_SECONDS)
+            self.outcomes |= finished_results(self.store, parent=self.parent)
+        for number, result in zip(plan.order, results, strict=False):
+            self.outcomes[self.keys[number]] = result._return_value
+        rows = table_rows(self.jobs, [self.outcomes.get(key) for key in self.keys])
+        trained = len(self.jobs) - len(self.elsewhere)
+        took = clock(time.time() - self.started)
+        for line in [
+            f"\n{terminal_table(rows)}",
+            f"{trained} runs in {took}, sweep run {self.parent[:ID_DIGITS]}",
+            *notes_for([job.spec for job in self.jobs]),
+            *self.warnings,
+            *([INTERRUPTED] if status == "KILLED" else []),
+            f"open {self.store.ui_url(self.parent, sweep=True)}",
+        ]:
+            print(line, flush=True)
+        about = (
+            f"{len(self.jobs)} runs on {self.first.data.title}. "
+            "Test metrics are of the best validation epoch."
+        )
+        with best_effort("the table of the sweep"):
+            close_parent(self.store, self.parent, about, status, rows)
+        with best_effort("the view of the sweep"):
+            task = build_task(self.first.config)
+            ascending = task.metrics[task.headline].direction == "minimize"
+            column, title = schema.TEST + task.headline, f"sweep: {self.title}"
+            save_view(self.store, self.parent, title, column, ascending, self.elsewhere)
 
 
 @dataclass(frozen=True)
@@ -265,36 +330,3 @@ def _measured_seconds(specs: Sequence[RunSpec]) -> list[float]:
     if len({cost_key(spec) for spec in specs}) > KINDS:
         return []
     return [round(seconds, 4) for seconds in seconds_by_cost(specs)]
-
-
-def _close(
-    store: Store,
-    parent: str,
-    title: str,
-    jobs: Sequence[Job],
-    rows: Sequence[dict[str, str]],
-    elsewhere: Sequence[str],
-    status: str,
-    warnings: Sequence[str],
-    started: float,
-) -> None:
-    """Print the table of a sweep, and leave it with its view on the parent run."""
-    spec = jobs[0].spec
-    trained, seconds = len(jobs) - len(elsewhere), clock(time.time() - started)
-    for line in [
-        f"\n{terminal_table(rows)}",
-        f"{trained} runs in {seconds}, sweep run {parent[:ID_DIGITS]}",
-        *notes_for([job.spec for job in jobs]),
-        *warnings,
-        *([INTERRUPTED] if status == "KILLED" else []),
-        f"open {store.ui_url(parent, sweep=True)}",
-    ]:
-        print(line, flush=True)
-    about = f"{len(jobs)} runs on {spec.data.title}. Test metrics are of the best validation epoch."
-    with best_effort("the table of the sweep"):
-        close_parent(store, parent, about, status, rows)
-    with best_effort("the view of the sweep"):
-        task = build_task(spec.config)
-        ascending = task.metrics[task.headline].direction == "minimize"
-        column = schema.TEST + task.headline
-        save_view(store, parent, f"sweep: {title}", column, ascending, elsewhere)
