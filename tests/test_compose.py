@@ -245,6 +245,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
                 process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_the_server_asks_for_the_password(team: Team) -> None:
     search = "/api/2.0/mlflow/experiments/search?max_results=5"
@@ -283,6 +284,7 @@ def test_a_worker_s_password_opens_the_studies_alone(team: Team) -> None:
             assert "permission denied for database" in refused.value.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_users_change_each_other_s_runs_and_delete_their_own_alone(
     team: Team, monkeypatch: pytest.MonkeyPatch

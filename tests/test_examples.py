@@ -70,6 +70,7 @@ def test_the_functions_learn() -> None:
     assert example("functional").main() > 0.85, "frozen: 0.15"
 
 
+@pytest.mark.slow
 def test_the_lightning_module_learns() -> None:
     pytest.importorskip("lightning")
     assert example("lightning_module").main() > 0.8, "frozen: 0.40"
@@ -110,6 +111,7 @@ def run(*words: object, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_own_data_set_task_and_estimator_are_choices_of_the_command_line(
     tmp_path: Path,
 ) -> None:
@@ -125,6 +127,7 @@ def test_the_own_task_learns() -> None:
     assert example("own_task").main() < 23.5, "frozen: 26.1 nats"
 
 
+@pytest.mark.slow
 def test_an_example_runs_as_a_script(tmp_path: Path) -> None:
     ran = run(ROOT / "examples" / "own_data.py", folder=tmp_path)
     assert ran.returncode == 0 and ran.stdout.count("test accuracy") == 2, ran.stderr

@@ -91,6 +91,7 @@ def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
         assert path.stem in composed
 
 
+@pytest.mark.slow
 def test_the_wheel_finds_its_sweeper(wheel: Path) -> None:
     assert "2 runs, about" in run(
         wheel, "-m", "bnn.train", "-m", "data=digits", "placement=first,last", "dry_run=true"

@@ -131,6 +131,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return folder, train(folder, "-m", *WORDS, "estimator=mine,st")
 
 
+@pytest.mark.slow
 def test_a_sweep_over_a_plugins_choices(swept: Swept) -> None:
     folder, result = swept
     assert result.returncode == 0, result.stderr
@@ -188,6 +189,7 @@ def test_a_data_set_of_ones_own(tmp_path: Path) -> None:
 DOCS = Path(bnn.__file__).resolve().parent.parent / "docs/plugins.md"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DOCS.exists(), reason="the source tree is not at hand")
 def test_the_example_of_the_documentation_prints_what_it_says(tmp_path: Path) -> None:
     text = DOCS.read_text()

@@ -180,6 +180,7 @@ def test_a_run_on_another_machine_is_not_taken_for_lost(
     assert [step for step, _ in history(tmp_path, "val/loss")] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_another_runs_by_now_is_not_gone_on_with(
     tmp_path: Path, monkeypatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_jobs_lie_under_one_finished_parent_that_holds_the_table(sweep) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_job_that_diverges_fails_alone(tmp_path: Path) -> None:
     result = run_here(tmp_path, "-m", *QUICK, "optimizer.lr=1e39,0.1")
     assert result.returncode == 1
@@ -173,6 +174,7 @@ def test_progress_is_plain_lines_in_a_log_and_nothing_where_it_is_not_wanted(
         )
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     leader, follower = os.openpty()
     termios.tcsetwinsize(follower, (24, 100))

@@ -63,6 +63,7 @@ def test_slopes_refuse_a_network_that_cannot_be_enumerated() -> None:
         accuracy_by_slope(large, draws=20)
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 def test_a_steeper_slope_biases_stochastic_units_and_deterministic_ones_have_no_noise() -> None:
     overrides = [*DEFAULTS, "model.hidden=4", "trainer.epochs=10"]
@@ -73,6 +74,7 @@ def test_a_steeper_slope_biases_stochastic_units_and_deterministic_ones_have_no_
     assert all(one.variance.value < 1e-20 for one in deterministic)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_every_estimator_is_measured_on_every_layer_along_the_training() -> None:
     found = moons_training.along_training(draws=20, steps=(0, 20))

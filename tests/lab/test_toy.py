@@ -159,6 +159,7 @@ def test_the_published_setting_is_unbiased(name: str) -> None:
     assert float((0.5 * true.abs() / errors).min()) > 4.5
 
 
+@pytest.mark.slow
 @pytest.mark.numerical
 def test_relax_reaches_the_variance_of_the_published_setting() -> None:
     """Within half of an order of magnitude, at the same steps, by medians over three seeds."""

@@ -52,6 +52,7 @@ def test_the_exact_gradient_is_half_the_difference_of_either_sign() -> None:
         assert float(exact[weight]) == pytest.approx(difference, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_of_three_estimates_the_score_function_alone_is_unbiased_and_it_grows_noisier() -> None:
     found = {
         n: [LinearProblem.random(n, 8, seed).exact_moments() for seed in range(8)] for n in (3, 9)

@@ -383,6 +383,7 @@ def test_bop_starts_with_weights_of_either_sign() -> None:
     assert BopWeights.reading == SIGN
 
 
+@pytest.mark.slow
 def test_weights_as_sites_are_trained_without_bias_by_a_score_function() -> None:
     """Mean of 4,000 estimates; |z| < 4.5, and the seed is fixed."""
     torch.manual_seed(0)

@@ -22,11 +22,20 @@ from bnn.report.headline import headline
 from bnn.report.row_files import read_csv
 from bnn.runs.dry_run import seconds_per_step
 from bnn.specify import setup
-from bnn.tasks import GenerativeAdversarial
+from bnn.tasks import GenerativeAdversarial, sample_quality
 from bnn.tasks.critics import CRITICS, clip_weights, critic_loss, generator_loss
 from bnn.tasks.sample_quality import FeatureNetwork, components, coverage, kernel_distance
 from bnn.training.callback import Callback
 from bnn.training.loop import fit
+
+STEPS = sample_quality.STEPS
+
+
+@pytest.fixture(autouse=True)
+def few_steps_of_the_features(monkeypatch) -> None:
+    """Features of 20 steps; one test asks for their quality, and takes all steps."""
+    monkeypatch.setattr(sample_quality, "STEPS", 20)
+
 
 DIGITS = DatasetSpec("toy", "toy", (1, 8, 8), 10, 100, 10, 0.0, 1.0, 1)
 
@@ -223,7 +232,10 @@ def test_coverage_counts_classes_and_their_entropy() -> None:
     assert covered == 1 and 0 < entropy < 0.04
 
 
-def test_the_features_are_the_same_for_the_same_examples_and_tell_the_classes() -> None:
+def test_the_features_are_the_same_for_the_same_examples_and_tell_the_classes(
+    monkeypatch,
+) -> None:
+    monkeypatch.setattr(sample_quality, "STEPS", STEPS)
     made, data = prepared()
     task = made.training.task
     task.init(data.spec)
@@ -337,6 +349,7 @@ def test_a_training_goes_on_with_its_critic_after_a_break(tmp_path: Path) -> Non
         assert torch.equal(value, again.training.task.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_sweep_over_objectives_is_tracked_with_samples_and_probabilities(tmp_path: Path) -> None:
     small = ["task=gan", "task.early_critic_steps=2", "data.limit=128", "model.hidden=32"]
@@ -431,6 +444,7 @@ def test_the_time_of_a_training_counts_the_steps_of_the_critic() -> None:
     assert many > 3 * few
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_fit_tracks_a_generator_from_python(tmp_path: Path) -> None:
     data = load({"name": "digits"}, 0, 0.1)

@@ -138,6 +138,7 @@ def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[P
     assert again.returncode == 0 and "4 of them finished before" in again.stdout, again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_study_optimises_what_the_task_offers(swept: tuple[Path, str]) -> None:
     folder, _ = swept

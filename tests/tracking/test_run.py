@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from support.matrix import one_in
 from support.processes import context
 
 from bnn.config.canonical import flat
@@ -75,7 +76,7 @@ def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(track
     assert parameters["anneal.end"] == "5.0" and leaves["tracking.heatmaps"]
 
 
-@pytest.mark.parametrize("neuron", ["stochastic_smooth", "noisy_rectifier"])
+@pytest.mark.parametrize("neuron", one_in(2, ["stochastic_smooth", "noisy_rectifier"]))
 def test_random_units_that_are_no_bits_leave_a_whole_run_too(neuron: str, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     made = setup(
@@ -149,6 +150,7 @@ def test_the_checkpoint_and_the_model_load_again(tracked) -> None:
     torch.testing.assert_close(p.sum(1), torch.ones(7))
 
 
+@pytest.mark.slow
 def test_a_run_with_drawn_weights_exports_their_signs(tmp_path: Path) -> None:
     """Model, checkpoint and main metrics are of one network, which has no noise here."""
     import mlflow

@@ -161,6 +161,7 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(
     assert not list(tmp_path.rglob("outbox"))
 
 
+@pytest.mark.slow
 def test_what_a_dead_server_missed_is_delivered_later(
     server: Server, local: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -287,6 +288,7 @@ def test_a_laptops_runs_are_copied_once_under_their_parent(
         )
 
 
+@pytest.mark.slow
 def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -> None:
     assert run_here(tmp_path, *SMALL, "tracking.experiment=at_once", "seed=0").returncode == 0
     assert run_here(tmp_path, *SMALL, "tracking.experiment=at_once", "seed=1").returncode == 0
@@ -295,6 +297,7 @@ def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -
     assert both == [0, 0] and len(server.runs(experiment="at_once/")) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_last_job_is_still_said_to_run_is_copied_without_it(
     server: Server, tmp_path: Path, capsys
 ) -> None:
@@ -308,6 +311,7 @@ def test_a_sweep_whose_last_job_is_still_said_to_run_is_copied_without_it(
     ]
 
 
+@pytest.mark.slow
 def test_a_copy_follows_a_run_that_went_on(
     server: Server, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -408,6 +412,7 @@ def write(uri: str, folder: Path) -> None:
     assert not len(box)
 
 
+@pytest.mark.slow
 def test_eight_writers_share_a_local_file(tmp_path: Path) -> None:
     uri, apart = f"sqlite:///{tmp_path}/mlflow.db", multiprocessing.get_context("fork")
     open_store(uri, "bnn/digits")
