@@ -254,6 +254,7 @@ def test_a_network_of_ones_own_trains_with_the_same_trainer(estimator: str) -> N
     assert not torch.equal(model.hidden.weight, before)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_bf16_trains_as_well_as_float32() -> None:
     wide, narrow = (
