@@ -245,7 +245,6 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
                 process.wait()
 
 
-@pytest.mark.slow
 @pytest.mark.server
 def test_the_server_asks_for_the_password(team: Team) -> None:
     search = "/api/2.0/mlflow/experiments/search?max_results=5"

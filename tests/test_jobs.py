@@ -60,6 +60,19 @@ def test_a_job_is_the_composition_of_its_overrides(words: list[str], composer: J
     assert job.spec == alone
 
 
+@pytest.mark.integration
+def test_a_value_may_replace_the_lookup_of_an_entry_that_a_table_lacks(
+    composer: JobComposer,
+) -> None:
+    loader = GlobalHydra.instance().config_loader()
+    config = loader.load_configuration("train", [], run_mode=RunMode.MULTIRUN)
+    words = ["experiment=vae", "vars.by=mine", "+vars.estimators.mine={name: st}"]
+    job = JobComposer(loader, config).job([*words, "optimizer.lr=0.02"])
+    assert job.spec.config["optimizer"]["lr"] == 0.02
+    with pytest.raises(ConfigError, match=r"vars\.by=mine: expected one of st, mve"):
+        JobComposer(loader, config).job(words)
+
+
 REFUSED = [
     ["seed=-1"],
     ["seed=x"],

@@ -131,7 +131,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return folder, train(folder, "-m", *WORDS, "estimator=mine,st")
 
 
-@pytest.mark.slow
 def test_a_sweep_over_a_plugins_choices(swept: Swept) -> None:
     folder, result = swept
     assert result.returncode == 0, result.stderr

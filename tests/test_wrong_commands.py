@@ -48,6 +48,7 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["-m", "estimator=st,nope"], "reinforce, reinmax"),
         (["-m", "placement=first,lst", "estimator=st,arm"], "both, first, last"),
         (["experiment=vae", "vars.by=rebarr"], "vars.by=rebarr: expected one of st, mve, reinmax"),
+        (["experiment=seed_table", "vars.by=nope"], "vars.by=nope: expected one of st, reinforce"),
         (["-m", "experiment=vae", "vars.by=st,rebarr"], "vars.by=rebarr: expected one of st, mve"),
         (
             ["experiment=reinforce_tuned", "placement=none"],

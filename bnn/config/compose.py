@@ -172,7 +172,8 @@ def _check_lookups(config: DictConfig) -> None:
         if not key.startswith(f"{VARS}."):  # entries that are not looked up may stay undefined
             for table, by in LOOKUP.findall(str(value)):
                 tables.setdefault(by, []).append(table)
-    for by, names in tables.items():
+    # variables first: by one of them an experiment may set the group whose name is another key
+    for by, names in sorted(tables.items(), key=lambda one: not one[0].startswith(f"{VARS}.")):
         value = str(OmegaConf.select(config, by))
         known = [[str(key) for key in OmegaConf.select(config, name) or {}] for name in names]
         if any(value not in keys for keys in known):

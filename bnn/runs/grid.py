@@ -222,7 +222,7 @@ class _Sweep:
             print(line, flush=True)
 
     def _environment(self, plan: _Plan) -> JobEnvironment:
-        """Values that every job is handed by its process of the sweep."""
+        """Values that every job is handed by the sweep's process."""
         estimates = plan.seconds or ([1.0] * len(self.left) if len(self.left) <= MANY else [])
         return JobEnvironment(
             provenance.command(),

@@ -119,11 +119,11 @@ class JobComposer:
         key = tuple(rest)
         if key not in self._bases:
             config = self.compose(rest)
-            check_choices(config, rest)
             groups = OmegaConf.to_container(config, resolve=False)
             text = str({k: v for k, v in dict(groups).items() if k != "hydra"})  # type: ignore[arg-type]
             read = frozenset(re.findall(r"\$\{([\w.]+)", text))
             try:
+                check_choices(config, rest)
                 specify(config)
                 self._bases[key] = _Base(canonical(config), read)
             except ConfigError:  # the values may be what it lacks

@@ -428,7 +428,6 @@ def test_two_workers_share_a_study(tmp_path: Path) -> None:
     assert all("best, trial" in out for out, _ in said), "both end with the outcome of the whole"
 
 
-@pytest.mark.slow
 def test_a_trial_that_diverges_fails_and_the_study_goes_on(tmp_path: Path) -> None:
     words = ["-m", *QUICK, "hydra/sweeper=bnn_optuna", "optimizer.lr=choice(0.1,1e39)"]
     result = run_here(tmp_path, *words, "hydra.sweeper.n_trials=3", "hydra.sweeper.max_failures=9")
