@@ -140,6 +140,7 @@ def check_choices(config: DictConfig, words: Sequence[str]) -> None:
 
 
 def _check_groups(config: DictConfig, words: Sequence[str]) -> None:
+    """Check of the groups that an experiment sets itself: a choice of one would be ignored."""
     of_group = {word.lstrip("+~").partition("=")[0]: word for word in words}  # the last one counts
     experiment = "experiment" in of_group
     for word in words:

@@ -155,7 +155,7 @@ class _Sweep:
         self.outcomes: dict[str, Any] = finished_results(self.store) if self.resume else {}
         self.left = [number for number, key in enumerate(self.keys) if key not in self.outcomes]
         self.elsewhere = [self.outcomes[key]["run_id"] for key in self.keys if key in self.outcomes]
-        self.parent, self.started = "", time.time()
+        self.parent = ""
 
     def run(self, launch: Launch, at_once: AtOnce) -> list[JobReturn]:
         """Launch the jobs that are left; the parent run ends with their status in every case.
