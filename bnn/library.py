@@ -24,10 +24,9 @@ from bnn.nn.weight_layers import weight_rule
 from bnn.nn.weights import WeightRule
 from bnn.registry import Registry
 from bnn.tasks import Classification, Scores, Task
-from bnn.tasks.weight_readings import WeightEvaluation
 from bnn.training.callback import Callback
 from bnn.training.initialisation import init_task
-from bnn.training.loop import FitResult
+from bnn.training.loop import FitResult, score_test_split
 from bnn.training.loop import fit as train
 from bnn.training.optimizers import OPTIMIZERS
 from bnn.training.progress import ProgressBar, display_mode
@@ -279,12 +278,7 @@ def _fit_tracked(
             metadata=dict(about.config),
             title=about.title,
         )
-        draws = training.settings.evaluation_samples
-        scores = task.evaluations(model, data.test, draws, training.seed)
-        if result.training_statistics is not None:
-            weights = WeightEvaluation(task, model, data.train, training.seed)
-            scores |= weights.all_scores(data.test, draws, result.training_statistics)
-        run.finish(result, scores)
+        run.finish(result, score_test_split(model, training, data, result))
     return result
 
 

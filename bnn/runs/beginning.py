@@ -13,7 +13,7 @@ from bnn.build import TrainingSetup
 from bnn.config.specification import RunSpec
 from bnn.errors import ConfigError, TrackingError
 from bnn.tracking.query import fetch, finished_run_id
-from bnn.tracking.resume import Shorter, find_shorter
+from bnn.tracking.resume import ShorterRun, find_shorter
 from bnn.tracking.store import Store
 from bnn.training import checkpoint
 from bnn.training.initial_weights import KEY, read_weights
@@ -47,7 +47,7 @@ def weights_of_run(spec: RunSpec, store: Store) -> tuple[str, dict[str, Tensor]]
         return run_id, read_weights(file, source)
 
 
-def _shorter_run(spec: RunSpec, store: Store) -> Shorter | None:
+def _shorter_run(spec: RunSpec, store: Store) -> ShorterRun | None:
     """Finished run of this configuration with fewer epochs."""
     trainer, keys = spec.config["trainer"], {}
     for epochs in range(1, trainer["epochs"]):
@@ -82,7 +82,7 @@ def key_of_length(setup: TrainingSetup, epochs: int) -> str | None:
     return None
 
 
-def _refusal_to_continue(setup: TrainingSetup, shorter: Shorter) -> str | None:
+def _refusal_to_continue(setup: TrainingSetup, shorter: ShorterRun) -> str | None:
     """Note on a run of fewer epochs that cannot be gone on from; None where it can."""
     config, whole = setup.spec.config, setup.training.settings.epochs
     about = f"note: run {shorter.run_id} finished after {shorter.epochs} of {whole} epochs, "
@@ -98,7 +98,7 @@ def _refusal_to_continue(setup: TrainingSetup, shorter: Shorter) -> str | None:
     return f"{about}{why}: trained anew; {KEY}={shorter.run_id} begins with its weights"
 
 
-def run_to_continue(setup: TrainingSetup, store: Store, title: str) -> Shorter | None:
+def run_to_continue(setup: TrainingSetup, store: Store, title: str) -> ShorterRun | None:
     """Finished run of fewer epochs that a training goes on from; why there is none is printed.
 
     Args:

@@ -23,12 +23,12 @@ from bnn.lab.probe import GradientProbe
 from bnn.runs.beginning import run_to_continue, weights_of_run
 from bnn.runs.describe import describe
 from bnn.tasks import Task
-from bnn.tasks.weight_readings import WeightEvaluation
 from bnn.tracking.description import test_metrics
 from bnn.tracking.failures import best_effort
 from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.resume import (
     Interrupted,
+    ShorterRun,
     find_finished_trial,
     find_interrupted,
     finished_results,
@@ -40,7 +40,7 @@ from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import Store, open_store
 from bnn.training import checkpoint
 from bnn.training.callback import Callback
-from bnn.training.loop import FitResult, fit
+from bnn.training.loop import FitResult, fit, score_test_split
 from bnn.training.progress import ProgressBar
 from bnn.training.shared_display import Progress
 from bnn.training.threads import threads
@@ -131,17 +131,12 @@ def execute(
     def finish(
         run: MlflowRun, setup: TrainingSetup, fitted: FitResult, data: Dataset
     ) -> RunSummary:
-        draws = setup.training.settings.evaluation_samples
-        task, seed = setup.training.task, spec.general.seed
         with shown.activity("evaluating, drawing …"):
-            scores = task.evaluations(setup.model, data.test, draws, seed)
-            if fitted.training_statistics is not None:
-                weights = WeightEvaluation(task, setup.model, data.train, seed)
-                scores |= weights.all_scores(data.test, draws, fitted.training_statistics)
+            scores = score_test_split(setup.model, setup.training, data, fitted)
             seconds = run.finish(fitted, scores)
         return _summary(spec, store, test_metrics(scores), seconds, run.id)
 
-    return _train_tracked(spec, store, folder, title, parent, earlier, finish, shown)
+    return _TrackedTraining(spec, store, folder, title, parent, earlier, shown).run(finish)
 
 
 def _finished(spec: RunSpec, store: Store) -> RunSummary | None:
@@ -204,8 +199,7 @@ def execute_trial_seed(
     if spec.general.resume:
         done = find_finished_trial(store, spec.result_key, tags[schema.STUDY])
         if done is not None:
-            for epoch, metrics in enumerate(done.history, 1):
-                report.on_epoch_end(epoch, metrics)
+            _replay(done.history, report)
             return _seed_result(done.history, done.best_epoch, done.train_seconds, done.run_id)
 
     def finish(
@@ -216,9 +210,9 @@ def execute_trial_seed(
 
     study = tags[schema.STUDY]
     earlier = _interrupted(spec, store, folder, title, study, alone=parent is None)
-    return _train_tracked(
-        spec, store, folder, title, parent, earlier, finish, progress, tags, report
-    )
+    return _TrackedTraining(
+        spec, store, folder, title, parent, earlier, progress, tags, report
+    ).run(finish)
 
 
 def _seed_result(
@@ -235,19 +229,9 @@ def _open_store(spec: RunSpec) -> Store:
     return store
 
 
-def _train_tracked(
-    spec: RunSpec,
-    store: Store,
-    folder: Path,
-    title: str,
-    parent: str | None,
-    earlier: Interrupted | None,
-    finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result],
-    progress: Progress,
-    trial: Mapping[str, str] | None = None,
-    report: Callback | None = None,
-) -> Result:
-    """Train in a new MLflow run, or with `resume=true` in the one that was interrupted.
+@dataclass(frozen=True)
+class _TrackedTraining:
+    """Training in a new MLflow run, or with `resume=true` in the one that was interrupted.
 
     Args:
         spec: specification of the run.
@@ -256,52 +240,77 @@ def _train_tracked(
         title: display name on the terminal.
         parent: MLflow run id of the sweep.
         earlier: the run that was interrupted.
-        finish: ends the MLflow run and makes the result.
         progress: callback that shows the progress.
         trial: tags of a trial.
         report: callback that hears of every epoch, also of those before an interruption.
     """
-    initial = weights_of_run(spec, store)
-    folder = earlier.folder if earlier else folder
-    setup = build(spec, initial[1] if initial else None)
-    shorter = None
-    if spec.general.resume and earlier is None and trial is None:
-        shorter = run_to_continue(setup, store, title)
-    tags = {schema.INIT_FROM: initial[0]} if initial else {}
-    tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
-    data = read_dataset(spec)
-    run_id = earlier.run_id if earlier else None
-    with (
-        threads(setup.training.settings.threads),
-        lock_run_dir(folder),
-        MlflowRun(store, describe(setup, tags), folder, parent, trial, run_id) as run,
-        memory_errors(spec.config, "model", "estimator", "trainer"),
-    ):
-        run.dataset(data)
-        if shorter is not None and shorter.last is not None:
-            state = checkpoint.load_last(shorter.last)
-            run.log_history(state["history"])
-            checkpoint.save(folder / checkpoint.LAST, state)
-        callbacks: list[Callback] = [run]
-        if spec.lab.every:
-            callbacks.insert(0, GradientProbe(setup.training, spec.lab))
-        if report is not None:
-            callbacks.append(report)
-            if earlier:
-                history = checkpoint.load_last(folder / checkpoint.LAST)["history"]
-                for epoch, metrics in enumerate(history, 1):
-                    report.on_epoch_end(epoch, metrics)
-        fitted = fit(
-            setup.model,
-            setup.training,
-            data,
-            callbacks=[*callbacks, progress],
-            folder=folder,
-            metadata=spec.checkpoint_metadata,
-            title=title,
-            resume=earlier is not None or shorter is not None,
-        )
-        return finish(run, setup, fitted, data)
+
+    spec: RunSpec
+    store: Store
+    folder: Path
+    title: str
+    parent: str | None
+    earlier: Interrupted | None
+    progress: Progress
+    trial: Mapping[str, str] | None = None
+    report: Callback | None = None
+
+    def run(
+        self, finish: Callable[[MlflowRun, TrainingSetup, FitResult, Dataset], Result]
+    ) -> Result:
+        """Train; `finish` ends the MLflow run and makes the result."""
+        spec, earlier = self.spec, self.earlier
+        initial = weights_of_run(spec, self.store)
+        setup = build(spec, initial[1] if initial else None)
+        shorter = self._shorter_run(setup)
+        tags = {schema.INIT_FROM: initial[0]} if initial else {}
+        tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
+        about, run_id = describe(setup, tags), earlier.run_id if earlier else None
+        folder = earlier.folder if earlier else self.folder
+        data = read_dataset(spec)
+        with (
+            threads(setup.training.settings.threads),
+            lock_run_dir(folder),
+            MlflowRun(self.store, about, folder, self.parent, self.trial, run_id) as run,
+            memory_errors(spec.config, "model", "estimator", "trainer"),
+        ):
+            run.dataset(data)
+            if shorter is not None and shorter.last is not None:
+                state = checkpoint.load_last(shorter.last)
+                run.log_history(state["history"])
+                checkpoint.save(folder / checkpoint.LAST, state)
+            fitted = fit(
+                setup.model,
+                setup.training,
+                data,
+                callbacks=self._callbacks(run, setup),
+                folder=folder,
+                metadata=spec.checkpoint_metadata,
+                title=self.title,
+                resume=earlier is not None or shorter is not None,
+            )
+            return finish(run, setup, fitted, data)
+
+    def _shorter_run(self, setup: TrainingSetup) -> ShorterRun | None:
+        """Finished run of fewer epochs that this one continues, with `resume=true`; no trial's."""
+        if not self.spec.general.resume or self.earlier is not None or self.trial is not None:
+            return None
+        return run_to_continue(setup, self.store, self.title)
+
+    def _callbacks(self, run: MlflowRun, setup: TrainingSetup) -> list[Callback]:
+        """Callbacks of the training; `report` has heard of the epochs before an interruption."""
+        probes = [GradientProbe(setup.training, self.spec.lab)] if self.spec.lab.every else []
+        reports = [self.report] if self.report is not None else []
+        if self.earlier is not None and self.report is not None:
+            history = checkpoint.load_last(self.earlier.folder / checkpoint.LAST)["history"]
+            _replay(history, self.report)
+        return [*probes, run, *reports, self.progress]
+
+
+def _replay(history: Sequence[Mapping[str, float]], report: Callback) -> None:
+    """Call of `report.on_epoch_end` for each epoch of a history."""
+    for epoch, metrics in enumerate(history, 1):
+        report.on_epoch_end(epoch, metrics)
 
 
 def _interrupted(

@@ -183,7 +183,7 @@ def find_interrupted(
 
 
 @dataclass(frozen=True)
-class Shorter:
+class ShorterRun:
     """Finished run of the same configuration with fewer epochs.
 
     Args:
@@ -197,7 +197,7 @@ class Shorter:
     last: Path | None
 
 
-def find_shorter(store: Store, epochs: Mapping[str, int]) -> Shorter | None:
+def find_shorter(store: Store, epochs: Mapping[str, int]) -> ShorterRun | None:
     """Finished run of fewer epochs: one that keeps its state, or else the one of most epochs.
 
     Args:
@@ -205,13 +205,13 @@ def find_shorter(store: Store, epochs: Mapping[str, int]) -> Shorter | None:
         epochs: fewer numbers of epochs, by the result key of each.
     """
     search = f"{kind_filter('run')} and attributes.status = 'FINISHED'"
-    found: list[Shorter] = []
+    found: list[ShorterRun] = []
     for run in search_runs(MlflowClient(store.uri), store.experiment_id, search):
         if (number := epochs.get(run.data.tags.get(schema.RESULT_KEY, ""))) is not None:
             run_dir = run_dir_of(run.data.tags)
             last = None if run_dir is None else run_dir / checkpoint.LAST
             there = last if last is not None and last.is_file() else None
-            found.append(Shorter(run.info.run_id, number, there))
+            found.append(ShorterRun(run.info.run_id, number, there))
     return max(found, key=lambda one: (one.last is not None, one.epochs), default=None)
 
 

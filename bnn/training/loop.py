@@ -16,8 +16,8 @@ from bnn.errors import DivergedError
 from bnn.estimators import Estimator
 from bnn.nn.latent_updates import weight_statistics
 from bnn.nn.neurons import set_slope
-from bnn.tasks import Task
-from bnn.tasks.weight_readings import read_by_sign
+from bnn.tasks import Scores, Task
+from bnn.tasks.weight_readings import WeightEvaluation, read_by_sign
 from bnn.training import checkpoint
 from bnn.training.activations import HEALTH_IMAGES, unit_health
 from bnn.training.callback import Callback, Callbacks, FitContext
@@ -161,6 +161,28 @@ def fit(
         best.path,
         best.content.get("training_statistics"),
     )
+
+
+def score_test_split(
+    model: nn.Module, config: TrainingConfig, data: Dataset, fitted: FitResult
+) -> dict[str, Scores]:
+    """Metrics of a trained network on the test split, under every reading of units and weights.
+
+    Args:
+        model: network, as `fit` left it.
+        config: task, seed and `evaluation_samples`.
+        data: data set of the training.
+        fitted: result of `fit`.
+
+    Returns:
+        Metrics by the name of the reading.
+    """
+    task, draws = config.task, config.settings.evaluation_samples
+    scores = task.evaluations(model, data.test, draws, config.seed)
+    if fitted.training_statistics is not None:
+        weights = WeightEvaluation(task, model, data.train, config.seed)
+        scores |= weights.all_scores(data.test, draws, fitted.training_statistics)
+    return scores
 
 
 def _earlier_history(
