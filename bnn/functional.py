@@ -3,9 +3,9 @@
     hidden = bnn.functional.straight_through(linear(x))
 
 For networks without an estimator object. Every function samples its bits, b ~ Bernoulli(F(a)) for a
-noise law F, and returns them with a gradient by `a`. `straight_through` is exact in expectation for
-one layer under a multilinear loss, `reinmax` under a quadratic one. They are the estimators of
-`bnn.estimators` of the same name.
+noise law F, and returns them with a gradient by `a`. In expectation `straight_through` with the
+density of the law is exact for one layer under a multilinear loss, `reinmax` under a quadratic one.
+They call `StraightThrough`, `ReinMax`, `StraightThroughGumbel` and `Concrete` of `bnn.estimators`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bnn.estimators.compatibility import check_law
 from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.straight_through import OnePass, ReinMax, StraightThrough
 from bnn.nn.noise import NoiseLaw
@@ -69,7 +70,7 @@ def reinmax(
         Bits, of the shape of `a`.
 
     Raises:
-        ConfigError: for tau < 1.
+        ConfigError: for tau < 1, or a law without full support.
     """
     return _sample(ReinMax(tau=tau), a, law, noise)
 
@@ -95,7 +96,7 @@ def st_gumbel(
         Bits, of the shape of `a`.
 
     Raises:
-        ConfigError: for tau ≤ 0.
+        ConfigError: for tau ≤ 0, or a law without full support.
     """
     return _sample(StraightThroughGumbel(tau=tau), a, law, noise)
 
@@ -119,11 +120,12 @@ def concrete(
         y in (0, 1), of the shape of `a`.
 
     Raises:
-        ConfigError: for tau ≤ 0.
+        ConfigError: for tau ≤ 0, or a law without full support.
     """
     return _sample(Concrete(tau=tau), a, law, noise)
 
 
 def _sample(estimator: OnePass, a: Tensor, law: NoiseLaw | str, noise: Noise) -> Tensor:
     law = NoiseLaw.registry[law]() if isinstance(law, str) else law
+    check_law(estimator, law)
     return estimator.sample(Site(a, law, Site.sample, noise=noise))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import subprocess
 import sys
 import warnings
@@ -163,9 +164,11 @@ def test_torchs_batch_norms_are_refused_with_the_conversion_and_serve_after_it(d
     with pytest.raises(ConfigError, match=r"2: BatchNorm1d .*bnn\.nn\.convert_batch_norms\(net\)"):
         Reinforce()(net, x, y)
     before = {key: value.clone() for key, value in net.state_dict().items()}
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
     converted = bnn.nn.convert_batch_norms(net)
     assert converted is net and isinstance(net[2], bnn.nn.BatchNorm)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert all(map(operator.is_, net.parameters(), optimizer.param_groups[0]["params"]))
     Reinforce()(net, x, y).backward()
     with pytest.raises(ConfigError, match="momentum"):
         bnn.nn.convert_batch_norms(nn.BatchNorm1d(3, momentum=None))

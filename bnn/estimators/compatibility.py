@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.nn.layers import BinaryLayers, has_linear_readout
+from bnn.nn.noise import NoiseLaw
 from bnn.nn.norms import couples_above_binary, refuse_torch_batch_norms
 
 if TYPE_CHECKING:
@@ -25,18 +26,30 @@ def check_layers(estimator: Estimator, layers: BinaryLayers) -> None:
         ConfigError: for a law without full support, or a path around a binary layer, where the
             estimator takes neither.
     """
+    for site in layers.sites:
+        check_law(estimator, site.law)
     name = type(estimator).__name__
-    if estimator.needs_full_support:
-        for site in layers.sites:
-            if not site.law.full_support:
-                raise ConfigError(
-                    f"{name} with the {type(site.law).__name__.lower()} law: the score needs "
-                    "log q(b), which this law makes infinite; write law=logistic or law=gaussian"
-                )
     if estimator.needs_chain and not layers.chain:
         raise ConfigError(
             f"estimator: {name} sums layer by layer, and this network has a path around a binary "
             "layer; write estimator=reinforce"
+        )
+
+
+def check_law(estimator: Estimator, law: NoiseLaw) -> None:
+    """Check of the noise law of a layer.
+
+    Args:
+        estimator: the estimator.
+        law: noise law.
+
+    Raises:
+        ConfigError: for a law without full support, where the estimator takes log-odds.
+    """
+    if estimator.needs_full_support and not law.full_support:
+        raise ConfigError(
+            f"{type(estimator).__name__} with the {type(law).__name__.lower()} law: expected a law "
+            "under which log q(b) is finite; write law=logistic or law=gaussian"
         )
 
 
@@ -56,18 +69,19 @@ def check_network(
             batch statistics above a binary layer, or a batch norm of torch's own, where the
             estimator does not take them.
     """
+    name = type(estimator).__name__
     if estimator.differentiates_units:
         _refuse_unreparameterised(estimator, model)
     if estimator.needs_linear_readout and (
         couples_above_binary(model, inputs, highest=True) or not has_linear_readout(model, inputs)
     ):
         raise ConfigError(
-            "estimator: this one expects the highest binary layer to feed a linear read-out; write "
+            f"estimator: {name} expects the highest binary layer to feed a linear read-out; write "
             "estimator=arms, or where layers stand above it placement=last or placement=both"
         )
     if estimator.deterministic and couples_above_binary(model, inputs):
         raise ConfigError(
-            "estimator: this one sums over the configurations of single samples, and batch norm "
+            f"estimator: {name} sums over the configurations of single samples, and batch norm "
             "above a binary layer couples them; write model.norm=running or model.norm=none"
         )
     if estimator.evaluations(layers.units) > 1:

@@ -29,12 +29,13 @@ LARGEST = 40.0
 def _nodes(tau: float) -> tuple[tuple[float, float], ...]:
     """Nodes z in (0, ∞) and weights of ∫ dz.
 
-    They are Gauss-Legendre nodes s in (0, 1) under z = -(1 + τ) log(1 - s).
+    They are Gauss-Legendre nodes s in (0, 1) under z = -w log(1 - s), w = min(1 + τ, 11 τ): the
+    integrand has the width τ where τ is small.
     """
-    found = []
+    found, width = [], min(1 + tau, 11 * tau)
     for x, weight in zip(*np.polynomial.legendre.leggauss(NODES), strict=True):
         rest = (1 - float(x)) / 2  # 1 - s
-        found.append((-(1 + tau) * math.log(rest), float(weight) / 2 * (1 + tau) / rest))
+        found.append((-width * math.log(rest), float(weight) / 2 * width / rest))
     return tuple(found)
 
 
@@ -94,7 +95,7 @@ class GumbelRao(OnePass):
 
 @Estimator.registry.add("reinmax_rao")
 class ReinMaxRao(GumbelRao):
-    """ReinMax-Rao: ReinMax by the slope of `gumbel_rao` (arXiv 2603.08257, 2026).
+    """ReinMax-Rao: ReinMax by the slope of `gumbel_rao` (Wang & Bui 2026).
 
         d f / d ℓ := f'(b) [2 c(logit m, b) - p (1 - p) / 2],   m = (p + b) / 2
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bnn.errors import ConfigError, NoEstimatorError
 from bnn.estimators.base import Estimator
+from bnn.estimators.compatibility import check_law
 from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.gradients import replace_gradient
@@ -57,12 +58,16 @@ class OnePass(Estimator):
 
         Args:
             noise: source of the uniform numbers.
+
+        Raises:
+            ConfigError: from the handler, at a law without full support where one is needed.
         """
 
         def handle(layer: Site | RandomUnits) -> Tensor:
             layer = dataclasses.replace(layer, noise=noise)
             if isinstance(layer, RandomUnits):
                 return layer.fire()
+            check_law(self, layer.law)
             named = split(layer.preactivation, 1)
             bits = self.sample(
                 dataclasses.replace(layer, preactivation=named[None] if layer.shared else named)
@@ -83,6 +88,7 @@ class OnePass(Estimator):
             noise: source of the uniform numbers.
 
         Raises:
+            ConfigError: at a law without full support, where the estimator needs one.
             NoEstimatorError: at the end, if no binary layer was met within.
         """
         handle, met = self.handler(noise), 0

@@ -65,10 +65,10 @@ class CNNGenerator(nn.Module):
         shape: shape of the inputs; the latent variables are [channels, 1, 1].
         outputs: number of pixels, 784.
         activations: the activation module of the pixels.
-        norm: `batch`, `running`, `group` or `none`.
+        norm: `batch`, `running` or `none`.
 
     Raises:
-        ConfigError: for other images than 28x28 of one channel.
+        ConfigError: for other images than 28x28 of one channel, and for norm `group`.
     """
 
     depth = 1
@@ -89,6 +89,11 @@ class CNNGenerator(nn.Module):
             raise ConfigError(
                 "model=cnn_generator: expected images of 28x28 pixels in one channel, got "
                 f"{outputs} pixels; write model=mlp_generator"
+            )
+        if norm == "group":
+            raise ConfigError(
+                "model=cnn_generator with model.norm=group: its last layer has one channel, and a "
+                "group has four; write model.norm=batch, running or none"
             )
         modules: list[nn.Module] = []
         below = math.prod(shape)

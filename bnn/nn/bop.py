@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,20 +16,34 @@ class Bop(torch.optim.Optimizer):
 
     Args:
         params: weights in {-1, 1}, or parameter groups of them.
-        gamma: γ, weight of the newest gradient.
+        gamma: γ, weight of the newest gradient, in (0, 1].
         threshold: τ, at least 0.
+
+    Raises:
+        ValueError: for other values of gamma or threshold.
     """
 
-    def __init__(self, params: Any, gamma: float = 1e-4, threshold: float = 1e-8) -> None:
+    def __init__(self, params: Any, gamma: float = 1e-3, threshold: float = 1e-8) -> None:
+        if not 0 < gamma <= 1:
+            raise ValueError(f"Bop: expected gamma in (0, 1], got {gamma}")
+        if not threshold >= 0:
+            raise ValueError(f"Bop: expected a threshold >= 0, got {threshold}")
         super().__init__(params, {"gamma": gamma, "threshold": threshold, "lr": 1.0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the running means, and flip weights.
 
         Args:
-            closure: not supported.
+            closure: function that computes the gradients again and returns the loss, or None.
+
+        Returns:
+            The closure's loss, or None.
         """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
@@ -40,3 +55,4 @@ class Bop(torch.optim.Optimizer):
                 weight.copy_(
                     torch.where(weight * state["mean"] > group["threshold"], -weight, weight)
                 )
+        return loss

@@ -54,8 +54,8 @@ _in_force: ContextVar[_InForce | None] = ContextVar("bnn_handler", default=None)
 NONE_IN_FORCE = (
     "no estimator in force: the layers below would get no gradient; write loss = "
     "estimator(net, inputs, targets), or `with estimator.in_force():` around the forward pass, and "
-    "to evaluate net.eval() or torch.no_grad() (a thread, nn.DataParallel and activation "
-    "checkpointing leave the estimator behind)"
+    "to evaluate net.eval() or torch.no_grad() (other threads, nn.DataParallel and activation "
+    "checkpointing do not see the estimator)"
 )
 RECOMPUTED = (
     "a binary layer was computed again during the backward pass, as activation checkpointing does: "
@@ -85,6 +85,11 @@ def replication() -> Replication | None:
     """Replication of the pass under way, or None outside of one."""
     found = _in_force.get()
     return found.replication if found is not None else None
+
+
+def has_handler() -> bool:
+    """Whether a site handler is in force."""
+    return _in_force.get() is not None
 
 
 def sample(layer: Site | RandomUnits) -> Tensor:

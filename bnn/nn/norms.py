@@ -174,7 +174,8 @@ def refuse_torch_batch_norms(model: nn.Module) -> None:
 def convert_batch_norms(model: nn.Module) -> nn.Module:
     """Network in which `BatchNorm` replaces each batch norm of torch's own.
 
-    The counterpart of `torch.nn.SyncBatchNorm.convert_sync_batchnorm`: parameters and buffers stay.
+    The counterpart of `torch.nn.SyncBatchNorm.convert_sync_batchnorm`: parameters and buffers are
+    the same objects, so that an optimizer made before goes on training them.
 
     Args:
         model: network; changed in place, unless it is a norm itself.
@@ -197,7 +198,8 @@ def convert_batch_norms(model: nn.Module) -> nn.Module:
             f"momentum={model.momentum}"
         )
     converted = BatchNorm(model.num_features, model.eps, model.momentum, model.affine)
-    converted.to(model.running_mean).load_state_dict(model.state_dict())
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(converted, name, getattr(model, name))
     return converted.train(model.training)
 
 
@@ -215,9 +217,11 @@ def couples_above_binary(model: nn.Module, inputs: Tensor, *, highest: bool = Fa
         for module in model.modules()
         if isinstance(module, Binary | nn.modules.batchnorm._BatchNorm)
     ]
-    sites_of(model, inputs)
-    for hook in hooks:
-        hook.remove()
+    try:
+        sites_of(model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
     binary = [i for i, module in enumerate(met) if isinstance(module, Binary)] or [len(met)]
     above = met[binary[-1 if highest else 0] :]
     return any(

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
@@ -120,7 +119,8 @@ def binarize(
 ) -> nn.Module:
     """Network in which layers with binary weights replace linear and convolutional ones.
 
-    The initial latent weights are drawn from torch's global stream; biases stay.
+    The initial latent weights are drawn from torch's global stream, and are new parameters: make
+    the optimizer afterwards. Biases stay the same parameters.
 
     Args:
         model: network, changed in place.
@@ -149,16 +149,26 @@ def binarize(
 def _chosen(model: nn.Module, found: Mapping[str, nn.Module], layers: Any) -> list[str]:
     """Names of the layers that become binary."""
     names = list(found)
-    if layers == "all" and names:
+    if not names:
+        raise ConfigError(
+            "weights: expected a network with linear or convolutional layers, got one without; "
+            "write weights=real"
+        )
+    if layers == "all":
         return names
-    if layers in ("hidden", "all"):
-        if len(names) < 3 or layers == "all":
+    if layers == "hidden":
+        if len(names) < 3:
             raise ConfigError(
-                f"weights.layers={layers}: the network has {len(names)} linear or convolutional "
+                f"weights.layers=hidden: the network has {len(names)} linear or convolutional "
                 "layers, and none between the first and the last; write weights.layers=all or "
                 "weights=real"
             )
         return names[1:-1]
+    if isinstance(layers, str):
+        raise ConfigError(
+            "weights.layers: expected hidden, all, or names of layers such as [conv2]; got "
+            f"{layers!r}"
+        )
     for name in layers:
         if name not in found:
             there = dict(model.named_modules()).get(name)
@@ -195,9 +205,7 @@ def _binary(layer: nn.Module, rule: WeightRule) -> nn.Module:
             layer.padding_mode,
             **place,
         )
-    if bias:
-        with torch.no_grad():
-            made.bias.copy_(layer.bias)  # type: ignore[operator, arg-type]
+    made.bias = layer.bias
     return made.train(layer.training)
 
 

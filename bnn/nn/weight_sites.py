@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bnn.errors import ConfigError
-from bnn.nn.handlers import sample
+from bnn.nn.handlers import has_handler, sample
 from bnn.nn.sites import Site
 from bnn.nn.weight_draws import BinaryLayer
 from bnn.nn.weights import LatentWeights
@@ -25,6 +25,8 @@ LARGEST = 12
 @dataclass(kw_only=True)
 class WeightSites(LatentWeights):
     """Bernoulli weights that the estimator in force draws and credits, one draw for a replica.
+
+    In evaluation without a site handler they are their signs, as those of the other rules.
 
         net = bnn.binarize(net, WeightSites(layers=["0"]))
         bnn.estimators.Reinforce()(net, inputs, targets).backward()
@@ -47,6 +49,8 @@ class WeightSites(LatentWeights):
         Raises:
             ConfigError: for more than LARGEST weights.
         """
+        if not layer.training and not has_handler():
+            return super().output(layer, x)
         latent = layer.weight
         if latent.numel() > LARGEST:
             raise ConfigError(

@@ -335,6 +335,17 @@ def test_the_quadrature_of_gumbel_rao_agrees_with_a_mean_over_the_noise() -> Non
             torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-6)
 
 
+@pytest.mark.parametrize("tau", [1e-6, 1e-3, 0.01, 0.05])
+def test_gumbel_rao_becomes_the_half_estimator_at_low_temperatures(tau: float) -> None:
+    """|b - p| / 2, which the conditional slope nears by a distance of the order of τ."""
+    logits = torch.tensor([-3.0, 0.0, 1.5], dtype=torch.float64)
+    for bit in (0.0, 1.0):
+        bits = torch.full_like(logits, bit)
+        half = (bits - torch.sigmoid(logits)).abs() / 2
+        found = conditional_slope(logits, bits, tau)
+        torch.testing.assert_close(found, half, rtol=1.5 * tau + 1e-7, atol=0)
+
+
 def test_the_quadrature_of_gumbel_rao_holds_for_bits_without_probability() -> None:
     logits = torch.tensor([-300.0, -90.0, -20.0, 20.0, 90.0, 300.0])
     for bit in (0.0, 1.0):

@@ -11,6 +11,7 @@ from bnn.errors import ConfigError
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.handlers import apply, sampled
 from bnn.nn.layers import sites_of
+from bnn.nn.neurons import Stochastic
 from bnn.nn.norms import NORMS, BatchNorm, couples_above_binary, refuse_torch_batch_norms
 from bnn.nn.replicas import branching
 from bnn.nn.sites import Site
@@ -115,3 +116,10 @@ def test_coupling_is_seen_only_above_a_binary_layer() -> None:
     assert not couples_above_binary(network("placement=last"), zeros)
     assert not couples_above_binary(network("placement=both", "model.norm=running"), zeros)
     assert not couples_above_binary(network("placement=both", "model.norm=group"), zeros)
+
+
+def test_a_forward_pass_that_fails_leaves_no_hooks() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), Stochastic(), nn.Linear(4, 1))
+    with pytest.raises(RuntimeError, match="shapes"):
+        couples_above_binary(net, torch.zeros(1, 2))
+    assert not net[1]._forward_hooks

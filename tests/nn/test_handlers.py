@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from bnn import functional
 from bnn.errors import ConfigError, NoEstimatorError
 from bnn.estimators import Estimator, Reinforce, ReinMax, StraightThrough
 from bnn.nn import Deterministic, Stochastic, apply, handling, sampled, threshold
@@ -176,6 +177,17 @@ def test_in_force_around_no_binary_layer_raises() -> None:
         StraightThrough().in_force(),
     ):
         nn.Linear(5, 3)(X)
+
+
+def test_a_law_without_full_support_is_refused_without_an_estimator_object_too() -> None:
+    a = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+    for function in (functional.reinmax, functional.st_gumbel, functional.concrete):
+        with pytest.raises(ConfigError, match="with the uniform law: expected a law under which"):
+            function(a, law="uniform")
+    with pytest.raises(ConfigError, match="with the uniform law"), ReinMax().in_force():
+        Stochastic(law="uniform")(a[None])
+    functional.straight_through(a, law="uniform").sum().backward()
+    assert a.grad is not None and a.grad.isfinite().all()
 
 
 def test_an_estimator_that_has_to_see_the_losses_cannot_be_put_in_force() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import bnn
 from bnn.errors import ConfigError
-from bnn.nn import ForwardClosure, Stochastic, branching
+from bnn.nn import ForwardClosure, Stochastic, branching, handling, sampled
 from bnn.nn.bop import Bop
 from bnn.nn.latent_updates import LatentUpdates
 from bnn.nn.noise import NoiseLaw
@@ -120,6 +120,25 @@ def test_bop_flips_by_the_published_vector() -> None:
         weights.append(float(weight))
     assert means == pytest.approx([0.05, 0.095, -0.0145, -0.11305, 0.098255])
     assert weights == [1, -1, -1, 1, -1]
+
+
+def test_bop_takes_a_closure_as_optimizers_of_torch_do() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = Bop([weight], gamma=1.0)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = weight.sum()
+        loss.backward()
+        return loss
+
+    assert float(optimizer.step(closure)) == 1 and float(weight) == -1
+
+
+@pytest.mark.parametrize("settings", [{"gamma": 0.0}, {"gamma": 1.5}, {"threshold": -1.0}])
+def test_bop_refuses_settings_that_make_no_sense(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"expected .*{next(iter(settings))}"):
+        Bop([nn.Parameter(torch.ones(1))], **settings)
 
 
 def test_bop_without_a_threshold_follows_the_sign_of_the_mean_gradient() -> None:
@@ -306,6 +325,11 @@ def test_layers_are_chosen_by_their_place_or_their_name() -> None:
         binary("hidden", 2)
     with pytest.raises(ConfigError, match="9 is no module of the network"):
         binary(["9"])
+    with pytest.raises(ConfigError, match=r"hidden, all, or names of layers such as .* got '12'"):
+        binary("12")  # no list of "1" and "2"
+    for layers in ("hidden", "all"):
+        with pytest.raises(ConfigError, match="layers, got one without; write weights=real"):
+            binary(layers, 0)
     with pytest.raises(ConfigError, match="act is a Stochastic of the network"):
         bnn.binarize(nn.ModuleDict({"act": Stochastic(), "a": nn.Linear(2, 2)}), "sign", ["act"])
 
@@ -314,11 +338,11 @@ def test_binary_layers_keep_biases_geometry_and_names() -> None:
     net = nn.Sequential(
         nn.Linear(3, 3), nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2), nn.Linear(3, 3)
     )
-    bias, names, x = net[1].bias.clone(), list(net.state_dict()), torch.rand(1, 2, 8, 8)
+    bias, names, x = net[1].bias, list(net.state_dict()), torch.rand(1, 2, 8, 8)
     shape = net[1](x).shape
     bnn.binarize(net, "sign")
     assert list(net.state_dict()) == names
-    assert torch.equal(net[1].bias, bias)
+    assert net[1].bias is bias
     assert net[1](x).shape == shape
 
 
@@ -408,6 +432,18 @@ def test_weights_as_sites_are_trained_without_bias_by_a_score_function() -> None
     exact = torch.tensor([-0.854366, 0.433645, -1.566079]) * 2 * theta * (1 - theta)
     z = (found.mean(0) - exact) / (found.std(0) / math.sqrt(len(found)))
     assert float(z.abs().max()) < 4.5
+
+
+def test_weights_as_sites_are_their_signs_in_evaluation() -> None:
+    torch.manual_seed(0)
+    net = bnn.binarize(nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1)), WeightSites(layers=["0"]))
+    layer, x = net.eval()[0], torch.rand(3, 4)
+    expected = F.linear(x, layer.binary_weight, layer.bias)
+    for _ in range(8):
+        torch.testing.assert_close(layer(x), expected)
+    with handling(sampled()):
+        drawn = torch.stack([layer(x) for _ in range(8)])
+    assert float(drawn.std(0).min()) > 0
 
 
 def test_many_weights_as_sites_are_refused() -> None:

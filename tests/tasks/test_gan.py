@@ -17,6 +17,7 @@ from bnn.config.compose import compose
 from bnn.data import DatasetSpec, load
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
+from bnn.models.generators import CNNGenerator
 from bnn.nn.readings import Reading
 from bnn.report.headline import headline
 from bnn.report.row_files import read_csv
@@ -395,6 +396,11 @@ def test_choices_that_make_no_sense_are_one_line(words: list[str], said: str) ->
     with pytest.raises(ConfigError) as error:
         prepared(*words)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_group_norm_of_one_channel_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.norm=group: its last layer has one channel"):
+        CNNGenerator((100, 1, 1), 784, [nn.Sigmoid()], norm="group")
 
 
 def test_outputs_that_are_no_pixels_are_refused_before_the_first_step() -> None:
