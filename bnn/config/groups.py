@@ -16,7 +16,7 @@ ABOUT: Mapping[str, str] = {
     "data": "data set",
     "model": "network",
     "model/sparsity": "sparsity objective of the gates of `model=gated_mlp`, `gated_cnn`",
-    "neuron": "unit of a binary layer, its noise law and its slope's part in the gradient",
+    "neuron": "unit of a binary layer, its noise law, and how its slope scales the gradient",
     "estimator": "gradient estimator",
     "estimator/baseline": "baseline of `estimator=reinforce`",
     "placement": "activations that are binary; `placement.layers=[0,-1]` for others",

@@ -50,12 +50,12 @@ class Estimator(nn.Module, ABC):
 
     registry: ClassVar[Registry[Estimator]] = Registry("estimator.name")
     unbiased: bool
-    """Claim, measured by the contract tests: E[gradient] is the gradient of the expected loss, a
-    mean over samples. `init` withdraws it for a network with random units that are neither bits nor
-    reparameterised (a differentiable function of their pre-activation and of independent noise),
-    through which the derivative of the loss is another."""
+    """Whether E[gradient] is the gradient of the expected loss, which contract tests measure
+    against enumeration. `init` sets it to False for a network with random units that are neither
+    bits nor reparameterised (a differentiable function of their pre-activation and of independent
+    noise)."""
     needs_full_support: ClassVar[bool]
-    """Whether log q(b) is taken, which needs a noise law with full support."""
+    """Whether finite log-odds are needed, hence a noise law with full support."""
     assumes_independent_samples: ClassVar[bool]
     """Whether a draw's credit is the loss of its own sample, which batch statistics above a binary
     layer contradict."""
@@ -63,8 +63,8 @@ class Estimator(nn.Module, ABC):
     """Whether training draws bits by the noise law whatever the neuron's rule: a deterministic
     neuron is then sampled in training, and thresholded in evaluation."""
     up_to_scale: ClassVar[bool] = False
-    """Of an unbiased estimator: whether the gradient of the layers below is scaled by a positive
-    number that does not depend on the bits."""
+    """Of an unbiased estimator: whether the estimate for the layers below is the gradient times a
+    positive factor that does not depend on the bits."""
     needs_linear_readout: ClassVar[bool] = False
     """Whether the output has to be an affine function of the highest binary layer's bits."""
     needs_chain: ClassVar[bool] = False
@@ -73,11 +73,12 @@ class Estimator(nn.Module, ABC):
     """Whether the estimate has no noise; its value is then the expected loss, not that of one
     draw."""
     fractional_bits: ClassVar[bool] = False
-    """Whether the loss is evaluated at bits between 0 and 1, which a task has to be defined at."""
+    """Whether f is evaluated at values between 0 and 1, at which the task's loss has to be
+    defined."""
 
     bound: ClassVar[bool] = False
-    """Whether the objective is the bound of several draws, -log of the mean of exp(-f), in place of
-    the expected loss; exp(-f) then has to be a likelihood or an importance weight."""
+    """Whether the objective is the multi-sample bound -log 1/K Σ_k exp(-f_k) in place of the
+    expected loss; exp(-f) then has to be a likelihood or an importance weight."""
 
     differentiates_units: ClassVar[bool] = False
     """Whether the derivative of a relaxed loss is taken through random units that are no bits."""

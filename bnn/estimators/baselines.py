@@ -44,9 +44,6 @@ class Baseline(nn.Module, ABC):
 
         Args:
             sites: the binary layers from the input, [n, *units].
-
-        Raises:
-            ConfigError: where a simpler baseline would be the same.
         """
 
     @abstractmethod

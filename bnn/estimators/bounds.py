@@ -1,4 +1,4 @@
-"""Estimators for the bound of several draws, -log of the mean of exp(-f), not the expected loss."""
+"""Gradient estimators of the multi-sample bound -log 1/K Σ_k exp(-f_k)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class VIMCO(Estimator):
 
 @Estimator.registry.add("disarm_bound")
 class DisARMBound(VIMCO):
-    """DisARM for the bound of K draws, each against its antithetic mate (Dong et al. 2020).
+    """DisARM for the bound of K draws, each against its antithetic mate (Dong, Mnih & Tucker 2020).
 
         d L / d ℓ := Σ_k ½ (L(b_k) - L(b'_k)) (b_k - b'_k) max(p, 1 - p)
 
@@ -124,8 +124,8 @@ class DisARMBound(VIMCO):
             slope = -site.aligned(gain) * moved * torch.maximum(p, 1 - p) / (2 * site.samples)
         term = (slope * site.logits[: self.samples]).sum()
         if drawn.latents.used:
-            shares = torch.cat([torch.softmax(one.detach(), 0) for one in (draws, mates)]) / 2
-            weight = site.aligned(site.descendants(shares)) / site.samples
+            normalized = torch.cat([torch.softmax(one.detach(), 0) for one in (draws, mates)]) / 2
+            weight = site.aligned(site.descendants(normalized)) / site.samples
             term = term + site.credited_score(bits, weight)
         return value.mean() + gradient_only(term)
 

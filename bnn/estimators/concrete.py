@@ -1,8 +1,7 @@
 """Relaxations of a bit to a number between 0 and 1: the binary concrete distribution, one pass.
 
-With logistic noise z = ℓ + log(u' / (1 - u')) a unit fires where z > 0, and y = σ(z / τ) is its
-relaxation. `st_gumbel` and `concrete` are biased. Any law with full support will do: ℓ are its
-logits.
+A unit fires where z = ℓ - logit(u) > 0, u ~ U[0, 1), and y = σ(z / τ) is its relaxation.
+`st_gumbel` and `concrete` are biased. Any law with full support will do: ℓ are its logits.
 """
 
 from __future__ import annotations

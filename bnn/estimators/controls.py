@@ -19,9 +19,9 @@ class Frozen(OnePass):
 
         d f / d a := 0
 
-    Layers below the highest binary one keep their initial weights. The first repositories called
-    this "REINFORCE": they sampled and never used log q. Evaluations of f per sample and step: 1.
-    Biased.
+    Layers below the highest binary one keep their initial weights. The published runs of
+    bnn/report/reference.py call this "REINFORCE": their code samples, and never uses log q.
+    Evaluations of f per sample and step: 1. Biased.
     """
 
     needs_full_support = False

@@ -74,7 +74,7 @@ class DoubleControlVariates(DrawsWithSlopes):
         Returns:
             Two tensors of the shape of the site.
         """
-        p, noise = layer.site.probs.detach(), layer.noise
+        p, noise = layer.site.probs.detach(), layer.b_minus_p
         slope = mean_of_others(layer.slope)
         control = (noise * slope).flatten(2).sum(2)
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def relative_mean_square(gradients: Sequence[Tensor], past: Tensor, decay: float) -> Tensor:
-    """Sum over layers of the estimates' mean squares, over their running means.
+    """Sum over layers of an estimate's mean square, divided by its running mean.
 
-    The expected mean square of an unbiased estimate is its variance and a constant; over its
+    The expected mean square of an unbiased estimate is its variance and a constant; divided by its
     running mean it asks for the same learning rate whatever the unit of the loss.
 
     Args:

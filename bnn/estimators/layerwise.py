@@ -98,7 +98,7 @@ class LayerByLayer(Estimator):
 
     @abstractmethod
     def follow(self, site: Site, cache: Any) -> Tensor:
-        """Bits of the draws that come from lower layers, by the noise of the base sample.
+        """Bits in the replicas that branched at a lower layer, by the base sample's random numbers.
 
         Args:
             site: the layer in those draws, [replicas, samples, *units].

@@ -38,7 +38,7 @@ TAU_RATE = 0.2
 
 
 def conditional_derivative(p: Tensor, bits: Tensor, u: Tensor) -> Tensor:
-    """Derivative dz̃/dℓ of z̃ ~ p(z | b) at z̃ = z, where z is the very noise that fired the bits.
+    """Derivative dz̃/dℓ of z̃ ~ p(z | b) at z̃ = z = ℓ - logit(u), whose sign is the bit.
 
     z̃ = ℓ + logit(v'), v' = b (1 - p + v p) + (1 - b) v (1 - p) for v ~ U[0, 1) (Tucker et al.
     2017): the interval of z̃ moves with ℓ, so that dz̃/dℓ is 1 - (1 - p) / v' where b = 1 and
@@ -63,22 +63,22 @@ class Relaxation(NamedTuple):
 
     Args:
         u: uniform numbers that fired the bits.
-        y: σ(z / τ), between 0 and 1, z the same noise.
+        y: σ(z / τ), z = ℓ - logit(u).
         dy_dz: derivative of y by z.
-        dz_again: derivative of z̃ by the logits, at z̃ = z.
+        dz_tilde: derivative of z̃ by the logits, at z̃ = z.
         sent: y as it was sent upwards.
     """
 
     u: Tensor
     y: Tensor
     dy_dz: Tensor
-    dz_again: Tensor
+    dz_tilde: Tensor
     sent: Tensor
 
 
 @Estimator.registry.add("rebar")
 class REBAR(LayerByLayer):
-    """REBAR, REINFORCE less that of the relaxed net, layer by layer (Tucker et al. 2017).
+    """REBAR: REINFORCE with the relaxed network as control variate (Tucker et al. 2017).
 
         d f / d ℓ := [f(b) - η c(z̃) - a] (b - p) + η d_ℓ c(z) - η d_ℓ c(z̃)
 
@@ -162,15 +162,15 @@ class REBAR(LayerByLayer):
         bits = (u < p).to(site.preactivation.dtype)
         y = torch.sigmoid(reparameterize(logits, u) / tau)
         sent = y if y.requires_grad else y.clone().requires_grad_()
-        dz_again = conditional_derivative(p, bits, u)
-        return join([bits, sent]), Relaxation(u, y, y * (1 - y) / tau, dz_again, sent)
+        dz_tilde = conditional_derivative(p, bits, u)
+        return join([bits, sent]), Relaxation(u, y, y * (1 - y) / tau, dz_tilde, sent)
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         z = reparameterize(site.logits, cache.u)
         return torch.sigmoid(z / self.temperature(site.index))
 
     def control(self, layer: LayerSamples) -> Tensor:
-        """Control variate c(z̃) (b - p) - d_ℓ c(z) + d_ℓ c(z̃), without mean.
+        """Control variate c(z̃) (b - p) - d_ℓ c(z) + d_ℓ c(z̃), of mean 0.
 
         Args:
             layer: bits and relaxation of one layer.
@@ -193,7 +193,7 @@ class REBAR(LayerByLayer):
             materialize_grads=True,
         )
         value = layer.site.aligned(loss if fitting else loss.detach())
-        return value * layer.b_minus_p - slope * relaxed.dy_dz * (1 - relaxed.dz_again)
+        return value * layer.b_minus_p - slope * relaxed.dy_dz * (1 - relaxed.dz_tilde)
 
     def gradient(self, layer: LayerSamples) -> Tensor:
         index, b_minus_p = layer.site.index, layer.b_minus_p
@@ -222,9 +222,9 @@ class REBAR(LayerByLayer):
         return (rk * ss - rs * ks) / determinant, (rs * kk - rk * ks) / determinant
 
     def auxiliary_loss(self, gradients: Sequence[Tensor]) -> Tensor | float:
-        """Mean squares of the estimates over their running means, as a function of φ.
+        """Sum over layers of an estimate's mean square, divided by its running mean.
 
-        Summed over layers. The temperatures take their step here.
+        A function of the learned parameters. The temperatures take their step here.
 
         Args:
             gradients: estimates of each layer, [1, samples, *units].

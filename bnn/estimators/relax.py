@@ -51,9 +51,10 @@ class RELAX(REBAR):
     """RELAX: REBAR with a learned function r_φ added to the relaxed loss (Grathwohl et al. 2018).
 
         d f / d ℓ := [f(b) - c(z̃) - a] (b - p) + d_ℓ c(z) - d_ℓ c(z̃),
-        c = η · the relaxed loss + r_φ
+        c = η · relaxed loss + κ r_φ,   κ² = E g² / E (b - p)²
 
-    For each layer r_φ is a network of one hidden tanh layer on σ(z / τ). φ is fitted with the run's
+    For each layer r_φ is a network of one hidden tanh layer on σ(z / τ); κ, by earlier estimates g,
+    is the unit of the loss. φ is fitted with the run's
     optimizer to the estimates' mean square, over its running mean of earlier batches so that the
     unit of the loss does not matter. η, a and τ are REBAR's (the paper learns all with φ).
 
@@ -88,7 +89,7 @@ class RELAX(REBAR):
         b_minus_p, index = layer.b_minus_p, layer.site.index
         learned = self.controls[index](relaxed.y.flatten(2))
         value, slope = (self._unit(index) * one for one in learned)
-        moved = slope.view_as(relaxed.y) * relaxed.dy_dz * (1 - relaxed.dz_again)
+        moved = slope.view_as(relaxed.y) * relaxed.dy_dz * (1 - relaxed.dz_tilde)
         value = layer.site.aligned(value.to(b_minus_p.dtype))
         estimate: Tensor = super().gradient(layer) - value * b_minus_p + moved
         return estimate

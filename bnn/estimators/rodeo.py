@@ -112,7 +112,7 @@ class RODEO(DrawsWithSlopes):
         self.register_buffer("size", like.new_zeros(len(sites) + 1))
 
     def gradient(self, layer: LayerDraws) -> Tensor:
-        site, noise = layer.site, layer.noise
+        site, noise = layer.site, layer.b_minus_p
         mean, deviation, unit = self._scales(layer)
         here, flipped = self._surrogates(layer, mean, deviation, unit)
         # q(1 - b_i) is |b_i - p_i|, and a flip adds 1 - 2 b_i to the score

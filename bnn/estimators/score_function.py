@@ -145,13 +145,14 @@ class NVIL(Estimator):
 class MuProp(Estimator):
     """MuProp: REINFORCE on the residual of a first-order expansion (Gu et al. 2016).
 
-        (f(b) - f(m) - Σ_layers f'(m)·(b - p) - c) · d log q(b) + f'(m) · dp
+        Σ_l [(f(b) - f(m) - Σ_k f'(m_k)·(b_k - p_k) - c_l) d log q(b_l) + f'(m_l)·dp_l]
 
     m are the bits of a mean-field pass, in which every layer sends its firing probability upwards;
-    f'(m) is the gradient of that pass's loss by a layer's m; p are the probabilities of the sample,
-    given its own bits below; c is an exponential average of the term before it, up to the previous
-    batch. For a layer's score the terms of lower layers are constants, those of upper ones have
-    mean 0, and its own has the expectation that f'(m) · dp puts back: one residual serves all.
+    f'(m_l) is the gradient of that pass's loss by the m of layer l; p are the probabilities of the
+    sample, given its own bits below; c is an exponential average of the term before it, up to the
+    previous batch. For a layer's score the terms of lower layers are constants, those of upper ones
+    have mean 0, and its own has the expectation that f'(m_l)·dp_l puts back: one residual serves
+    all.
 
     As published each layer subtracts its own expansion alone, f'(m)·(b - m), which leaves it the
     noise of the layers above.

@@ -1,4 +1,4 @@
-"""Estimators by independent draws of all layers, and the slope of the loss at each draw."""
+"""Base of the estimators by independent draws with the gradient f'(b) of the loss at each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Open:
 
 @dataclass(frozen=True)
 class LayerDraws:
-    """K independent draws of one layer, with the loss and its slope at each.
+    """K independent draws of one layer, with the loss and its gradient f'(b) at each.
 
     Args:
         site: the layer, [K, samples, *units].
@@ -54,15 +54,15 @@ class LayerDraws:
     loss: Tensor
 
     @property
-    def noise(self) -> Tensor:
+    def b_minus_p(self) -> Tensor:
         """Difference b - p, detached, of the shape of the site."""
         return self.bits - self.site.probs.detach()
 
 
 class DrawsWithSlopes(Estimator):
-    """Estimator by K draws of all binary layers together, and the slope of the loss at each.
+    """Estimator by K draws of all binary layers together, and the gradient of the loss at each.
 
-    In a layer below another binary one the slope passes the bits above as straight-through does.
+    In a layer below another binary one the gradient passes the bits above as straight-through does.
 
     Args:
         samples: K.

@@ -47,7 +47,7 @@ class NoSparsity(Sparsity):
 
 @Sparsity.registry.add("condnet")
 class CondNet(Sparsity):
-    """Objective of the condnet (E. Bengio et al. 2015).
+    """Objective of conditional networks (E. Bengio et al. 2015), as in the authors' code.
 
         λ_b [Σ_k (mean_n P - τ)² + 10⁻³ Σ_n (mean_k P - τ)²] - λ_v [Σ_k Var_n P + 0.1 Σ_n Var_k P]
 

@@ -79,7 +79,7 @@ class Neuron(nn.Module, ABC):
 
 
 class Real(Neuron):
-    """Real-valued control: the mean of the noise law, F(slope · x). No sample site."""
+    """Real-valued control: the firing probability F(slope · x) in place of a bit."""
 
     def forward(self, x: Float[Tensor, "n *units"]) -> Float[Tensor, "m *units"]:
         return self.law.cdf(self.preactivation(x))
@@ -110,7 +110,9 @@ class Stochastic(Binary):
 
 @Neuron.registry.add("deterministic")
 class Deterministic(Binary):
-    """Deterministic binary unit, b = 1[x > 0]; slope and law shape its backward pass only.
+    """Deterministic binary unit, b = 1[x > 0]; slope and law shape its pseudo-derivative.
+
+    Estimators that take log q(b) sample it by the law in training (`samples_in_training`).
 
     Args:
         law: noise law F, or its name.

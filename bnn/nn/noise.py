@@ -24,7 +24,8 @@ class NoiseLaw(ABC):
 
     registry: ClassVar[Registry[NoiseLaw]] = Registry("neuron.law")
     full_support: ClassVar[bool]
-    """Whether 0 < F(a) < 1 for every finite a: log q(b) and its second moment are then finite."""
+    """Whether 0 < F(a) < 1 for every finite a: log q(b) and the second moment of its
+    derivative are then finite."""
 
     @abstractmethod
     def cdf(self, a: Float[Tensor, "*units"]) -> Float[Tensor, "*units"]:

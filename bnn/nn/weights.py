@@ -1,7 +1,7 @@
 """Binary weights w in {-1, 1} behind real latent weights η, and the rules that train them.
 
-A latent weight is half the log-odds of its weight: P(w = 1) = F(η) for a noise law F, and
-E[w] = μ = 2F(η) - 1, which is tanh η under the logistic law. A layer reads its weights as `sign`
+P(w = 1) = F(η) for a noise law F, and E[w] = μ = 2F(η) - 1; under the logistic law η is half the
+log-odds of the weight, and μ = tanh η. A layer reads its weights as `sign`
 (w = sign η), `sampled` (one draw for the whole batch) or `lrt` (the Gaussian of the pre-activation,
 drawn for each sample). A rule says which of them training uses; in evaluation it is `sign`, unless
 another reading is in force. Prefer `SignWeights`.
@@ -348,7 +348,7 @@ class SignWeights(LatentWeights):
 @WeightRule.registry.add("sample")
 @dataclass(kw_only=True)
 class SampledWeights(LatentWeights):
-    """Sampled weights, w ~ Bernoulli(F(η)), one draw for each training step.
+    """Sampled weights, w = 1 with P = F(η), else -1; one draw for each training step.
 
     With `law=uniform clip=true` this is BinaryConnect's stochastic rule (Courbariaux, Bengio &
     David 2015).
@@ -373,7 +373,7 @@ class LocalReparameterisation(LatentWeights):
 @WeightRule.registry.add("bop")
 @dataclass(kw_only=True)
 class BopWeights(BinaryWeights):
-    """Weights without latent ones, flipped by the binary optimizer Bop (Helwegen et al. 2019).
+    """Binary weights without latent weights, flipped by Bop (Helwegen et al. 2019).
 
     m ← (1 - γ) m + γ g, and w flips where w m > τ.
 

@@ -125,7 +125,7 @@ def _add_legend(figure: Figure, configurations: Sequence[Configuration]) -> None
     if any(not c.preliminary for c in configurations):
         marks.append(mark("o", 9.5, "mean over seeds", markerfacecolor="0.8", color="0.4"))
     if any(reported(c.first) and not misnamed(c.first) for c in configurations):
-        title = "reported by the sources (one run)"
+        title = "as published (one run)"
         marks.append(mark("D", 6.5, title, markerfacecolor="none", color="black"))
     figure.legend(
         handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10

@@ -174,12 +174,12 @@ def footnotes(rows: Iterable[Row]) -> list[str]:
         notes.append(f"{PRELIMINARY} Preliminary: one seed, hence no spread.")
     if any(map(reported, first)):
         notes.append(
-            "Reported: the sources' single unseeded runs, under their own protocol "
+            "Reported: single unseeded runs as published, under their own protocol "
             "(bnn/report/reference.py)."
         )
     if any(misnamed(row) and reported(row) for row in first):
         notes.append(
-            f"{MISNAMED} The sources' rows of this name. Their code never uses log q and sends "
+            f"{MISNAMED} Published rows of this name. Their code never uses log q and sends "
             "nothing below the unit: these are numbers of the control `frozen`, and none is known "
             "for REINFORCE itself."
         )

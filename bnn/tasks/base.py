@@ -108,20 +108,19 @@ class Task(nn.Module, ABC):
     rebar, relax, concrete); those are refused where it is not."""
     importance_weights: bool = False
     """Whether exp(-loss) is a likelihood p(y | b) or an importance weight p(x, b) / q(b | x), the
-    mean of which over several draws some estimators train. A loss that asks for its latents is the
-    second: it takes log q(b) from all of them with detached logits, and nothing else."""
+    mean of which over several draws some estimators train. Of a loss that takes the latents,
+    exp(-loss) is p(x, b) / q(b | x), with log q(b | x) by detached logits."""
     logits_in_loss: bool = False
-    """Whether the loss takes a derivative to the logits of the latent variables beside that of the
-    bits, as an analytic divergence does; an estimator that scales the latter alone (`up_to_scale`)
-    would follow neither, and is refused."""
+    """Whether the loss depends on the logits of the latent variables directly, not by the bits
+    alone, as an analytic divergence does. An estimator that scales the gradient of the bits
+    (`up_to_scale`) is refused: the sum would not be proportional to the gradient."""
     compared_reading: ClassVar[str] = schema.SAMPLED
     """Reading whose headline reports compare, `sampled` or `mc_mean`."""
     same_operations: ClassVar[bool] = True
     """Whether every step launches the same operations, as a CUDA graph repeats them."""
     scores_samples: ClassVar[bool] = True
-    """Whether the metrics are means over samples, which `score` gives; else `evaluate` has those of
-    a whole split, and weights that are drawn in training, whose readings are of samples, are
-    refused."""
+    """Whether every metric is a mean over samples, which `score` gives; else `evaluate` computes
+    metrics of a whole split, and weights that are drawn in training are refused."""
     needs_generator: ClassVar[bool] = False
     """Whether the network has to be one of those that make pixels in [0, 1] (`generates`)."""
     image_title: ClassVar[str] = "input"

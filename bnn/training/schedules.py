@@ -35,7 +35,7 @@ def constant(*, slope: float = 1.0) -> Schedule:
 def geometric(*, start: float = 1.0, rate: float = 1.1) -> Schedule:
     """Geometric schedule, s_e = start · rate^e.
 
-    Rates in the sources: 1.005 (the first repository), 1.1 (Pitis 2016).
+    Published rates are 1.1 (Pitis 2016) and 1.005.
     """
     _positive(start=start, rate=rate)
     return lambda epoch, epochs: start * rate**epoch

@@ -200,7 +200,7 @@ class IntervalForgotten(REBAR):
 
     def draw(self, site: Site) -> tuple[Tensor, Any]:
         draws, relaxed = super().draw(site)
-        return draws, relaxed._replace(dz_again=torch.ones_like(relaxed.dz_again))
+        return draws, relaxed._replace(dz_tilde=torch.ones_like(relaxed.dz_tilde))
 
 
 class OtherNoise(REBAR):
@@ -280,7 +280,7 @@ class ScoreNotFlipped(RODEO):
     def gradient(self, layer: LayerDraws) -> Tensor:
         *scales, unit = self._scales(layer)
         values = self._surrogates(layer, *scales, unit).flipped[..., 1]
-        noise = layer.noise
+        noise = layer.b_minus_p
         own = unit * values.reshape(noise.shape) * noise.abs() * (1 - 2 * layer.bits)
         return super().gradient(layer) - own
 

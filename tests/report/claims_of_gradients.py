@@ -151,7 +151,7 @@ def benchmark_gpu() -> Iterator[str]:
         60 * int(m) + int(s) for m, s in re.findall(r"in (\d+):(\d+)", text("sweeps_gpu"))
     )
     yield f"95 runs of the defaults took {short} seconds"
-    yield f"and 95 of the sources' protocol, of ten epochs, {ten}"
+    yield f"and 95 of the published protocol, of ten epochs, {ten}"
     steps = {r["estimator"]: float(r["ms a step"]) for r in printed(name, "the same a pass")}
     rebar, relax = steps.pop("rebar learned 0.99"), steps.pop("relax learned 0.99 32")
     yield f"take {rebar:.2f} and {relax:.2f} ms where no other estimator takes more than "

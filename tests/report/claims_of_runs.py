@@ -361,7 +361,7 @@ def readme() -> Iterator[str]:
     for name, words in (
         (
             "seed_table_mnist",
-            "{} points {} for both layers under straight-through and the sources'",
+            "{} points {} for both layers under straight-through and the published",
         ),
         ("short_training_mnist", "and {} {} under the defaults"),
     ):

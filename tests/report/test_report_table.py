@@ -133,7 +133,7 @@ def test_reported_numbers_stand_beside_frozen_and_are_marked_beside_reinforce(
     assert found["stochastic", "frozen", "both"]["reported loss"] == "3.2085"
     assert found["stochastic", "reinforce", "both"]["reported (%)"] == "80.68 ‡"
     assert found["deterministic", "st", "last"]["reported loss"] == "0.0743"
-    assert "‡ The sources' rows of this name" in caption(rows)
+    assert "‡ Published rows of this name" in caption(rows)
 
 
 def test_reported_numbers_stand_beside_runs_of_their_own_protocol_only(rows: list[Row]) -> None:
