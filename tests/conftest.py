@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 # shapes of public tensor arguments are checked in the tests: before their modules are imported
 CHECKED = [
@@ -48,14 +48,23 @@ def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def kept_compositions() -> Iterator[None]:
-    """Configurations of overrides that were composed before are copies."""
-    from support.compositions import KeptCompositions
+    """Configurations of overrides that were composed before are copies; so are their files."""
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from support.compositions import KeptCompositions, KeptFiles
 
     from bnn.config import compose
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(compose, "hydra_compose", KeptCompositions.copy)
+        patched.setattr(FileConfigSource, "load_config", lambda *given: KeptFiles.copy(*given))
         yield
+
+
+@pytest.fixture(autouse=True)
+def shapes_are_checked(request: pytest.FixtureRequest) -> None:
+    """Shapes of tensor arguments are checked in unit tests, which call the same functions."""
+    marks = {mark.name for mark in request.node.iter_markers()}
+    config.update("jaxtyping_disable", bool(marks & {"numerical", "integration"}))
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from support.matrix import one_in
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -108,9 +111,15 @@ def loss_and_gradients(
     )
 
 
-@pytest.mark.parametrize("law", ["logistic", "uniform"])
-@pytest.mark.parametrize("neuron", ["stochastic", "deterministic"])
-@pytest.mark.parametrize("placement", ["first", "last", "both"])
+@pytest.mark.parametrize(
+    "placement, neuron, law",
+    one_in(
+        5,
+        itertools.product(
+            ["first", "last", "both"], ["stochastic", "deterministic"], ["logistic", "uniform"]
+        ),
+    ),
+)
 def test_the_conventional_network_has_our_loss_and_gradient_on_the_same_bits(
     placement: str, neuron: str, law: str
 ) -> None:

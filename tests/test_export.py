@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -131,8 +132,16 @@ def test_a_stochastic_network_is_stored_by_its_thresholded_reading(tmp_path: Pat
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("neuron", ["noisy_rectifier", "stochastic_smooth"])
-@pytest.mark.parametrize("law", ["logistic", "uniform", "triangular", "gaussian"])
+@pytest.mark.parametrize(
+    "neuron, law",
+    one_in(
+        3,
+        itertools.product(
+            ["noisy_rectifier", "stochastic_smooth"],
+            ["logistic", "uniform", "triangular", "gaussian"],
+        ),
+    ),
+)
 def test_real_valued_units_are_evaluated_without_their_noise(
     neuron: str, law: str, tmp_path: Path
 ) -> None:

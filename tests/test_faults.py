@@ -36,10 +36,10 @@ SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.pro
 def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    words = [*SMALL, "trainer.epochs=60"]
+    words = [*SMALL, "trainer.epochs=15"]
     process = ForkedCommand(tmp_path, *words)
     for line in process.stdout:
-        if "epoch 3/60" in line:
+        if "epoch 3/15" in line:
             break
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
@@ -171,10 +171,10 @@ def test_a_resumed_run_keeps_the_claim_on_its_directory(
 
 
 def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.epochs=40"]
+    words = [*SMALL, "trainer.epochs=15"]
     first = ForkedCommand(tmp_path, *words)
     for line in first.stdout:
-        if "epoch 2/40" in line:
+        if "epoch 2/15" in line:
             break
     first.kill()
     first.wait()

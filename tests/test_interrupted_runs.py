@@ -88,11 +88,19 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
     "logs its checkpoint": (MlflowClient, "log_artifact", 1),
     "ends": (MlflowClient, "set_terminated", 0),
 }
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EACH_SIGNAL = one_in(
+    2,
+    [
+        pytest.param(moment, number, id=f"{moment}-{number.name}")
+        for k, moment in enumerate(MOMENTS)
+        for number in (SIGNALS if k % 2 else SIGNALS[::-1])
+    ],
+)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment, number", EACH_SIGNAL)
 def test_a_signal_while_a_run(
     moment: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

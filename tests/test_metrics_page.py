@@ -71,7 +71,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """Runs of MLflow by their name in RUNS, and their folder."""
     folder = tmp_path_factory.mktemp("metrics")
     for words in RUNS.values():
-        done = run_here(folder, *TINY, *words)
+        done = run_here(folder, *TINY, *words, drawn=True)
         assert done.returncode == 0, done.stderr
     return {"folder": folder, **dict(zip(RUNS, runs(folder, "run"), strict=True))}
 

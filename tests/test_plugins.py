@@ -23,6 +23,7 @@ import torch
 from omegaconf import OmegaConf
 from support.command_line import QUICK, UNSEEN, bnn_train, run_here, runs
 from support.launchers import LAUNCHERS, NEEDS
+from support.matrix import one_in
 
 import bnn
 from bnn.config.canonical import GROUPS, TOP, canonical, digest
@@ -276,7 +277,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-@pytest.mark.parametrize("mode", ["alone", "-m"])
+@pytest.mark.parametrize("mode", one_in(2, ["alone", "-m"]))
 def test_one_that_cannot_be_imported_is_one_line(kind: str, mode: str, tmp_path: Path) -> None:
     content, *says = BROKEN[kind]
     if content is not None:
@@ -300,10 +301,15 @@ MISNAMED = {
 
 
 @pytest.mark.parametrize("word", MISNAMED)
-def test_what_names_no_module_is_one_line(word: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", one_in(2, ["alone", "-m"]))
+def test_what_names_no_module_is_one_line(mode: str, word: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for mode in ([], ["-m"]):
-        assert MISNAMED[word] in refused(tmp_path, *mode, word, *QUICK)
+    words = ["-m"] if mode == "-m" else []
+    assert MISNAMED[word] in refused(tmp_path, *words, word, *QUICK)
+
+
+def test_a_sweep_over_what_names_no_module_is_one_line(tmp_path: Path) -> None:
+    assert MISNAMED["plugins=3"] in refused(tmp_path, "-m", "plugins=3", *QUICK)
 
 
 def test_a_parameter_without_default_must_be_given(tmp_path: Path) -> None:

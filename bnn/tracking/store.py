@@ -24,6 +24,8 @@ from bnn.tracking.failures import STORE_ERRORS, announced, describe
 from bnn.tracking.mlflow_adapter import close_connections
 
 SQLITE = "sqlite:///"
+ANSWER_SECONDS = 10.0
+"""Time within which a tracking server has to answer before anything is trained."""
 DATABASES = ("postgresql", "mysql", "mssql")
 """Schemes of the database servers that MLflow takes as a store."""
 
@@ -158,7 +160,7 @@ def _check_server(uri: str) -> None:
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     try:
-        _ask(uri, timeout=10)
+        _ask(uri, timeout=ANSWER_SECONDS)
     except (OSError, ValueError) as error:
         raise TrackingError(
             f"tracking.uri: the MLflow server at {without_password(uri)} does not answer "

@@ -124,7 +124,7 @@ def serve(published: Path, monkeypatch: pytest.MonkeyPatch):
         server = ThreadingHTTPServer(
             ("127.0.0.1", 0), partial(handler, directory=str(published / "MNIST" / "raw"))
         )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         address = f"http://127.0.0.1:{server.server_address[1]}/"
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address, *others])
@@ -448,9 +448,10 @@ def test_a_mirror_that_never_answers_is_given_up_in_time(
             server.listen()
         mirrors = [f"http://127.0.0.1:{server.getsockname()[1]}/" for server in (one, other)]
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", mirrors)
+        monkeypatch.setattr(download_module, "ANSWER_SECONDS", 0.5)
         start = time.monotonic()
         assert resolve(node(tmp_path / "empty")) == "digits"
-        assert time.monotonic() - start < NOTICED
+        assert time.monotonic() - start < 2.5
 
 
 @pytest.mark.server
@@ -464,9 +465,10 @@ def test_a_name_that_is_never_looked_up_is_given_up_in_time(
         raise socket.gaierror("no answer")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(download_module, "ANSWER_SECONDS", 0.5)
     start = time.monotonic()
     assert resolve(node(tmp_path / "empty")) == "digits"
-    assert time.monotonic() - start < NOTICED
+    assert time.monotonic() - start < 2.5
     answered.set()
 
 
@@ -490,8 +492,8 @@ def test_the_limits_add_up_to_less_than_the_promise() -> None:
 
 @pytest.mark.server
 def test_a_slow_download_that_moves_is_not_given_up(serve, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(download_module, "SILENCE_SECONDS", 0.6)
-    serve(pieces=5, pause=0.2)
+    monkeypatch.setattr(download_module, "SILENCE_SECONDS", 0.3)
+    serve(pieces=5, pause=0.1)
     start = time.monotonic()
     assert resolve(node(tmp_path / "empty", fallback=None)) == "mnist"
     assert time.monotonic() - start > 2 * download_module.SILENCE_SECONDS

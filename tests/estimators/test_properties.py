@@ -9,6 +9,7 @@ import torch
 from published import gumbel_rao_slope, rodeo
 from support.expectation import (
     AT_ONCE,
+    REPEATS,
     build,
     distance,
     exact,
@@ -252,10 +253,10 @@ def variances(config: dict, widths: tuple[int, ...] = (3, 3)) -> Tensor:
     """Variance of one estimate of the weights of each binary layer, after a warm-up."""
     model = Toy(widths)
     estimator = warm_up(Estimator.registry.build(config), model)
-    errors = sampled(model, estimator, repeats=100)[1]
+    errors = sampled(model, estimator)[1]
     return (
         torch.stack([errors[2 * layer].square().sum() for layer in range(len(widths))])
-        * 100
+        * REPEATS
         * AT_ONCE
     )
 

@@ -40,7 +40,9 @@ pytestmark = pytest.mark.numerical
 
 NETS = [(3,), (3, 3), (3, 2, 3)]
 DRAWS = 100_000
-LEARNING = 400_000
+MUTANT_DRAWS = 25_000
+"""Draws by which the mutants are caught."""
+LEARNING = 4 * DRAWS
 """Draws from which the constants of a published estimator are computed that it would learn."""
 STANDARD_ERRORS = 4.5
 VISIBLE = 1.15
@@ -179,10 +181,10 @@ def net_of(model: Toy) -> Net:
 
 
 @functools.cache
-def published_spread(name: str, widths: tuple[int, ...]) -> list[Spread]:
+def published_spread(name: str, widths: tuple[int, ...], draws: int = DRAWS) -> list[Spread]:
     case, net, generator = CASES[name], net_of(Toy(widths)), torch.Generator().manual_seed(11)
-    learned = {"learned": case.learn(net, LEARNING, generator)} if case.learn else {}
-    return spread(case.form(net, DRAWS, generator, **learned))
+    learned = {"learned": case.learn(net, 4 * draws, generator)} if case.learn else {}
+    return spread(case.form(net, draws, generator, **learned))
 
 
 def warmed(estimator: Estimator, model: Toy, steps: int = 100, copies: int = 1000) -> Estimator:
@@ -254,10 +256,12 @@ def ratios(ours: Sequence[Spread], theirs: Sequence[Spread]) -> list[Comparison]
     ]
 
 
-def compare(estimator: Estimator, name: str, widths: tuple[int, ...]) -> list[Comparison]:
+def compare(
+    estimator: Estimator, name: str, widths: tuple[int, ...], draws: int = DRAWS
+) -> list[Comparison]:
     model = Toy(widths)
-    ours = spread(estimates(warmed(estimator, model), model))
-    return ratios(ours, published_spread(name, widths))
+    ours = spread(estimates(warmed(estimator, model), model, draws))
+    return ratios(ours, published_spread(name, widths, draws))
 
 
 def said(comparisons: Sequence[Comparison]) -> str:
@@ -423,7 +427,7 @@ MUTANTS: dict[str, tuple[str, tuple[int, ...], Callable[[], Estimator]]] = {
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_weak_mutants_are_caught(mutant: str) -> None:
     name, widths, build = MUTANTS[mutant]
-    found = compare(build(), name, widths)
+    found = compare(build(), name, widths, MUTANT_DRAWS)
     assert any(one.deviation > STANDARD_ERRORS for one in found), said(found)
 
 

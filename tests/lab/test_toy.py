@@ -94,7 +94,7 @@ def test_estimates_of_one_pass_are_distributed_as_estimates_one_by_one(words: li
         estimator(unit, rows, rows, loss, noise=noise())
     together = estimates(estimator, unit, 0.3, 4, 4000, noise(1))
     one_by_one, source = [], noise(2)
-    for _ in range(150):
+    for _ in range(60):
         state = copy.deepcopy(estimator)
         surrogate = state(unit, rows, rows, loss, noise=source)
         gradient = torch.zeros(1)

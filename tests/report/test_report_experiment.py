@@ -38,6 +38,7 @@ SMALL = [
     "trainer.epochs=2",
     "tracking.experiment=small",
     "tracking.heatmaps=false",
+    "tracking.model=false",
     "device=cpu",
     "trainer.progress=none",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import io
 import os
@@ -19,8 +20,14 @@ from unittest import mock
 from mlflow import MlflowClient
 
 from bnn.tracking import store
+from bnn.tracking.pictures import RunPictures
+from bnn.training.loop import FitResult
 from support.processes import context
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+"""Picture of one pixel."""
 UNSEEN = ["tracking.heatmaps=false", "tracking.model=false"]
 """Overrides without the artifacts that take most of the time of a short run."""
 QUICK = ["data=digits", "trainer.epochs=1", "trainer.evaluation_samples=2", "device=cpu", *UNSEEN]
@@ -85,9 +92,14 @@ class ReadyStore:
         shutil.copy(cls.path, to)
 
 
+def _leave_figures_undrawn(pictures: RunPictures, fit: FitResult) -> dict[str, bytes]:
+    """Figures of a finished training, which take a third of a second, as pictures of one pixel."""
+    return {"curves.png": PNG, "unit_health.png": PNG}
+
+
 def _run_module(
     module: str, folder: str, words: tuple[str, ...], values: dict[str, str], streams: str,
-    ready: Path | None,
+    ready: Path | None, drawn: bool,
 ) -> None:  # fmt: skip
     """`python -m MODULE WORDS` within a forked process, with its streams in the folder `streams`.
 
@@ -101,6 +113,8 @@ def _run_module(
     if ready is not None:
         ReadyStore.path = ready
         store._make_database = ReadyStore.copy
+    if not drawn:
+        RunPictures.figures = _leave_figures_undrawn
     sys.argv = [module, *words]
     sys.path[0] = ""
     try:
@@ -116,6 +130,7 @@ class ForkedCommand:
         folder: working directory, where the store and the outputs are made.
         words: overrides and flags.
         module: module to run.
+        drawn: whether the figures of a finished training are drawn.
         values: environment variables, as in `environment`.
 
     Attributes:
@@ -123,14 +138,21 @@ class ForkedCommand:
         pid: id of the process.
     """
 
-    def __init__(self, folder: Path, *words: str, module: str = "bnn.train", **values: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *words: str,
+        module: str = "bnn.train",
+        drawn: bool = False,
+        **values: str,
+    ) -> None:
         self._streams = tempfile.TemporaryDirectory()
         os.mkfifo(f"{self._streams.name}/out")
         self._process = context.Process(
             target=_run_module,
             args=(
                 module, str(folder), words, environment(**values), self._streams.name,
-                ReadyStore.path,
+                ReadyStore.path, drawn,
             ),
         )  # fmt: skip
         self._process.start()
@@ -167,7 +189,7 @@ class ForkedCommand:
 
 
 def bnn_train(
-    folder: Path, *words: str, module: str = "bnn.train", **values: str
+    folder: Path, *words: str, module: str = "bnn.train", drawn: bool = False, **values: str
 ) -> subprocess.CompletedProcess:
     """Finished `python -m MODULE WORDS` in a process of its own, forked after the imports.
 
@@ -176,7 +198,7 @@ def bnn_train(
     """
     if "OMP_NUM_THREADS" in values:
         return in_new_interpreter(folder, *words, module=module, **values)
-    command = ForkedCommand(folder, *words, module=module, **values)
+    command = ForkedCommand(folder, *words, module=module, drawn=drawn, **values)
     out, error = command.communicate()
     return subprocess.CompletedProcess(words, command.returncode or 0, out, error)
 
@@ -195,8 +217,13 @@ def runs(folder: Path, kind: str, experiment: str = "bnn/digits") -> list:
     return sorted(found, key=lambda run: run.info.start_time)
 
 
-def run_here(folder: Path, *words: str) -> subprocess.CompletedProcess:
+def run_here(folder: Path, *words: str, drawn: bool = False) -> subprocess.CompletedProcess:
     """Finished `python -m bnn.train WORDS` in this process, which has the imports behind it.
+
+    Args:
+        folder: working directory, where the store and the outputs are made.
+        words: overrides and flags.
+        drawn: whether the figures of a finished training are drawn.
 
     Returns:
         The exit code, with stdout and stderr as text.
@@ -205,7 +232,9 @@ def run_here(folder: Path, *words: str) -> subprocess.CompletedProcess:
 
     out, error = io.StringIO(), io.StringIO()
     code: int | str = 0
+    figures = RunPictures.figures if drawn else _leave_figures_undrawn
     with (
+        mock.patch.object(RunPictures, "figures", figures),
         contextlib.chdir(folder),
         mock.patch.dict(os.environ, environment(), clear=True),
         mock.patch.object(sys, "argv", ["bnn-train", *words]),

@@ -115,7 +115,7 @@ def numbers_asked_for(model: Toy, estimator: Estimator, forward: ForwardClosure)
     return asked
 
 
-REPEATS, AT_ONCE = 100, 1000
+REPEATS, AT_ONCE = 40, 2500
 """Batches of a sampled mean, and copies of the sample in each."""
 
 

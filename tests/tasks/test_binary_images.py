@@ -320,7 +320,9 @@ def test_the_stream_of_dynamic_bits_goes_on_after_an_interruption(
 @pytest.mark.integration
 def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Path) -> None:
     words = ["data=digits", "trainer.epochs=1", "trainer.progress=none", "tracking.model=false"]
-    result = bnn_train(tmp_path, "-m", "task=structured,vae", "estimator=st,disarm", *words)
+    result = bnn_train(
+        tmp_path, "-m", "task=structured,vae", "estimator=st,disarm", *words, drawn=True
+    )
     assert result.returncode == 0, result.stderr
     found = {run.data.tags["mlflow.runName"]: run for run in runs(tmp_path, "run")}
     assert len(found) == 4 and "| task " in result.stdout

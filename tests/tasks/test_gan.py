@@ -354,7 +354,7 @@ def test_a_training_goes_on_with_its_critic_after_a_break(tmp_path: Path) -> Non
 @pytest.mark.integration
 def test_a_sweep_over_objectives_is_tracked_with_samples_and_probabilities(tmp_path: Path) -> None:
     small = ["task=gan", "task.early_critic_steps=2", "data.limit=128", "model.hidden=32"]
-    done = bnn_train(tmp_path, "-m", *QUICK, *small, "task.objective=gan,wgan_gp")
+    done = bnn_train(tmp_path, "-m", *QUICK, *small, "task.objective=gan,wgan_gp", drawn=True)
     assert done.returncode == 0, done.stderr
     found = runs(tmp_path, "run")
     metrics = {"distance", "loss", "distance_error", "classes", "entropy", "fragments"}

@@ -77,7 +77,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         "trainer.epochs=2",
         "estimator=st,disarm",
         "seed=1,2",
-        "tracking.model=true",
     )
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
@@ -132,7 +131,6 @@ def test_a_finished_sweep_of_a_plug_ins_task_is_not_trained_again(swept: tuple[P
         "trainer.epochs=2",
         "estimator=st,disarm",
         "seed=1,2",
-        "tracking.model=true",
         "resume=true",
     )
     assert again.returncode == 0 and "4 of them finished before" in again.stdout, again.stderr

@@ -33,7 +33,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         "tracking.heatmaps=true",
         *(f"{key}={value}" for key, value in CHOICES.items()),
     ]
-    result = run_here(folder, "-m", *words)
+    result = run_here(folder, "-m", *words, drawn=True)
     assert result.returncode == 0, result.stderr
     (link,) = re.findall(r"http\S+viewStateShareKey\S+", result.stdout)
     return folder, link

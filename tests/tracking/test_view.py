@@ -26,7 +26,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tracking.heatmaps=true",
         "trainer.progress=none",
     ]
-    assert run_here(folder, "-m", *words).returncode == 0
+    assert run_here(folder, "-m", *words, drawn=True).returncode == 0
     return folder
 
 

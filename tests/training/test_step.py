@@ -50,8 +50,8 @@ def one_step(*overrides: str) -> tuple[dict[str, tuple[float, float]], list[str]
 
 def step(model, checked) -> tuple[dict[str, tuple[float, float]], list[str]]:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(64, 1, 28, 28, generator=generator)
-    labels = torch.randint(10, (64,), generator=generator)
+    images = torch.randn(16, 1, 28, 28, generator=generator)
+    labels = torch.randint(10, (16,), generator=generator)
     recipe = checked.training
     init_estimator(recipe.estimator, model, images[:2], seed=0)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
