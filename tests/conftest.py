@@ -48,15 +48,13 @@ def ready_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def kept_compositions() -> Iterator[None]:
-    """Configurations of overrides that were composed before are copies; so are their files."""
-    from hydra._internal.core_plugins.file_config_source import FileConfigSource
-    from support.compositions import KeptCompositions, KeptFiles
+    """Configurations of overrides that were composed before are copies."""
+    from support.compositions import KeptCompositions
 
     from bnn.config import compose
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(compose, "hydra_compose", KeptCompositions.copy)
-        patched.setattr(FileConfigSource, "load_config", lambda *given: KeptFiles.copy(*given))
         yield
 
 
