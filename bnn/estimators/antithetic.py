@@ -15,6 +15,19 @@ from bnn.nn.replicas import join
 from bnn.nn.sites import Site
 
 
+def antithetic_bits(p: Tensor, u: Tensor) -> Tensor:
+    """Bits 1[u < p], and their antithetic mates 1[u > 1 - p].
+
+    Args:
+        p: firing probabilities, [K, …].
+        u: uniform numbers, of the same shape.
+
+    Returns:
+        [2 K, …], the mates after the bits, in the dtype of `p`.
+    """
+    return torch.cat([u < p, u > 1 - p]).to(p.dtype)
+
+
 class Antithetic(LayerByLayer):
     """Estimator by an antithetic pair of each layer, b = 1[u < p] and b' = 1[u > 1 - p].
 
@@ -29,7 +42,7 @@ class Antithetic(LayerByLayer):
     def draw(self, site: Site) -> tuple[Tensor, Any]:
         p = site.probs.detach()
         u = site.noise(p)
-        return join([u < p, u > 1 - p]).to(site.preactivation.dtype), u
+        return antithetic_bits(p, u), u
 
     def follow(self, site: Site, cache: Any) -> Tensor:
         return fires(cache, site)

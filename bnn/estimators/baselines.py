@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.nn.forward import ForwardPass
+from bnn.nn.replicas import mean_of_others
 from bnn.nn.sites import Site
 from bnn.registry import Registry
 
@@ -170,8 +171,7 @@ def _at_least(least: int, why: str, **values: int) -> None:
 
 def _mean_of_others(loss: Tensor, draws: int) -> Tensor:
     """Mean loss of the other draws, [draws · below, samples]; the latest branch is outermost."""
-    peers = loss.view(draws, -1, loss.shape[-1])
-    return ((peers.sum(0, keepdim=True) - peers) / (draws - 1)).view_as(loss)
+    return mean_of_others(loss.view(draws, -1, loss.shape[-1])).view_as(loss)
 
 
 @Baseline.registry.add("leave_one_out")

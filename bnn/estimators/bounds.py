@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from bnn.errors import ConfigError
+from bnn.estimators.antithetic import antithetic_bits
 from bnn.estimators.base import Estimator, gradient_only
 from bnn.nn.forward import ForwardClosure
-from bnn.nn.replicas import branching
+from bnn.nn.replicas import branching, log_mean_exp, mean_of_others
 from bnn.nn.sites import Site
 
 
@@ -69,12 +70,12 @@ class VIMCO(Estimator):
 
     def bound_of(self, log_weights: Tensor) -> Tensor:
         """L = log of the mean weight, [samples], of log-weights [K, samples]."""
-        return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+        return log_mean_exp(log_weights)
 
     def without_draw(self, log_weights: Tensor) -> Tensor:
         """L_{-k} of each draw, [K, samples], of log-weights [K, samples]."""
         count = len(log_weights)
-        mean = (log_weights.sum(0, keepdim=True) - log_weights) / (count - 1)
+        mean = mean_of_others(log_weights)
         own = torch.eye(count, dtype=torch.bool, device=log_weights.device)[:, :, None]
         return torch.logsumexp(torch.where(own, mean[:, None], log_weights), 1) - math.log(count)
 
@@ -132,8 +133,7 @@ class DisARMBound(VIMCO):
     def _pairs(self, site: Site) -> Tensor:
         """Bits of the draws and of their mates, [2 K, samples, *units]."""
         p = site.probs.detach()[: self.samples]
-        u = site.noise(p)
-        return torch.cat([u < p, u > 1 - p]).to(site.preactivation.dtype)
+        return antithetic_bits(p, site.noise(p))
 
     def _gain(self, draws: Tensor, mates: Tensor, others: Tensor) -> Tensor:
         """L with each draw less L with its mate, beside others, of log-weights [K, samples]."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bnn.estimators.base import Estimator
 from bnn.estimators.baselines import check_decay
-from bnn.estimators.slopes import DrawsWithSlopes, LayerDraws, mean_of_others
+from bnn.estimators.slopes import DrawsWithSlopes, LayerDraws
+from bnn.nn.replicas import mean_of_others
 from bnn.nn.sites import Site
 
 

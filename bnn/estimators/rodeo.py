@@ -13,7 +13,8 @@ from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator
 from bnn.estimators.baselines import check_decay
 from bnn.estimators.fitting import relative_mean_square
-from bnn.estimators.slopes import DrawsWithSlopes, LayerDraws, mean_of_others
+from bnn.estimators.slopes import DrawsWithSlopes, LayerDraws
+from bnn.nn.replicas import mean_of_others
 from bnn.nn.sites import Site
 
 LEAK = 0.3

@@ -140,8 +140,3 @@ class DrawsWithSlopes(Estimator):
             scale = 1 / (self.samples * site.samples)
             score = score + scale * (gradients[-1].detach() * site.logits).sum()
         return drawn.loss.mean() + gradient_only(score + self.auxiliary_loss(gradients))
-
-
-def mean_of_others(values: Tensor) -> Tensor:
-    """Mean over the other draws j ≠ k of values [K, …], of the same shape."""
-    return (values.sum(0, keepdim=True) - values) / (len(values) - 1)

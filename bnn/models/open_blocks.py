@@ -42,6 +42,9 @@ class OpenBlocks(ABC):
         model: trained network; a copy of its weights is kept.
     """
 
+    _last: Tensor
+    """Bias of the outputs, [outputs]."""
+
     def __init__(self, model: GatedNetwork) -> None:
         self._gates = copy.deepcopy(model).gates
 
@@ -82,9 +85,23 @@ class OpenBlocks(ABC):
     def _gathered(self, x: Tensor, opened: Tensor) -> Tensor:
         """Outputs [1, outputs] of one image by the blocks of these indices."""
 
-    @abstractmethod
     def _grouped(self, x: Tensor, gates: Tensor) -> OpenBlocksResult:
         """Outputs of a batch, each block computed for the images for which it is open."""
+        below, computed = self._below_gates(x), 0
+        outputs = self._last.repeat(len(x), 1)
+        for block, rows in enumerate(_rows_by_block(gates)):
+            if len(rows):
+                outputs.index_add_(0, rows, self._of_block(below.index_select(0, rows), block))
+                computed += len(rows)
+        return OpenBlocksResult(outputs, computed)
+
+    @abstractmethod
+    def _below_gates(self, x: Tensor) -> Tensor:
+        """Inputs of the blocks, [n, …], of images [n, c, h, w]."""
+
+    @abstractmethod
+    def _of_block(self, x: Tensor, block: int) -> Tensor:
+        """Part [n, outputs] of one block in the outputs, of its inputs [n, …]."""
 
 
 class _OpenBlocksMLP(OpenBlocks):
@@ -105,16 +122,12 @@ class _OpenBlocksMLP(OpenBlocks):
         hidden = units.add_(self._bias[opened].flatten()).relu_()
         return torch.addmv(self._last, self._above[opened].flatten(0, 1).T, hidden)[None]
 
-    def _grouped(self, x: Tensor, gates: Tensor) -> OpenBlocksResult:
-        x, computed = x.flatten(1), 0
-        outputs = self._last.repeat(len(x), 1)
-        for block, rows in enumerate(_rows_by_block(gates)):
-            if len(rows):
-                below = self._below[block].T
-                hidden = torch.addmm(self._bias[block], x.index_select(0, rows), below).relu_()
-                outputs.index_add_(0, rows, hidden @ self._above[block])
-                computed += len(rows)
-        return OpenBlocksResult(outputs, computed)
+    def _below_gates(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+    def _of_block(self, x: Tensor, block: int) -> Tensor:
+        hidden = torch.addmm(self._bias[block], x, self._below[block].T).relu_()
+        return torch.mm(hidden, self._above[block])
 
 
 class _OpenBlocksConvNet(OpenBlocks):
@@ -125,7 +138,7 @@ class _OpenBlocksConvNet(OpenBlocks):
         above = evaluated_weight(model.linear).T.unflatten(0, (model.blocks, -1))
         self._above, self._last = above.contiguous(), model.linear.bias.detach().clone()
 
-    def _below(self, x: Tensor) -> Tensor:
+    def _below_gates(self, x: Tensor) -> Tensor:
         return F.relu(F.max_pool2d(F.conv2d(x, *self._first, padding=2), 2))
 
     def _channels(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -134,19 +147,13 @@ class _OpenBlocksConvNet(OpenBlocks):
     def _gathered(self, x: Tensor, opened: Tensor) -> Tensor:
         if not len(opened):
             return self._last[None].clone()
-        hidden = self._channels(self._below(x), self._weight[opened], self._bias[opened])
+        hidden = self._channels(self._below_gates(x), self._weight[opened], self._bias[opened])
         return torch.addmm(self._last, hidden, self._above[opened].flatten(0, 1))
 
-    def _grouped(self, x: Tensor, gates: Tensor) -> OpenBlocksResult:
-        x, computed = self._below(x), 0
-        outputs = self._last.repeat(len(x), 1)
-        for channel, rows in enumerate(_rows_by_block(gates)):
-            if len(rows):
-                one = slice(channel, channel + 1)
-                hidden = self._channels(x[rows], self._weight[one], self._bias[one])
-                outputs.index_add_(0, rows, hidden @ self._above[channel])
-                computed += len(rows)
-        return OpenBlocksResult(outputs, computed)
+    def _of_block(self, x: Tensor, block: int) -> Tensor:
+        one = slice(block, block + 1)
+        hidden = self._channels(x, self._weight[one], self._bias[one])
+        return torch.mm(hidden, self._above[block])
 
 
 def _rows_by_block(gates: Tensor) -> Sequence[Tensor]:

@@ -7,6 +7,7 @@ The batch axis of a network is flat, `[replicas · samples, *units]`, replica by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -124,3 +125,24 @@ def select(named: Tensor, replicas: Sequence[int]) -> Tensor:
     if list(replicas) == list(range(len(named))):
         return named
     return join([named[replica : replica + 1] for replica in replicas])
+
+
+def mean_of_others(values: Tensor) -> Tensor:
+    """Mean over the other draws j ≠ k, of the shape of the values.
+
+    Args:
+        values: [K, …].
+    """
+    return (values.sum(0, keepdim=True) - values) / (len(values) - 1)
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """Logarithm of the mean of exponentials over the first axis.
+
+    Args:
+        values: [draws, …].
+
+    Returns:
+        The values' shape without its first axis.
+    """
+    return torch.logsumexp(values, 0) - math.log(len(values))

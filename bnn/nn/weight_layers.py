@@ -205,7 +205,8 @@ def _binary(layer: nn.Module, rule: WeightRule) -> nn.Module:
             layer.padding_mode,
             **place,
         )
-    made.bias = layer.bias
+    assert isinstance(layer.bias, nn.Parameter | None)
+    made.register_parameter("bias", layer.bias)
     return made.train(layer.training)
 
 

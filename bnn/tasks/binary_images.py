@@ -112,18 +112,3 @@ def negative_log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
     """
     pixels = pixels.expand_as(logits)
     return F.binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(-1)
-
-
-def log_mean_exp(values: Tensor) -> Tensor:
-    """Logarithm of the mean of exponentials over the first axis.
-
-    Args:
-        values: [draws, n].
-
-    Returns:
-        [n].
-    """
-    mean: Tensor = torch.logsumexp(values, 0) - torch.log(
-        torch.tensor(float(len(values)), dtype=values.dtype, device=values.device)
-    )
-    return mean

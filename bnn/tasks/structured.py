@@ -11,9 +11,10 @@ from bnn import schema
 from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.nn.readings import Reading
+from bnn.nn.replicas import log_mean_exp
 from bnn.nn.sites import Latents, Noise
 from bnn.tasks.base import Metric, Pictures, Task
-from bnn.tasks.binary_images import BinaryImages, log_mean_exp, negative_log_likelihood
+from bnn.tasks.binary_images import BinaryImages, negative_log_likelihood
 
 PICTURES = 10
 """Draws of the lower half of each image that a run shows."""

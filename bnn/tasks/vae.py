@@ -13,10 +13,10 @@ from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.nn.handlers import apply, evaluating
 from bnn.nn.readings import Reading, readings, seeded_handler, seeded_noise
-from bnn.nn.replicas import split
+from bnn.nn.replicas import log_mean_exp, split
 from bnn.nn.sites import Latent, Latents, Noise, RandomUnits, Site
 from bnn.tasks.base import Metric, Pictures, Task
-from bnn.tasks.binary_images import BinaryImages, log_mean_exp, negative_log_likelihood
+from bnn.tasks.binary_images import BinaryImages, negative_log_likelihood
 
 KL = ("analytic", "sampled")
 

@@ -21,8 +21,9 @@ from bnn.estimators.rebar import REBAR
 from bnn.estimators.relax import RELAX
 from bnn.estimators.rodeo import RODEO, Values
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
-from bnn.estimators.slopes import LayerDraws, mean_of_others
+from bnn.estimators.slopes import LayerDraws
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.replicas import mean_of_others
 from bnn.nn.sites import Site
 
 
