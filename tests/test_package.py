@@ -81,10 +81,10 @@ def test_the_wheel_composes_every_experiment(wheel: Path) -> None:
     code = (
         "import bnn, pathlib, sys\n"
         "assert str(pathlib.Path(bnn.__file__)).startswith(sys.argv[1]), bnn.__file__\n"
-        "from bnn.specify import setup; from bnn.config.compose import compose\n"
+        "from bnn.config.canonical import canonical; from bnn.config.compose import compose\n"
         "from bnn.paths import folder\n"
         "names = sorted(p.stem for p in (folder('conf') / 'experiment').glob('*.yaml'))\n"
-        "print([(n, setup(compose([f'experiment={n}'])).spec.title) for n in names])"
+        "print([(n, canonical(compose([f'experiment={n}']))['task']) for n in names])"
     )
     composed = run(wheel, "-c", code, str(wheel))
     for path in (ROOT / "conf" / "experiment").glob("*.yaml"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -228,20 +227,15 @@ def test_an_experiment_without_a_report_is_one_line_and_exit_code_one(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.integration
-def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(tmp_path: Path) -> None:
-    quiet = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    quiet["PYTHONPATH"] = str(Path(generated.__file__).resolve().parents[2])
-    done = subprocess.run(
-        [sys.executable, "-m", "bnn.report", "x"],
-        cwd=tmp_path,
-        env=quiet,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: sqlite:///")
-    assert done.stderr.count("\n") == 1
+def test_a_missing_store_is_not_made_and_ends_the_program_with_code_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["x"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith("error: sqlite:///")
+    assert printed.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
