@@ -203,29 +203,45 @@ def check_lab(config: Mapping[str, Any], units: Sequence[int], settings: LabSett
     """
     if not settings.every:
         return
-    if not units:
-        raise ConfigError(
-            "lab.every: without binary layers no gradient is estimated; write lab.every=0"
-        )
-    estimator = config["estimator"]["name"]
-    if Estimator.registry.attribute(estimator, "bound"):
-        raise ConfigError(
-            f"lab.every={settings.every} with estimator={estimator}: its objective is the bound of "
-            "several draws, and the reference is the gradient of the expected loss; write "
-            "lab.every=0"
-        )
-    epochs, law = config["trainer"].get("epochs"), config["neuron"]["law"]
+    try:
+        check_measurable(config, units)
+    except ConfigError as error:
+        raise ConfigError(f"lab.every={settings.every}: {error}, or lab.every=0") from error
+    epochs = config["trainer"].get("epochs")
     if isinstance(epochs, int) and settings.every > epochs:
         raise ConfigError(
             f"lab.every: expected at most trainer.epochs={epochs}, got {settings.every}: nothing "
             "would be measured"
         )
+
+
+def check_measurable(config: Mapping[str, Any], units: Sequence[int]) -> None:
+    """Check that the gradient of a network can be measured against a reference.
+
+    Args:
+        config: canonical configuration.
+        units: number of units of each binary layer.
+
+    Raises:
+        ConfigError: without binary layers, for an estimator of another objective, and for a law
+            under which a network that cannot be enumerated has no score.
+    """
+    if not units:
+        raise ConfigError(
+            "without binary layers no gradient is estimated; write placement= one of first, last, "
+            "both, all"
+        )
+    estimator, law = config["estimator"]["name"], config["neuron"]["law"]
+    if Estimator.registry.attribute(estimator, "bound"):
+        raise ConfigError(
+            f"estimator={estimator}: its objective is the bound of several draws, and the "
+            "reference is the gradient of the expected loss; write another estimator="
+        )
     smooth = NoiseLaw.registry.attribute(law, "full_support")
     if not smooth and not Enumeration.holds(units):
         raise ConfigError(
-            f"lab.every={settings.every} with neuron.law={law}: a network too large to enumerate "
-            "takes log q(b) for its true gradient, which this law makes infinite; write "
-            "lab.every=0 or neuron.law=logistic"
+            f"neuron.law={law}: a network too large to enumerate takes log q(b) for its true "
+            "gradient, which this law makes infinite; write neuron.law=logistic"
         )
 
 

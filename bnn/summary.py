@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnn.errors import OneLineParser, exit_code
@@ -56,7 +57,7 @@ def network_of(words: Sequence[str], uri: str | None) -> tuple[nn.Module, Mappin
     from bnn.specify import setup
     from bnn.tracking.checkpoint_file import checkpoint_file
 
-    if len(words) == 1 and "=" not in words[0]:
+    if len(words) == 1 and ("=" not in words[0] or Path(words[0]).is_file()):
         with checkpoint_file(words[0], uri) as file:
             return load_checkpoint(file)
     made = setup(compose(["device=cpu", *words]))

@@ -218,7 +218,7 @@ def test_the_runner_is_short_and_needs_numpy_alone(tmp_path: Path) -> None:
     )
     for wrong, said in {
         "small.npy": "expected images of shape ['n', 1, 8, 8], got [20, 8, 8]",
-        "scaled.npy": "expected pixels from 0 to 16, got pixels from 0 to 1",
+        "scaled.npy": "expected pixels from 0 to 16, got 0 to 1",
         "nothing.npy": "No such file",
     }.items():
         np.save(tmp_path / "small.npy", images[:, 0])
@@ -271,7 +271,26 @@ def test_what_the_runner_does_not_know_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.flatten(start_dim=2)
 
+    class Aside(nn.Module):
+        """It returns the output of its first layer, and keeps that of the second."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.aside = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            output = self.linear(x)
+            self.kept = self.aside(output)
+            return output
+
+    class Pair(Aside):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            output = self.linear(x)
+            return output, output
+
     others: dict[str, nn.Module] = {
+        "Aside: it returns something other than": Aside(),
+        "Pair: it returns something other than": Pair(),
         "Branches: the forward pass is no chain": Branches(),
         "a path around a layer": Residual(),
         "expected Flatten": nn.Sequential(nn.Flatten(2)),
@@ -286,6 +305,33 @@ def test_what_the_runner_does_not_know_is_refused() -> None:
     for said, model in others.items():
         with pytest.raises(ConfigError, match=said):
             lowered(model)
+
+
+def test_rectifiers_are_layers_in_every_spelling(tmp_path: Path) -> None:
+    class Rectified(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.last = nn.Linear(2, 3), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(nn.functional.relu(self.linear(x)))
+
+    class Method(Rectified):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.linear(x).relu())
+
+    for model in (Rectified(), Method()):
+        assert [layer.kind for layer in lowered(model)].count("rectifier") == 1
+
+
+def test_pixels_out_of_range_are_refused() -> None:
+    _, spec = trained("data=digits", "model=mlp", "neuron=deterministic")
+    network = PackedNetwork.__new__(PackedNetwork)
+    network.about = {"shape": list(spec.shape), "max_value": spec.max_value}
+    images = pixels(2, spec).numpy()
+    for wrong, said in ((16 * images, "pixels from 0 to 16, got 0 to 2"), (-images, "got -1")):
+        with pytest.raises(ValueError, match=said):
+            network.outputs(wrong)
 
 
 def test_binary_weights_are_a_bit_each(tmp_path: Path) -> None:

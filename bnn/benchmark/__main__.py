@@ -91,9 +91,9 @@ def heading(config: DictConfig, chosen: argparse.Namespace) -> str:
         f"# {hardware}, {torch.get_num_threads()} threads, {provenance.versions()}\n\n"
         f"`{provenance.command()}`, commit {provenance.commit()}, data {config.data.name}, batch "
         f"{config.trainer.batch_size}. Medians over {chosen.rounds} rounds, in which what is "
-        f"compared takes turns with {chosen.steps} steps each; extremes beside them. Timings are "
-        "noisy where others share the machine: load average "
-        f"{os.getloadavg()[0]:.1f} at the start."
+        f"compared takes turns with {chosen.steps} steps each ({chosen.steps // ESTIMATOR_STEPS} "
+        "for estimators and weight rules); extremes beside them. Timings are noisy where others "
+        f"share the machine: load average {os.getloadavg()[0]:.1f} at the start."
     )
     cpu_time = "\n\nLoops and estimators: CPU seconds, not the clock's."
     return page + (cpu_time if chosen.cpu_time else "")

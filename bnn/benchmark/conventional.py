@@ -21,6 +21,7 @@ from bnn.nn.noise import NoiseLaw
 COVERED = {
     "model.name": "cnn",
     "model.norm": "batch",
+    "weights.name": "real",
     "estimator.name": "st",
     "estimator.pseudo_derivative": "density",
 }

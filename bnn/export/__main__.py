@@ -116,8 +116,11 @@ def export(model: str, output: Path | None, onnx: bool, runner: bool, uri: str |
     if not onnx:
         agreeing = _agreeing(path, trained, spec)
         lines.append(f"classes of {CHECKED} random images: {agreeing} as those of the network")
+        beside = path.with_name(RUNNER)
         lines.append(
-            f"python runner.py {path.name} images.npy   # classes of images by NumPy alone"
+            f"python {beside} {path} images.npy   # classes of images by NumPy alone"
+            if runner
+            else f"--runner puts {RUNNER} beside it, which gives the classes by NumPy alone"
         )
     return "\n".join(lines)
 

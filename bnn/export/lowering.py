@@ -87,7 +87,13 @@ def operations(model: nn.Module) -> list[Operation]:
     for node in graph.nodes:
         if node.op == "placeholder":
             last = node
-        elif node.op != "output":
+        elif node.op == "output":
+            if node.args[0] is not last:
+                raise ConfigError(
+                    f"{type(model).__name__}: it returns something other than the output of its "
+                    f"last layer; {EXPECTED}"
+                )
+        else:
             if last is None or node.all_input_nodes != [last]:
                 raise ConfigError(f"{type(model).__name__}: a path around a layer; {EXPECTED}")
             chain.append(_operation(node, last, model))
@@ -103,12 +109,12 @@ def _operation(node: fx.Node, below: fx.Node, model: nn.Module) -> Operation:
     if node.op == "call_module":
         return model.get_submodule(str(node.target))
     numbers = [one for one in node.args if isinstance(one, int | float)]
+    if node.target in RECTIFIER:  # F.relu always has the keyword `inplace`
+        return "rectifier", 1
     if node.kwargs:
         raise ConfigError(f"{node.name}: {EXPECTED}; write its arguments by position")
     if node.target in FLATTEN and numbers == [1]:
         return "flatten", 1
-    if node.target in RECTIFIER:
-        return "rectifier", 1
     if node.target is operator.mul and len(numbers) == 1:
         return "times", float(numbers[0])
     if node.target is operator.add and len(numbers) == 1:

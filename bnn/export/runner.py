@@ -42,8 +42,7 @@ def product(x: Array, weight: Array, inputs: int) -> Array:
     if weight.dtype != np.uint8:
         return np.asarray(x.astype(np.float32) @ weight.T)
     if x.dtype != bool:
-        signs = np.unpackbits(weight, axis=1, count=inputs).astype(np.float32)
-        return np.asarray(x @ (2 * signs - 1).T)
+        return np.asarray(x @ (2 * np.unpackbits(weight, axis=1, count=inputs) - np.float32(1)).T)
     packed = np.packbits(x, axis=1)
     ones = popcount(packed)
     counts = [2 * popcount(packed & row) - ones for row in weight]
@@ -68,7 +67,7 @@ def convolution(x: Array, weight: Array, layer: dict[str, Any]) -> Array:
 
 
 def distribution(a: Array, law: str) -> Array:
-    """Distribution function F(a) of a noise law of unit slope at 0, as docs/export.md has them."""
+    """Distribution function F(a) of a noise law, scaled to 2 F'(0) = 1 as in bnn/nn/noise.py."""
     if law == "logistic":
         return np.asarray(0.5 * (1 + np.tanh(a)))
     if law == "uniform":
@@ -100,8 +99,9 @@ class PackedNetwork:
         shape, most = self.about["shape"], self.about["max_value"]
         if list(images.shape[1:]) != shape:
             raise ValueError(f"expected images of shape {['n', *shape]}, got {list(images.shape)}")
-        if most > 1 and images.dtype.kind == "f" and images.size and images.max() <= 1:
-            raise ValueError(f"expected pixels from 0 to {most}, got pixels from 0 to 1")
+        low, high, real = images.min(), images.max(), images.dtype.kind == "f"
+        if not 0 <= low <= high <= most or (real and 0 < high <= 1 < most):
+            raise ValueError(f"expected pixels from 0 to {most}, got {low:g} to {high:g}")
         x = images.astype(np.float32) / np.float32(most)
         x = (x - np.float32(self.about["mean"])) / np.float32(self.about["std"])
         for layer in self.about["layers"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bnn.build import TrainingSetup
+from bnn.combinations import check_measurable
 from bnn.config.compose import compose, with_values
 from bnn.config.titles import estimator_title
 from bnn.errors import ConfigError
@@ -67,7 +68,8 @@ def compare(
     """
     choices = [words.split() for words in estimators] or estimator_choices()
     served, refused = usable_estimators(config, choices, strict=bool(estimators))
-    setup(with_values(config, lab__every=1))
+    spec = setup(config).spec
+    check_measurable(spec.config, spec.units)
     if checkpoint is None:
         network = fit_network(config, epochs, title="before measuring")
     else:

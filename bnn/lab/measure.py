@@ -34,12 +34,14 @@ class Measurement:
     def error(self, layer: str, estimates: float) -> float:
         """Relative root-mean-square error of the mean of `estimates` independent estimates.
 
-        An unbiased estimator has noise alone. Of another one the squared bias counts for at least
-        half of the upper end of its interval, below which it was not measured.
+        An unbiased estimator has noise alone. Of another one, such as one that is unbiased up to a
+        scale, the squared bias counts for at least half of the upper end of its interval, below
+        which it was not measured.
         """
         one = self.layers[layer]
         bias = one.squared_bias
-        squared_bias = 0.0 if self.unbiased else max(bias.value, bias.high / 2, 0.0)
+        exact = self.unbiased and not self.up_to_scale
+        squared_bias = 0.0 if exact else max(bias.value, bias.high / 2, 0.0)
         return math.sqrt(squared_bias + one.variance.value / estimates)
 
     def cost(self, layer: str, unit: str = "passes") -> Estimate:

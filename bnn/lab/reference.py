@@ -77,6 +77,7 @@ def reference_gradient(sampler: GradientSampler, draws: int) -> ReferenceGradien
     groups = max(2, min(GROUPS, draws))
     each = max(1, draws // groups)
     replicas = ready.evaluations(sampler.units)
-    name = f"{groups * each} estimates by leave-one-out of {replicas} draws"
+    kind = "nested leave-one-out" if len(sampler.units) > 1 else "leave-one-out"
+    name = f"{groups * each} estimates by {kind} of {replicas} draws"
     means = sampler.group_means(ready, groups, each)
     return ReferenceGradient(means, name + (COUPLED if coupled else ""), False)

@@ -26,6 +26,7 @@ class TrainingVariance:
 
     Args:
         estimator: name of the estimator.
+        device: device of the training.
         evaluations: forward-backward evaluations of the loss per sample and estimate.
         variances: variance of one estimate after each epoch, the sum over the parameters below the
             highest binary layer.
@@ -33,6 +34,7 @@ class TrainingVariance:
     """
 
     estimator: str
+    device: str
     evaluations: int = 0
     variances: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -101,7 +103,7 @@ def training_variances(
     for title, one in served.items():
         data = read_dataset(one.spec) if data is None else data
         name = one.spec.config["estimator"]["name"]
-        found[title] = TrainingVariance(name)
+        found[title] = TrainingVariance(name, one.device)
         probe = VarianceProbe(one.training, found[title], draws, batch)
         with threads(one.training.settings.threads):
             fit(one.model.to(one.device), one.training, data, callbacks=[probe], title=title)

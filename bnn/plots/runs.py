@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bnn.plots.style import COLOURS, bare, epoch_axis, log_axis, tidy
+from bnn.plots.style import COLOURS, bare, epoch_axis, line_style, log_axis, tidy
 from bnn.tasks import Pictures, Task
 from bnn.training.activations import PICTURE_DRAWS, LayerView
 
@@ -239,7 +239,8 @@ def curves(history: Sequence[Mapping[str, float]], task: Task) -> Figure:
     for axis, name in zip(_by_epoch(figure, len(names)), names, strict=True):
         metric = task.metrics[name]
         drawn = _draw_curves(axis, history, name, metric.scale)
-        axis.set_ylabel("error (%)" if name == "accuracy" else f"{name} ({metric.unit})")
+        label = f"{name} ({metric.unit})" if metric.unit else name
+        axis.set_ylabel("error (%)" if name == "accuracy" else label)
         if name == "loss":
             axis.legend(frameon=False)
             if min(drawn) > 0:
@@ -296,10 +297,10 @@ def unit_health(history: Sequence[Mapping[str, float]]) -> Figure:
     layers = sorted({key.split("/")[1] for key in history[-1] if key.startswith("units/")})
     for axis, (key, title) in zip(_by_epoch(figure, 3), titles.items(), strict=True):
         scale = 1 if key == "firing_rate" else 100
-        for colour, layer in zip(COLOURS, layers, strict=False):
+        for number, layer in enumerate(layers):
             values = [scale * epoch[f"units/{layer}/{key}"] for epoch in history]
             epochs = range(1, len(history) + 1)
-            axis.plot(epochs, values, color=colour, marker="o", ms=3, label=layer)
+            axis.plot(epochs, values, **line_style(number), marker="o", ms=3, label=layer)
         axis.set_ylabel(title)
         axis.set_ylim(0, 1 if key == "firing_rate" else None)
     axis.legend(frameon=False)

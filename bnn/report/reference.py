@@ -63,4 +63,9 @@ def reported(row: Row) -> Reported | None:
     """
     if (row.dataset, row.model, row.epochs, row.optimizer) != PROTOCOL:
         return None
+    if (row.norm, row.weights, row.anneal) != ("batch", "real", "none"):
+        return None
+    slopes = {pair for pair in row.settings.split("; ") if pair.startswith("anneal.slope=")}
+    if slopes - {"anneal.slope=1.0"}:
+        return None
     return REPORTED.get((row.neuron, "frozen" if misnamed(row) else row.estimator, row.placement))

@@ -265,13 +265,16 @@ class _TrackedTraining:
         shorter = self._shorter_run(setup)
         tags = {schema.INIT_FROM: initial[0]} if initial else {}
         tags |= {schema.CONTINUED_FROM: shorter.run_id} if shorter else {}
-        about, run_id = describe(setup, tags), earlier.run_id if earlier else None
+        run_id = earlier.run_id if earlier else None
         folder = earlier.folder if earlier else self.folder
         data = read_dataset(spec)
         with (
             threads(setup.training.settings.threads),
             lock_run_dir(folder),
-            MlflowRun(self.store, about, folder, self.parent, self.trial, run_id) as run,
+            # the description has the number of threads, hence within their context
+            MlflowRun(
+                self.store, describe(setup, tags), folder, self.parent, self.trial, run_id
+            ) as run,
             memory_errors(spec.config, "model", "estimator", "trainer"),
         ):
             run.dataset(data)

@@ -129,6 +129,14 @@ def test_curves_draw_error_in_percent_and_loss_in_nats() -> None:
     )
 
 
+def test_unit_health_draws_every_layer() -> None:
+    keys = ("firing_rate", "dead", "saturated")
+    history = [{f"units/act{layer}/{key}": 0.5 for layer in range(8) for key in keys}]
+    for axis in unit_health(history).axes:
+        looks = {(line.get_color(), line.get_linestyle()) for line in axis.lines}
+        assert len(axis.lines) == len(looks) == 8
+
+
 def test_unit_health_draws_shares_in_percent() -> None:
     rate, dead, saturated = unit_health(HISTORY).axes
     values = [float(axis.lines[0].get_ydata()[0]) for axis in (rate, dead, saturated)]

@@ -142,6 +142,10 @@ def test_reported_numbers_stand_beside_runs_of_their_own_protocol_only(rows: lis
         {"model": "mlp"},
         {"epochs": 2},
         {"optimizer": "sgd lr 0.05 cosine"},
+        {"anneal": "cosine"},
+        {"weights": "sign"},
+        {"norm": "group"},
+        {"settings": "anneal.slope=2.0"},
     ):
         others = [replace(row, **change) for row in rows]
         assert "reported (%)" not in cells(others)[0]

@@ -358,7 +358,7 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
         (["task=vae", "estimator=nvil"], "write task.kl=sampled"),
         (["task=vae", "task.kl=exact"], "task.kl: expected one of analytic, sampled; got 'exact'"),
         (["task=vae", "estimator=none"], "a binary layer; choose an estimator"),
-        (["task=structured", "estimator=vimco", "lab.every=1"], "write lab.every=0"),
+        (["task=structured", "estimator=vimco", "lab.every=1"], "or lab.every=0"),
         (
             ["task=structured", "task.binarize=no"],
             "expected one of threshold, dynamic, nonzero; got 'no'",

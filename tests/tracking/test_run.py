@@ -37,7 +37,9 @@ QUICK = [
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunSummary, MlflowClient, Path]:
     folder = tmp_path_factory.mktemp("run")
     uri = f"sqlite:///{folder}/mlflow.db"
-    made = setup(compose([*QUICK, f"tracking.uri={uri}", "anneal=cosine"]))
+    assert torch.get_num_threads() == 1
+    words = [f"tracking.uri={uri}", "anneal=cosine", "trainer.threads=2"]
+    made = setup(compose([*QUICK, *words]))
     return execute(made.spec, folder / "out", None, "title"), MlflowClient(uri), folder
 
 
@@ -50,6 +52,7 @@ def test_a_run_is_named_described_and_finished(tracked) -> None:
     assert run.data.tags["dataset"] == "digits" and run.data.tags["bnn.digest"] == summary.digest
     assert f"{100 * summary.test['accuracy']:.2f}" in run.data.tags["mlflow.note.content"]
     assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+    assert run.data.tags["bnn.threads"] == "2", "of the training, not of the process before it"
 
 
 def test_parameters_are_what_determines_the_result_and_a_file_has_the_rest(tracked) -> None:

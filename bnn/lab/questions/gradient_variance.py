@@ -109,7 +109,8 @@ def page(chosen: argparse.Namespace) -> str:
         f"{plain['seed']}; {chosen.draws} estimates of the gradient of {chosen.batch} validation "
         "images after each epoch."
     )
-    return "\n\n".join([heading("cpu", about), table, *refused]) + picture
+    device = next((one.device for one in found.values()), "cpu")
+    return "\n\n".join([heading(device, about), table, *refused]) + picture
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -68,7 +68,14 @@ def _at_slopes(
     found = []
     for slope in SLOPES:
         set_slope(model, slope)
-        sampler = GradientSampler(model, batch.inputs, batch.targets, checked.spec.general.seed)
+        sampler = GradientSampler(
+            model,
+            batch.inputs,
+            batch.targets,
+            checked.spec.general.seed,
+            checked.training.task.loss,
+            checked.training.settings.precision,
+        )
         exact = reference_gradient(sampler, 2)
         if not exact.exact:
             raise ConfigError(

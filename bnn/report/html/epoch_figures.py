@@ -51,7 +51,7 @@ class EpochFigure:
 PARTS = {"train": "training", "val": "validation"}
 """Prefix of a metric -> name of its line."""
 LEARNING = (
-    Measure("loss", "loss (nats)", log=True),
+    Measure("loss", "loss", log=True),
     Measure("accuracy", "error (%)", error_percent, log=True),
 )
 HEALTH = (
