@@ -27,7 +27,9 @@ def uninterrupted() -> Iterator[None]:
         return
     caught: list[int] = []
     # a handler that Python did not install is None, and cannot be put back
-    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number))}
+    # (the default handler, SIG_DFL, is 0)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}
     for number in before:
         signal.signal(number, lambda caught_number, frame: caught.append(caught_number))
     try:

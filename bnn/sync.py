@@ -79,10 +79,10 @@ def deliver(folder: Path, target: str | None, uri: str | None, experiments: Sequ
     for done, line in flush_outboxes(folder, target):
         lines, complete = lines + 1, complete and done
         print(line, file=sys.stdout if done else sys.stderr, flush=True)
-    if target is not None:
-        for line in copy_runs(
-            uri or f"sqlite:///{folder.resolve()}/mlflow.db", target, experiments
-        ):
+    here = folder.resolve() / "mlflow.db"
+    # a machine that has tracked on a server has no store of its own
+    if target is not None and (uri is not None or here.is_file() or not lines):
+        for line in copy_runs(uri or f"sqlite:///{here}", target, experiments):
             lines += 1
             print(line, flush=True)
     if not lines:

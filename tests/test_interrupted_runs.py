@@ -198,6 +198,18 @@ def test_a_signal_during_a_record_comes_at_its_end() -> None:
         signal.raise_signal(signal.SIGTERM)
         written.append("another")
     assert written == ["record", "another"]
+
+
+def test_a_signal_without_a_handler_of_ones_own_waits_too() -> None:
+    """SIG_DFL is 0: in a worker SIGTERM would end the process within the record."""
+    code = (
+        "import signal; from bnn.interruption import uninterrupted\n"
+        "with uninterrupted():\n"
+        "    signal.raise_signal(signal.SIGTERM); print('record', flush=True)\n"
+        "print('never')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "record\n")
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 

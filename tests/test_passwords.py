@@ -10,6 +10,7 @@ import pytest
 from support.command_line import QUICK, bnn_train, runs
 
 from bnn.errors import BnnError, exit_code, keep_files_private, without_password
+from bnn.tuning.worker import parent_key
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,19 @@ def test_a_command_with_a_password_makes_private_files(word: str, private: bool)
         os.umask(before)
 
 
+def test_a_study_names_its_parent_run_without_the_password_of_the_store() -> None:
+    key = parent_key("postgresql+psycopg://mlflow:s3cret@host/mlflow")
+    assert key.endswith("postgresql+psycopg://mlflow:***@host/mlflow")
+
+
 @pytest.mark.integration
-def test_a_password_on_the_command_line_is_in_private_files_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["one run", "a sweep"])
+def test_a_password_on_the_command_line_is_in_private_files_alone(
+    mode: str, tmp_path: Path
+) -> None:
     result = bnn_train(
         tmp_path,
+        *(["-m"] if mode == "a sweep" else []),
         *QUICK,
         "model=mlp",
         "data.limit=192",
@@ -66,6 +76,7 @@ def test_a_password_on_the_command_line_is_in_private_files_alone(tmp_path: Path
     assert "s3cret" not in result.stdout + result.stderr
     (run,) = runs(tmp_path, "run")
     assert "s3cret" not in str(run.data)
+    assert all("s3cret" not in str(run.to_dictionary()) for run in runs(tmp_path, "sweep"))
     holders = [
         path
         for path in tmp_path.rglob("*")

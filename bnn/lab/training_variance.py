@@ -103,7 +103,7 @@ def training_variances(
     for title, one in served.items():
         data = read_dataset(one.spec) if data is None else data
         name = one.spec.config["estimator"]["name"]
-        found[title] = TrainingVariance(name, one.device)
+        found[title] = TrainingVariance(name, one.spec.general.device)
         probe = VarianceProbe(one.training, found[title], draws, batch)
         with threads(one.training.settings.threads):
             fit(one.model.to(one.device), one.training, data, callbacks=[probe], title=title)

@@ -73,5 +73,12 @@ def available_bytes(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | N
             found.append(1024.0 * int(rows["MemAvailable"].split()[0]))
     limit, used = cgroup / "memory.max", cgroup / "memory.current"
     if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
-        found.append(float(text) - float(used.read_text()))
+        found.append(float(text) - float(used.read_text()) + _page_cache(cgroup))
     return min(found, default=None)
+
+
+def _page_cache(cgroup: Path) -> float:
+    """Bytes of a control group's memory that the kernel gives back when they are asked for."""
+    file = cgroup / "memory.stat"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return sum(float(line.split()[1]) for line in lines if line.startswith("inactive_file "))

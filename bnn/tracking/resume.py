@@ -82,9 +82,9 @@ def other_versions_note(store: Store, results: Mapping[str, str]) -> str | None:
     if not commits:
         return None
     return (
-        f"note: {commits.total()} earlier runs of these configurations are of another source of "
-        f"bnn (commit {', '.join(sorted(commits))}): they are trained anew; to go on with those, "
-        "check that commit out"
+        f"note: {commits.total()} earlier runs of these configurations are of another version of "
+        f"bnn, of its libraries or of a plug-in (commit {', '.join(sorted(commits))}; tag "
+        "bnn.versions): they are trained anew; to go on with those, install these versions"
     )
 
 

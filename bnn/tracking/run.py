@@ -74,6 +74,7 @@ class MlflowRun(Callback):
         self._logged_images: set[tuple[str, int]] = set()
         self.id = continued or ""
         self._place = store, parent, trial
+        self._name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
 
     def _begin(self) -> None:
         """Create the run, or take up the one that is continued."""
@@ -95,11 +96,10 @@ class MlflowRun(Callback):
         tags = _place_tags(self._folder) | dict(about.tags)
         tags |= {schema.PARENT: parent} if parent else {}
         tags |= {schema.KIND: "trial", **trial} if trial else {}
-        name = about.title if trial is None else f"trial {trial['trial']} · {about.title}"
         # the page shows tags in this order: what a person filters by, choices, the rest
         ordered = sorted(tags, key=lambda tag: (tag not in schema.FILTERS, tag.startswith("bnn.")))
         tags = {tag: tags[tag] for tag in ordered}
-        run = self._client.create_run(store.experiment_id, tags=tags, run_name=name)
+        run = self._client.create_run(store.experiment_id, tags=tags, run_name=self._name)
         return str(run.info.run_id)
 
     def _continue(self, tags: Mapping[str, str]) -> None:
@@ -115,7 +115,7 @@ class MlflowRun(Callback):
                 f"run {self.id} was finished by another process a moment ago; "
                 "the same command shows it"
             )
-        self._client.update_run(self.id, status="RUNNING")
+        self._client.update_run(self.id, status="RUNNING", name=self._name)
         for stale in {schema.REASON, schema.NOTE} & set(run.data.tags):
             self._client.delete_tag(self.id, stale)
         # not its own directory again: between the claim and the tag it would look like another's

@@ -24,6 +24,8 @@ from bnn.specify import specify
 from bnn.tuning.space import SearchSpace, suggested_override
 
 ABSENT = object()
+ROOT = "data.root"
+"""Key of the folder with the data."""
 
 
 def _picked(values: Mapping[str, Any], asked: set[str], key: str, distribution: Any) -> Any:
@@ -188,6 +190,10 @@ class Compositions:
         for key in filter(mine.__contains__, asked):  # a plug-in's parameters without a default
             OmegaConf.update(composed, key, mine[key])
             words.append(override_word(key, mine[key]))
+        # no part of the result, and needed to find the data
+        if ROOT in mine and OmegaConf.select(composed, ROOT) != mine[ROOT]:
+            OmegaConf.update(composed, ROOT, mine[ROOT])
+            words.append(override_word(ROOT, mine[ROOT]))
         theirs = flat(dict(specify(composed).config))
         apart = ("seed", *NOT_RESULT)
         for key, value in mine.items():

@@ -33,20 +33,7 @@ from bnn.tuning.storage import (
 )
 from bnn.tuning.worker import Launch, Worker
 
-NAMELESS = (
-    "hydra",
-    "study",
-    "tracking",
-    "dry_run",
-    "fresh",
-    "resume",
-    "device",
-    "data.root",
-    "data.offline_fallback",
-    "trainer.progress",
-    "trainer.threads",
-    "trainer.cuda_graph",
-)
+NAMELESS = ("hydra", "study", "device", *NOT_RESULT)
 """Overrides that do not distinguish studies, and are left out of a study's name."""
 NOT_SEARCHED = ("data", "data.name")
 AtOnce = Callable[[float, int | None], int]

@@ -16,7 +16,7 @@ from bnn.tuning.compositions import Compositions
 from bnn.tuning.objective import SPREAD, STOPPED, VALUES
 from bnn.tuning.queue import LOST, REASON, SURPLUS
 from bnn.tuning.settings import PROVENANCE, StudySettings, metrics_of
-from bnn.tuning.space import SearchSpace, suggested_override
+from bnn.tuning.space import SearchSpace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,14 +215,16 @@ def markdown_summary(
     """Summary of a study in Markdown: counts by state, and commands of the best trials."""
     parts = [f"study {study.study_name!r}: {tally(study)}"]
     for trial in best_trials(study):
-        words = [
-            *space.fixed,
-            *(suggested_override(key, value) for key, value in trial.params.items()),
-        ]
+        words = _words(trial, space, compositions)
         command = compositions.command(compositions.job(words), settings.seeds)
         values = format_objectives(trial, settings.metrics)
         parts.append(f"best, trial {trial.number}, {values}:\n\n    {command}")
     return "\n\n".join(parts)
+
+
+def _words(trial: FrozenTrial, space: SearchSpace, compositions: Compositions) -> list[str]:
+    """Overrides of a trial: those that exist under the groups that it has chosen."""
+    return compositions.words(space, lambda key, _: trial.params[key])
 
 
 def tally(study: Study) -> str:

@@ -19,7 +19,7 @@ from optuna.trial import Trial
 from bnn import plugins, schema
 from bnn.config import provenance
 from bnn.config.overrides import environment_overrides
-from bnn.errors import BnnError, TrackingError, format_error
+from bnn.errors import BnnError, TrackingError, format_error, without_password
 from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.tracking.failures import best_effort
@@ -125,9 +125,7 @@ class Worker:
 
         Whoever made the study makes it, and the others wait for it.
         """
-        # a local file is another store on another machine, if under the same name
-        local = self.store.uri.startswith(SQLITE)
-        key = f"{PARENT} {self.store.uri}" + (f" {queue.machine()}" if local else "")
+        key = parent_key(self.store.uri)
         if not self.made and storage.is_newly_created(self.study):
             known = storage.wait_for_attribute(self.study, key)
         else:
@@ -328,3 +326,13 @@ class Worker:
             self.study, number, settings.metrics, settings.n_trials, self.at_once
         )
         print(text, flush=True)
+
+
+def parent_key(uri: str) -> str:
+    """Attribute of a study with the id of its parent run in a store, without passwords.
+
+    Args:
+        uri: address of the store; a local file is another store on another machine.
+    """
+    machine = f" {queue.machine()}" if uri.startswith(SQLITE) else ""
+    return f"{PARENT} {without_password(uri)}{machine}"

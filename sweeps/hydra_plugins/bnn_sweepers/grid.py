@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hydra.core.utils import JobReturn
 
 from bnn import runs
+from bnn.errors import without_password
 
 from .sweeper import OneLineSweeper
 
@@ -15,7 +16,7 @@ class GridSweeper(OneLineSweeper):
     def run(self, arguments: list[str]) -> list[JobReturn]:
         """Run the distinct jobs of the grid."""
         choices = self.split_arguments(self.parsed(arguments), None)[0]
-        title = " ".join(arguments)
+        title = without_password(" ".join(arguments))
         composer = runs.jobs.JobComposer(self.loader, self.config)
         return runs.grid.run_grid(
             composer, choices, title, self.launch, self.at_once, self.folder()
