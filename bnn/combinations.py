@@ -57,7 +57,15 @@ def _check_gates(config: Mapping[str, Any]) -> None:
             f"model.gates=open with placement={config['placement']['name']}: all gates are open, "
             "and no unit is binary; write placement=none"
         )
-    if config["model"].get("gates") == "random" and config["estimator"]["name"] != "frozen":
+    if config["model"].get("gates") != "random":
+        return
+    if not config["placement"]["layers"] or not _fires_bits(config):
+        raise ConfigError(
+            f"model.gates=random with placement={config['placement']['name']} and "
+            f"neuron={config['neuron']['name']}: such gates are binary units; write "
+            "placement=last neuron=stochastic estimator=frozen"
+        )
+    if config["estimator"]["name"] != "frozen":
         raise ConfigError(
             f"model.gates=random with estimator={config['estimator']['name']}: such gates do not "
             "learn; write estimator=frozen"

@@ -17,7 +17,7 @@ from bnn.config.canonical import PLUGINS
 from bnn.config.compose import with_values
 from bnn.data import Dataset
 from bnn.data.datasets import FACTS
-from bnn.errors import ConfigError
+from bnn.errors import CheckpointError, ConfigError
 from bnn.restore import load_trained
 from bnn.specify import setup
 from bnn.training import checkpoint
@@ -105,6 +105,8 @@ def checkpoint_config(file: Path) -> DictConfig:
     try:
         about = dict(checkpoint.load(file)["about"])
         about["model"] = {k: v for k, v in about["model"].items() if k != "init_from"}
+    except CheckpointError as error:
+        raise ConfigError(f"--checkpoint: {error}") from error
     except Exception as error:  # torch.load has no exception of its own for what it cannot read
         raise ConfigError(
             f"--checkpoint: {file} is no checkpoint of a run ({type(error).__name__})"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -129,9 +131,13 @@ def fit(
         )
     if where is not None:
         return _fit_tracked(model, training, data, tracker, where, config, hooks)
-    with tempfile.TemporaryDirectory() as scratch:
-        result = _fit_tracked(model, training, data, tracker, Path(scratch), config, hooks)
-    return FitResult(result.best_epoch, result.history, result.train_seconds, None)
+    scratch = Path(tempfile.mkdtemp(prefix="bnn-"))
+    try:
+        result = _fit_tracked(model, training, data, tracker, scratch, config, hooks)
+    finally:
+        if not any(scratch.glob("outbox/*")):  # records that wait for the store are kept
+            shutil.rmtree(scratch)
+    return dataclasses.replace(result, checkpoint=None)
 
 
 def _training_config(

@@ -60,7 +60,7 @@ _LOADED: dict[str, Plugin] = {}
 
 
 def module_names(value: Any) -> list[str]:
-    """Names of modules, each once and in order, from the value of the key `plugins`.
+    """Names of modules, each once and in alphabetical order, from the value of the key `plugins`.
 
     Args:
         value: a list of names, one name, or None.

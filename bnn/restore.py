@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from torch import nn
 
 from bnn import plugins
@@ -15,6 +14,7 @@ from bnn.build import build_model, build_task
 from bnn.config.canonical import PLUGINS
 from bnn.data import recorded_spec
 from bnn.errors import CheckpointError, ConfigError
+from bnn.nn.memory_layout import to_channels_last
 from bnn.tasks import Task
 from bnn.training import checkpoint
 from bnn.training.initial_weights import non_finite
@@ -67,7 +67,7 @@ def load_trained(file: Path | str | BinaryIO) -> Trained:
     if bad := non_finite(content["model"]):
         raise CheckpointError(f"{file}: {bad}")
     # the layout it was trained in, since noise is drawn in memory order
-    model.to(memory_format=torch.channels_last).eval()
+    to_channels_last(model).eval()
     return Trained(model, task, about)
 
 

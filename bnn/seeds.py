@@ -10,7 +10,7 @@ def stream(seed: int, purpose: str) -> int:
 
     Args:
         seed: seed of the run.
-        purpose: `weights`, `split`, `batches`, `bits`, `evaluation`, `estimator`, `task`
+        purpose: such as `weights`, `split`, `batches`, `bits`, `evaluation`, `estimator`, `task`
             or `targets`.
 
     Returns:

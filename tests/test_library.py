@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import shutil
 import subprocess
 import sys
 import warnings
@@ -27,6 +28,7 @@ from bnn.estimators import (
 )
 from bnn.nn.noise import NoiseLaw
 from bnn.tracking.query import finished_runs
+from bnn.training.loop import FitResult
 
 
 def seeded(seed: int = 0):
@@ -288,3 +290,24 @@ def test_fit_ends_its_run_as_failed_with_the_reason(data, tmp_path: Path) -> Non
 def test_bad_arguments_are_one_line(words: dict, said: str, data) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
         bnn.fit(network(), data, progress="none", **words)
+
+
+def test_records_that_wait_for_the_store_outlive_a_tracked_fit(
+    data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+
+    def tracked(model, training, data, tracker, folder: Path, *others):
+        folders.append(folder)
+        if len(folders) == 1:
+            (folder / "outbox").mkdir()
+            (folder / "outbox/records.jsonl").write_text("{}")
+        statistics = {"mean": torch.zeros(1)}
+        return FitResult(1, ({},), 0.0, folder / "best.pt", statistics)
+
+    monkeypatch.setattr("bnn.library._fit_tracked", tracked)
+    for _ in range(2):
+        result = bnn.fit(network(), data, tracker=bnn.MLflow(), progress="none")
+        assert result.checkpoint is None and result.training_statistics is not None
+    assert [folder.exists() for folder in folders] == [True, False]
+    shutil.rmtree(folders[0])

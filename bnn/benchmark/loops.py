@@ -26,6 +26,7 @@ from bnn.build import TrainingSetup, read_dataset
 from bnn.config.compose import with_values
 from bnn.data import Dataset
 from bnn.errors import ConfigError
+from bnn.nn.memory_layout import to_channels_last
 from bnn.nn.readings import Reading
 from bnn.specify import setup, specify
 from bnn.tables import BLANK, markdown
@@ -89,7 +90,7 @@ def convolutions(checked: TrainingSetup, data: Dataset) -> Block:
     """
     size = checked.training.settings.batch_size
     model, device = checked.model.to(checked.device), checked.device
-    model.to(memory_format=torch.channels_last)
+    to_channels_last(model)
     convolved: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
 
     def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:

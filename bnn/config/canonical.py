@@ -60,7 +60,8 @@ NOT_RESULT = (
     "trainer.threads",
     "trainer.cuda_graph",
 )
-"""Keys of where and how a run is watched; its result does not depend on them."""
+"""Keys left out of the digest: where data lie, how a run is shown and tracked, and how it is
+computed. Threads and CUDA graphs move the last bits, and are left out on purpose."""
 
 
 def canonical(config: DictConfig) -> dict[str, Any]:

@@ -67,17 +67,18 @@ def read_image(path: Path, spec: DatasetSpec) -> np.ndarray:
     if image.size != (width, height):
         found = "×".join(map(str, image.size))
         raise DataError(
-            f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; --drawing "
-            "takes any size"
+            f"{path}: {spec.title} has images of {width}×{height} pixels, got {found}; "
+            + ("--drawing takes any size" if spec.digit_size is not None else "resize it")
         )
     if channels == 3:
         if image.mode != "RGB":
-            raise DataError(f"{path}: expected 8-bit colours (mode RGB), got mode {image.mode}")
+            raise DataError(
+                f"{path}: expected 8-bit colours (mode RGB), got mode {image.mode}; convert it"
+            )
         return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
     if image.mode not in ("L", "1"):
-        raise DataError(
-            f"{path}: expected 8-bit grey (mode L), got mode {image.mode}; --drawing converts it"
-        )
+        how = "--drawing converts it" if spec.digit_size is not None else "convert it"
+        raise DataError(f"{path}: expected 8-bit grey (mode L), got mode {image.mode}; {how}")
     return np.asarray(image.convert("L"), dtype=np.float32)[None] / 255
 
 
@@ -86,7 +87,7 @@ def read_drawing(path: Path, spec: DatasetSpec) -> np.ndarray:
 
     Bright on dark, cut out, its longer side scaled to `spec.digit_size` pixels, its centre of mass
     in the middle of the frame as far as it stays whole (LeCun, Bottou, Bengio & Haffner 1998). The
-    ground is the most frequent value at the border.
+    ground is the median at the border.
 
     Args:
         path: the file.

@@ -1,11 +1,11 @@
-"""Memory layout of gradients: that of the tensor whose gradient they are."""
+"""Memory layout: `channels_last` networks, and gradients in the layout of their tensors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class _ChannelsLastGradient(torch.autograd.Function):
@@ -35,3 +35,17 @@ def laid_out_gradient(x: Tensor) -> Tensor:
         return x
     laid_out: Tensor = _ChannelsLastGradient.apply(x)
     return laid_out
+
+
+def to_channels_last(model: nn.Module) -> nn.Module:
+    """Network whose parameters and buffers of four axes have the layout `channels_last`, in place.
+
+    (`Module.to(memory_format=torch.channels_last)` fails at parameters of five axes.)
+
+    Args:
+        model: network.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return model

@@ -176,7 +176,7 @@ def check_estimator(
     assert taken, f"{type(estimator).__name__} takes none of the networks {', '.join(names)}"
     for name, loss in taken:
         check_evaluations(estimator, name, loss)
-        if estimator.unbiased:
+        if estimator.unbiased or not (estimator.fractional_bits or estimator.bound):
             check_value(estimator, name, loss)
         # a scale is of the score alone, and not of what a loss takes from the sites themselves
         if estimator.unbiased and not (estimator.up_to_scale and loss is tangled_with_latents):

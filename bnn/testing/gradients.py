@@ -134,6 +134,8 @@ def sampled_gradient(
         seed: seed of the noise.
     """
     copies, batches = (2, estimates // 100) if shares_bits(model) else (500, estimates // 500)
+    if batches < 2:
+        raise ConfigError(f"estimates: expected at least 1,000, got {estimates:,}")
     inputs, targets = (one.repeat(copies, *[1] * (one.dim() - 1)) for one in batch(1))
     noise, found = seeded(seed), []
     for _ in range(batches):

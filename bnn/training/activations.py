@@ -30,7 +30,7 @@ class LayerView:
         name: name of the module.
         binary: whether it fires bits.
         bits: mean output over draws, [n, *units].
-        p: mean F(slope · x) of the noise law in the last of these draws, [n, *units].
+        p: firing probabilities F(slope · x) in the last of these draws, [n, *units].
     """
 
     name: str

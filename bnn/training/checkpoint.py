@@ -7,6 +7,8 @@ of `torch.save` they carry the CRC-32 of each of their records.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import warnings
@@ -25,6 +27,8 @@ from bnn.version import __version__
 BEST, LAST = "best.pt", "last.pt"
 """File names of the best network so far with its configuration, and of the whole state that a
 training goes on from."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or a quota, that is full."""
 CHECKSUM = "checksum"
 """Key of the checksum of all other keys."""
 
@@ -54,12 +58,15 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
             os.replace(part, path)
     # torch raises RuntimeError for a write that fell short
     except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"{path} cannot be written ({why}); the one of the epoch before is kept: make room, "
-            "then run the same command with resume=true"
-        ) from error
+        advice = "expected a folder that can be written"
+        if getattr(error, "errno", None) in FULL:
+            advice = "make room"
+        if path.exists():
+            advice += "; the one of the epoch before is kept, from which resume=true goes on"
+        raise CheckpointError(f"{path} cannot be written ({why}): {advice}") from error
 
 
 def load(file: Path | str | BinaryIO, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -35,8 +35,9 @@ class FitResult:
         history: metrics of every epoch by key.
         train_seconds: seconds in training steps alone, without evaluation, pictures and tracking.
         checkpoint: file of the best network, where a folder was given.
-        training_statistics: running statistics of the best epoch's training, where the weights are
-            drawn in training and the model has those of their signs; None elsewhere.
+        training_statistics: running statistics of the norms as training collected them, at the
+            best epoch, where a rule draws weights in training: the network then has statistics
+            that were estimated again for the signs of its weights. None elsewhere.
     """
 
     best_epoch: int
@@ -141,6 +142,8 @@ def fit(
             with read_by_sign(task, model, data.train, seed) as statistics:
                 metrics |= _measure(model, config, data)
                 hooks.on_evaluation(epoch, metrics)
+                # NumPy's scalars would be pickled, which no checkpoint is read with
+                metrics = {key: float(value) for key, value in metrics.items()}
                 history.append(metrics)
                 hooks.on_epoch_end(epoch, metrics)
                 best.offer(epoch, metrics, model, config.estimator, statistics)

@@ -23,6 +23,7 @@ from bnn.estimators import Estimator
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.handlers import apply, sampled
 from bnn.nn.latent_updates import LatentUpdates
+from bnn.nn.memory_layout import to_channels_last
 from bnn.nn.sites import RandomUnits, Site, generator_noise
 from bnn.nn.weight_layers import weight_rule
 from bnn.seeds import stream
@@ -119,7 +120,7 @@ class TrainState:
         device = data.train.images.device
         self.model, self.config, self.split = model, config, data.train
         self.task, self.estimator = config.task, config.estimator
-        model.to(device).to(memory_format=torch.channels_last)
+        to_channels_last(model.to(device))
         init_task(self.task, data.spec, config.seed)
         self.task.to(device)
         self.task.measure(data.train)

@@ -19,7 +19,7 @@ from bnn.data.folder import Folder
 from bnn.data.image_files import read_drawing, read_image
 from bnn.errors import DataError
 
-MNIST, DIGITS = Mnist.facts, Digits.facts
+MNIST, DIGITS, FASHION = Mnist.facts, Digits.facts, FashionMnist.facts
 
 
 def saved(folder: Path, array: np.ndarray, mode: str | None = None) -> Path:
@@ -42,6 +42,8 @@ def test_pixels_come_through_as_they_are(tmp_path: Path) -> None:
         (DIGITS, (28, 28), None, ["8×8", "28×28"]),
         (MNIST, (28, 28), "RGB", ["mode L", "RGB", "--drawing"]),
         (MNIST, (28, 28), "RGBA", ["mode L", "RGBA"]),
+        (FASHION, (28, 28), "RGB", ["mode L", "RGB; convert it"]),
+        (FASHION, (30, 28), None, ["28×28", "30×28; resize it"]),
     ],
 )
 def test_another_size_or_mode_is_one_line(tmp_path: Path, spec, size, mode, words) -> None:

@@ -10,7 +10,7 @@ from support.estimator_cases import CASES
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.estimators import Estimator, Reinforce
+from bnn.estimators import Estimator, Reinforce, StraightThrough
 from bnn.estimators.base import gradient_only
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.replicas import branching
@@ -157,3 +157,21 @@ class WrongReplica(Reinforce):
 def test_a_credit_of_the_wrong_replica_is_caught(name: str) -> None:
     with pytest.raises(AssertionError, match="standard errors"):
         check_unbiased(WrongReplica(baseline="none"), name, estimates=ESTIMATES)
+
+
+class SumOfLosses(StraightThrough):
+    """Mutant of a biased estimator: the sum of the losses for their mean."""
+
+    def surrogate_loss(self, forward: ForwardClosure) -> Tensor:
+        return forward(self.sample).loss.sum()
+
+
+def test_the_value_of_a_biased_estimator_is_checked_too() -> None:
+    check_estimator(StraightThrough(), ["one layer"])
+    with pytest.raises(AssertionError):
+        check_estimator(SumOfLosses(), ["one layer"])
+
+
+def test_too_few_estimates_are_refused() -> None:
+    with pytest.raises(ConfigError, match="estimates: expected at least 1,000, got 500"):
+        check_estimator(Reinforce(), ["one layer"], estimates=500)

@@ -273,6 +273,9 @@ def test_open_gates_are_no_binary_layer() -> None:
         setup(compose([*MLP, *RANDOM, "neuron=deterministic"]))
     with pytest.raises(ConfigError, match=r"model.gates=random with estimator=st: .*frozen"):
         setup(compose([*MLP, "model.gates=random", "model/sparsity=none"]))
+    for words in (["placement=none"], ["neuron=stochastic_smooth"]):
+        with pytest.raises(ConfigError, match=r"binary units; write placement=last neuron=stoch"):
+            setup(compose([*MLP, *RANDOM, *words]))
     for words in ([*RANDOM, "model/sparsity=condnet"], [*OPEN, "model/sparsity=target_rate"]):
         with pytest.raises(ConfigError, match="such gates do not learn; write model/sparsity=none"):
             setup(compose([*MLP, *words]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from bnn.config.compose import compose
 from bnn.data import Dataset, load
 from bnn.errors import DivergedError
 from bnn.nn.handlers import sample, sampled
+from bnn.nn.memory_layout import to_channels_last
 from bnn.nn.neurons import Binary, Stochastic
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.readings import Reading, evaluated
@@ -22,7 +24,9 @@ from bnn.restore import load_checkpoint
 from bnn.seeds import stream
 from bnn.specify import setup
 from bnn.tasks import Classification
+from bnn.training import checkpoint
 from bnn.training.activations import PICTURE_DRAWS, fixed_images, snapshot, unit_health
+from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
 from bnn.training.step import batches, steps_per_epoch
 
@@ -330,3 +334,24 @@ def test_information_is_what_a_bit_says_of_the_input() -> None:
     health = unit_health(Net(), images, 0)
     assert health["act/information"] == pytest.approx(math.log(2) / 4, abs=1e-6)
     assert health["act/mostly_on"] == health["act/mostly_off"] == 0.25
+
+
+def test_a_metric_that_is_a_scalar_of_numpy_leaves_a_checkpoint_that_can_be_read(
+    tmp_path: Path,
+) -> None:
+    class Mean(Callback):
+        def on_evaluation(self, epoch: int, metrics: dict[str, float]) -> None:
+            metrics["mine"] = np.float64(0.5)
+
+    made, data = prepared()
+    result = fit(made.model, made.training, data, folder=tmp_path, callbacks=[Mean()])
+    assert result.history[-1]["mine"] == 0.5
+    assert checkpoint.load_last(tmp_path / checkpoint.LAST)["history"][-1]["mine"] == 0.5
+
+
+def test_parameters_of_five_axes_keep_their_layout() -> None:
+    model = nn.Sequential(nn.Conv3d(2, 3, 2), nn.Conv2d(2, 3, 2))
+    weights = [one.weight for one in model]
+    assert to_channels_last(model) is model and weights == [one.weight for one in model]
+    assert weights[0].is_contiguous()
+    assert weights[1].is_contiguous(memory_format=torch.channels_last)
