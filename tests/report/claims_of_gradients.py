@@ -178,11 +178,22 @@ def ratio(name: str, column: str, title: str) -> float:
 
 def crossing(name: str) -> int:
     """Estimates whose mean has less error by ReinMax than by straight-through, the fewest."""
-    st, reinmax = (
-        (max(lab(name, title, "bias²"), 0), lab(name, title, "variance"))
-        for title in ("st density", "reinmax 1.0")
-    )
-    return round((reinmax[1] - st[1]) / (st[0] - reinmax[0]))
+    return crossings(name)[0]
+
+
+def crossings(name: str) -> tuple[int, int, int]:
+    """Fewest estimates by the table's errors, and by the ends of straight-through's bias²."""
+
+    def bias(title: str) -> list[float]:
+        """Value of bias², and the ends of its interval."""
+        (cell,) = [r["bias²"] for r in printed(name, PASSES) if r["estimator"] == title]
+        return [float(one) for one in re.findall(r"-?[\d.]+", cell)]
+
+    value, low, high = bias("st density")
+    reinmax = max(bias("reinmax 1.0")[0], bias("reinmax 1.0")[2] / 2, 0)
+    more = lab(name, "reinmax 1.0", "variance") - lab(name, "st density", "variance")
+    by_value, *ends = (round(more / (one - reinmax)) for one in (max(value, high / 2), low, high))
+    return by_value, min(ends), max(ends)
 
 
 def both_networks(name: str) -> None:
@@ -215,7 +226,11 @@ def lab_cnn() -> Iterator[str]:
     assert all({*ranked(REFERENCE, column)[:2]} == {*RELAXED} for column in (PASSES, CLOCK))
     assert ranked(REFERENCE, PASSES)[2] == MUPROP
     assert ranked(REFERENCE, CLOCK)[2].startswith("reinforce nested")
-    yield f"ReinMax from {crossing(REFERENCE)} evaluations of f on"
+    most, low, high = crossings(REFERENCE)
+    yield f"ReinMax from {most} evaluations of f on ({low} to {high}, as far as straight-through's"
+    one = lab(REFERENCE, "st density", "variance") + lab(REFERENCE, "st density", "bias²")
+    yield f"errs by {one**0.5:.2f} times the gradient"
+    assert one > 1
     yield (
         f"{shares(PASSES)} of leave-one-out's variance at equal evaluations and {shares(CLOCK)} by "
         "the clock"
@@ -326,8 +341,6 @@ def estimators() -> Iterator[str]:
     yield f"{lab(REFERENCE, 'st density', 'variance'):.1f} times;"
     coupled = [1 / ratio(name, PASSES, one) for name in networks for one in ("disarm", "arms 4")]
     yield f"have {min(coupled):.1f} to {max(coupled):.1f} times its variance"
-    nvil = [1 / ratio(name, PASSES, "nvil 100 0.9") for name in networks]
-    yield f"has {nvil[0]:.1f} times on the small network and {nvil[1]:.1f} times on"
     yield next(coupling())
     yield f"layers of {UNITS} units"
     yield f"at most {LOWER_LIMIT} units in each lower one"
@@ -362,16 +375,26 @@ def checkpoints() -> Iterator[str]:
         columns = [f"error of 100, layer {layer}" for layer in (1, 2, 3)]
         return [figure(name, column, step=last, estimator=title) for column in columns]
 
-    def ahead(one: str, other: str) -> bool:
-        return all(a < b for a, b in zip(errors(one), errors(other), strict=True))
+    def per_evaluation(title: str) -> list[float]:
+        """Squared error of one estimate times its evaluations, by layer."""
+        evaluations = figure(name, "passes", step=last, estimator=title)
+        columns = [f"error of 1, layer {layer}" for layer in (1, 2, 3)]
+        found = [figure(name, column, step=last, estimator=title) for column in columns]
+        return [evaluations * error**2 for error in found]
+
+    def ahead(one: str, other: str, from_layer: int = 0) -> bool:
+        pairs = zip(per_evaluation(one), per_evaluation(other), strict=True)
+        return all(a < b for a, b in list(pairs)[from_layer:])
 
     st = errors("st density")
     assert min(st) > 1
     yield "the mean of 100 straight-through estimates errs by more"
     yield f"({st[0]:.2f}, {st[1]:.2f} and {st[2]:.2f} times its length)"
-    for one in (LEAVE_ONE_OUT, "arms 4"):
-        assert ahead("local_expectation", one)
-        assert ahead(one, "muprop") and ahead(one, "rebar")
+    assert ahead(LEAVE_ONE_OUT, "muprop") and ahead(LEAVE_ONE_OUT, "rebar")
+    assert ahead(LEAVE_ONE_OUT, "disarm") and ahead(LEAVE_ONE_OUT, "arms 4")
+    upper = ("muprop", "rebar", "disarm", "arms 4", LEAVE_ONE_OUT)
+    assert all(ahead("local_expectation", one, from_layer=1) for one in upper)
+    assert not ahead("local_expectation", LEAVE_ONE_OUT)
 
 
 def slopes() -> Iterator[str]:
@@ -469,6 +492,13 @@ def coupling() -> Iterator[str]:
         map(float, row[column].split(" ± ")) for column in ("true slope", LEAVE_ONE_OUT)
     )
     yield f"{(true - mean) / (error**2 + spread**2) ** 0.5:.1f} standard errors short"
+    place = ("running", *place[1:])
+    (row,) = [r for r in printed("lab_coupling", "true slope")
+              if (r["norm"], r["placement"], r["direction"]) == place]  # fmt: skip
+    (true, error), (mean, spread) = (
+        map(float, row[column].split(" ± ")) for column in ("true slope", "arms 4")
+    )
+    yield f"is {(true - mean) / (error**2 + spread**2) ** 0.5:.1f} short."
 
 
 def toy() -> Iterator[str]:

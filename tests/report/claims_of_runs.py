@@ -9,13 +9,23 @@ import re
 import statistics
 from collections.abc import Iterator
 
-from findings import BIASED, UNBIASED, accuracy, compared, of, text, with_spread
+from findings import (
+    BIASED,
+    UNBIASED,
+    accuracy,
+    bracketed,
+    compared,
+    of,
+    text,
+    undecided,
+    with_spread,
+)
 from torch import nn
 
 from bnn.data import spec_of
 from bnn.estimators import Estimator
 from bnn.models import MODELS
-from bnn.report.numbers import interval
+from bnn.report.numbers import Interval, interval
 from bnn.training.activations import PICTURE_DRAWS
 
 BOTH = {"neuron": "stochastic", "placement": "both"}
@@ -175,6 +185,11 @@ def estimators() -> Iterator[str]:
     (rate,) = {c.first.optimizer.split()[2] for t in above for c in of(name, estimator_title=t)}
     (slow,) = {c.first.optimizer.split()[2] for c in of(name, estimator="st")}
     yield f"is {rate} where straight-through's is {slow}."
+    rates = {float(c.first.optimizer.split()[2]): c.first.estimator for c in of(name)}
+    at = {rate: [c.first.estimator for c in of(name)
+                 if float(c.first.optimizer.split()[2]) == rate] for rate in rates}  # fmt: skip
+    assert set(at[max(at)]) == {"reinmax", "st_gumbel", "concrete", "reinforce"}
+    assert set(at[min(at)]) == {"nvil", "frozen"}
     relax, leave_one_out = behind("relax learned 0.99 32", "reinforce leave_one_out 4")
     assert relax == min(behind(*unbiased)) and behind("nvil 100 0.9") == [max(behind(*unbiased))]
     yield (
@@ -345,15 +360,17 @@ def norms() -> Iterator[str]:
 
 def precision() -> Iterator[str]:
     name = "precision_mnist"
-    yield f"None that {seeds_of(name)} seeds see: {with_spread(name, precision='bf16')} % with"
+    yield f"{seeds_of(name)} seeds do not tell: {with_spread(name, precision='bf16')} % with"
     yield f"{with_spread(name, precision='float32')} % with"
-    assert abs(accuracy(name, precision="bf16") - accuracy(name, precision="float32")) < 0.05
+    (found,) = compared(name, "precision=bf16", 0.1)
+    assert found.interval is not None and found.verdict == "undecided"
+    yield f"a difference of {bracketed(found.interval, 1)} points"
 
 
 def readme() -> Iterator[str]:
     still = ("sign", "clip", "decay", "bop", "bop 0")
     most = max(of_rule("real", by) - of_rule(rule, by) for rule in still for by in ACTIVATIONS)
-    yield f"cost at most {most:.2f} points by a rule that does not draw them"
+    yield f"cost at most {most:.2f} points in the mean by a rule that does not draw them"
     yield f"binary neurons and {len(Estimator.registry) - 1} estimators"
     yield f"over {PICTURE_DRAWS} draws"
     fast, slow = (minutes_in_all(f"main_command{of}") for of in ("", "_amd"))
@@ -423,7 +440,12 @@ def weights() -> Iterator[str]:
     yield f"{with_spread(name, estimator='none', **RULES['sign'])} %"
     yield f"{with_spread(name, estimator='none', **RULES['real'])} %"
     latent = [cost[rule, by] for rule in ("clip", "decay", "bop", "bop 0") for by in ACTIVATIONS]
-    yield f"at most {max(latent):.2f} points"
+    yield f"at most {max(latent):.2f} points in the mean"
+    still = [one for one in compared(name, "weights=real", 0.1)
+             if one.configuration.first.weights in ("sign", "bop")]  # fmt: skip
+    assert len(still) == 15
+    reach = max(-one.interval.low for one in still if one.interval is not None)
+    yield f"intervals that reach {reach:.2f}"
     drawn = [cost[rule, by] for rule in ("sample", "sample decay", "lrt") for by in ACTIVATIONS]
     yield f"{min(drawn):.2f} to {max(drawn):.2f} points"
     found = compared(name, "weights=real", 0.1)
@@ -445,9 +467,29 @@ def weights() -> Iterator[str]:
     yield f"{min(small):.2f} to {max(small):.2f} points ahead at a batch of 64"
     yield f"and {min(large):.2f} to {max(large):.2f} at one of 256"
     assert max(small) < min(large)
+    told = [
+        by
+        for table, estimators in batches.items()
+        for by in estimators
+        if not undecided(_ahead_of_sample(table, by))
+    ]
+    assert told == ["st"] and len(small) + len(large) == 5
+    yield "of these five differences three seeds tell one from zero"
     yield from _readings_of_weights()
     assert all(c.first.epochs == 4 for c in of(name))
     yield "the rates of seed 100"
+
+
+def _ahead_of_sample(table: str, estimator: str) -> Interval:
+    """Points by which `lrt` is ahead of `sample`, paired by seed."""
+    lrt, sample = (
+        {row.seed: 100 * (row.test_accuracy or 0) for row in only.rows}
+        for rule in ("lrt", "sample")
+        for only in of(table, estimator=estimator, **RULES[rule])
+    )
+    found = interval([lrt[seed] - sample[seed] for seed in lrt])
+    assert found is not None
+    return found
 
 
 def _readings_of_weights() -> Iterator[str]:
