@@ -61,6 +61,11 @@ def load_trained(file: Path | str | BinaryIO) -> Trained:
         task.load_state_dict(content.get("task", {}))  # version 0.1.0 kept none
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         why = str(error).partition("\n")[0]
+        if isinstance(about, dict) and "model" not in about and "model" in content:
+            raise CheckpointError(
+                f"{file}: it is of bnn.fit, whose network no configuration describes; write "
+                "net.load_state_dict(bnn.training.checkpoint.load(file)['model'])"
+            ) from error
         raise CheckpointError(
             f"{file}: expected a best.pt of this version, from which a network is built ({why})"
         ) from error

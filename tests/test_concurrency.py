@@ -58,6 +58,7 @@ def test_other_launchers_say_themselves_how_many_jobs_they_run_at_once(machine) 
     machine(8, None)
     assert concurrency.jobs_at_once({"_target_": "basic"}, 20, None, 1) == 1
     assert concurrency.jobs_at_once({**JOBLIB, "n_jobs": 5}, 20, 1.0, 1) == 5
+    assert concurrency.jobs_at_once({"array_parallelism": 64}, 100, 1.0, 1) == 64, "submitit"
     assert concurrency.jobs_at_once({**JOBLIB, "n_jobs": -1}, 20, 1.0, 1) == 8
     with pytest.raises(ConfigError, match=r"n_jobs: expected at least 1"):
         concurrency.jobs_at_once({**AUTO, "n_jobs": 0}, 20, None, 1)
@@ -73,6 +74,8 @@ def test_free_memory_is_the_least_of_the_machine_and_its_container(tmp_path: Pat
     assert concurrency.available_bytes(meminfo, tmp_path) == 8000000 * 1024
     (tmp_path / "memory.max").write_text("5000\n")
     assert concurrency.available_bytes(meminfo, tmp_path) == 4000
+    (tmp_path / "memory.stat").write_text("anon 100\ninactive_file 500\nactive_file 7\n")
+    assert concurrency.available_bytes(meminfo, tmp_path) == 4500, "with the cache of files"
 
 
 def test_the_time_left_of_a_sweep_counts_the_jobs_beside_it_as_half_done(monkeypatch) -> None:

@@ -124,3 +124,13 @@ def test_jobs_of_one_choice_share_its_composition_and_its_network(
     assert len(jobs) == 400 and len({job.spec.digest for job in jobs}) == 400
     assert len(composed) == 2 and len(built) <= 4
     assert "checking 600 configurations" in capsys.readouterr().err
+
+
+def test_a_sweep_over_a_key_that_changes_no_result_says_so(
+    composer: JobComposer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [["estimator=st", f"trainer.threads={threads}"] for threads in (1, 2)]
+    assert len(distinct_jobs(composer, words)) == 1
+    assert "note: trainer.threads changes no result: runs that differ" in capsys.readouterr().err
+    distinct_jobs(composer, [[f"seed={seed}", "trainer.threads=2"] for seed in (1, 2)])
+    assert capsys.readouterr().err == ""

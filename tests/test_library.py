@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from torch import Tensor, nn
 
 import bnn
-from bnn.errors import ConfigError
+from bnn.errors import CheckpointError, ConfigError
 from bnn.estimators import (
     NVIL,
     RELAX,
@@ -27,7 +27,9 @@ from bnn.estimators import (
     StraightThroughGumbel,
 )
 from bnn.nn.noise import NoiseLaw
+from bnn.restore import load_checkpoint
 from bnn.tracking.query import finished_runs
+from bnn.training import checkpoint
 from bnn.training.loop import FitResult
 
 
@@ -311,3 +313,12 @@ def test_records_that_wait_for_the_store_outlive_a_tracked_fit(
         assert result.checkpoint is None and result.training_statistics is not None
     assert [folder.exists() for folder in folders] == [True, False]
     shutil.rmtree(folders[0])
+
+
+def test_a_checkpoint_of_fit_says_how_it_is_loaded(data, tmp_path: Path) -> None:
+    net = network()
+    bnn.fit(net, data, epochs=1, folder=tmp_path, progress="none")
+    with pytest.raises(CheckpointError, match=r"of bnn\.fit, .*net\.load_state_dict") as refused:
+        load_checkpoint(tmp_path / "best.pt")
+    assert "\n" not in str(refused.value)
+    net.load_state_dict(checkpoint.load(tmp_path / "best.pt")["model"])

@@ -31,7 +31,8 @@ def jobs_at_once(
         ConfigError: for a number that makes no sense, naming the key.
     """
     automatic = str(launcher.get("_target_", "")).endswith("AutoLauncher")
-    asked = launcher.get("n_jobs", None if automatic else 1)
+    # joblib's launchers have n_jobs, submitit's array_parallelism; Ray's does not tell
+    asked = launcher.get("n_jobs", launcher.get("array_parallelism", None if automatic else 1))
     if asked is None:
         short = seconds is not None and seconds < START_SECONDS
         return 1 if short or threads is None else max(1, min(jobs, room_for_jobs(threads)))

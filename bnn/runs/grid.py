@@ -16,7 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from bnn import plugins, schema
 from bnn.build import build_task
 from bnn.config import provenance
-from bnn.config.overrides import environment_overrides, without_dataset
+from bnn.config.canonical import moves_result
+from bnn.config.overrides import environment_overrides, key_of, without_dataset
 from bnn.config.specification import RunSpec
 from bnn.config.titles import varying_keys
 from bnn.data import use_data
@@ -115,12 +116,28 @@ def distinct_jobs(composer: JobComposer, choices: Sequence[Sequence[str]]) -> li
     for words in choices:
         job = composer.job(words)
         jobs.setdefault(job.spec.digest, job)
+    for line in _not_told_apart(choices):
+        print(line, file=sys.stderr, flush=True)
     names = sorted({job.spec.data.name for job in jobs.values()})
     if len(names) > 1:
         raise ConfigError(
             "data: a sweep has one data set, so that its table compares; got " + ", ".join(names)
         )
     return list(jobs.values())
+
+
+def _not_told_apart(choices: Sequence[Sequence[str]]) -> list[str]:
+    """Notes on swept keys that change no result, whose values therefore make no further runs."""
+    values: dict[str, set[str]] = {}
+    for words in choices:
+        for word in words:
+            values.setdefault(key_of(word), set()).add(word)
+    return [
+        f"note: {key} changes no result: runs that differ in it alone are one; write a command for "
+        "each value"
+        for key, words in values.items()
+        if len(words) > 1 and not moves_result(key)
+    ]
 
 
 def _settle_dataset(composer: JobComposer, jobs: list[Job]) -> tuple[list[Job], str | None]:
@@ -251,7 +268,8 @@ class _Sweep:
         for number, result in zip(plan.order, results, strict=False):
             self.outcomes[self.keys[number]] = result._return_value
         rows = table_rows(self.jobs, [self.outcomes.get(key) for key in self.keys])
-        trained = len(self.jobs) - len(self.elsewhere)
+        ended = sum(self.outcomes.get(key) is not None for key in self.keys)
+        trained = ended - len(self.elsewhere)
         took = clock(time.time() - self.started)
         for line in [
             f"\n{terminal_table(rows)}",

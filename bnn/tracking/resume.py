@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from bnn import schema
-from bnn.errors import TrackingError
+from bnn.errors import TrackingError, without_password
 from bnn.tracking.outbox import FOLDER, Outbox
 from bnn.tracking.query import kind_filter, search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
@@ -172,7 +172,8 @@ def find_interrupted(
             raise TrackingError(
                 f"run {run_id} of this configuration is marked RUNNING on {tags.get(schema.HOST)}, "
                 f"in {tags.get(schema.RUN_DIR)}: wait for it, or resume there; if it is lost, "
-                f'MlflowClient().set_terminated("{run_id}", "KILLED"), and repeat this command'
+                f'MlflowClient("{without_password(store.uri)}").set_terminated("{run_id}", '
+                '"KILLED"), and repeat this command'
             )
         elif run.info.status != "RUNNING" and _download_checkpoint(client, run_id, folder):
             return Interrupted(run_id, folder, threads)

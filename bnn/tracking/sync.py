@@ -70,7 +70,7 @@ def _flush_outbox(box: Path, target: str | None) -> tuple[bool, str]:
                 break
         else:
             line = outbox.waiting_line()
-            if ":***@" in uri:
+            if "***" in uri:
                 line += "; set MLFLOW_TRACKING_URI to the same address with its password"
             return False, line
         _end_abandoned(client, run_id, box.parent)

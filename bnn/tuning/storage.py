@@ -7,6 +7,7 @@ name and another identity is refused.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +61,7 @@ def storage_address(given: str | None, tracking_uri: str) -> str:
 
 def dashboard_command(address: str) -> str:
     """Command line that shows the studies of a storage in a browser."""
-    return f"optuna-dashboard {without_password(address)}"
+    return f"optuna-dashboard {shlex.quote(without_password(address))}"
 
 
 def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:

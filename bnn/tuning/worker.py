@@ -197,8 +197,8 @@ class Worker:
             if batch:
                 self._run(batch)
             else:
-                if not waiting:
-                    numbers = ", ".join(str(trial.number) for trial in self.queue.running())
+                numbers = ", ".join(str(trial.number) for trial in self.queue.running())
+                if numbers and not waiting:
                     print(
                         "all trials are taken; waiting for those that other workers run: "
                         + numbers,
