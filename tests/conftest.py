@@ -58,10 +58,10 @@ def kept_compositions() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def shapes_are_checked(request: pytest.FixtureRequest) -> None:
-    """Shapes of tensor arguments are checked in unit tests, which call the same functions."""
-    marks = {mark.name for mark in request.node.iter_markers()}
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check the shapes of tensor arguments in unit tests alone, which call the same functions."""
+    marks = {mark.name for mark in item.iter_markers()}
     config.update("jaxtyping_disable", bool(marks & {"numerical", "integration"}))
 
 

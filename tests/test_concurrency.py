@@ -59,6 +59,7 @@ def test_other_launchers_say_themselves_how_many_jobs_they_run_at_once(machine) 
     assert concurrency.jobs_at_once({"_target_": "basic"}, 20, None, 1) == 1
     assert concurrency.jobs_at_once({**JOBLIB, "n_jobs": 5}, 20, 1.0, 1) == 5
     assert concurrency.jobs_at_once({"array_parallelism": 64}, 100, 1.0, 1) == 64, "submitit"
+    assert concurrency.jobs_at_once({"array_parallelism": 64}, 20, 1.0, 1) == 20
     assert concurrency.jobs_at_once({**JOBLIB, "n_jobs": -1}, 20, 1.0, 1) == 8
     with pytest.raises(ConfigError, match=r"n_jobs: expected at least 1"):
         concurrency.jobs_at_once({**AUTO, "n_jobs": 0}, 20, None, 1)

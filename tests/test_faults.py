@@ -36,10 +36,10 @@ SMALL = [*QUICK, "trainer.epochs=3", "data.limit=192", "model=mlp", "trainer.pro
 def test_signals_end_a_run_cleanly_and_the_same_command_goes_on(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    words = [*SMALL, "trainer.epochs=15"]
+    words = [*SMALL, "trainer.epochs=30"]
     process = ForkedCommand(tmp_path, *words)
     for line in process.stdout:
-        if "epoch 3/15" in line:
+        if "epoch 3/30" in line:
             break
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
@@ -171,10 +171,10 @@ def test_a_resumed_run_keeps_the_claim_on_its_directory(
 
 
 def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.epochs=15"]
+    words = [*SMALL, "trainer.epochs=30"]
     first = ForkedCommand(tmp_path, *words)
     for line in first.stdout:
-        if "epoch 2/15" in line:
+        if "epoch 2/30" in line:
             break
     first.kill()
     first.wait()
@@ -188,7 +188,7 @@ def test_two_resumes_at_once_train_it_once(tmp_path: Path) -> None:
     steps = [
         point.step for point in client(tmp_path).get_metric_history(run.info.run_id, "val/loss")
     ]
-    assert run.info.status == "FINISHED" and steps == list(range(1, 16))
+    assert run.info.status == "FINISHED" and steps == list(range(1, 31))
     for command, error in zip(both, errors, strict=True):
         assert (
             command.returncode == 0

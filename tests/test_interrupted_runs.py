@@ -198,6 +198,8 @@ def test_a_signal_during_a_record_comes_at_its_end() -> None:
         signal.raise_signal(signal.SIGTERM)
         written.append("another")
     assert written == ["record", "another"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_a_signal_without_a_handler_of_ones_own_waits_too() -> None:
@@ -210,8 +212,6 @@ def test_a_signal_without_a_handler_of_ones_own_waits_too() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (-signal.SIGTERM, "record\n")
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
 
 
 # ---- runs whose process died

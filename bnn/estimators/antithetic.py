@@ -19,13 +19,13 @@ def antithetic_bits(p: Tensor, u: Tensor) -> Tensor:
     """Bits 1[u < p], and their antithetic mates 1[u > 1 - p].
 
     Args:
-        p: firing probabilities, [K, …].
+        p: firing probabilities, [K, samples, *units].
         u: uniform numbers, of the same shape.
 
     Returns:
-        [2 K, …], the mates after the bits, in the dtype of `p`.
+        [2 K, samples, *units], the mates after the bits, in the dtype of `p`.
     """
-    return torch.cat([u < p, u > 1 - p]).to(p.dtype)
+    return join([u < p, u > 1 - p]).to(p.dtype)
 
 
 class Antithetic(LayerByLayer):

@@ -99,8 +99,8 @@ class PackedNetwork:
         shape, most = self.about["shape"], self.about["max_value"]
         if list(images.shape[1:]) != shape:
             raise ValueError(f"expected images of shape {['n', *shape]}, got {list(images.shape)}")
-        low, high, real = images.min(), images.max(), images.dtype.kind == "f"
-        if not 0 <= low <= high <= most or (real and 0 < high <= 1 < most):
+        low, high = images.min(initial=most), images.max(initial=0)
+        if not 0 <= low <= high <= most or (images.dtype.kind == "f" and 0 < high <= 1 < most):
             raise ValueError(f"expected pixels from 0 to {most}, got {low:g} to {high:g}")
         x = images.astype(np.float32) / np.float32(most)
         x = (x - np.float32(self.about["mean"])) / np.float32(self.about["std"])

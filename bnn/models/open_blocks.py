@@ -91,7 +91,7 @@ class OpenBlocks(ABC):
         outputs = self._last.repeat(len(x), 1)
         for block, rows in enumerate(_rows_by_block(gates)):
             if len(rows):
-                outputs.index_add_(0, rows, self._of_block(below.index_select(0, rows), block))
+                outputs.index_add_(0, rows, self._of_block(below[rows], block))
                 computed += len(rows)
         return OpenBlocksResult(outputs, computed)
 

@@ -26,7 +26,8 @@ LARGEST = 12
 class WeightSites(LatentWeights):
     """Bernoulli weights that the estimator in force draws and credits, one draw for a replica.
 
-    In evaluation without a site handler they are their signs, as those of the other rules.
+    In evaluation without a site handler they are their signs, as those of the other rules; the
+    readings of an evaluation draw them.
 
         net = bnn.binarize(net, WeightSites(layers=["0"]))
         bnn.estimators.Reinforce()(net, inputs, targets).backward()

@@ -65,7 +65,7 @@ def reported(row: Row) -> Reported | None:
         return None
     if (row.norm, row.weights, row.anneal) != ("batch", "real", "none"):
         return None
-    slopes = {pair for pair in row.settings.split("; ") if pair.startswith("anneal.slope=")}
-    if slopes - {"anneal.slope=1.0"}:
+    settings = dict(pair.split("=", 1) for pair in row.settings.split("; ") if pair)
+    if float(settings.get("anneal.slope", 1)) != 1:
         return None
     return REPORTED.get((row.neuron, "frozen" if misnamed(row) else row.estimator, row.placement))

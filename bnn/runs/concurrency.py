@@ -38,6 +38,8 @@ def jobs_at_once(
         return 1 if short or threads is None else max(1, min(jobs, room_for_jobs(threads)))
     if automatic and not (isinstance(asked, int) and asked >= 1):
         raise ConfigError(f"hydra.launcher.n_jobs: expected at least 1, or null; got {asked}")
+    if "array_parallelism" in launcher:
+        return max(1, min(jobs, int(asked)))
     return int(asked) if int(asked) > 0 else cores()
 
 

@@ -130,8 +130,8 @@ def _not_told_apart(choices: Sequence[Sequence[str]]) -> list[str]:
     """Notes on swept keys that change no result, whose values therefore make no further runs."""
     values: dict[str, set[str]] = {}
     for words in choices:
-        for word in words:
-            values.setdefault(key_of(word), set()).add(word)
+        for key, word in {key_of(word): word for word in words}.items():  # the last one counts
+            values.setdefault(key, set()).add(word)
     return [
         f"note: {key} changes no result: runs that differ in it alone are one; write a command for "
         "each value"
@@ -268,7 +268,8 @@ class _Sweep:
         for number, result in zip(plan.order, results, strict=False):
             self.outcomes[self.keys[number]] = result._return_value
         rows = table_rows(self.jobs, [self.outcomes.get(key) for key in self.keys])
-        ended = sum(self.outcomes.get(key) is not None for key in self.keys)
+        found = [self.outcomes.get(key) for key in self.keys]
+        ended = sum(one is not None and not isinstance(one, Exception) for one in found)
         trained = ended - len(self.elsewhere)
         took = clock(time.time() - self.started)
         for line in [

@@ -128,6 +128,11 @@ def flush_pending(store: Store, result: str) -> None:
                 )
 
 
+def _shown(uri: str) -> str:
+    """Address of a store as an argument; none of one with a password, which the environment has."""
+    return "" if without_password(uri) != uri else f'"{uri}"'
+
+
 def find_interrupted(
     store: Store, result: str, folder: Path, study: str | None = None
 ) -> Interrupted | None:
@@ -172,8 +177,8 @@ def find_interrupted(
             raise TrackingError(
                 f"run {run_id} of this configuration is marked RUNNING on {tags.get(schema.HOST)}, "
                 f"in {tags.get(schema.RUN_DIR)}: wait for it, or resume there; if it is lost, "
-                f'MlflowClient("{without_password(store.uri)}").set_terminated("{run_id}", '
-                '"KILLED"), and repeat this command'
+                f'MlflowClient({_shown(store.uri)}).set_terminated("{run_id}", "KILLED"), and '
+                "repeat this command"
             )
         elif run.info.status != "RUNNING" and _download_checkpoint(client, run_id, folder):
             return Interrupted(run_id, folder, threads)

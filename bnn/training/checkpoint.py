@@ -60,11 +60,12 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        advice = "expected a folder that can be written"
-        if getattr(error, "errno", None) in FULL:
-            advice = "make room"
-        if path.exists():
+        causes = [error, error.__cause__, error.__context__]
+        system = next((one for one in causes if isinstance(one, OSError)), None)
+        why = (system and system.strerror) or str(error).partition("\n")[0]
+        refused = system is not None and system.errno not in FULL
+        advice = "expected a folder that can be written" if refused else "make room"
+        if os.path.exists(path):  # Path.exists raises where a folder may not be searched
             advice += "; the one of the epoch before is kept, from which resume=true goes on"
         raise CheckpointError(f"{path} cannot be written ({why}): {advice}") from error
 

@@ -205,7 +205,7 @@ class Worker:
                         flush=True,
                     )
                 time.sleep(POLL_SECONDS)
-            waiting = not batch
+            waiting = not batch and (waiting or bool(numbers))
         self.queue.close()
 
     def _fail_stale_trials(self) -> None:

@@ -451,7 +451,7 @@ def test_a_mirror_that_never_answers_is_given_up_in_time(
         monkeypatch.setattr(download_module, "ANSWER_SECONDS", 0.5)
         start = time.monotonic()
         assert resolve(node(tmp_path / "empty")) == "digits"
-        assert time.monotonic() - start < 2.5
+        assert time.monotonic() - start < NOTICED
 
 
 @pytest.mark.server
@@ -468,7 +468,7 @@ def test_a_name_that_is_never_looked_up_is_given_up_in_time(
     monkeypatch.setattr(download_module, "ANSWER_SECONDS", 0.5)
     start = time.monotonic()
     assert resolve(node(tmp_path / "empty")) == "digits"
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < NOTICED
     answered.set()
 
 
@@ -492,8 +492,8 @@ def test_the_limits_add_up_to_less_than_the_promise() -> None:
 
 @pytest.mark.server
 def test_a_slow_download_that_moves_is_not_given_up(serve, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(download_module, "SILENCE_SECONDS", 0.3)
-    serve(pieces=5, pause=0.1)
+    monkeypatch.setattr(download_module, "SILENCE_SECONDS", 0.6)
+    serve(pieces=5, pause=0.2)
     start = time.monotonic()
     assert resolve(node(tmp_path / "empty", fallback=None)) == "mnist"
     assert time.monotonic() - start > 2 * download_module.SILENCE_SECONDS

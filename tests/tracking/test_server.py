@@ -379,7 +379,7 @@ def test_a_server_that_is_away_at_the_start_is_one_clear_line_soon(
         result = run_here(
             tmp_path, *SMALL, f"tracking.uri=http://127.0.0.1:{deaf.getsockname()[1]}"
         )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
     assert (
         "does not answer" in result.stderr

@@ -263,7 +263,7 @@ def wait_for(worker: ForkedCommand, text: str) -> None:
     raise AssertionError(f"{text!r} never came: {worker.communicate()[1]}")
 
 
-LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=8",
+LONG = ["data=digits", "device=cpu", "data.limit=100", "trainer.epochs=14",
         "trainer.progress=lines", *SEARCH,
         "hydra.sweeper.n_trials=3", "hydra/sweeper/pruner=none"]  # fmt: skip
 
@@ -274,7 +274,7 @@ def test_a_killed_worker_leaves_nothing_that_the_next_does_not_take_up(tmp_path:
     for kill in (0, 1):
         worker = ForkedCommand(tmp_path, "-m", *LONG)
         wait_for(worker, f"[trial {kill}]")
-        wait_for(worker, "epoch 2/8")
+        wait_for(worker, "epoch 2/14")
         worker.kill()
         worker.wait()
         assert [t.number for t in study(tmp_path).trials if t.state == TrialState.RUNNING] == [kill]
@@ -302,7 +302,7 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(
     """SIGKILL in the second seed of a trial."""
     two = [*LONG, "hydra.sweeper.seeds=2", "hydra.sweeper.n_trials=1"]
     worker = ForkedCommand(tmp_path, "-m", *two)
-    wait_for(worker, "s1  epoch 2/8")
+    wait_for(worker, "s1  epoch 2/14")
     worker.kill()
     worker.wait()
     result = run_here(tmp_path, "-m", *two, "resume=true")
@@ -316,10 +316,10 @@ def test_with_resume_a_trial_goes_on_in_its_own_run_and_trains_no_seed_twice(
         point.step
         for point in client(tmp_path).get_metric_history(found[1].info.run_id, "val/loss")
     ]
-    assert steps == list(range(1, 9))
+    assert steps == list(range(1, 15))
     lost, done = study(tmp_path).trials
     assert (lost.state, done.state) == (TrialState.FAIL, TrialState.COMPLETE)
-    assert len(done.intermediate_values) == 16 and done.user_attrs["runs"] == [
+    assert len(done.intermediate_values) == 28 and done.user_attrs["runs"] == [
         run.info.run_id for run in found
     ]
     assert done.value == pytest.approx(sum(run.data.metrics["val_best/loss"] for run in found) / 2)
@@ -390,7 +390,7 @@ def test_an_interrupted_trial_waits_for_the_same_command(
 ) -> None:
     worker = ForkedCommand(tmp_path, "-m", *LONG)
     wait_for(worker, "[trial 0]")
-    wait_for(worker, "epoch 2/8")
+    wait_for(worker, "epoch 2/14")
     worker.send_signal(number)
     _out, error = worker.communicate(timeout=120)
     assert worker.returncode != 0 and "Traceback" not in error
