@@ -62,7 +62,7 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
             (["placement=none", "data=digits"], "without binary layers"),
             (["--estimator", "estimator=st trainer.precision=bf16"], "begin with estimator"),
             (["--checkpoint", "best.pt", "model.norm=group"], "leave out the overrides"),
-            (["--checkpoint", __file__], "is no checkpoint of a run"),
+            (["--checkpoint", __file__], "is no checkpoint that can be read"),
             (["--checkpoint", "nowhere.pt"], "no such file"),
             ([*TOY, *FEW, "--figure", "lab.gif"], "ends in .png"),
             (["--draws", "1"], "--draws: expected a whole number of at least 2"),
