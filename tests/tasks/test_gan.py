@@ -33,9 +33,10 @@ STEPS = sample_quality.STEPS
 
 
 @pytest.fixture(autouse=True)
-def few_steps_of_the_features(monkeypatch) -> None:
-    """Features of 20 steps; one test asks for their quality, and takes all steps."""
-    monkeypatch.setattr(sample_quality, "STEPS", 20)
+def few_steps_of_the_features(monkeypatch, request) -> None:
+    """Features of 20 steps, but in the slow tests; one other asks for their quality, too."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(sample_quality, "STEPS", 20)
 
 
 DIGITS = DatasetSpec("toy", "toy", (1, 8, 8), 10, 100, 10, 0.0, 1.0, 1)
