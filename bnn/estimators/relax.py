@@ -54,9 +54,9 @@ class RELAX(REBAR):
         c = η · relaxed loss + κ r_φ,   κ² = E g² / E (b - p)²
 
     For each layer r_φ is a network of one hidden tanh layer on σ(z / τ); κ, by earlier estimates g,
-    is the unit of the loss. φ is fitted with the run's
-    optimizer to the estimates' mean square, over its running mean of earlier batches so that the
-    unit of the loss does not matter. η, a and τ are REBAR's (the paper learns all with φ).
+    is the unit of the loss. φ is fitted with the run's optimizer to the estimates' mean square,
+    over its running mean of earlier batches so that the unit of the loss does not matter. η, a and
+    τ are REBAR's (the paper learns all with φ).
 
     Evaluations of f per sample and step: 1 + layers. Unbiased.
 

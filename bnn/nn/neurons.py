@@ -112,7 +112,7 @@ class Stochastic(Binary):
 class Deterministic(Binary):
     """Deterministic binary unit, b = 1[x > 0]; slope and law shape its pseudo-derivative.
 
-    Estimators that take log q(b) sample it by the law in training (`samples_in_training`).
+    Estimators with `samples_in_training` draw it by the law in training.
 
     Args:
         law: noise law F, or its name.

@@ -1,10 +1,10 @@
 """Binary weights w in {-1, 1} behind real latent weights η, and the rules that train them.
 
 P(w = 1) = F(η) for a noise law F, and E[w] = μ = 2F(η) - 1; under the logistic law η is half the
-log-odds of the weight, and μ = tanh η. A layer reads its weights as `sign`
-(w = sign η), `sampled` (one draw for the whole batch) or `lrt` (the Gaussian of the pre-activation,
-drawn for each sample). A rule says which of them training uses; in evaluation it is `sign`, unless
-another reading is in force. Prefer `SignWeights`.
+log-odds of the weight, and μ = tanh η. A layer reads its weights as `sign` (w = sign η), `sampled`
+(one draw for the whole batch) or `lrt` (the Gaussian of the pre-activation, drawn for each sample).
+A rule says which of them training uses; in evaluation it is `sign`, unless another reading is in
+force. Prefer `SignWeights`.
 """
 
 from __future__ import annotations

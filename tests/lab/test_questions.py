@@ -11,7 +11,7 @@ from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.lab.gradient_sampler import BELOW
 from bnn.lab.moved import MOVED
-from bnn.lab.questions import QUESTIONS, moons_training, power_target
+from bnn.lab.questions import QUESTIONS, moons_training, power_target, slope_accuracy
 from bnn.lab.questions.slope_accuracy import accuracy_by_slope
 from bnn.lab.questions.slopes import DEFAULTS
 
@@ -107,3 +107,20 @@ def test_a_former_command_ends_with_the_new_name_on_one_line() -> None:
         "bnn.lab.checkpoints has moved: use python -m bnn.lab.questions.along_training\n"
     )
     assert "No module named" in run("bnn.lab.nothing").stderr
+
+
+def test_slopes_are_measured_under_the_loss_and_the_precision_of_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def sampler(model, inputs, targets, seed, loss, precision):
+        raise Seen(type(loss.__self__).__name__, precision)
+
+    monkeypatch.setattr(slope_accuracy, "GradientSampler", sampler)
+    words = ["data=digits", "data.limit=64", "task=structured", "model=mlp", "model.hidden=4"]
+    others = ["model.norm=none", "trainer.epochs=1", "trainer.precision=bf16", "device=cpu"]
+    with pytest.raises(Seen) as seen:
+        slope_accuracy.accuracy_by_slope([*words, *others], 2)
+    assert seen.value.args == ("StructuredPrediction", "bf16")
