@@ -110,9 +110,7 @@ def predict(model: str, path: Path, drawing: bool, picture: Path, uri: str | Non
     pixels = torch.from_numpy((read_drawing if drawing else read_image)(path, spec))
     p, layers = predicted(network, (pixels[None] - spec.mean) / spec.std, samples, config["seed"])
     bits = {
-        name: layer.output[0]
-        for name, layer in layers.items()
-        if isinstance(network.get_submodule(name), Binary)
+        name: layer.output[0] for name, layer in layers.items() if isinstance(layer.neuron, Binary)
     }
     try:
         prediction(pixels, bits, p).savefig(picture, dpi=100)

@@ -23,8 +23,9 @@ from bnn.nn.sites import RandomUnits, Site
 class Names:
     """Names of the binary layers of a network.
 
-    A name is the module's own, and `name#n` from its second call in a pass on. It does not depend
-    on the order in which a network calls its layers.
+    A name is the module's own, and `name-n` from its second call in a pass on, which MLflow takes
+    in keys of metrics and images. It does not depend on the order in which a network calls its
+    layers.
 
     Args:
         model: the network.
@@ -48,7 +49,7 @@ class Names:
         def name(module: nn.Module | None) -> str:
             found = self._names.get(id(module), type(module).__name__)
             calls[found] += 1
-            return found if calls[found] == 1 else f"{found}#{calls[found]}"
+            return found if calls[found] == 1 else f"{found}-{calls[found]}"
 
         return name
 
@@ -58,7 +59,7 @@ class BinaryLayers:
     """Binary layers of a network, from the input.
 
     Args:
-        names: `act1`, or `act1#2` for a neuron's second call in a pass.
+        names: `act1`, or `act1-2` for a neuron's second call in a pass.
         units: number of units of each.
         chain: whether everything above each layer depends on what lies below it through its bits
             alone.

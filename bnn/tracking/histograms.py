@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from bnn.nn.handlers import threshold
-from bnn.nn.neurons import Neuron
 from bnn.nn.weight_layers import binary_weight_layers
 from bnn.training.activations import activations
 
@@ -86,9 +85,4 @@ def unit_probabilities(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
         [n, *units] by layer; of real-valued units their output.
     """
     found, _ = activations(model, inputs, threshold)
-    probabilities = {}
-    for name, one in found.items():
-        neuron = model.get_submodule(name)
-        assert isinstance(neuron, Neuron)
-        probabilities[name] = neuron.law.cdf(one.preactivation)
-    return probabilities
+    return {name: one.neuron.law.cdf(one.preactivation) for name, one in found.items()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bnn.data import Split
 from bnn.nn.handlers import SiteHandler, apply, evaluating
+from bnn.nn.layers import Names
 from bnn.nn.neurons import Binary, Neuron
 from bnn.nn.readings import seeded_handler
 from bnn.nn.weights import entropy
@@ -27,7 +28,7 @@ class LayerView:
     """One activation layer on fixed images.
 
     Args:
-        name: name of the module.
+        name: name of the layer.
         binary: whether it fires bits.
         bits: mean output over draws, [n, *units].
         p: firing probabilities F(slope · x) in the last of these draws, [n, *units].
@@ -71,13 +72,15 @@ def fixed_images(test: Split) -> Tensor:
 
 
 class Activation(NamedTuple):
-    """One activation layer in one pass.
+    """One call of an activation layer in one pass.
 
     Args:
+        neuron: the layer.
         preactivation: slope · x, [n, *units].
         output: [n, *units].
     """
 
+    neuron: Neuron
     preactivation: Tensor
     output: Tensor
 
@@ -93,17 +96,16 @@ def activations(
         handler: site handler.
 
     Returns:
-        Each activation layer by module name, in the order in which they ran, and the output of the
-        network, [n, …].
+        Each call of an activation layer by its name (`bnn.nn.layers.Names`), in their order, and
+        the output of the network, [n, …].
     """
     seen: dict[str, Activation] = {}
-    hooks = [
-        module.register_forward_hook(
-            lambda m, i, o, name=name: seen.__setitem__(name, Activation(m.preactivation(i[0]), o))
-        )
-        for name, module in model.named_modules()
-        if isinstance(module, Neuron)
-    ]
+    name = Names(model).counting()
+
+    def keep(neuron: Neuron, inputs: tuple[Tensor], output: Tensor) -> None:
+        seen[name(neuron)] = Activation(neuron, neuron.preactivation(inputs[0]), output)
+
+    hooks = [m.register_forward_hook(keep) for m in model.modules() if isinstance(m, Neuron)]
     try:
         with evaluating(model):
             return seen, apply(model, images, handler)
@@ -126,9 +128,7 @@ def snapshot(model: nn.Module, images: Tensor, seed: int, inputs: Tensor | None 
     inputs = images if inputs is None else inputs
     passes = [activations(model, inputs, handler)[0] for _ in range(PICTURE_DRAWS)]
     layers = []
-    for name, (a, _) in passes[-1].items():
-        neuron = model.get_submodule(name)
-        assert isinstance(neuron, Neuron)
+    for name, (neuron, a, _) in passes[-1].items():
         mean = torch.stack([p[name].output.float() for p in passes]).mean(0)
         layers.append(
             LayerView(name, isinstance(neuron, Binary), mean.cpu(), neuron.law.cdf(a).float().cpu())
@@ -155,12 +155,11 @@ def unit_health(model: nn.Module, inputs: Tensor, seed: int) -> dict[str, float]
     inputs = inputs[:HEALTH_IMAGES]
     figures: dict[str, float] = {}
     layers, _ = activations(model, inputs, seeded_handler(seed, inputs.device))
-    for name, layer in layers.items():
-        neuron = model.get_submodule(name)
+    for name, (neuron, preactivation, output) in layers.items():
         if isinstance(neuron, Binary):
-            bits = layer.output.float()
+            bits = output.float()
             rate = bits.mean(0)
-            p = neuron.law.cdf(layer.preactivation).float() if neuron.random else bits
+            p = neuron.law.cdf(preactivation).float() if neuron.random else bits
             shares = {
                 "firing_rate": rate,
                 "dead": rate == 0,

@@ -29,6 +29,7 @@ from bnn.nn.weight_layers import weight_rule
 from bnn.seeds import stream
 from bnn.training.callback import Callback
 from bnn.training.cuda_graph import CapturedStep, is_captured
+from bnn.training.default_generator import DefaultGenerator
 from bnn.training.initialisation import check_task, init_estimator, init_task
 from bnn.training.optimizers import Optimizers, make_capturable, parameter_groups
 from bnn.training.settings import TrainingConfig
@@ -114,7 +115,9 @@ class TrainState:
         data: data set.
     """
 
-    STREAMS = ("order", "bits", "targets")
+    STREAMS = ("order", "bits", "targets", "modules")
+    LATER = ("targets", "modules")
+    """Streams that checkpoints of version 0.1.0, and for `modules` of 0.2.0, do not have."""
 
     def __init__(self, model: nn.Module, config: TrainingConfig, data: Dataset) -> None:
         device = data.train.images.device
@@ -141,6 +144,7 @@ class TrainState:
         self.order = torch.Generator().manual_seed(stream(config.seed, "batches"))
         self.bits = torch.Generator(device).manual_seed(stream(config.seed, "bits"))
         self.targets = torch.Generator(device).manual_seed(stream(config.seed, "targets"))
+        self.modules = DefaultGenerator(stream(config.seed, "modules"), device)
         self.noise, self.target_noise = (generator_noise(g) for g in (self.bits, self.targets))
         choice, self._captured = config.settings.cuda_graph, None
         if is_captured(choice, model, self.estimator, self.task, device):
@@ -170,7 +174,7 @@ class TrainState:
         try:
             self.seconds, self.first_loss = state["seconds"], state["first_loss"]
             for key in self.STREAMS:
-                if key in state or key != "targets":  # version 0.1.0 had no such stream
+                if key in state or key not in self.LATER:
                     getattr(self, key).set_state(state[key].cpu())
             for key, part in self._parts().items():
                 part.load_state_dict(state[key])
@@ -211,10 +215,11 @@ class TrainState:
             total.zero_()
         loader = batches(self.split, size, self.order)
         for step, (images, labels) in enumerate(loader, 1):
-            if self._captured is not None and len(labels) == size:
-                self._captured(images, labels)
-            else:
-                self._add_step(images, labels)
+            with self.modules.in_force():
+                if self._captured is not None and len(labels) == size:
+                    self._captured(images, labels)
+                else:
+                    self._add_step(images, labels)
             seen += len(labels)
             if math.isnan(self.first_loss):
                 self.first_loss = float(self._sums[LOSS]) / seen

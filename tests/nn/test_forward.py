@@ -190,7 +190,7 @@ def test_names_are_of_modules_and_calls_and_not_of_the_order() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.last(self.cell(self.cell(x)))
 
-    assert binary_layers(Recurrent(), torch.randn(2, 3)).names == ("cell", "cell#2", "last")
+    assert binary_layers(Recurrent(), torch.randn(2, 3)).names == ("cell", "cell-2", "last")
     assert binary_layers(Branches(), torch.randn(2, 3)).names == ("left", "right", "top")
 
 

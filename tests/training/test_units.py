@@ -7,9 +7,9 @@ import torch
 
 from bnn.config.compose import compose
 from bnn.nn.handlers import apply, sampled
-from bnn.nn.neurons import Neuron, set_slope
+from bnn.nn.neurons import Neuron, Stochastic, set_slope
 from bnn.specify import setup
-from bnn.training.activations import activations
+from bnn.training.activations import activations, snapshot, unit_health
 
 
 def network(*overrides: str) -> torch.nn.Module:
@@ -47,3 +47,18 @@ def test_a_pass_that_fails_leaves_no_hooks_behind() -> None:
     assert model.training and not any(
         module._forward_hooks for module in model.modules() if isinstance(module, Neuron)
     )
+
+
+def test_a_neuron_that_a_pass_calls_twice_is_measured_in_both_calls() -> None:
+    class Recurrent(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = Stochastic()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.cell(self.cell(x) + 100)
+
+    images = torch.full((64, 1, 2, 2), -100.0)
+    health = unit_health(Recurrent(), images, seed=0)
+    assert health["cell/firing_rate"] == 0 and health["cell-2/firing_rate"] == 1
+    assert [layer.name for layer in snapshot(Recurrent(), images, 0).layers] == ["cell", "cell-2"]
