@@ -42,8 +42,16 @@ class TrackingError(BnnError):
     """Tracking store that cannot be reached, or lacks what was asked for."""
 
 
+class StorageError(BnnError):
+    """Storage of studies that cannot be read or written."""
+
+
 class Pruned(BnnError):
     """Trial of a study that was stopped early, since it was unpromising."""
+
+
+class Superseded(BnnError):
+    """Trial of a study that another process has ended, and may have begun again."""
 
 
 SECRETS = "password|passwd|pwd|sslpassword|passphrase|token|secret|access_?key"

@@ -218,7 +218,8 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         key: filled(value, SECRETS)
         for key, value in COMPOSE["services"]["postgres"]["environment"].items()
     }
-    with cluster(*superuser) as port:
+    with cluster(*superuser) as server:
+        port = server.port
         run_sql(port, *superuser, config_file("roles"), **passwords)
         one, two = free_port(), free_port()
         moved = {

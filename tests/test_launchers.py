@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from support.command_line import QUICK, bnn_train, runs
+from support.command_line import QUICK, bnn_train, run_here, runs
 from support.launchers import LAUNCHERS, NEEDS
 
 from bnn.paths import folder
+from bnn.runs import grid
 
 pytestmark = pytest.mark.integration
 
@@ -60,3 +61,28 @@ def test_slurm_is_submitit_with_the_cores_that_it_asks_for() -> None:
         and launcher["partition"] == "gpu"
     )
     assert "OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK" in launcher["setup"][0]
+
+
+def test_an_error_of_the_launcher_itself_is_one_line_and_the_sweep_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As submitit raises one for a job that ran past the limit of its cluster."""
+    run = grid.run_grid
+
+    def limited(composer, choices, title, launch, *rest):
+        def fails(jobs):
+            yield from launch(jobs[:1])
+            raise TimeoutError("job 7 ran past its limit")
+
+        return run(composer, choices, title, fails, *rest)
+
+    words = [*QUICK, "data.limit=192", "model=mlp", "seed=0,1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(grid, "run_grid", limited)
+        result = run_here(tmp_path, "-m", *words)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "error: hydra/launcher: TimeoutError: job 7 ran past its limit" in result.stderr
+    (parent,), (child,) = runs(tmp_path, "sweep"), runs(tmp_path, "run")
+    assert (parent.info.status, child.info.status) == ("FAILED", "FINISHED")
+    again = run_here(tmp_path, "-m", *words, "resume=true")
+    assert again.returncode == 0 and "1 of them finished before" in again.stdout

@@ -733,10 +733,10 @@ def test_a_lock_that_is_held_for_ever_is_one_line(
 ) -> None:
     from bnn.tracking.database import file_lock
 
-    with faults.one(), file_lock(tmp_path / "mlflow.db"):
+    with faults.one(), file_lock(tmp_path / "mlflow.db", "tracking.uri"):
         monkeypatch.setattr("bnn.tracking.database.LOCK_LIMIT", 0.1)
         with pytest.raises(TrackingError, match=r"has held .*mlflow.db.lock"):  # noqa: SIM117
-            with file_lock(tmp_path / "mlflow.db"):
+            with file_lock(tmp_path / "mlflow.db", "tracking.uri"):
                 pass
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 
 from bnn import plugins, schema
 from bnn.build import build_task
@@ -21,7 +22,7 @@ from bnn.config.overrides import environment_overrides, key_of, without_dataset
 from bnn.config.specification import RunSpec
 from bnn.config.titles import varying_keys
 from bnn.data import use_data
-from bnn.errors import BnnError, ConfigError
+from bnn.errors import BnnError, ConfigError, format_error
 from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.runs.dry_run import (
@@ -58,6 +59,10 @@ KINDS = 24
 WORKER_ENDED = (
     "hydra/launcher: a worker was killed, perhaps for lack of memory (a smaller "
     "hydra.launcher.n_jobs needs less); the same command with resume=true continues"
+)
+GOES_ON = (
+    "jobs that a cluster has taken may still run; once they have ended, the same command with "
+    "resume=true trains what is missing"
 )
 END_SECONDS = 5.0
 """Time for which the end of an interrupted sweep waits for workers that end their runs."""
@@ -182,7 +187,7 @@ class _Sweep:
             at_once: jobs that it runs at once.
 
         Raises:
-            BnnError: where a worker was killed.
+            BnnError: where the launcher failed, such as for a worker that was killed.
         """
         with lock_run_dir(self.folder):
             notes = [*self.warnings, *_warnings(self.jobs), *self._note_on_earlier_runs()]
@@ -197,14 +202,12 @@ class _Sweep:
                     values = replace(self._environment(plan), display=display)
                     handed = environment_overrides(values, self.store.uri)
                     words = [[*self.jobs[number].overrides, *handed] for number in plan.order]
-                    for result in launch(words):
+                    for result in _launched(launch, words):
                         results.append(result)
                 complete = all(result.status == JobStatus.COMPLETED for result in results)
                 status = "FINISHED" if complete else "FAILED"
-            except Exception as error:
+            except Exception:
                 status = "FAILED"
-                if isinstance(error, BrokenExecutor):
-                    raise BnnError(WORKER_ENDED) from error
                 raise
             finally:
                 with uninterrupted():
@@ -292,6 +295,22 @@ class _Sweep:
             ascending = task.metrics[task.headline].direction == "minimize"
             column, title = schema.TEST + task.headline, f"sweep: {self.title}"
             save_view(self.store, self.parent, title, column, ascending, self.elsewhere)
+
+
+def _launched(launch: Launch, words: Sequence[Sequence[str]]) -> Iterator[JobReturn]:
+    """Results of the jobs; an error of a job is one of them, and one that is raised the launcher's.
+
+    Raises:
+        BnnError: where the launcher fails.
+    """
+    try:
+        yield from launch(words)
+    except (BnnError, HydraException):
+        raise
+    except BrokenExecutor as error:
+        raise BnnError(WORKER_ENDED) from error
+    except Exception as error:  # such as a job that ran past the limit of its cluster
+        raise BnnError(f"hydra/launcher: {format_error(error)}; {GOES_ON}") from error
 
 
 @dataclass(frozen=True)

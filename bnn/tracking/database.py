@@ -47,7 +47,7 @@ def database_message(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, key: str = "tracking.uri") -> Iterator[None]:
+def file_lock(path: Path, key: str) -> Iterator[None]:
     """Context manager that holds an exclusive lock on `path`.lock; other processes wait.
 
     Args:
@@ -87,7 +87,7 @@ def _take(lock: int, name: Path, key: str) -> None:
         time.sleep(0.05)
 
 
-def check_file(path: Path, key: str = "tracking.uri") -> None:
+def check_file(path: Path, key: str) -> None:
     """Check that a file is an SQLite database that can be written; wait where it is locked.
 
     Args:
@@ -149,11 +149,12 @@ def _write_nothing(path: Path) -> None:
         database.execute("ROLLBACK")
 
 
-def check_server(uri: str) -> None:
+def check_server(uri: str, key: str) -> None:
     """Check that a database server takes a connection; a few attempts, of which a line tells.
 
     Args:
         uri: address, as SQLAlchemy takes it.
+        key: setting that names the store, for messages.
 
     Raises:
         TrackingError: in one line, where it does not.
@@ -165,7 +166,7 @@ def check_server(uri: str) -> None:
         except OperationalError as error:
             if pause is None:
                 raise TrackingError(
-                    f"tracking.uri: {address} does not answer ({format_error(error)})"
+                    f"{key}: {address} does not answer ({format_error(error)})"
                 ) from error
             if attempt == 0:
                 seconds = sum(CONNECTION_PAUSES)
@@ -173,7 +174,7 @@ def check_server(uri: str) -> None:
             time.sleep(pause)
         except (SQLAlchemyError, ImportError, ValueError) as error:
             raise TrackingError(
-                f"tracking.uri: {address} cannot be used: {format_error(error)}"
+                f"{key}: {address} cannot be used: {format_error(error)}"
             ) from error
 
 

@@ -57,7 +57,7 @@ def _reading(uri: str | None) -> Iterator[MlflowClient]:
     Raises:
         TrackingError: when the store is missing or cannot be reached.
     """
-    uri = tracking_uri(uri)
+    uri = tracking_uri(uri, "--uri")
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise TrackingError(
             f"{uri}: no such file; go to the folder that holds mlflow.db, or give --uri"

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from bnn import schema
 from bnn.config.canonical import flat, moves_result
 from bnn.data import Dataset
-from bnn.errors import Pruned, TrackingError
+from bnn.errors import Pruned, Superseded, TrackingError
 from bnn.interruption import uninterrupted
 from bnn.tasks import Scores
 from bnn.tracking.calls import logged_images
@@ -35,6 +35,9 @@ from bnn.training import checkpoint
 from bnn.training.activations import Snapshot
 from bnn.training.callback import Callback, FitContext
 from bnn.training.loop import FitResult
+
+INTERRUPTIONS = (KeyboardInterrupt, SystemExit, Superseded)
+"""Errors after which a run ends as KILLED, and can go on."""
 
 
 class MlflowRun(Callback):
@@ -184,7 +187,7 @@ class MlflowRun(Callback):
             self._tag(schema.PRUNED, "true")
             self._tag(schema.NOTE, f"**PRUNED**: {error}")
         elif error is not None:
-            status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+            status = "KILLED" if isinstance(error, INTERRUPTIONS) else "FAILED"
             self._tag(schema.REASON, f"{type(error).__name__}: {error}")
             self._tag(schema.NOTE, f"**{status}**: {type(error).__name__}: {error}")
             self._log_checkpoints(checkpoint.BEST, checkpoint.LAST)

@@ -26,6 +26,8 @@ from bnn.tracking.mlflow_adapter import close_connections
 SQLITE = "sqlite:///"
 ANSWER_SECONDS = 10.0
 """Time within which a tracking server has to answer before anything is trained."""
+KEY = "tracking.uri"
+"""Setting of a run that names its store."""
 DATABASES = ("postgresql", "mysql", "mssql")
 """Schemes of the database servers that MLflow takes as a store."""
 
@@ -73,11 +75,12 @@ class Store:
         return f"mlflow ui --backend-store-uri {address}, then {page}"
 
 
-def tracking_uri(uri: str | None) -> str:
+def tracking_uri(uri: str | None, key: str = KEY) -> str:
     """Address of a tracking store, with SQLite paths made absolute for jobs in other directories.
 
     Args:
         uri: address; None: mlflow.db in the working directory, which a bare `mlflow ui` opens.
+        key: setting that names the store, for messages.
 
     Raises:
         TrackingError: for what MLflow does not take as an address.
@@ -87,13 +90,13 @@ def tracking_uri(uri: str | None) -> str:
         path = str(Path(uri.removeprefix(SQLITE)).absolute())
         if found := next((sign for sign in "%?#" if sign in path), None):
             raise TrackingError(
-                f"tracking.uri: expected a path without {found!r}, which an address cannot hold, "
+                f"{key}: expected a path without {found!r}, which an address cannot hold, "
                 f"got {path}"
             )
         return f"{SQLITE}{path}"
     if "://" not in uri:
         raise TrackingError(
-            f"tracking.uri: expected sqlite:///FILE, http://… or a database address, got {uri!r}"
+            f"{key}: expected sqlite:///FILE, http://… or a database address, got {uri!r}"
         )
     return uri
 
@@ -153,23 +156,26 @@ def configure_client() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 
-def _check_server(uri: str) -> None:
+def _check_server(uri: str, key: str) -> None:
     if "@" in uri.partition("://")[2].partition("/")[0]:
         raise TrackingError(
-            "tracking.uri: expected an address without a name and a password; put them into "
+            f"{key}: expected an address without a name and a password; put them into "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     try:
         _ask(uri, timeout=ANSWER_SECONDS)
     except (OSError, ValueError) as error:
+        instead = (
+            f", or write {KEY}=null to track in a local file, whose runs python -m bnn.sync --to "
+            "ADDRESS brings to a server later"
+        )
         raise TrackingError(
-            f"tracking.uri: the MLflow server at {without_password(uri)} does not answer "
-            f"({error}); start it, or write tracking.uri=null to track in a local file, whose runs "
-            "python -m bnn.sync --to ADDRESS brings to a server later"
+            f"{key}: the MLflow server at {without_password(uri)} does not answer ({error}); "
+            f"start it{instead if key == KEY else ''}"
         ) from error
 
 
-def open_store(uri: str | None, experiment: str) -> Store:
+def open_store(uri: str | None, experiment: str, key: str = KEY) -> Store:
     """Open a tracking store and an experiment in it; both are made if they are missing.
 
     A lock serializes the processes that find an SQLite file missing: made by several, it would be
@@ -178,45 +184,46 @@ def open_store(uri: str | None, experiment: str) -> Store:
     Args:
         uri: address of the store; None: mlflow.db in the working directory.
         experiment: name of the experiment.
+        key: setting that names the store, for messages.
 
     Raises:
         TrackingError: when the store cannot be reached or used.
     """
     configure_client()
-    uri = tracking_uri(uri)
+    uri = tracking_uri(uri, key)
     address = without_password(uri)
     try:
         with announced(address):
             if uri.startswith(SQLITE):
-                return _open_file(uri, experiment)
+                return _open_file(uri, experiment, key)
             if uri.startswith("http"):
-                _check_server(uri)
+                _check_server(uri, key)
             elif uri.startswith(DATABASES):
-                check_server(uri)
-            return Store(uri, experiment, _experiment_id(uri, experiment, None))
+                check_server(uri, key)
+            return Store(uri, experiment, _experiment_id(uri, experiment, None, key))
     except BnnError:
         raise
     except STORE_ERRORS as error:
         if "out-of-date database schema" in str(error):
             raise TrackingError(
-                f"tracking.uri: {address} was made by another version of MLflow: copy it to be "
+                f"{key}: {address} was made by another version of MLflow: copy it to be "
                 f"safe, then run mlflow db upgrade {address}"
             ) from error
-        raise TrackingError(f"tracking.uri: {address} cannot be used: {_message(error)}") from error
+        raise TrackingError(f"{key}: {address} cannot be used: {_message(error)}") from error
 
 
-def _open_file(uri: str, experiment: str) -> Store:
+def _open_file(uri: str, experiment: str, key: str) -> Store:
     """Open an SQLite store."""
     file = Path(uri.removeprefix(SQLITE))
     if not file.parent.is_dir():
-        raise TrackingError(f"tracking.uri: the folder of {file} does not exist")
-    check_file(file)
-    with file_lock(file):
+        raise TrackingError(f"{key}: the folder of {file} does not exist")
+    check_file(file, key)
+    with file_lock(file, key):
         if not file.exists():
             _make_database(file)
         close_connections(MlflowClient(uri))  # to a file that was here before, if any
         artifacts = str(file.parent / "mlartifacts")
-        return Store(uri, experiment, _experiment_id(uri, experiment, artifacts))
+        return Store(uri, experiment, _experiment_id(uri, experiment, artifacts, key))
 
 
 def _message(error: Exception) -> str:
@@ -228,13 +235,14 @@ def _message(error: Exception) -> str:
     return database_message(error)
 
 
-def _experiment_id(uri: str, name: str, artifacts: str | None) -> str:
+def _experiment_id(uri: str, name: str, artifacts: str | None, key: str) -> str:
     """Id of an experiment, which is made if it is missing.
 
     Args:
         uri: address of the store.
         name: name of the experiment.
         artifacts: where a new experiment keeps its artifacts; None: the server's own place.
+        key: setting that names the store, for messages.
     """
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(name)
@@ -244,10 +252,10 @@ def _experiment_id(uri: str, name: str, artifacts: str | None) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return _experiment_id(uri, name, artifacts)  # another process was faster
+            return _experiment_id(uri, name, artifacts, key)  # another process was faster
     if found.name != name:  # such as an empty page of a proxy, which MLflow's client takes
         raise TrackingError(
-            f"tracking.uri: {without_password(uri)} answers, but not as an MLflow server does"
+            f"{key}: {without_password(uri)} answers, but not as an MLflow server does"
         )
     if found.lifecycle_stage == "deleted":
         raise TrackingError(

@@ -19,6 +19,7 @@ from bnn.errors import BnnError, TrackingError, format_error, without_password
 from bnn.tracking.database import check_file, file_lock
 from bnn.tracking.delivery import store_address
 from bnn.tracking.failures import STORE_ERRORS
+from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
@@ -27,6 +28,7 @@ from bnn.tracking.store import SQLITE, Store, configure_client, open_store, trac
 from bnn.tracking.view import save_copied_view
 
 MODEL = "model"
+MLFLOW_TAGS = "mlflow."
 METRICS_PER_CALL = 1000
 """Limit of MLflow's server."""
 
@@ -46,7 +48,7 @@ def flush_outboxes(folder: Path, target: str | None = None) -> Iterator[tuple[bo
         TrackingError: for a target that is no address.
     """
     configure_client()
-    target = tracking_uri(target) if target else None
+    target = tracking_uri(target, "--to") if target else None
     for records in sorted(folder.rglob(f"{FOLDER}*/{RECORDS}")):
         try:
             yield _flush_outbox(records.parent, target)
@@ -114,7 +116,7 @@ def copy_runs(source: str | None, target: str, experiments: Sequence[str]) -> It
     Raises:
         TrackingError: for a store that cannot be reached, or an experiment that does not exist.
     """
-    source, target = tracking_uri(source), tracking_uri(target)
+    source, target = tracking_uri(source, "--uri"), tracking_uri(target, "--to")
     if not source.startswith(SQLITE):
         yield from _copy_experiments(source, target, experiments)
         return
@@ -146,7 +148,7 @@ def _copy_experiments(source: str, target: str, experiments: Sequence[str]) -> I
                 raise TrackingError(f"experiment {name!r} does not exist; those that do: {names}")
         for name in experiments or sorted(there):
             origin = Store(source, name, there[name].experiment_id)
-            yield from _copy_experiment(client, origin, open_store(target, name))
+            yield from _copy_experiment(client, origin, open_store(target, name, "--to"))
     except BnnError:
         raise
     except STORE_ERRORS as error:
@@ -156,7 +158,11 @@ def _copy_experiments(source: str, target: str, experiments: Sequence[str]) -> I
 
 
 def _copy_experiment(client: MlflowClient, source: Store, target: Store) -> Iterator[str]:
-    """Copy the runs of one experiment, parents first, and their saved views."""
+    """Copy the runs of one experiment, parents first, and their saved views.
+
+    Runs whose process died on this machine are ended as KILLED first.
+    """
+    end_lost_runs(source)
     other = MlflowClient(target.uri)
     theirs = {run.info.run_id: run for run in search_runs(other, target.experiment_id, "")}
     copies = {
@@ -252,6 +258,9 @@ def _copy_contents(
     if models and not (there.outputs and there.outputs.model_outputs):
         _copy_models(client, models, other, made)
     other.set_terminated(new, run.info.status, run.info.end_time)
+    for key in there.data.tags.keys() - tags.keys() - {schema.COPIED}:
+        if not key.startswith(MLFLOW_TAGS):  # a store has tags of its own
+            other.delete_tag(new, key)  # that the run had when it was copied before
     for key, value in tags.items():
         other.set_tag(new, key, value)
 

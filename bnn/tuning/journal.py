@@ -17,16 +17,12 @@ from typing import Any, BinaryIO
 
 from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
 
-from bnn.errors import BnnError
+from bnn.errors import StorageError
 
 BLOCK = 4096
 """Bytes that are read at a time in search of the last line."""
 BEGINNING = b'{"op_code":'
 """Beginning of every record of Optuna's."""
-
-
-class JournalError(BnnError):
-    """Journal that cannot be written or read."""
 
 
 class JournalFile(BaseJournalBackend):
@@ -52,7 +48,7 @@ class JournalFile(BaseJournalBackend):
             The records in order.
 
         Raises:
-            JournalError: for a damaged record with others after it.
+            StorageError: for a damaged record with others after it.
         """
         with self._path.open("rb") as file:
             left = os.fstat(file.fileno()).st_size  # another process may write more meanwhile
@@ -64,7 +60,7 @@ class JournalFile(BaseJournalBackend):
                 if left < 0:
                     return
                 if damaged:
-                    raise JournalError(f"{self._path}: line {number} is no record of Optuna's")
+                    raise StorageError(f"{self._path}: line {number} is no record of Optuna's")
                 record = _record(line)
                 damaged = record is None
                 if record is None:
@@ -81,14 +77,14 @@ class JournalFile(BaseJournalBackend):
             logs: the records.
 
         Raises:
-            JournalError: where they cannot be written; the file is as it was before.
+            StorageError: where they cannot be written; the file is as it was before.
         """
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         try:
             with self._locked():
                 self._append(text.encode())
         except OSError as error:
-            raise JournalError(
+            raise StorageError(
                 f"{self._path} cannot be written ({error.strerror}): no study in it is damaged; "
                 "make room, then the same command goes on"
             ) from error
@@ -129,12 +125,12 @@ class JournalFile(BaseJournalBackend):
         """Keep a damaged end in a file of its own; zeros are left out.
 
         Raises:
-            JournalError: where the damage is the whole file, which then may be something else.
+            StorageError: where the damage is the whole file, which then may be something else.
         """
         content = damage.strip(b"\0")
         begins = content[: len(BEGINNING)]
         if whole_file and begins != BEGINNING[: len(begins)]:
-            raise JournalError(f"{self._path}: line 1 is no record of Optuna's")
+            raise StorageError(f"{self._path}: line 1 is no record of Optuna's")
         if not content:
             return
         date = datetime.now().strftime("%Y-%m-%d-%H%M%S-%f")

@@ -22,7 +22,14 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from bnn import schema
-from bnn.errors import DivergedError, Pruned, TrackingError, format_error
+from bnn.errors import (
+    DivergedError,
+    Pruned,
+    StorageError,
+    Superseded,
+    TrackingError,
+    format_error,
+)
 from bnn.job_environment import JobEnvironment
 from bnn.runs.execute import SeedResult, execute_trial_seed
 from bnn.specify import specify
@@ -30,10 +37,9 @@ from bnn.training.callback import Callback
 from bnn.training.shared_display import progress_of
 from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue
-from bnn.tuning.journal import JournalError
 from bnn.tuning.samplers_pruners import pruner, should_prune
 from bnn.tuning.settings import Assignment
-from bnn.tuning.storage import open_storage
+from bnn.tuning.storage import open_storage, storage_errors
 
 VALUES, SPREAD, RUNS, STOPPED = "values_by_seed", "spread", "runs", "stopped"
 """Attributes of a trial: each objective by seed, its sample standard deviation over seeds, the
@@ -52,10 +58,11 @@ class _Report(Callback):
     """Epoch after which nothing is left to prune: the last of the last seed."""
     judge: BasePruner
 
+    @storage_errors()
     def on_epoch_end(self, epoch: int, metrics: Mapping[str, float]) -> None:
         study, assignment = self.study, self.assignment
         if adapter.trial_state(study, assignment.number) != TrialState.RUNNING:
-            raise Pruned("another process has ended this trial")
+            raise Superseded("another process has ended this trial")
         metric = assignment.metrics[0]
         if len(assignment.metrics) > 1 or metric not in metrics:
             return
@@ -73,8 +80,8 @@ class _Report(Callback):
 def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str, Any]:
     """Train every seed of a trial, and tell the study how it ended.
 
-    It ends complete with the means over seeds, pruned, or failed with the reason. An interruption
-    re-enqueues the trial, and goes on upwards.
+    It ends complete with the means over seeds, pruned, or failed with the reason. An interruption,
+    and a store or storage that fails, re-enqueue the trial, and go on upwards.
 
     Args:
         config: composed configuration of the trial.
@@ -86,7 +93,9 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
     """
     assert job.trial is not None
     assignment = Assignment(**job.trial)
-    study = optuna.load_study(study_name=assignment.study, storage=open_storage(assignment.storage))
+    with storage_errors():
+        storage = open_storage(assignment.storage)
+        study = optuna.load_study(study_name=assignment.study, storage=storage)
     number = assignment.number
     with queue.Heartbeat(study, [number], queue.JOB, assignment.stale_after):
         try:
@@ -94,17 +103,19 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
         except Pruned as stop:
             _set_attributes(study, number, {STOPPED: str(stop)})
             state = _tell(study, number, TrialState.PRUNED)
-        except (TrackingError, JournalError) as error:  # the next trial would fare no better
-            with contextlib.suppress(
-                JournalError
-            ):  # else the next command finds it without a process
+        except Superseded:
+            state = adapter.trial_state(study, number).name
+        except (TrackingError, StorageError) as error:  # the next trial would fare no better
+            # else the next command finds it without a process
+            with contextlib.suppress(StorageError), storage_errors():
                 queue.reenqueue(study, number, str(error), tried=False)
             raise
         except (KeyboardInterrupt, SystemExit):
             queue.reenqueue(study, number, "interrupted", tried=False)
             raise
         except Exception as error:
-            queue.fail_trial(study, number, format_error(error))
+            with storage_errors():
+                queue.fail_trial(study, number, format_error(error))
             state = "FAIL"
         else:
             metrics = assignment.metrics
@@ -147,12 +158,14 @@ def _train_seeds(
     return results
 
 
+@storage_errors()
 def _set_attributes(study: Study, number: int, attributes: Mapping[str, Any]) -> None:
     with contextlib.suppress(UpdateFinishedTrialError):
         for key, value in attributes.items():
             adapter.set_attribute(study, number, key, value)
 
 
+@storage_errors()
 def _tell(study: Study, number: int, state: TrialState, values: list[float] | None = None) -> str:
     """State that the trial ends in; a verdict that is there already stands."""
     with contextlib.suppress(UpdateFinishedTrialError):

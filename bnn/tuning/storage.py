@@ -6,11 +6,12 @@ name and another identity is refused.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +22,10 @@ from optuna.study import Study, StudyDirection
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from bnn.errors import BnnError, format_error, without_password
+from bnn.errors import BnnError, StorageError, format_error, without_password
+from bnn.tracking.failures import announced
 from bnn.tuning import optuna_adapter as adapter
-from bnn.tuning.journal import JournalError, JournalFile
+from bnn.tuning.journal import JournalFile
 from bnn.tuning.queue import TrialQueue
 from bnn.tuning.settings import IDENTITY, metrics_of
 
@@ -34,6 +36,8 @@ TOKEN = "token"
 """Attribute of a study: the time at which it was made, and a random id."""
 SETTLE_SECONDS = 20.0
 """Time for which a process waits for another one that makes a database or a study."""
+RECONNECT_SECONDS = 60.0
+"""Time for which a connection to a database server is tried again, such as while it restarts."""
 POLL_SECONDS = 1.0
 T = TypeVar("T")
 
@@ -64,13 +68,17 @@ def dashboard_command(address: str) -> str:
     return f"optuna-dashboard {shlex.quote(without_password(address))}"
 
 
-def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
-    """Result of an attempt, which is repeated on `errors` for `SETTLE_SECONDS`.
+def _patiently(
+    attempt: Callable[[], T],
+    errors: tuple[type[Exception], ...],
+    seconds: float = SETTLE_SECONDS,
+) -> T:
+    """Result of an attempt, which is repeated on `errors` for some seconds.
 
     Of several processes that make one database schema at once, all but one fail, and find it made a
     moment later.
     """
-    end = time.monotonic() + SETTLE_SECONDS
+    end = time.monotonic() + seconds
     while True:
         try:
             return attempt()
@@ -112,7 +120,7 @@ def open_storage(address: str) -> BaseStorage:
     if "://" not in address:
         try:
             return JournalStorage(JournalFile(Path(address)))
-        except (OSError, ValueError, KeyError, JournalError) as error:
+        except (OSError, ValueError, KeyError, StorageError) as error:
             raise StudyError(
                 f"hydra.sweeper.storage: {address} is not a journal of Optuna's: {error}"
             ) from error
@@ -142,7 +150,35 @@ def _database(address: str) -> BaseStorage:
         ) from error
     if sqlite:
         _one_writer_at_a_time(storage)
+    else:
+        _reconnect(storage)
     return storage
+
+
+def _reconnect(storage: RDBStorage) -> None:
+    """Wait for a database server that has answered before, and is away for a moment."""
+
+    @event.listens_for(storage.engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, parameters: Any) -> Any:
+        with announced(without_password(str(storage.engine.url))):
+            return _patiently(
+                lambda: dialect.connect(*args, **parameters),
+                (dialect.loaded_dbapi.OperationalError,),
+                RECONNECT_SECONDS,
+            )
+
+
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Context manager in which an error of the database is a `StorageError` of one line."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        raise StorageError(
+            f"hydra.sweeper.storage: the database failed ({format_error(cause or error)}): "
+            "the same command goes on, and no trial is lost"
+        ) from error
 
 
 def _one_writer_at_a_time(storage: RDBStorage) -> None:

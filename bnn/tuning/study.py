@@ -30,6 +30,7 @@ from bnn.tuning.storage import (
     open_storage,
     open_study,
     storage_address,
+    storage_errors,
 )
 from bnn.tuning.worker import Launch, Worker
 
@@ -55,6 +56,7 @@ class StudyRequest:
     defaults: Sequence[str]
 
 
+@storage_errors()
 def run_study(
     composer: JobComposer,
     settings: StudySettings,

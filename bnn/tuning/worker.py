@@ -19,7 +19,7 @@ from optuna.trial import Trial
 from bnn import plugins, schema
 from bnn.config import provenance
 from bnn.config.overrides import environment_overrides
-from bnn.errors import BnnError, TrackingError, format_error, without_password
+from bnn.errors import BnnError, StorageError, TrackingError, format_error, without_password
 from bnn.interruption import uninterrupted
 from bnn.job_environment import JobEnvironment
 from bnn.tracking.failures import best_effort
@@ -38,7 +38,6 @@ from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import queue, storage, summary
 from bnn.tuning.checkpoint_retention import CheckpointRetention
 from bnn.tuning.compositions import Compositions
-from bnn.tuning.journal import JournalError
 from bnn.tuning.settings import PROVENANCE, Assignment, StudySettings
 from bnn.tuning.space import SearchSpace, suggest
 
@@ -250,7 +249,7 @@ class Worker:
                 for number, result in zip(numbers, results, strict=True):
                     if number in self._open(numbers):
                         outcome = result._return_value
-                        if isinstance(outcome, JournalError):
+                        if isinstance(outcome, StorageError):
                             self._give_back(number)
                             continue
                         failed = isinstance(outcome, BaseException)
@@ -260,7 +259,7 @@ class Worker:
         for number in numbers:
             self._print_trial(number)
         for result in results:
-            if isinstance(result._return_value, TrackingError | JournalError):
+            if isinstance(result._return_value, TrackingError | StorageError):
                 raise result._return_value
         self.checkpoints.prune()
 

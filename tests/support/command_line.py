@@ -86,7 +86,7 @@ class ReadyStore:
     def copy(cls, to: Path) -> None:
         """A new store at a path."""
         assert cls.path is not None
-        with store.file_lock(cls.path):
+        with store.file_lock(cls.path, store.KEY):
             if not cls.path.exists():
                 cls.make(cls.path)
         shutil.copy(cls.path, to)

@@ -51,37 +51,50 @@ def _psql(port: int, user: str, database: str) -> list[str]:
     return [_program("psql"), *address.split(), "-v", "ON_ERROR_STOP=1", "-q"]
 
 
-@contextmanager
-def cluster(user: str, password: str) -> Iterator[int]:
+class Cluster:
     """Cluster as the image of docker-compose.yml makes one, with a superuser.
 
     Args:
+        folder: folder that is its own.
         user: name of the superuser.
         password: password of the superuser.
-
-    Yields:
-        The port on the loopback interface.
     """
-    initdb, control = _program("initdb"), _program("pg_ctl")
-    port, folder = free_port(), Path(tempfile.mkdtemp(prefix="bnn-postgres-"))
-    as_user = _server_user(folder)
 
-    def call(*words: str, **options: Any) -> None:
-        subprocess.run(words, check=True, capture_output=True, cwd=folder, timeout=60, **options)
+    def __init__(self, folder: Path, user: str, password: str) -> None:
+        self.port, self.folder = free_port(), folder
+        self._user = _server_user(folder)
+        secret = folder / "password"
+        secret.write_text(password)
+        os.chmod(secret, 0o644)
+        login = ["-U", user, "-A", "scram-sha-256", f"--pwfile={secret}"]
+        self._call("initdb", *login, "--no-sync")
 
-    secret = folder / "password"
-    secret.write_text(password)
-    os.chmod(secret, 0o644)
-    data = str(folder / "data")
-    login = ["-U", user, "-A", "scram-sha-256", f"--pwfile={secret}"]
-    call(initdb, "-D", data, *login, "--no-sync", **as_user)
-    places = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    options = ["-o", f"-p {port} {places} -c fsync=off", "-l", str(folder / "log")]
-    call(control, "-D", data, "-w", *options, "start", **as_user)
+    def _call(self, program: str, *words: str) -> None:
+        command = [_program(program), "-D", str(self.folder / "data"), *words]
+        options: dict[str, Any] = {"cwd": self.folder, "timeout": 60, **self._user}
+        subprocess.run(command, check=True, capture_output=True, **options)
+
+    def start(self) -> None:
+        places = f"-c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        options = ["-o", f"-p {self.port} {places} -c fsync=off", "-l", str(self.folder / "log")]
+        self._call("pg_ctl", "-w", *options, "start")
+
+    def stop(self) -> None:
+        self._call("pg_ctl", "-m", "immediate", "stop")
+
+
+@contextmanager
+def cluster(user: str, password: str) -> Iterator[Cluster]:
+    """Context manager with a cluster that has been started."""
+    folder = Path(tempfile.mkdtemp(prefix="bnn-postgres-"))
     try:
-        yield port
+        made = Cluster(folder, user, password)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
     finally:
-        call(control, "-D", data, "-m", "immediate", "stop", **as_user)
         shutil.rmtree(folder, ignore_errors=True)
 
 

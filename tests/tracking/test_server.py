@@ -19,10 +19,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from support.command_line import QUICK, client, environment, run_here, runs
 
-from bnn import sync
+from bnn import schema, sync
 from bnn.errors import TrackingError
 from bnn.tracking import calls, outbox, store
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
+from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import is_reachable, open_store
 from bnn.training.step import TrainState
 
@@ -297,18 +298,28 @@ def test_two_copies_at_once_copy_each_run_once(server: Server, tmp_path: Path) -
     assert both == [0, 0] and len(server.runs(experiment="at_once/")) == 2
 
 
-@pytest.mark.slow
-def test_a_sweep_whose_last_job_is_still_said_to_run_is_copied_without_it(
+def test_what_runs_is_left_for_later_and_what_was_killed_is_copied(
     server: Server, tmp_path: Path, capsys
 ) -> None:
-    """A killed job that nobody has ended."""
+    """A sweep and its last job, marked RUNNING: while it is at work, and once it was killed."""
     assert run_here(tmp_path, "-m", *SMALL, "tracking.experiment=half", "seed=0,1").returncode == 0
     done, lost = runs(tmp_path, "run", "half/digits")
+    (sweep,) = runs(tmp_path, "sweep", "half/digits")
+    copy = [str(tmp_path), "--to", server.uri]
     client(tmp_path).update_run(lost.info.run_id, status="RUNNING")
-    assert sync.main([str(tmp_path), "--to", server.uri]) == 0, capsys.readouterr().err
-    assert [run.data.tags["bnn.origin"] for run in server.runs(experiment="half/")] == [
-        done.info.run_id
-    ]
+    with lock_run_dir(Path(lost.data.tags[schema.RUN_DIR])):
+        assert sync.main(copy) == 0, capsys.readouterr().err
+    (copied,) = server.runs(experiment="half/")
+    assert copied.data.tags["bnn.origin"] == done.info.run_id
+    client(tmp_path).update_run(sweep.info.run_id, status="RUNNING")
+    assert sync.main(copy) == 0, capsys.readouterr().err
+    found = {run.data.tags["bnn.origin"]: run.info for run in server.runs(experiment="half/")}
+    assert {key: one.status for key, one in found.items()} == {
+        done.info.run_id: "FINISHED",
+        lost.info.run_id: "KILLED",
+    }
+    (parent,) = server.runs("sweep", experiment="half/")
+    assert parent.info.status == "KILLED"
 
 
 @pytest.mark.slow
@@ -328,6 +339,7 @@ def test_a_copy_follows_a_run_that_went_on(
     assert sync.main([str(tmp_path), "--to", server.uri]) == 0
     (original,) = runs(tmp_path, "run", "follows/digits")
     again = MlflowClient(server.uri).get_run(copied[0].info.run_id)
+    assert schema.REASON in copied[0].data.tags and schema.REASON not in again.data.tags
     found, expected = (
         everything(MlflowClient(server.uri), again),
         everything(client(tmp_path), original),
@@ -395,7 +407,8 @@ def test_wrong_words_for_sync_are_refused(tmp_path: Path, capsys) -> None:
     for words in (["--to", f"sqlite:///{tmp_path}/there.db"], ["--to", "somewhere"]):
         capsys.readouterr()
         assert sync.main([str(tmp_path), *words]) == 1
-        assert len(capsys.readouterr().err.splitlines()) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "tracking.uri" not in line and ("--to" in line or "--uri" in line), line
 
 
 def write(uri: str, folder: Path) -> None:

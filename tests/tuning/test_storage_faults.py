@@ -5,19 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from support.command_line import UNSEEN, run_here
+from support.command_line import UNSEEN, run_here, runs
+from support.postgres import cluster
 
+from bnn import schema
+from bnn.errors import StorageError
+from bnn.training import checkpoint
 from bnn.tuning import journal
+from bnn.tuning import optuna_adapter as adapter
 from bnn.tuning import storage as storages
-from bnn.tuning.journal import JournalError, JournalFile
+from bnn.tuning.journal import JournalFile
 from bnn.tuning.queue import HEARD, SWEEPER, TrialQueue, reenqueue
 from bnn.tuning.storage import (
     StudyError,
@@ -25,6 +32,7 @@ from bnn.tuning.storage import (
     open_existing_storage,
     open_storage,
     open_study,
+    storage_errors,
 )
 
 IDENTITY = {"space": {"x": "interval(0.0, 1.0)"}, "metric": "val/loss", "config": {}}
@@ -97,7 +105,7 @@ def test_a_disk_that_is_full_for_a_moment_loses_no_study(
     with monkeypatch.context() as patched:
         patched.setattr(journal.os, "fsync", full)
         with pytest.raises(
-            JournalError, match=r"optuna\.journal cannot be written \(No space"
+            StorageError, match=r"optuna\.journal cannot be written \(No space"
         ) as no:
             study.add_trial(optuna.create_trial(value=2.0))
     assert "\n" not in str(no.value) and file.read_bytes() == whole
@@ -116,7 +124,7 @@ def test_a_disk_that_stays_full_keeps_the_damaged_end_in_place(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(journal.os, "fsync", full)
-    with pytest.raises(JournalError, match="No space left"):
+    with pytest.raises(StorageError, match="No space left"):
         optuna.load_study(study_name="s", storage=storage).set_user_attr("a", 1)
     assert file.read_bytes().endswith(HALF)
 
@@ -133,7 +141,7 @@ def test_a_damage_between_records_is_named_by_its_line(file: Path) -> None:
 def test_a_file_of_something_else_is_not_cut(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises((JournalError, StudyError), match="line 1 is no record"):
+    with pytest.raises((StorageError, StudyError), match="line 1 is no record"):
         add_trial(path, 1.0)
     assert path.read_bytes() == content
 
@@ -282,3 +290,87 @@ def test_values_of_a_trial_that_was_claimed_and_not_begun_are_tried_again(tmp_pa
     reenqueue(queue.study, 1, "interrupted", tried=False)
     again = queue.claim()
     assert again is not None and again.suggest_float("x", 0, 1) == 0.25
+
+
+@pytest.mark.server
+def test_a_database_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    with cluster("ada", "secret") as server:
+        address = f"postgresql+psycopg://ada:secret@127.0.0.1:{server.port}/postgres"
+        study = optuna.create_study(study_name="s", storage=open_storage(address))
+        study.add_trial(optuna.create_trial(value=1.0))
+        server.stop()
+        begins_again = threading.Timer(2.0, server.start)
+        begins_again.start()
+        try:
+            adapter.storage_of(study).set_study_user_attr(study._study_id, "during", "the restart")
+        finally:
+            begins_again.join()
+        study.add_trial(optuna.create_trial(value=2.0))
+        assert study.user_attrs["during"] == "the restart"
+        assert [trial.value for trial in study.trials] == [1.0, 2.0]
+        monkeypatch.setattr(storages, "RECONNECT_SECONDS", 0.0)
+        server.stop()
+        try:
+            failed = pytest.raises(StorageError, match=r"^hydra\.sweeper\.storage: .*goes on")
+            with failed as no, storage_errors():
+                study.set_user_attr("after", "the limit")
+        finally:
+            server.start()
+        assert "secret" not in str(no.value) and "\n" not in str(no.value)
+
+
+STUDY = ["-m", "hydra/sweeper=bnn_optuna", *UNSEEN, "optimizer.lr=tag(log,interval(0.01,0.3))",
+         "data=digits", "device=cpu", "data.limit=100", "trainer.epochs=3", "trainer.progress=none",
+         "hydra.sweeper.n_trials=2", "hydra/sweeper/pruner=none"]  # fmt: skip
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = open_storage(str(folder / "optuna.journal"))
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+@pytest.mark.integration
+def test_a_database_that_fails_in_a_trial_fails_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = adapter.set_intermediate_value
+
+    def fails(study: optuna.Study, number: int, step: int, value: float) -> None:
+        if step == 2:
+            raise StorageInternalError("the connection was cut")
+        report(study, number, step, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter, "set_intermediate_value", fails)
+        ended = run_here(tmp_path, *STUDY)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "the database failed" in ended.stderr and "the same command goes on" in ended.stderr
+    assert run_here(tmp_path, *STUDY).returncode == 0
+    lost, *others = trials(tmp_path)
+    assert lost.state == TrialState.FAIL and "lost" in lost.user_attrs
+    assert [trial.state for trial in others] == [TrialState.COMPLETE] * 2
+    assert others[0].params == lost.params, "the trial was tried again with its own values"
+
+
+@pytest.mark.integration
+def test_a_trial_that_another_process_has_ended_keeps_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = adapter.set_intermediate_value
+
+    def ended(study: optuna.Study, number: int, step: int, value: float) -> None:
+        report(study, number, step, value)
+        if (number, step) == (0, 2):
+            assert reenqueue(study, number, "silent for too long")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter, "set_intermediate_value", ended)
+        assert run_here(tmp_path, *STUDY).returncode == 0
+    first, *others = trials(tmp_path)
+    assert first.state == TrialState.FAIL and first.user_attrs["lost"]
+    assert [trial.state for trial in others] == [TrialState.COMPLETE] * 2
+    (run,) = [run for run in runs(tmp_path, "trial") if run.data.tags["trial"] == "0"]
+    assert run.info.status == "KILLED" and schema.PRUNED not in run.data.tags
+    assert (Path(run.data.tags[schema.RUN_DIR]) / checkpoint.LAST).is_file()
