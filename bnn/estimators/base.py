@@ -90,6 +90,15 @@ class Estimator(nn.Module, ABC):
         self.layers: BinaryLayers | None = None
         """Binary layers of the network that `init` saw."""
 
+    @property
+    def unbiasedness(self) -> str:
+        """Claim in a word: `yes`, `no`, `exact`, `of a bound` or `up to a scale`."""
+        if self.deterministic:
+            return "exact"
+        if self.bound:
+            return "of a bound"
+        return "no" if not self.unbiased else "up to a scale" if self.up_to_scale else "yes"
+
     def init(self: Own, model: nn.Module, inputs: Tensor) -> Own:
         """Initialise state and learned parameters for the binary layers of a network, anew.
 

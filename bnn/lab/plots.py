@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnn.lab.estimate import Estimate
 from bnn.lab.measure import Measurement
-from bnn.plots.style import log_axis, style, tidy
+from bnn.plots.style import estimator_curves, log_axis, style, tidy
 
 BUDGET = 4096
 """Passes to which the curves of error against cost reach."""
@@ -36,12 +37,13 @@ def error_against_cost(found: Mapping[str, Measurement], layer: str) -> Figure:
     largest_first = sorted(
         noisy.items(), key=lambda item: -item[1].error(layer, BUDGET / item[1].evaluations)
     )
-    for number, (name, one) in enumerate(largest_first):
+    styles = estimator_curves(list(found))
+    for name, one in largest_first:
         reach = max(BUDGET, one.evaluations)
         counts = [n for n in COUNTS if n * one.evaluations <= reach]
         errors = [one.error(layer, n) for n in counts]
-        left.plot([n * one.evaluations for n in counts], errors, label=name, **style(number))
-        right.plot([n * one.seconds for n in counts], errors, **style(number))
+        left.plot([n * one.evaluations for n in counts], errors, label=name, **styles[name])
+        right.plot([n * one.seconds for n in counts], errors, **styles[name])
     for axis, x in ((left, "passes"), (right, "seconds")):
         log_axis(tidy(axis, x, ""), "x")
     log_axis(left, "y")
@@ -56,6 +58,7 @@ def interval_curves(
     x: str,
     y: Sequence[str],
     log: bool = False,
+    estimators: bool = False,
 ) -> Figure:
     """Curves with 95 % intervals as bars, in panels side by side.
 
@@ -65,6 +68,7 @@ def interval_curves(
         x: label of the horizontal axes.
         y: label of each vertical axis.
         log: whether both axes are logarithmic.
+        estimators: whether names of curves begin with an estimator's, whose style they take.
     """
     width = 4.6 * len(panels) if len(panels) > 1 else 7.0  # beside the legend
     figure = Figure(figsize=(width, 3.8), layout="constrained")
@@ -72,8 +76,9 @@ def interval_curves(
     for axis, curves, title, label in zip(axes, panels, titles, y, strict=True):
         tidy(axis, x, label)
         axis.set_title(title, fontsize=11)
+        own = estimator_curves(list(curves)) if estimators else {}
         for number, (name, points) in enumerate(curves.items()):
-            _draw(axis, name, points, number)
+            _draw(axis, name, points, own.get(name, style(number)))
         if log:
             log_axis(axis, "x")
             log_axis(axis, "y")
@@ -82,9 +87,9 @@ def interval_curves(
     return figure
 
 
-def _draw(axis: Axes, name: str, points: Points, number: int) -> None:
+def _draw(axis: Axes, name: str, points: Points, curve: Mapping[str, Any]) -> None:
     estimates = [one for _, one in points]
     below = [max(one.value - one.low, 0) for one in estimates]
     above = [max(one.high - one.value, 0) for one in estimates]
     positions, values = [place for place, _ in points], [one.value for one in estimates]
-    axis.errorbar(positions, values, [below, above], label=name, capsize=2, **style(number))
+    axis.errorbar(positions, values, [below, above], label=name, capsize=2, **curve)

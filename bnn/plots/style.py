@@ -78,6 +78,24 @@ def estimator_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     }
 
 
+def estimator_curves(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Style of the curve of each name, in the estimator's colour and marker.
+
+    Curves of one estimator differ by their line style.
+
+    Args:
+        names: display names, which begin with the estimator's name in the registry.
+    """
+    estimators = [name.partition(" ")[0] for name in names]
+    styles, curves = estimator_styles(estimators), {}
+    for number, (name, estimator) in enumerate(zip(names, estimators, strict=True)):
+        colour, marker = styles[estimator]
+        earlier = estimators[:number].count(estimator)
+        line = LINE_STYLES[earlier % len(LINE_STYLES)]
+        curves[name] = {"color": colour, "marker": marker, "ls": line, "ms": 4, "lw": 1.3}
+    return curves
+
+
 def epoch_axis(axis: Axes) -> None:
     """Put the horizontal ticks of an axis at whole epochs, five at most."""
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

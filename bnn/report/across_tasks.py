@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from bnn.estimators import Estimator
 from bnn.plots.style import estimator_styles
-from bnn.report.catalogue import unbiasedness
 from bnn.report.configurations import CONTROLS
 from bnn.report.differences import Difference, Reference, differences
 from bnn.report.headline import ACCURACY, Headline, headline
@@ -119,7 +118,7 @@ def table(tables: Sequence[TaskResults]) -> str:
         ]
     rows = []
     for name, title in titles(tables):
-        cells = [title, unbiasedness(Estimator.registry.build(name))]
+        cells = [title, Estimator.registry.build(name).unbiasedness]
         for one, difference in zip(tables, (each.get(title) for each in found), strict=True):
             cells += _cells(difference, one.metric)
         rows.append([*cells, ", ".join(str(each.get(title, BLANK)) for each in ranks)])

@@ -71,7 +71,7 @@ def estimators() -> str:
         made = Estimator.registry[name]()
         counts = [str(made.evaluations([UNITS] * layers)) for layers in LAYERS]
         cost = counts[0] if len(set(counts)) == 1 else " · ".join(counts)
-        rows.append([f"`{name}`", summary, rule, cost, unbiasedness(made), source])
+        rows.append([f"`{name}`", summary, rule, cost, made.unbiasedness, source])
     head = ["name", "estimator", "rule", "evaluations of f", "unbiased", "source"]
     return markdown(head, rows)
 
@@ -84,15 +84,6 @@ def _docstring(estimator: Any) -> tuple[str, str, str]:
     shown = _CITATION.sub("", " ".join(summary.split())).rstrip(".")
     rule = f"`{' '.join(formula.split())}`" if formula else ""
     return shown, rule, " ".join(cited[1].split()) if cited else ""
-
-
-def unbiasedness(made: Estimator) -> str:
-    """Whether an estimator is unbiased: `yes`, `no`, `exact`, and of or up to what."""
-    if made.deterministic:
-        return "exact"
-    if made.bound:
-        return "of a bound"
-    return "no" if not made.unbiased else "up to a scale" if made.up_to_scale else "yes"
 
 
 def renamed_tags() -> str:

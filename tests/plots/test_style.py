@@ -15,6 +15,7 @@ from bnn.plots.style import (
     LINE_STYLES,
     MARKERS,
     epoch_axis,
+    estimator_curves,
     estimator_styles,
     line_style,
     log_axis,
@@ -95,3 +96,11 @@ def test_epochs_are_whole_numbers_on_their_axis(epochs: int) -> None:
     axis.set_xlim(0.5, epochs + 0.5)
     ticks = [tick for tick in axis.get_xticks() if 0.5 <= tick <= epochs + 0.5]
     assert ticks and all(tick == round(tick) for tick in ticks)
+
+
+def test_curves_of_an_estimator_have_its_colour_and_lines_of_their_own() -> None:
+    names = ["reinforce none", "st density", "reinforce leave_one_out 4"]
+    none, straight, leave = (estimator_curves(names)[name] for name in names)
+    colour, marker = estimator_styles(["reinforce"])["reinforce"]
+    assert (none["color"], none["marker"]) == (leave["color"], leave["marker"]) == (colour, marker)
+    assert none["ls"] != leave["ls"] and straight["color"] != colour

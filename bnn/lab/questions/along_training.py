@@ -53,7 +53,7 @@ def error_figure(measured: Mapping[str, Measurement], layers: Sequence[str], ste
     ]
     titles = [f"layer {k + 1}, after {step} steps" for k in range(len(layers))]
     labels = ["relative error", *[""] * (len(layers) - 1)]
-    return interval_curves(panels, titles, "estimates averaged", labels, log=True)
+    return interval_curves(panels, titles, "estimates averaged", labels, log=True, estimators=True)
 
 
 def page(chosen: argparse.Namespace) -> str:

@@ -47,14 +47,14 @@ class Row:
 
     Args:
         title: display name of the estimator.
-        unbiased: claim of the estimator.
+        unbiased: claim of the estimator, `Estimator.unbiasedness`.
         passes: forward-backward evaluations of the loss per sample and step; empty: not counted.
         variances: (step, median variance).
         loss: median of the expected loss at the end.
     """
 
     title: str
-    unbiased: bool
+    unbiased: str
     passes: str
     variances: Sequence[tuple[int, Estimate]]
     loss: float
@@ -67,7 +67,7 @@ class Row:
         ]
         return [
             self.title,
-            "yes" if self.unbiased else "no",
+            self.unbiased,
             self.passes,
             *logs,
             f"{self.loss:.5f}",
@@ -111,7 +111,7 @@ def registered_rows(
                 for seed, one in enumerate(built)
             ]
             passes = str(built[0].evaluations([1]))
-            yield t, samples, Row(title, built[0].unbiased, passes, *over_seeds(descents))
+            yield t, samples, Row(title, built[0].unbiasedness, passes, *over_seeds(descents))
 
 
 def measured(chosen: argparse.Namespace) -> tuple[Rows, list[str]]:
@@ -136,7 +136,7 @@ def measured(chosen: argparse.Namespace) -> tuple[Rows, list[str]]:
         for t in TARGETS:
             setting = PublishedSetting(name, t, chosen.seeds)
             found = over_seeds(setting.descend(chosen.steps, draws=chosen.draws))
-            rows[t, 1].append(Row(f"{name} as published", True, "", *found))
+            rows[t, 1].append(Row(f"{name} as published", "yes", "", *found))
     return rows, refused
 
 
@@ -164,7 +164,9 @@ def variance_figure(rows: Rows) -> Figure:
         for found in single.values()
     ]
     titles = [f"t = {t}, 1 sample a step" for t in single]
-    return interval_curves(panels, titles, "step", ["variance of the gradient", ""], log=True)
+    return interval_curves(
+        panels, titles, "step", ["variance of the gradient", ""], log=True, estimators=True
+    )
 
 
 def page(chosen: argparse.Namespace) -> str:
