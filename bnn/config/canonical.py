@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -127,7 +128,17 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def moves_result(key: str) -> bool:
     """Whether a run's result can depend on the value of this dotted key."""
-    return not any(key == watched or key.startswith(f"{watched}.") for watched in NOT_RESULT)
+    return not is_within(key, NOT_RESULT)
+
+
+def is_within(key: str, parts: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `parts` or lies in it: `a.b` is within `a`, as `a/b=…` is.
+
+    Args:
+        key: key of a value, or of a group's choice.
+        parts: keys, or names of groups.
+    """
+    return any(key == part or key.startswith((f"{part}.", f"{part}/")) for part in parts)
 
 
 def in_0_1_0(key: str, value: Any) -> bool:

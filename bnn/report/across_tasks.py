@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from bnn.estimators import Estimator
 from bnn.plots.style import estimator_styles
 from bnn.report.configurations import CONTROLS
-from bnn.report.differences import Difference, Reference, differences
+from bnn.report.differences import INTERVALS, Difference, Reference, differences
 from bnn.report.headline import ACCURACY, Headline, headline
 from bnn.report.numbers import format_interval, format_spread, interval, spread
 from bnn.report.rows import ReportError, Row
@@ -145,9 +145,8 @@ def _note(tables: Sequence[TaskResults]) -> str:
     )
     return (
         f"{sources}. Differences are above 0 where the estimator is better than straight-through, "
-        "paired by seed, with 95 % intervals (Student's t over seeds, without correction for the "
-        "number of comparisons). ± is the sample standard deviation over seeds. Ranks are by the "
-        "mean, in the order of the tasks, among the estimators that each experiment has."
+        f"paired by seed, with {INTERVALS}. ± is the sample standard deviation over seeds. Ranks "
+        "are by the mean, in the order of the tasks, among the estimators that each experiment has."
     )
 
 

@@ -222,6 +222,12 @@ def difference_columns(compared: Sequence[Difference]) -> dict[str, list[str]]:
     }
 
 
+INTERVALS = (
+    "95 % intervals (Student's t over seeds, without correction for the number of comparisons)"
+)
+"""Words of every table of differences."""
+
+
 def difference_note(reference: Reference, metric: Headline) -> str:
     """A sentence below or above the table of differences: reference, pairing and intervals.
 
@@ -232,8 +238,8 @@ def difference_note(reference: Reference, metric: Headline) -> str:
     unit = "points" if metric is ACCURACY else metric.unit
     margin = f", margin {reference.margin:g} {unit}".rstrip() if reference.margin else ""
     return (
-        f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets 95 % "
-        "intervals (Student's t over seeds, without correction for the number of comparisons)."
+        f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets "
+        f"{INTERVALS}."
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnn.report.configurations import CONTROLS, Configuration, group_by_configuration
-from bnn.report.differences import compare
+from bnn.report.differences import INTERVALS, compare
 from bnn.report.headline import Headline, headline
 from bnn.report.numbers import format_interval, format_spread, spread
 from bnn.report.rows import ReportError, Row
@@ -138,8 +138,7 @@ def _mean(c: Configuration, metric: Headline) -> str:
 
 NOTE = (
     "A dash: of one evaluation of the loss a step, with the same runs at equal cost and at equal "
-    "steps. Differences are paired by seed, with 95 % intervals (Student's t over seeds, without "
-    "correction for the number of comparisons). Ranks are at equal cost and at equal steps, by the "
-    "mean, among the estimators of this table."
+    f"steps. Differences are paired by seed, with {INTERVALS}. Ranks are at equal cost and at "
+    "equal steps, by the mean, among the estimators of this table."
 )
 """Sentences below the table."""

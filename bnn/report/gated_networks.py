@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnn.report.configurations import Configuration, group_by_configuration
-from bnn.report.differences import compare, verdict
+from bnn.report.differences import INTERVALS, compare, verdict
 from bnn.report.headline import ACCURACY, test_value
 from bnn.report.numbers import Interval, format_interval, format_spread, spread
 from bnn.report.rows import GATER_UNITS, ReportError, Row
@@ -190,11 +190,10 @@ def _beside(title: str, at: Mapping[str, Configuration]) -> list[str]:
 
 
 NOTE = (
-    "Differences are paired by seed, with 95 % intervals (Student's t over seeds, without "
-    "correction for the number of comparisons). Gates pay where all three intervals are above 0, "
-    "and do not where one is below. Gates are drawn, as in training; `thresholded` opens those "
-    "whose probability is above ½. Constant gates are open for less than 1 % or more than 99 % of "
-    "the validation images; information is the mutual information of a gate and the image, at "
-    "most log 2; both are of the last epoch."
+    f"Differences are paired by seed, with {INTERVALS}. Gates pay where all three intervals are "
+    "above 0, and do not where one is below. Gates are drawn, as in training; `thresholded` opens "
+    "those whose probability is above ½. Constant gates are open for less than 1 % or more than "
+    "99 % of the validation images; information is the mutual information of a gate and the image, "
+    "at most log 2; both are of the last epoch."
 )
 """Sentences below the table."""

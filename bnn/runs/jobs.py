@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 
-from bnn.config.canonical import GROUPS, TOP, canonical
+from bnn.config.canonical import GROUPS, TOP, canonical, is_within
 from bnn.config.compose import check_choices
 from bnn.config.hydra_adapter import Override, parsed
 from bnn.config.overrides import key_of
@@ -138,7 +138,7 @@ class JobComposer:
             value = self._parsed[word].value()
             if not plain["placement"]["layers"] and group in REPLACED:
                 return None
-            if any(read == group or read.startswith(f"{group}.") for read in base.interpolated):
+            if any(is_within(read, [group]) for read in base.interpolated):
                 return None
             if not path:
                 plain[group] = value

@@ -18,6 +18,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from bnn.tracking.export import log_model
 from bnn.tracking.failures import DamagedRecord
 from bnn.tracking.mlflow_adapter import delete_artifacts, log_picture
+from bnn.tracking.query import has_artifact
 
 Record = dict[str, Any]
 """Call that is kept: its name (`call`), its `values`, and the file name of its `payload`, or ""."""
@@ -70,7 +71,7 @@ def _model(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload
 
 def _remove(client: MlflowClient, run_id: str, values: Mapping[str, Any], payload: bytes) -> None:
     path = values["path"]
-    if any(item.path == path for item in client.list_artifacts(run_id, path.rpartition("/")[0])):
+    if has_artifact(client, run_id, path):
         delete_artifacts(client, run_id, path)
 
 

@@ -31,6 +31,19 @@ def end_lost_runs(store: Store, parent: str | None = None, patience: float = 0.0
         time.sleep(0.2)
 
 
+def end_as_killed(client: MlflowClient, run_id: str, reason: str | None) -> None:
+    """End a run as KILLED.
+
+    Args:
+        client: client of the tracking store.
+        run_id: MLflow run id.
+        reason: one line, for a tag.
+    """
+    if reason is not None:
+        client.set_tag(run_id, schema.REASON, reason)
+    client.set_terminated(run_id, "KILLED")
+
+
 def _is_at_work(client: MlflowClient, run: Run) -> bool:
     """Whether a process holds the lock of a run that is marked RUNNING; else it is ended."""
     if (run_dir := run_dir_of(run.data.tags)) is None:
@@ -39,9 +52,9 @@ def _is_at_work(client: MlflowClient, run: Run) -> bool:
         with lock_run_dir(run_dir):
             run = client.get_run(run.info.run_id)  # it may have ended before the lock was free
             if run.info.status == "RUNNING":
-                if run.data.tags.get(schema.KIND) != "sweep":
-                    client.set_tag(run.info.run_id, schema.REASON, "its process ended unexpectedly")
-                client.set_terminated(run.info.run_id, "KILLED")
+                is_sweep = run.data.tags.get(schema.KIND) == "sweep"
+                reason = None if is_sweep else "its process ended unexpectedly"
+                end_as_killed(client, run.info.run_id, reason)
     except TrackingError:
         return True
     return False

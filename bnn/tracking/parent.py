@@ -15,6 +15,7 @@ from bnn.config import provenance
 from bnn.errors import TrackingError
 from bnn.tables import markdown
 from bnn.tracking.failures import best_effort
+from bnn.tracking.lost_runs import end_as_killed
 from bnn.tracking.mlflow_adapter import delete_artifacts
 from bnn.tracking.overview import run_link, view_link
 from bnn.tracking.query import kind_filter, search_runs
@@ -195,8 +196,7 @@ def end_trial_runs(store: Store, parent: str, trial: int, reason: str) -> None:
         f"{children_filter(parent)} and tags.trial = '{trial}' and attributes.status = 'RUNNING'"
     )
     for run in search_runs(client, store.experiment_id, search):
-        client.set_tag(run.info.run_id, schema.REASON, reason)
-        client.set_terminated(run.info.run_id, "KILLED")
+        end_as_killed(client, run.info.run_id, reason)
 
 
 def remove_checkpoints(store: Store, run_id: str, reason: str) -> bool:

@@ -207,9 +207,7 @@ def fetch(uri: str | None, run_id: str, path: str, folder: Path) -> Path | None:
     """
     with _reading(uri) as client:
         try:
-            if not any(
-                item.path == path for item in client.list_artifacts(run_id, path.rpartition("/")[0])
-            ):
+            if not has_artifact(client, run_id, path):
                 return None
             found = Path(client.download_artifacts(run_id, path, str(folder)))
         except STORE_ERRORS as error:
@@ -252,6 +250,12 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
         names = ", ".join(sorted(each.name for each in client.search_experiments())) or "none"
         raise TrackingError(f"experiment {name!r} does not exist; those that do: {names}")
     return str(found.experiment_id)
+
+
+def has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:
+    """Whether a run has an artifact at this path."""
+    folder = path.rpartition("/")[0]
+    return any(item.path == path for item in client.list_artifacts(run_id, folder))
 
 
 def search_runs(client: MlflowClient, experiment_id: str, search: str = "") -> Iterator[Run]:

@@ -15,8 +15,9 @@ from mlflow.entities import Run
 
 from bnn import schema
 from bnn.errors import TrackingError, without_password
+from bnn.tracking.lost_runs import end_as_killed
 from bnn.tracking.outbox import FOLDER, Outbox
-from bnn.tracking.query import kind_filter, search_runs
+from bnn.tracking.query import has_artifact, kind_filter, search_runs
 from bnn.tracking.run_dir import lock_run_dir, run_dir_of
 from bnn.tracking.store import Store, children_filter
 from bnn.training import checkpoint
@@ -183,8 +184,7 @@ def find_interrupted(
         elif run.info.status != "RUNNING" and _download_checkpoint(client, run_id, folder):
             return Interrupted(run_id, folder, threads)
         if run.info.status == "RUNNING" and run_dir is not None:
-            client.set_tag(run_id, schema.REASON, "lost before its first epoch was over")
-            client.set_terminated(run_id, "KILLED")
+            end_as_killed(client, run_id, "lost before its first epoch was over")
     return None
 
 
@@ -271,7 +271,7 @@ def find_finished_trial(store: Store, result: str, study: str) -> FinishedTrial 
 def _download_checkpoint(client: MlflowClient, run_id: str, folder: Path) -> bool:
     """Whether the store has a checkpoint of a run, which is downloaded to `folder`."""
     name = f"checkpoint/{checkpoint.LAST}"
-    if not any(item.path == name for item in client.list_artifacts(run_id, "checkpoint")):
+    if not has_artifact(client, run_id, name):
         return False
     folder.mkdir(parents=True, exist_ok=True)
     # on the file system of the run directory, so that the file can be moved

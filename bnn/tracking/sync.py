@@ -19,7 +19,7 @@ from bnn.errors import BnnError, TrackingError, format_error, without_password
 from bnn.tracking.database import check_file, file_lock
 from bnn.tracking.delivery import store_address
 from bnn.tracking.failures import STORE_ERRORS
-from bnn.tracking.lost_runs import end_lost_runs
+from bnn.tracking.lost_runs import end_as_killed, end_lost_runs
 from bnn.tracking.mlflow_adapter import SHARED_VIEW
 from bnn.tracking.outbox import ADDRESS, FOLDER, RECORDS, Outbox
 from bnn.tracking.query import search_runs
@@ -96,8 +96,7 @@ def _end_abandoned(client: MlflowClient, run_id: str, run_dir: Path) -> None:
     """End a run as KILLED where it is RUNNING without a process that holds its directory's lock."""
     run = client.get_run(run_id)
     if run.info.status == "RUNNING" and run_dir_of(run.data.tags) == run_dir.absolute():
-        client.set_tag(run_id, schema.REASON, "interrupted; resume=true goes on with it")
-        client.set_terminated(run_id, "KILLED")
+        end_as_killed(client, run_id, "interrupted; resume=true goes on with it")
 
 
 def copy_runs(source: str | None, target: str, experiments: Sequence[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bnn.config.canonical import GROUPS, NOT_RESULT, flat
+from bnn.config.canonical import GROUPS, NOT_RESULT, flat, is_within
 from bnn.config.overrides import key_of, override_word
 from bnn.errors import ConfigError
 from bnn.runs.jobs import Job, JobComposer
@@ -197,8 +197,7 @@ class Compositions:
         theirs = flat(dict(specify(composed).config))
         apart = ("seed", *NOT_RESULT)
         for key, value in mine.items():
-            skipped = any(key == part or key.startswith(f"{part}.") for part in apart)
-            if not skipped and theirs.get(key, ABSENT) != value:
+            if not is_within(key, apart) and theirs.get(key, ABSENT) != value:
                 words.append(override_word(key, value))
         first = int(job.spec.general.seed)
         seeds = ",".join(str(first + index) for index in range(count))

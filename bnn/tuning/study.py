@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn.build import build_task
-from bnn.config.canonical import NOT_RESULT, RENAMED, flat, in_0_1_0
+from bnn.config.canonical import NOT_RESULT, RENAMED, flat, in_0_1_0, is_within
 from bnn.config.hydra_adapter import Override
 from bnn.config.overrides import key_of, without_dataset
 from bnn.data import use_data
@@ -153,8 +153,7 @@ def _estimate(settings: StudySettings, space: SearchSpace, jobs: Sequence[Job]) 
 
 
 def _is_nameless(override: str) -> bool:
-    key = key_of(override)
-    return any(key == prefix or key.startswith((f"{prefix}.", f"{prefix}/")) for prefix in NAMELESS)
+    return is_within(key_of(override), NAMELESS)
 
 
 def _name(
@@ -193,8 +192,7 @@ def _identity(
     config = {
         RENAMED.get(key, key): str(value)
         for key, value in flat(dict(job.spec.config)).items()
-        if not in_0_1_0(key, value)
-        and not any(key == part or key.startswith(f"{part}.") for part in apart)
+        if not in_0_1_0(key, value) and not is_within(key, apart)
     }
     if job.spec.data.content is not None:  # of examples that the configuration does not tell
         config["data.content"] = job.spec.data.content
