@@ -90,7 +90,8 @@ def fit(
         batch_size: samples in a batch.
         optimizer: `sgd`, `adam` or `adamw`, with its learning rate and schedule.
         anneal: schedule of the neurons' slope, `none`, `geometric`, `linear` or `cosine`.
-        seed: seed of batches, random bits and the estimator; the network is initialised already.
+        seed: seed of batches, random bits, dropout and the estimator; the network is initialised
+            already.
         precision: `float32`, or `bf16` under autocast.
         evaluation_samples: draws behind the mean reading of a stochastic network.
         validation_samples: draws of the validation that selects the best epoch.
