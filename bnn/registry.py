@@ -148,9 +148,16 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
             attribute: name of the attribute.
 
         Raises:
-            ConfigError: for an unknown name.
+            ConfigError: for an unknown name, or a constructor that lacks the attribute.
         """
-        return getattr(self[name], attribute)
+        constructor = self[name]
+        if not hasattr(constructor, attribute):
+            raise ConfigError(
+                f"{self.key}={name}: expected a class attribute {attribute!r} of "
+                f"{getattr(constructor, '__qualname__', constructor)} in "
+                f"{constructor.__module__}, got none; docs/extending.md has an example"
+            )
+        return getattr(constructor, attribute)
 
     def add(self, name: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator that registers a constructor.

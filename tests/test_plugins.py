@@ -326,6 +326,21 @@ def test_a_parameter_without_default_must_be_given(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_a_network_without_a_depth_is_one_line(tmp_path: Path) -> None:
+    content = """
+from torch import nn
+from bnn.models import MODELS
+
+@MODELS.add("mine")
+class Mine(nn.Module):
+    def __init__(self, shape, outputs, activations) -> None:
+        super().__init__()
+"""
+    written(tmp_path, content)
+    line = refused(tmp_path, "plugins=[my_package]", "model=mine", *QUICK)
+    assert "model.name=mine: expected a class attribute 'depth' of Mine in my_package" in line
+
+
 # ---- configurations
 
 

@@ -12,9 +12,11 @@ from mlflow.entities import LoggedModelOutput
 from torch import Tensor, nn
 
 from bnn.data import recorded_spec
+from bnn.errors import format_error
 from bnn.nn.handlers import SiteHandler, apply, sampled
 from bnn.restore import load_trained
 from bnn.tasks import Task
+from bnn.tracking.failures import STORE_ERRORS, DamagedRecord
 from bnn.tracking.store import Store
 
 
@@ -58,6 +60,9 @@ def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
         client: client of the tracking store.
         run_id: run to which the model belongs.
         checkpoint: checkpoint of the network.
+
+    Raises:
+        DamagedRecord: for a network that cannot be exported.
     """
     import mlflow.pytorch
 
@@ -73,13 +78,22 @@ def log_model(client: MlflowClient, run_id: str, checkpoint: BinaryIO) -> None:
     mlflow.set_tracking_uri(client.tracking_uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mlflow.pytorch.log_model(
-            Predictor(trained.model, spec.mean, spec.std, trained.task).eval(),
-            name="model",
-            model_id=logged.model_id,
-            input_example=torch.zeros(2, *spec.shape).numpy(),
-            pip_requirements=[f"torch=={version('torch')}"],
-        )
+        try:
+            mlflow.pytorch.log_model(
+                Predictor(trained.model, spec.mean, spec.std, trained.task).eval(),
+                name="model",
+                model_id=logged.model_id,
+                input_example=torch.zeros(2, *spec.shape).numpy(),
+                pip_requirements=[f"torch=={version('torch')}"],
+            )
+        except STORE_ERRORS:
+            raise
+        except Exception as error:  # torch.export has no exception of its own
+            client.delete_logged_model(logged.model_id)
+            raise DamagedRecord(
+                f"torch.export does not take the network: {format_error(error)}; "
+                "tracking.model=false logs the checkpoint alone"
+            ) from error
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
 
 

@@ -40,7 +40,7 @@ PATIENCE = 15.0
 
 
 class DamagedRecord(TrackingError):
-    """Record of a call that cannot be made, such as one whose payload is missing."""
+    """Record of a call that can never be made, such as one whose payload is missing."""
 
 
 def answer_code(error: Exception) -> str | None:

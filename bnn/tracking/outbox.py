@@ -107,6 +107,8 @@ class Outbox:
         try:
             with announced(store_address(self._client)):
                 CALLS[call](self._client, self._run_id, values, payload)
+        except DamagedRecord as error:
+            warn(f"run {self._run_id}: its {call} is not recorded ({describe(error)})")
         except STORE_ERRORS as error:
             self._keep(call, values, payload)
             self._tried = time.monotonic()

@@ -20,6 +20,7 @@ from bnn.restore import load_checkpoint
 from bnn.runs.execute import RunSummary, execute
 from bnn.specify import setup
 from bnn.tasks import Classification
+from bnn.tracking.outbox import FOLDER
 from bnn.tracking.store import open_store, tracking_uri
 
 pytestmark = pytest.mark.integration
@@ -181,6 +182,25 @@ def test_a_run_with_drawn_weights_exports_their_signs(tmp_path: Path) -> None:
     expected = network((images - spec.mean) / spec.std).softmax(1)
     torch.testing.assert_close(loaded(images), expected)
     assert not any(tmp_path.glob("out/weight_histograms.json"))
+
+
+def test_a_network_that_cannot_be_exported_leaves_a_whole_run_without_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    import mlflow.pytorch
+
+    def unsupported(*_, **__) -> None:
+        raise RuntimeError("a branch on the values of a tensor")
+
+    monkeypatch.setattr(mlflow.pytorch, "log_model", unsupported)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    made = setup(compose([*QUICK, "tracking.model=true", f"tracking.uri={uri}"]))
+    summary = execute(made.spec, tmp_path / "out", None, "title")
+    run = MlflowClient(uri).get_run(summary.run_id)
+    assert run.info.status == "FINISHED" and not run.outputs.model_outputs
+    warning = capsys.readouterr().err
+    assert "torch.export does not take the network: RuntimeError: a branch" in warning
+    assert not (tmp_path / "out" / FOLDER).exists(), "nothing waits for what can never be made"
 
 
 def test_a_failed_run_says_why_and_keeps_its_checkpoint(
