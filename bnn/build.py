@@ -128,7 +128,7 @@ def build_model(config: Mapping[str, Any], spec: DatasetSpec) -> nn.Module:
     law = NoiseLaw.registry.build(neuron["law"])
     # the caller's stream goes on as if nothing had been drawn
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(config["seed"], "weights"))
+        torch.default_generator.manual_seed(stream(config["seed"], "weights"))
         activations = [
             Neuron.registry.build(neuron) if layer in binary else Real(law=law)
             for layer in range(depth)

@@ -128,4 +128,6 @@ def concrete(
 def _sample(estimator: OnePass, a: Tensor, law: NoiseLaw | str, noise: Noise) -> Tensor:
     law = NoiseLaw.registry[law]() if isinstance(law, str) else law
     check_law(estimator, law)
+    if a.dtype.itemsize < 4:  # bfloat16 has 8 bits for a probability
+        a = a.float()
     return estimator.sample(Site(a, law, Site.sample, noise=noise))

@@ -27,6 +27,7 @@ from bnn.estimators import (
     StraightThroughGumbel,
 )
 from bnn.nn.noise import NoiseLaw
+from bnn.nn.sites import generator_noise
 from bnn.restore import load_checkpoint
 from bnn.tracking.query import finished_runs
 from bnn.training import checkpoint
@@ -322,3 +323,21 @@ def test_a_checkpoint_of_fit_says_how_it_is_loaded(data, tmp_path: Path) -> None
         load_checkpoint(tmp_path / "best.pt")
     assert "\n" not in str(refused.value)
     net.load_state_dict(checkpoint.load(tmp_path / "best.pt")["model"])
+
+
+def test_a_batch_norm_of_two_names_stays_one_norm() -> None:
+    norm = nn.BatchNorm1d(3)
+    net = bnn.nn.convert_batch_norms(nn.Sequential(nn.Linear(3, 3), norm, nn.Linear(3, 3), norm))
+    assert isinstance(net[1], bnn.nn.BatchNorm) and net[1] is net[3]
+
+
+@pytest.mark.parametrize("name", ["straight_through", "reinmax", "st_gumbel", "concrete"])
+def test_functions_compute_probabilities_of_half_precision_in_float32(name: str) -> None:
+    a = torch.full((100_000,), -4.0, dtype=torch.bfloat16, requires_grad=True)
+    noise = generator_noise(torch.Generator().manual_seed(0))
+    bits = getattr(bnn.functional, name)(a, noise=noise)
+    assert bits.dtype == torch.float32
+    expected = float(torch.sigmoid(torch.tensor(-8.0)))
+    assert float((bits > 0.5).float().mean()) == pytest.approx(expected, abs=3e-4)
+    bits.sum().backward()
+    assert a.grad is not None and a.grad.dtype == torch.bfloat16

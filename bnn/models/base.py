@@ -41,3 +41,21 @@ class Models(Registry[nn.Module]):
 MODELS = Models("model.name")
 """Constructors `(shape, outputs, activations, *, …)` with an attribute `depth`: the number of
 activations, or a static method that computes it from the key of its parameter's name."""
+
+
+def pooled_size(height: int, width: int) -> int:
+    """Number of positions of an activation map after two max-poolings by 2.
+
+    Args:
+        height: height of the images.
+        width: width of the images.
+
+    Raises:
+        ConfigError: for images of which none is left.
+    """
+    if min(height, width) < 4:
+        raise ConfigError(
+            "model: expected images of at least 4×4 pixels for two max-poolings, got "
+            f"{height}×{width}; write model=mlp"
+        )
+    return (height // 4) * (width // 4)

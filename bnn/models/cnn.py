@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from bnn.models.base import MODELS
+from bnn.models.base import MODELS, pooled_size
 from bnn.nn.norms import NORMS
 
 
@@ -22,6 +22,9 @@ class ConvNet(nn.Module):
         outputs: number of outputs.
         activations: two activation modules, from the input.
         norm: `batch`, `running`, `group` or `none`.
+
+    Raises:
+        ConfigError: for images of less than 4×4 pixels.
     """
 
     depth = 2
@@ -36,13 +39,14 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = shape
+        positions = pooled_size(height, width)
         self.conv1 = nn.Conv2d(channels, 16, 5, padding=2)
         self.norm1 = NORMS[norm](16)
         self.conv2 = nn.Conv2d(16, 32, 5, padding=2)
         self.norm2 = NORMS[norm](32)
         self.pool = nn.MaxPool2d(2)
         self.act1, self.act2 = activations
-        self.linear = nn.Linear(32 * (height // 4) * (width // 4), outputs)
+        self.linear = nn.Linear(32 * positions, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [n, outputs] of images [n, c, h, w]."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.errors import ConfigError
-from bnn.models.base import MODELS
+from bnn.models.base import MODELS, pooled_size
 from bnn.models.sparsity import NoSparsity, Sparsity
 from bnn.nn.neurons import Binary, Deterministic, Neuron
 from bnn.nn.norms import NORMS
@@ -333,12 +333,13 @@ class GatedConvNet(GatedNetwork):
             math.prod(shape), channels, activations, gates, open, gater, _sparsity(sparsity)
         )
         colours, self.height, self.width = shape
+        positions = pooled_size(self.height, self.width)
         self.conv1 = nn.Conv2d(colours, 16, 5, padding=2)
         self.norm1 = NORMS[norm](16)
         self.conv2 = nn.Conv2d(16, channels, 5, padding=2)
         self.norm2 = NORMS[norm](channels)
         self.pool = nn.MaxPool2d(2)
-        self.linear = nn.Linear(channels * (self.height // 4) * (self.width // 4), outputs)
+        self.linear = nn.Linear(channels * positions, outputs)
 
     def hidden(self, x: Tensor) -> Tensor:
         x = F.relu(self.pool(self.norm1(self.conv1(x))))

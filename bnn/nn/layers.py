@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bnn.nn.handlers import apply, evaluating, threshold
 from bnn.nn.replicas import flatten, select, split
 from bnn.nn.sites import RandomUnits, Site
+from bnn.nn.weight_draws import LRT
 
 
 class Names:
@@ -194,7 +195,8 @@ def _depends_on_bits_alone(model: nn.Module, inputs: Tensor, sites: Sequence[Sit
 def has_linear_readout(model: nn.Module, inputs: Tensor) -> bool:
     """Whether the output is an affine function of the highest binary layer's bits.
 
-    These bits must be no shared ones, and nothing may be drawn above them. Affine on lines through
+    These bits must be no shared ones, and nothing may be drawn above them, in training either, as
+    weights under the local reparameterisation draw their pre-activations. Affine on lines through
     random bits, far beyond 0 and 1 too, where a rectifier or a saturation shows. A read-out whose
     weights are all zero looks affine.
 
@@ -209,7 +211,14 @@ def has_linear_readout(model: nn.Module, inputs: Tensor) -> bool:
     like, drawn_above = sites[-1].preactivation, False
     bits, others = (torch.empty_like(like).uniform_(generator=generator).round() for _ in range(2))
 
+    met = 0
+
+    def look(module: nn.Module, *_: Any) -> None:
+        nonlocal drawn_above
+        drawn_above = drawn_above or met == len(sites)
+
     def output(given: Tensor) -> Tensor:
+        nonlocal met
         met = 0
 
         def force(layer: Site | RandomUnits) -> Tensor:
@@ -220,10 +229,22 @@ def has_linear_readout(model: nn.Module, inputs: Tensor) -> bool:
 
         return apply(model, inputs, force)
 
-    with evaluating(model), torch.no_grad():
-        first, step = output(bits), output(others) - output(bits)
-        for length in (0.5, 30.0, -30.0):
-            reached, expected = output(bits + length * (others - bits)), first + length * step
-            if not torch.allclose(reached, expected, rtol=1e-3, atol=1e-3 * max(1.0, abs(length))):
-                return False
+    gaussian = [one for one in model.modules() if _is_reparameterised(one)]
+    hooks = [one.register_forward_pre_hook(look) for one in gaussian]
+    try:
+        with evaluating(model), torch.no_grad():
+            first, step = output(bits), output(others) - output(bits)
+            for length in (0.5, 30.0, -30.0):
+                reached, expected = output(bits + length * (others - bits)), first + length * step
+                atol = 1e-3 * max(1.0, abs(length))
+                if not torch.allclose(reached, expected, rtol=1e-3, atol=atol):
+                    return False
+    finally:
+        for hook in hooks:
+            hook.remove()
     return not drawn_above
+
+
+def _is_reparameterised(module: nn.Module) -> bool:
+    """Whether a layer draws its pre-activations in training, by its rule of binary weights."""
+    return getattr(getattr(module, "rule", None), "reading", None) == LRT

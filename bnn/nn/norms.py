@@ -91,9 +91,15 @@ class RunningNorm(_Norm):
     """
 
     couples_samples = False
+    estimates_again = False
+    """Whether the running statistics are being estimated again (`bnn.nn.statistics.reestimate`), in
+    passes that are normalised by their own batch: those of other weights would lead the norms above
+    astray."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None
+        if self.training and self.estimates_again:
+            return self._normalise(x, self.running_mean, self.running_var, batch=True)
         # copies: the update below would otherwise change in place what the backward pass needs
         y = self._normalise(x, self.running_mean.clone(), self.running_var.clone(), batch=False)
         found = replication() or ALONE
@@ -187,20 +193,31 @@ def convert_batch_norms(model: nn.Module) -> nn.Module:
         ConfigError: for a batch norm without running statistics, or with a cumulative average
             (`momentum=None`).
     """
-    for name, module in list(model.named_children()):
-        setattr(model, name, convert_batch_norms(module))
-    if not _is_torch_batch_norm(model):
-        return model
-    if model.running_mean is None or model.momentum is None:
+    converted: dict[int, nn.Module] = {}  # a norm may have several names
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if not _is_torch_batch_norm(module):
+            continue
+        if id(module) not in converted:
+            converted[id(module)] = _converted(module)
+        if not name:
+            return converted[id(module)]
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, converted[id(module)])
+    return model
+
+
+def _converted(norm: nn.modules.batchnorm._BatchNorm) -> BatchNorm:
+    """`BatchNorm` with the parameters and buffers of one of torch's own."""
+    if norm.running_mean is None or norm.momentum is None:
         raise ConfigError(
-            f"{type(model).__name__}: expected a batch norm with running statistics and a "
-            f"momentum, got track_running_stats={model.track_running_stats}, "
-            f"momentum={model.momentum}"
+            f"{type(norm).__name__}: expected a batch norm with running statistics and a "
+            f"momentum, got track_running_stats={norm.track_running_stats}, "
+            f"momentum={norm.momentum}"
         )
-    converted = BatchNorm(model.num_features, model.eps, model.momentum, model.affine)
+    made = BatchNorm(norm.num_features, norm.eps, norm.momentum, norm.affine)
     for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-        setattr(converted, name, getattr(model, name))
-    return converted.train(model.training)
+        setattr(made, name, getattr(norm, name))
+    return made.train(norm.training)
 
 
 def couples_above_binary(model: nn.Module, inputs: Tensor, *, highest: bool = False) -> bool:

@@ -93,14 +93,15 @@ def readings(model: nn.Module, draws: int, seed: int) -> tuple[Reading, ...]:
     return (own, Reading.mc_mean(draws, seed), Reading.threshold())
 
 
-def seeded_noise(seed: int, device: torch.device) -> Noise:
+def seeded_noise(seed: int, device: torch.device, purpose: str = "evaluation") -> Noise:
     """Source of noise for evaluation, which starts anew from a seed.
 
     Args:
         seed: seed of the run.
         device: device of the network.
+        purpose: purpose of the stream; those of different purposes are independent.
     """
-    return generator_noise(torch.Generator(device).manual_seed(stream(seed, "evaluation")))
+    return generator_noise(torch.Generator(device).manual_seed(stream(seed, purpose)))
 
 
 def seeded_handler(seed: int, device: torch.device) -> SiteHandler:

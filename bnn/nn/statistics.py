@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.nn.handlers import SiteHandler, apply, evaluating
+from bnn.nn.norms import RunningNorm
 
 BATCHES, BATCH_SIZE = 100, 64
 """Number and size of the batches of training inputs by which statistics are estimated again."""
@@ -82,6 +83,8 @@ def reestimate(model: nn.Module, batches: Iterable[Tensor], handler: SiteHandler
         with evaluating(model):
             for norm in norms:
                 norm.train()
+                if isinstance(norm, RunningNorm):
+                    norm.estimates_again = True
             for count, inputs in enumerate(batches, 1):
                 for norm in norms:
                     norm.momentum = 1 / count
@@ -89,3 +92,5 @@ def reestimate(model: nn.Module, batches: Iterable[Tensor], handler: SiteHandler
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+            if isinstance(norm, RunningNorm):
+                norm.estimates_again = False

@@ -138,11 +138,14 @@ def binarize(
     if not rule.binary:
         return model
     found = {name: one for name, one in model.named_modules() if type(one) in LAYERS}
-    for name in _chosen(model, found, rule.layers if layers is None else layers):
-        if not name:
+    everywhere = list(model.named_modules(remove_duplicate=False))  # a layer may have several names
+    for chosen in _chosen(model, found, rule.layers if layers is None else layers):
+        if not chosen:
             raise ConfigError("weights: the network is a single layer; put it in nn.Sequential")
-        parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, _binary(found[name], rule))
+        made = _binary(found[chosen], rule)
+        for name in (name for name, one in everywhere if one is found[chosen]):
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, made)
     return model
 
 

@@ -398,5 +398,8 @@ class BopWeights(BinaryWeights):
         with torch.no_grad():
             weight.copy_(2 * torch.randint_like(weight, 2) - 1)
 
+    def scale_of(self, latent: Tensor) -> Tensor | float:
+        return super().scale_of(latent.detach())  # of weights ±1, which a gradient does not change
+
     def optimizer(self, latents: list[nn.Parameter]) -> torch.optim.Optimizer:
         return Bop(latents, self.gamma, self.threshold)

@@ -12,6 +12,8 @@ from bnn.nn.sites import Noise
 from bnn.tasks.base import Task
 
 BINARIZE = ("threshold", "dynamic", "nonzero")
+FLOAT_LEVELS = 2**20
+"""Levels to which floating-point pixels are rounded, so that black ones are 0 again."""
 SMALLEST_MEAN = 0.001
 """Distance from 0 and 1 within which the mean of a pixel is kept, whose logit is added to the
 outputs."""
@@ -74,7 +76,8 @@ class BinaryImages(Task):
                 "that bnn.fit was given"
             )
         pixels = (images * self._std + self._mean).clamp(0, 1)
-        return (pixels * self._levels).round() / self._levels if self._levels > 1 else pixels
+        levels = self._levels if self._levels > 1 else FLOAT_LEVELS
+        return (pixels * levels).round() / levels
 
     def expected(self, pixels: Tensor) -> Tensor:
         """Expectation of the binary pixels, [n, c, h, w]."""

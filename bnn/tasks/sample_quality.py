@@ -79,7 +79,7 @@ class FeatureNetwork(nn.Module):
         """
         generator = torch.Generator().manual_seed(stream(0, "features"))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(0, "features"))
+            torch.default_generator.manual_seed(stream(0, "features"))
             initial = FeatureNetwork(self.shape, self.head.out_features)
         self.load_state_dict(initial.state_dict())
         with torch.enable_grad():

@@ -120,6 +120,8 @@ class VariationalAutoencoder(BinaryImages):
         inputs = self.inputs(images)
 
         def prior(layer: Site | RandomUnits) -> Tensor:
+            if isinstance(layer, RandomUnits):  # of the decoder
+                return handler(layer)
             half = torch.full_like(layer.preactivation, 0.5)
             return (noise(half) < half).to(half)
 

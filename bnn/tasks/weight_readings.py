@@ -53,9 +53,8 @@ class WeightEvaluation:
 
     def batches(self) -> Iterator[Tensor]:
         """Inputs by which running statistics are estimated again, [n, …] each."""
-        for images in self.train.images[: BATCHES * BATCH_SIZE].split(BATCH_SIZE):
-            if len(images) > 1:
-                yield self.task.inputs(images)
+        inputs, _ = self.task.fixed_batch(self.train.head(BATCHES * BATCH_SIZE))
+        yield from (part for part in inputs.split(BATCH_SIZE) if len(part) > 1)
 
     def reestimate(self, draws: WeightDraws) -> None:
         """Estimate the running statistics again for a reading of the weights.
@@ -83,7 +82,8 @@ class WeightEvaluation:
             statistics: running statistics; None: they are estimated again for each network.
         """
         device = split.images.device
-        noise, handler = seeded_noise(self.seed, device), Reading.sampled(self.seed).handler(device)
+        noise = seeded_noise(self.seed, device, "evaluation weights")
+        handler = Reading.sampled(self.seed).handler(device)
         inputs, targets = self.task.fixed_batch(split)
         found = []
         with kept_statistics(self.model), torch.no_grad():

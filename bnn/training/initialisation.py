@@ -11,6 +11,7 @@ from bnn.data import DatasetSpec
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.nn.sites import Site
+from bnn.nn.weights import WeightRule
 from bnn.seeds import stream
 from bnn.tasks import Task
 
@@ -33,7 +34,7 @@ def init_estimator(
         ConfigError: for a network that the estimator cannot serve.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "estimator"))
+        torch.default_generator.manual_seed(stream(seed, "estimator"))
         estimator.init(model, inputs)
     assert estimator.layers is not None
     return estimator.layers.units
@@ -48,7 +49,7 @@ def init_task(task: Task, data: DatasetSpec, seed: int) -> None:
         seed: seed of the run.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "task"))
+        torch.default_generator.manual_seed(stream(seed, "task"))
         task.init(data)
 
 
@@ -79,16 +80,18 @@ def check_latent_path(task: Task, estimator: Estimator) -> None:
         )
 
 
-def check_task(task: Task, estimator: Estimator) -> None:
+def check_task(task: Task, estimator: Estimator, rule: WeightRule | None = None) -> None:
     """Check that a network and an estimator serve a task; the command line says it earlier.
 
     Args:
         task: the task.
         estimator: gradient estimator, initialised for the network.
+        rule: rule of the network's binary weights, if any.
 
     Raises:
-        ConfigError: for a loss of latent variables and a network without any, or a loss that is not
-            defined where the estimator evaluates it.
+        ConfigError: for a loss of latent variables and a network without any, a loss that is not
+            defined where the estimator evaluates it, or weights that are drawn in training under a
+            task that scores a whole split.
     """
     assert estimator.layers is not None
     name, units = type(task).__name__, estimator.layers.units
@@ -99,6 +102,11 @@ def check_task(task: Task, estimator: Estimator) -> None:
         )
     if task.needs_latents:
         _check_latents(name, estimator.layers.sites)
+    if rule is not None and rule.random and not task.scores_samples:
+        raise ConfigError(
+            f"weights: {name} scores a whole split at once, which no reading of weights that are "
+            "drawn in training is compared by; take sign weights"
+        )
     check_latent_path(task, estimator)
     if units and estimator.bound and not task.importance_weights:
         raise ConfigError(

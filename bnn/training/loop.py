@@ -210,7 +210,7 @@ def _earlier_history(
 def _measure(model: nn.Module, config: TrainingConfig, data: Dataset) -> dict[str, float]:
     """Metrics after an epoch, on the validation split, of the last step, and of the estimator."""
     task, split, seed = config.task, data.validation, config.seed
-    health = task.inputs(split.images[:HEALTH_IMAGES])
+    health, _ = task.fixed_batch(split.head(HEALTH_IMAGES))
     reading = task.validation_reading(model, config.settings.validation_samples, seed)
     scores = task.evaluate(model, split, reading)
     learned = config.estimator.metrics()

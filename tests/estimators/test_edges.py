@@ -21,10 +21,13 @@ from bnn.estimators import (
     Reinforce,
     StraightThrough,
 )
-from bnn.nn import Latents, NoisyRectifier, RunningNorm, StochasticSmooth
+from bnn.nn import Latents, NoisyRectifier, RunningNorm, Stochastic, StochasticSmooth
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.handlers import threshold
+from bnn.nn.layers import has_linear_readout
 from bnn.nn.replicas import branching, mean_of_descendants
 from bnn.nn.sites import Site
+from bnn.nn.statistics import reestimate, running_statistics
 from bnn.testing import network
 from bnn.training.optimizers import parameter_groups
 
@@ -259,3 +262,33 @@ def test_arguments_of_another_kind_are_one_line(words: dict, said: str) -> None:
     arguments = {"model": chain(), "data": data, "progress": "none", **words}
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
         bnn.fit(arguments.pop("model"), arguments.pop("data"), **arguments)
+
+
+def test_a_readout_whose_noise_depends_on_the_bits_is_not_linear() -> None:
+    """In evaluation its weights are their signs, which are linear."""
+    net = nn.Sequential(nn.Linear(4, 3), Stochastic(), nn.Linear(3, 3))
+    x = torch.randn(6, 4)
+    assert has_linear_readout(net, x)
+    bnn.binarize(net, "lrt", ["0"])
+    assert has_linear_readout(net, x), "below the bits it may be drawn"
+    bnn.binarize(net, "lrt", ["2"])
+    assert not has_linear_readout(net, x)
+    with pytest.raises(ConfigError, match="linear read-out"):
+        LocalExpectation().init(net, x)
+
+
+def test_statistics_of_running_norms_are_estimated_again_from_the_bottom() -> None:
+    """Those of the weights before, in the norm below, do not reach the norm above."""
+    torch.manual_seed(0)
+    net = nn.Sequential(RunningNorm(3), nn.Linear(3, 3), nn.Tanh(), RunningNorm(3))
+    batches = [torch.randn(64, 3) for _ in range(3)]
+    found = []
+    for mean, var in ((0.0, 1.0), (2.0, 9.0)):
+        net[0].running_mean.fill_(mean)
+        net[0].running_var.fill_(var)
+        reestimate(net, batches, threshold)
+        found.append(running_statistics(net))
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    below = torch.cat(batches)
+    torch.testing.assert_close(net[0].running_mean, below.mean(0))
+    assert not net[0].estimates_again

@@ -8,6 +8,7 @@ from torch import nn
 
 from bnn.config.compose import compose
 from bnn.errors import ConfigError
+from bnn.models import MODELS
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.handlers import apply, sampled
 from bnn.nn.layers import sites_of
@@ -123,3 +124,9 @@ def test_a_forward_pass_that_fails_leaves_no_hooks() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         couples_above_binary(net, torch.zeros(1, 2))
     assert not net[1]._forward_hooks
+
+
+@pytest.mark.parametrize("name", ["cnn", "gated_cnn"])
+def test_images_that_two_poolings_leave_nothing_of_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"at least 4×4 pixels .* got 3×28; write model=mlp"):
+        MODELS[name]((1, 3, 28), 10, [Stochastic()] * MODELS.attribute(name, "depth"))

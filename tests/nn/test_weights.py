@@ -451,3 +451,22 @@ def test_many_weights_as_sites_are_refused() -> None:
     bnn.binarize(net, WeightSites(layers=["0"]))
     with pytest.raises(ConfigError, match="at most 12 weights"):
         bnn.estimators.Reinforce()(net, torch.rand(2, 4), torch.zeros(2, dtype=torch.long))
+
+
+def test_a_layer_of_two_names_stays_one_layer() -> None:
+    shared = nn.Linear(8, 8)
+    net = bnn.binarize(nn.Sequential(nn.Linear(4, 8), shared, nn.Tanh(), shared), layers="all")
+    assert isinstance(net[1], BinaryLinear) and net[1] is net[3]
+
+
+@pytest.mark.parametrize("scale", ["none", "fan_in", "mean"])
+def test_the_gradient_of_bop_is_that_of_the_weights(scale: str) -> None:
+    """Weights ±1 have a mean of 1 by size, which the gradient does not pass through."""
+    torch.manual_seed(0)
+    layer = BinaryLinear(BopWeights(scale=scale), 5, 3, bias=False, dtype=torch.float64)
+    x = torch.randn(7, 5, dtype=torch.float64)
+    layer(x).square().sum().backward()
+    weight = layer.weight.detach().clone().requires_grad_()
+    factor = 1 / math.sqrt(5) if scale == "fan_in" else 1.0
+    (factor * F.linear(x, weight)).square().sum().backward()
+    torch.testing.assert_close(layer.weight.grad, weight.grad)

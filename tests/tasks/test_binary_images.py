@@ -20,7 +20,7 @@ from bnn.config.compose import compose
 from bnn.data import DatasetSpec, Split, load
 from bnn.errors import ConfigError
 from bnn.estimators import Estimator
-from bnn.nn import Stochastic
+from bnn.nn import NoisyRectifier, Stochastic
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.noise import Logistic
 from bnn.nn.readings import Reading, evaluated
@@ -477,3 +477,41 @@ def test_an_ensemble_of_drawn_weights_has_a_bounded_number_of_networks() -> None
     part = Split(data.test.images[:20], data.test.labels[:20])
     ensembles = [evaluation.all_scores(part, count, {})["ensemble"] for count in (NETWORKS, 100)]
     assert ensembles[0] == ensembles[1]
+
+
+def test_black_pixels_of_floating_point_images_stay_black() -> None:
+    """The rounding of normalisation and back leaves 0 a little above or below."""
+    pixels = torch.zeros(20, 1, 4, 4)
+    pixels[:, :, 0, 0] = 1.0
+    task = StructuredPrediction(binarize="nonzero")
+    for step in range(200):
+        mean, std = 0.01 + step / 1000, 0.1 + step / 700
+        task.init(DatasetSpec("toy", "toy", (1, 4, 4), None, 1, 1, mean, std, 1))
+        assert torch.equal(task.binary((pixels - mean) / std, torch.rand_like), pixels)
+
+
+def test_statistics_are_estimated_again_by_binary_pixels() -> None:
+    made, data = prepared("task=structured", "task.binarize=dynamic", "weights=sample")
+    task = made.training.task
+    task.measure(data.train)
+    evaluation = WeightEvaluation(task, made.model, data.train, 0)
+    mean = task.inputs(torch.zeros(1, *data.spec.shape).sub(data.spec.mean).div(data.spec.std))
+    for inputs in evaluation.batches():
+        pixels = inputs - mean
+        torch.testing.assert_close(pixels, pixels.round())
+
+
+def test_samples_of_the_prior_draw_latent_variables_alone() -> None:
+    """A rectifier with noise in the decoder is no latent variable."""
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 4), Stochastic(), nn.Linear(4, 8), NoisyRectifier(),
+        nn.Linear(8, 64),
+    )  # fmt: skip
+    hidden: list[Tensor] = []
+    net[4].register_forward_hook(lambda module, inputs, output: hidden.append(output))
+    data = load({"name": "digits"}, 0, 0.1)
+    task = VariationalAutoencoder()
+    task.init(data.spec)
+    task.measure(data.train)
+    task.pictures(net, data.test.images[:4], 0)
+    assert len(hidden) == 3 and all(len(one.unique()) > 2 for one in hidden)

@@ -17,13 +17,15 @@ from bnn.build import TrainingSetup
 from bnn.config.canonical import canonical, digest
 from bnn.config.compose import compose
 from bnn.config.titles import run_title, varying_keys
-from bnn.data import Dataset, load
+from bnn.data import Dataset, Split, load
 from bnn.errors import ConfigError
 from bnn.nn.statistics import running_statistics
+from bnn.nn.weight_draws import LRT
 from bnn.nn.weight_layers import WEIGHTS, binary_weight_layers
 from bnn.nn.weights import WeightRule
 from bnn.restore import load_trained
 from bnn.specify import setup
+from bnn.tasks import Classification
 from bnn.tasks.weight_readings import WeightEvaluation
 from bnn.training import checkpoint
 from bnn.training.callback import Callback
@@ -171,6 +173,40 @@ def test_readings_agree_where_the_weights_are_certain_and_differ_elsewhere() -> 
     certain = losses()
     anew = [v for k, v in certain.items() if not k.endswith(schema.TRAINING_STATISTICS)]
     assert max(anew) - min(anew) < 1e-2
+
+
+def test_noise_of_weights_and_of_neurons_is_independent() -> None:
+    """A unit that fires where its pre-activation is above 0 by the noise of the weights alone."""
+
+    class Agreement(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.act = nn.Linear(1, 2000, bias=False), bnn.Stochastic()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            a = self.layer(x)
+            return (self.act(a) == (a > 0)).float()
+
+    class Mean(Classification):
+        def score(self, outputs, targets, latents):
+            return {"agreement": outputs.mean(0).mean(-1)}
+
+    model = bnn.binarize(Agreement(), "lrt", "all")
+    with torch.no_grad():
+        model.layer.weight.zero_()  # a weight is then a fair coin, and a a standard normal variable
+    split = Split(torch.ones(20, 1), torch.zeros(20, dtype=torch.long))
+    (found,) = WeightEvaluation(Mean(), model, split, 0).scores(split, LRT).values()
+    a = torch.linspace(-5, 5, 10_001, dtype=torch.float64)
+    density = torch.exp(-a.square() / 2)
+    expected = float((density * torch.sigmoid(2 * a.abs())).sum() / density.sum())
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_a_task_of_whole_splits_refuses_weights_that_are_drawn_in_training() -> None:
+    made, data = prepared("task=gan")
+    bnn.binarize(made.model, "sample", "all")
+    with pytest.raises(ConfigError, match="scores a whole split at once"):
+        fit(made.model, made.training, data)
 
 
 def test_real_weights_leave_digests_and_names_as_they_were() -> None:

@@ -41,7 +41,7 @@ def small_network(norm: str, binary: Sequence[int], seed: int = 0) -> nn.Module:
         seed: seed of the weights.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         law = Logistic()
         activations = [
             Stochastic(law=law) if layer in binary else Real(law=law) for layer in range(MLP.depth)

@@ -68,7 +68,7 @@ class MoonsNet(nn.Module):
 def network(seed: int) -> nn.Module:
     """Network in float64, initialised from a seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return MoonsNet().double()
 
 
