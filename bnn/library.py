@@ -302,6 +302,9 @@ def _description(
 
     estimator, task = training.estimator, training.task
     registry = Estimator.registry
+    units = binary_layers(model, task.inputs(data.train.images[:2])).units
+    if not units:  # nothing is estimated
+        estimator = registry["none"]()
     chosen = {"name": _registered_name(registry, estimator), **_parameters(registry, estimator)}
     neurons = [m for m in model.modules() if isinstance(m, Neuron) and not isinstance(m, Real)]
     first = neurons[0] if neurons else None
@@ -315,15 +318,19 @@ def _description(
             "name": _registered_name(Task.registry, task),
             **_parameters(Task.registry, task),
         },
-        "data": {"name": data.spec.name, "limit": None},
-        "model": {"name": type(model).__name__, "norm": "custom"},
+        "data": {"name": data.spec.name, "limit": None, "examples": len(data.train.labels)},
+        "model": {
+            "name": type(model).__name__,
+            "norm": "custom",
+            "structure": hashlib.sha256(repr(model).encode()).hexdigest()[:8],
+        },
         "neuron": neuron,
         "estimator": chosen,
-        "placement": {"name": "custom"},
+        "placement": {"name": "custom" if units else "none"},
         "weights": _weights(model),
     }
     names = [neuron["name"], str(chosen["name"]), type(model).__name__, f"s{training.seed}"]
-    content = digest({**full, "network": repr(model), "examples": _hash(model, data)})
+    content = digest({**full, "examples": _hash(model, data)})
     tags = run_tags(
         full,
         source="bnn.fit",
@@ -332,7 +339,7 @@ def _description(
         device=str(data.train.images.device),
         dataset=data.spec.name,
         estimator=estimator,
-        units=binary_layers(model, task.inputs(data.train.images[:2])).units,
+        units=units,
     )
     title = tracker.name or " · ".join(names)
     return RunDescription(title, data.spec.title, full, tags, task, tracker.heatmaps)

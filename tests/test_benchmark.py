@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from bnn.benchmark.conventional import image_loader, ordinary_network
 from bnn.benchmark.laps import Laps
 from bnn.benchmark.loops import ratio_table
 from bnn.benchmark.timing import fastest_ratio, interleaved, limited, speed_ratios
+from bnn.benchmark.weight_steps import weight_steps
 from bnn.build import TrainingSetup, read_dataset
 from bnn.config.compose import compose
 from bnn.data import Split
@@ -151,6 +153,32 @@ def test_the_conventional_loader_gives_the_images_of_the_data_set() -> None:
 def test_the_conventional_network_refuses_other_configurations(override: str) -> None:
     with pytest.raises(ConfigError, match="conventional loop is written for"):
         conventional_network(setup_of(override))
+
+
+def test_the_conventional_loop_refuses_images_of_several_channels() -> None:
+    checked = setup_of()
+    with pytest.raises(ConfigError, match="images of one channel, got 3"):
+        ordinary_network(checked.spec.config, (3, 16, 16), 10)
+
+
+@pytest.mark.integration
+def test_rules_that_do_not_serve_a_network_are_named_below_the_table() -> None:
+    config = compose(["data=digits", "model=gated_mlp", "device=cpu", "data.limit=64", *DEFAULTS])
+    table = weight_steps(config, 1, time.perf_counter)
+    assert "| real " in table and "weights.layers=hidden: the network has 2" in table
+
+
+@pytest.mark.parametrize(
+    "words, option",
+    [(["--gates", "--steps", "9"], "--steps"), (["--memory", "--rounds", "3"], "--rounds"),
+     (["--memory", "--cpu-time"], "--cpu-time")],
+)  # fmt: skip
+def test_an_option_that_a_page_does_not_take_is_refused(
+    words: list[str], option: str, capsys
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert f"{option}: {words[0]} does not take it" in capsys.readouterr().err
 
 
 def test_every_estimator_is_timed() -> None:

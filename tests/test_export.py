@@ -220,7 +220,10 @@ def test_the_runner_is_short_and_needs_numpy_alone(tmp_path: Path) -> None:
         "small.npy": "expected images of shape ['n', 1, 8, 8], got [20, 8, 8]",
         "scaled.npy": "expected pixels from 0 to 16, got 0 to 1",
         "nothing.npy": "No such file",
+        "network.npz": "expected network.npz images.npy",
+        "empty.npy": "expected network.npz images.npy",
     }.items():
+        (tmp_path / "empty.npy").touch()
         np.save(tmp_path / "small.npy", images[:, 0])
         np.save(tmp_path / "scaled.npy", images / 16)
         failed = subprocess.run(

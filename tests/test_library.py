@@ -28,6 +28,8 @@ from bnn.estimators import (
 )
 from bnn.nn.noise import NoiseLaw
 from bnn.nn.sites import generator_noise
+from bnn.report.configurations import group_by_configuration
+from bnn.report.experiment import read_experiments
 from bnn.restore import load_checkpoint
 from bnn.tracking.query import finished_runs
 from bnn.training import checkpoint
@@ -267,6 +269,29 @@ def test_runs_of_other_networks_and_other_data_are_other_results(data, tmp_path:
         )
     digests = [run.tags["bnn.digest"] for run in finished_runs(uri, "mine/digits")]
     assert len(digests) == 4 and len(set(digests)) == 3, "the last is the first again"
+
+
+class OwnTask(bnn.tasks.Classification):
+    """Task that no registry knows."""
+
+
+@pytest.mark.integration
+def test_a_report_keeps_networks_and_data_apart_and_takes_a_task_of_ones_own(
+    data, tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tracker = bnn.MLflow("mine", uri=uri, heatmaps=False)
+    fewer = bnn.data.load({"name": "digits", "limit": 200}, seed=0, validation_fraction=0.1)
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 40), bnn.Stochastic(), nn.Linear(40, 10))
+    real = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    for net, on in ((network(), data), (wide, data), (network(), fewer), (real, data)):
+        bnn.fit(net, on, task=OwnTask(), epochs=1, progress="none", tracker=tracker)
+    (experiment,) = read_experiments(uri, ["mine/digits"], [], None, 0.0)
+    found = group_by_configuration(experiment.rows)
+    assert len(found) == 4 and all(c.preliminary for c in found)
+    (plain,) = (c.first for c in found if c.real_valued)
+    assert (plain.estimator, plain.placement) == ("none", "none")
+    assert "best validation metric" in experiment.markdown("mine")
 
 
 @pytest.mark.integration

@@ -79,7 +79,9 @@ def network_table(networks: Mapping[str, TrainedNetwork]) -> str:
     rows = []
     for name, one in networks.items():
         accuracies = [
-            f"{100 * one.scores[key]['accuracy']:.2f}" if key in one.scores else BLANK
+            f"{100 * one.scores[key]['accuracy']:.2f}"
+            if "accuracy" in one.scores.get(key, {})
+            else BLANK
             for key in readings
         ]
         images = str(len(one.data.train.labels))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = ("placement=first", "estimator=st")
 """Overrides that stand before those of the command line."""
+CPU_TIME = "CPU seconds, not the clock's."
 ESTIMATOR_STEPS = 4
 """Factor by which an estimator's block is shorter than a loop's: there are many of them."""
 
@@ -51,8 +52,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="CPU seconds on one thread for loops and estimators: steadier where others share "
-        "the cores",
+        help="CPU seconds on one thread for loops, estimators, weights and gates: steadier where "
+        "others share the cores",
     )
     parser.add_argument(
         "--jobs",
@@ -73,6 +74,11 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     chosen = parser.parse_intermixed_args(words)
     if chosen.gates and chosen.memory:
         parser.error("--gates and --memory are pages of their own; write one of them")
+    page = "--gates" if chosen.gates else "--memory" if chosen.memory else ""
+    ignored = {"--gates": ("steps", "jobs"), "--memory": ("steps", "rounds", "jobs", "cpu_time")}
+    for key in ignored.get(page, ()):
+        if getattr(chosen, key) != parser.get_default(key):
+            parser.error(f"--{key.replace('_', '-')}: {page} does not take it")
     for key in ("steps", "rounds"):
         if getattr(chosen, key) < 1:
             parser.error(f"--{key}: expected at least 1, got {getattr(chosen, key)}")
@@ -95,8 +101,7 @@ def heading(config: DictConfig, chosen: argparse.Namespace) -> str:
         "for estimators and weight rules); extremes beside them. Timings are noisy where others "
         f"share the machine: load average {os.getloadavg()[0]:.1f} at the start."
     )
-    cpu_time = "\n\nLoops and estimators: CPU seconds, not the clock's."
-    return page + (cpu_time if chosen.cpu_time else "")
+    return page + (f"\n\nLoops, estimators and weights: {CPU_TIME}" if chosen.cpu_time else "")
 
 
 def gates_heading(config: DictConfig, chosen: argparse.Namespace) -> str:
@@ -111,6 +116,7 @@ def gates_heading(config: DictConfig, chosen: argparse.Namespace) -> str:
         f"Shape of {config.data.name}. Medians over {chosen.rounds} rounds, in which what is "
         "compared takes turns; ratios are of the same round, extremes beside them. Load average "
         f"{os.getloadavg()[0]:.1f} at the start."
+        + (f" Milliseconds: {CPU_TIME}" if chosen.cpu_time else "")
     )
 
 

@@ -73,6 +73,10 @@ def ordinary_network(
         group, name = key.split(".")
         if (got := config[group].get(name)) != value:
             raise ConfigError(f"{key}: the conventional loop is written for {value}, got {got!r}")
+    if shape[0] != 1:
+        raise ConfigError(
+            f"data: the conventional loop is written for images of one channel, got {shape[0]}"
+        )
     law = NoiseLaw.registry.build(config["neuron"]["law"])
     binary = binary_positions(config["placement"], depth=2)
     stochastic = config["neuron"]["name"] == "stochastic"

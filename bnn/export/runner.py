@@ -145,5 +145,5 @@ if __name__ == "__main__":
         if len(sys.argv) != 3:
             raise ValueError("expected two arguments, network.npz images.npy")
         print(*PackedNetwork(sys.argv[1]).classes(np.load(sys.argv[2])), sep="\n")
-    except (OSError, ValueError, KeyError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:  # of numpy, for files that are none of its own, there are many
+        sys.exit(f"error: expected network.npz images.npy ({type(error).__name__}: {error})")

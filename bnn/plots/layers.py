@@ -178,13 +178,15 @@ def separability(by_network: Mapping[str, Mapping[str, Separability]]) -> Figure
     """
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
+    deepest = max(by_network.values(), key=len)
+    places = [*dict.fromkeys(name for one in (deepest, *by_network.values()) for name in one)]
     for axis, classifier in zip(axes, ("centroid", "neighbour"), strict=True):
         for number, (name, layers) in enumerate(by_network.items()):
             offset = 0.06 * (number - (len(by_network) - 1) / 2)
             values = [getattr(one, classifier) for one in layers.values()]
             pairs = zip(layers.values(), values, strict=True)
             axis.errorbar(
-                [place + offset for place in range(len(layers))],
+                [places.index(layer) + offset for layer in layers],
                 [100 * value for value in values],
                 [100 * one.standard_error(value) for one, value in pairs],
                 label=name,
@@ -192,7 +194,7 @@ def separability(by_network: Mapping[str, Mapping[str, Separability]]) -> Figure
                 **style(number),
             )
         tidy(axis, "layer", "").set_title(f"nearest {classifier}", fontsize=11)
-        axis.set_xticks(range(len(layers)), list(layers))
+        axis.set_xticks(range(len(places)), places)
     axes[0].set_ylabel("validation accuracy (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return figure

@@ -168,7 +168,9 @@ def _best_validation(rows: Sequence[Row]) -> str:
 
     draws = sorted({row.validation_samples for row in rows})
     by = "" if draws == [1] else f" by {' or '.join(map(str, draws))} draws"
-    return f"best validation {Task.registry.attribute(rows[0].task['name'], 'selection')}{by}"
+    name = rows[0].task["name"]  # that of a plug-in may be missing here
+    metric = Task.registry.attribute(name, "selection") if name in Task.registry else "metric"
+    return f"best validation {metric}{by}"
 
 
 def _origin(rows: Sequence[Row]) -> str:

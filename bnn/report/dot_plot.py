@@ -110,7 +110,9 @@ def _set_axes(
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.grid(axis="x", alpha=0.3)
     label = metric.plot_label
-    axis.set_xlabel(label.replace(")", ", log scale)") if log else label, fontsize=11)
+    if log:
+        label = label.replace(")", ", log scale)") if ")" in label else f"{label}, log scale"
+    axis.set_xlabel(label, fontsize=11)
     if log:
         log_axis(axis, "x")
 

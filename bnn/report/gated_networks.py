@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bnn.report.configurations import Configuration, group_by_configuration
 from bnn.report.differences import INTERVALS, compare, verdict
-from bnn.report.headline import ACCURACY, test_value
+from bnn.report.headline import ACCURACY, headline, test_value
 from bnn.report.numbers import Interval, format_interval, format_spread, spread
 from bnn.report.rows import GATER_UNITS, ReportError, Row
 from bnn.report.table import network_cost_columns
@@ -150,8 +150,9 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def beside_controls(rows: Sequence[Row]) -> GatedNetworks | None:
-    """Gated networks of an experiment; None for other networks, or where a control is missing."""
-    if not any("model.gates=input" in row.settings for row in rows):
+    """Gated networks of an experiment; None for other networks or tasks, or without a control."""
+    gated = any("model.gates=input" in row.settings for row in rows)
+    if not gated or any(headline([row]) is not ACCURACY for row in rows):
         return None
     try:
         return GatedNetworks.of(rows)

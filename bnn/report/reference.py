@@ -66,6 +66,9 @@ def reported(row: Row) -> Reported | None:
     if (row.norm, row.weights, row.anneal) != ("batch", "real", "none"):
         return None
     settings = dict(pair.split("=", 1) for pair in row.settings.split("; ") if pair)
-    if float(settings.get("anneal.slope", 1)) != 1:
+    size, limit = settings.get("trainer.batch_size", "64"), settings.get("data.limit", "None")
+    if float(settings.get("anneal.slope", 1)) != 1 or (size, limit) != ("64", "None"):
+        return None
+    if row.estimator == "st" and (row.estimator_title, row.law) != ("st density", "uniform"):
         return None
     return REPORTED.get((row.neuron, "frozen" if misnamed(row) else row.estimator, row.placement))

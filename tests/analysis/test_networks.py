@@ -96,6 +96,12 @@ def test_a_function_is_called_on_every_network_by_its_name(alone: Path) -> None:
     )
 
 
+def test_a_network_of_another_task_has_no_accuracy_in_the_table() -> None:
+    words = ["task=structured", "data=digits", "data.limit=100", "trainer.epochs=1", "device=cpu"]
+    line = network_table({"a": train_network(*words)}).splitlines()[2]
+    assert line.count("–") == 3
+
+
 def test_networks_of_one_seed_begin_with_the_same_weights_whatever_their_neurons() -> None:
     """So that their filters can be compared place by place."""
     words = ("placement=none", "neuron=deterministic", "neuron=stochastic")

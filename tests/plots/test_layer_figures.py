@@ -134,3 +134,13 @@ def test_a_prediction_shows_each_layers_bits_and_marks_the_class() -> None:
     assert colours[0] == colours[2] != colours[1] and [
         bar.get_width() for bar in figure.axes[3].patches
     ][1] == pytest.approx(70)
+
+
+def test_separability_puts_layers_of_one_name_at_one_place() -> None:
+    one = Separability(0.5, 0.9, 100)
+    shallow, deep = ("pixels", "act1", "scores"), ("pixels", "act1", "act2", "scores")
+    networks = {"shallow": dict.fromkeys(shallow, one), "deep": dict.fromkeys(deep, one)}
+    for axis in layers.separability(networks).axes:
+        assert [label.get_text() for label in axis.get_xticklabels()] == list(deep)
+        for (line, *_), names in zip(axis.containers, (shallow, deep), strict=True):
+            assert [deep[round(x)] for x in line.get_xdata()] == list(names)

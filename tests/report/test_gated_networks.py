@@ -190,3 +190,9 @@ def test_the_figure_joins_the_shares_over_multiply_adds_and_over_milliseconds(
     timed = {of.get_label(): list(of.lines[0].get_xdata()) for of in right.containers}
     assert timed["st density"] == [0.177, 0.273] and timed[DENSE] == [0.067, 0.113]
     assert RANDOM not in timed and UNTRAINED in timed
+
+
+def test_gated_networks_of_another_task_have_no_such_table(gated: list[Row]) -> None:
+    words = "task.name=structured"
+    others = [replace(r, settings=f"{r.settings}; {words}", test_accuracy=None) for r in gated]
+    assert beside_controls(gated) is not None and beside_controls(others) is None

@@ -14,7 +14,7 @@ from bnn.report.document import caption, results_section
 from bnn.report.dot_plot import dot_plot
 from bnn.report.headline import BOUND, LOSS, headline
 from bnn.report.numbers import spread
-from bnn.report.reference import REPORTED
+from bnn.report.reference import REPORTED, reported
 from bnn.report.rows import ReportError, Row
 from bnn.report.table import columns, table
 
@@ -146,10 +146,20 @@ def test_reported_numbers_stand_beside_runs_of_their_own_protocol_only(rows: lis
         {"weights": "sign"},
         {"norm": "group"},
         {"settings": "anneal.slope=2.0"},
+        {"settings": "data.limit=1000"},
+        {"settings": "trainer.batch_size=512"},
     ):
         others = [replace(row, **change) for row in rows]
         assert "reported (%)" not in cells(others)[0]
         assert "‡" not in results_section(others, "x.png")
+
+
+def test_straight_through_was_published_under_the_uniform_law_by_its_density(
+    row: Callable[..., Row],
+) -> None:
+    assert reported(row()) is not None
+    for change in ({"law": "gaussian"}, {"estimator_title": "st identity"}):
+        assert reported(replace(row(), **change)) is None
 
 
 def test_the_caption_names_what_the_rows_stand_on(row: Callable[..., Row]) -> None:
