@@ -46,6 +46,24 @@ def check_combination(config: Mapping[str, Any], estimator: Estimator, task: Tas
     _check_law(config, estimator)
 
 
+def check_units(config: Mapping[str, Any], units: Sequence[int]) -> None:
+    """Check that a network with binary placements has met binary layers in a forward pass.
+
+    Args:
+        config: canonical configuration.
+        units: number of units of each binary layer that was met.
+
+    Raises:
+        ConfigError: for a network that does not call the activations that it is given.
+    """
+    if _fires_bits(config) and not units:
+        raise ConfigError(
+            f"model={config['model']['name']} with placement={config['placement']['name']}: no "
+            "binary layer ran in a forward pass; expected a network that calls the activations "
+            "that it is given"
+        )
+
+
 def _fires_bits(config: Mapping[str, Any]) -> bool:
     return bool(Neuron.registry.attribute(config["neuron"]["name"], "binary"))
 

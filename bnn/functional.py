@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bnn.errors import ConfigError
 from bnn.estimators.compatibility import check_law
 from bnn.estimators.concrete import Concrete, StraightThroughGumbel
 from bnn.estimators.straight_through import OnePass, ReinMax, StraightThrough
@@ -128,6 +129,8 @@ def concrete(
 def _sample(estimator: OnePass, a: Tensor, law: NoiseLaw | str, noise: Noise) -> Tensor:
     law = NoiseLaw.registry[law]() if isinstance(law, str) else law
     check_law(estimator, law)
+    if not a.is_floating_point():
+        raise ConfigError(f"a: expected floating-point pre-activations, got {a.dtype}")
     if a.dtype.itemsize < 4:  # bfloat16 has 8 bits for a probability
         a = a.float()
     return estimator.sample(Site(a, law, Site.sample, noise=noise))

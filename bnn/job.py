@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bnn import runs, tuning
+from bnn.closed_pipe import lasting_output
 from bnn.config.compose import check_choices
 from bnn.errors import BnnError, ConfigError, without_password
 from bnn.interruption import ends_with_sweep
@@ -40,7 +41,7 @@ def run(config: DictConfig) -> dict[str, Any] | None:
         return _run(config, None)
     if _interrupted.is_set():
         raise KeyboardInterrupt
-    with ends_with_sweep(job.process):
+    with ends_with_sweep(job.process), lasting_output():
         return _run(config, job)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from bnn.combinations import memory_errors
 from bnn.config import provenance
 from bnn.config.canonical import digest
 from bnn.data import Dataset, Split
@@ -123,22 +124,45 @@ def fit(
         "seed": seed,
     }
     training = _training_config(config, data, estimator, task, progress)
-    where = Path(folder) if folder is not None else None
+    where = _checkpoint_folder(folder) if folder is not None else None
     hooks = [*callbacks, ProgressBar(display_mode(progress))]
-    if tracker is None:
-        title = type(model).__name__
-        return train(
-            model, training, data, callbacks=hooks, folder=where, metadata=config, title=title
-        )
-    if where is not None:
-        return _fit_tracked(model, training, data, tracker, where, config, hooks)
+    chosen = _parameters(Estimator.registry, training.estimator)
+    with memory_errors({"estimator": chosen, **config}, "estimator", "trainer"):
+        if tracker is None:
+            title = type(model).__name__
+            return train(
+                model, training, data, callbacks=hooks, folder=where, metadata=config, title=title
+            )
+        if where is not None:
+            return _fit_tracked(model, training, data, tracker, where, config, hooks)
+        return _fit_in_scratch(model, training, data, tracker, config, hooks)
+
+
+def _fit_in_scratch(
+    model: nn.Module,
+    training: TrainingConfig,
+    data: Dataset,
+    tracker: MLflow,
+    config: dict[str, Any],
+    callbacks: Sequence[Callback],
+) -> FitResult:
+    """Tracked training whose checkpoints are kept in the MLflow run alone."""
     scratch = Path(tempfile.mkdtemp(prefix="bnn-"))
     try:
-        result = _fit_tracked(model, training, data, tracker, scratch, config, hooks)
+        result = _fit_tracked(model, training, data, tracker, scratch, config, callbacks)
     finally:
         if not any(scratch.glob("outbox/*")):  # records that wait for the store are kept
             shutil.rmtree(scratch)
     return dataclasses.replace(result, checkpoint=None)
+
+
+def _checkpoint_folder(folder: Path | str) -> Path:
+    """Folder for checkpoints, which is made before the training."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder: {folder} cannot be made ({error.strerror})") from error
+    return Path(folder)
 
 
 def _training_config(
@@ -211,7 +235,8 @@ def _check_kinds(
     )
     for name, value, kind, words in expected:
         if not isinstance(value, kind):
-            raise ConfigError(f"{name}: expected {words}; got {value!r}")
+            got = repr(value) if isinstance(value, str | int | float) else _kind(value)
+            raise ConfigError(f"{name}: expected {words}; got {got}")
     if not isinstance(tracker, MLflow | None):
         raise ConfigError(f"tracker: expected bnn.MLflow(...), or None; got {tracker!r}")
     for name, value in integers.items():
@@ -219,6 +244,13 @@ def _check_kinds(
             raise ConfigError(f"{name}: expected an integer, got {value!r}")
     if not 0 <= integers["seed"] < 2**32:
         raise ConfigError(f"seed: expected an integer in [0, 2^32), got {integers['seed']}")
+
+
+def _kind(value: object) -> str:
+    """Type of an object with its module, for messages: `a torch.optim.adam.Adam`."""
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"a {module}{kind.__qualname__}"
 
 
 def evaluate(
@@ -239,8 +271,12 @@ def evaluate(
         where the task has it, `threshold`.
 
     Raises:
-        ConfigError: for a task that has seen no data.
+        ConfigError: for a task that has seen no data, or arguments of another kind.
     """
+    if not isinstance(split, Split):
+        raise ConfigError(f"split: expected data.validation or data.test; got {_kind(split)}")
+    if draws < 1:
+        raise ConfigError(f"draws: expected at least 1, got {draws}")
     return (task if task is not None else Classification()).evaluations(model, split, draws, seed)
 
 

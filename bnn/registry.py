@@ -12,7 +12,7 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -265,7 +265,23 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
                 parts[key] = None if nothing else kind.registry.build(part)
         made = dataclasses.make_dataclass(f"{name}_schema", schema.items())
         given = validate(made, values, self.key.removesuffix(".name"), defaults)
+        self._check_signature(name, context, {**given, **parts})
         return self[name](*context, **given, **parts)
+
+    def _check_signature(
+        self, name: str, context: Sequence[Any], keywords: Mapping[str, Any]
+    ) -> None:
+        """Refusal of a constructor whose parameters are not those that a configuration gives."""
+        constructor = self[name]
+        try:
+            inspect.signature(constructor).bind(*context, **keywords)
+        except TypeError as error:
+            expected = f"{len(context)} positional parameters" if context else "none before *"
+            raise ConfigError(
+                f"{self.key}={name}: {_origin(constructor)}{inspect.signature(constructor)} "
+                f"expects other parameters ({error}): {expected}, and the keys of the "
+                "configuration after *"
+            ) from error
 
 
 def _origin(constructor: Any) -> str:

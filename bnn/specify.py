@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from bnn import plugins
 from bnn.build import TrainingSetup, binary_positions, build, build_model, build_task
-from bnn.combinations import check_combination, check_lab, memory_errors
+from bnn.combinations import check_combination, check_lab, check_units, memory_errors
 from bnn.config.canonical import PLUGINS, TOP, canonical
 from bnn.config.specification import (
     GeneralSettings,
@@ -220,6 +220,7 @@ def _network_facts(
             init_task(task, data, plain["seed"])
             inputs = task.inputs(torch.zeros(2, *data.shape))
             units = init_estimator(estimator, model, inputs, plain["seed"])
+            check_units(plain, units)
             check_latent_path(task, estimator)
             couples = couples_above_binary(model, inputs)
         if initial is not None:

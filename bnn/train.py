@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins
+from bnn.closed_pipe import lasting_output
 from bnn.config.compose import format_hydra_error, named_plugins
 from bnn.config.help import asks_for_help, help_text
 from bnn.config.hydra_adapter import command_line
@@ -92,7 +93,8 @@ def main() -> None:
     """Entry point of `python -m bnn.train`; SIGTERM ends runs as Ctrl-C does, as KILLED."""
     keep_files_private([*sys.argv[1:], os.environ.get("MLFLOW_TRACKING_URI", "")])
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    run_command_line()
+    with lasting_output():
+        run_command_line()
 
 
 if __name__ == "__main__":

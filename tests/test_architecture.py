@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 PLUGINS = ROOT / "sweeps" / "hydra_plugins" / "bnn_sweepers"
 
 LAYERS = (
-    "errors interruption lazy paths schema version",
+    "closed_pipe errors interruption lazy paths schema version",
     "job_environment registry seeds tables",
     "plugins",
     "data nn",

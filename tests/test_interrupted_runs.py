@@ -398,3 +398,20 @@ def test_sweeps_that_are_killed_at_random_moments_resume() -> None:
 if __name__ == "__main__":
     tries = int(sys.argv[1])
     sys.exit(fault_loop(tries) < tries)
+
+
+def test_a_closed_pipe_ends_no_run(tmp_path: Path) -> None:
+    """As of `python -m bnn.train -m … | head -1`."""
+    words = [sys.executable, "-m", "bnn.train", "-m", *QUICK, "model=mlp", "seed=0,1",
+             "trainer.progress=lines", "hydra.launcher.n_jobs=1"]  # fmt: skip
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait() == 0 and "Broken" not in said and "Traceback" not in said
+    assert [run.info.status for run in runs(tmp_path, "run")] == ["FINISHED"] * 2
+    (parent,) = runs(tmp_path, "sweep")
+    assert parent.info.status == "FINISHED"

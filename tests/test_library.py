@@ -320,6 +320,50 @@ def test_bad_arguments_are_one_line(words: dict, said: str, data) -> None:
         bnn.fit(network(), data, progress="none", **words)
 
 
+def test_slips_are_one_line_that_names_the_argument(data, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    slips = {
+        r"split: expected data\.validation or data\.test; got a bnn\.data\.": lambda: bnn.evaluate(
+            network(), data
+        ),
+        "draws: expected at least 1, got 0": lambda: bnn.evaluate(network(), data.test, draws=0),
+        "folder: .* cannot be made": lambda: bnn.fit(network(), data, folder=tmp_path / "file/a"),
+        "data: .*; got a tuple$": lambda: bnn.fit(network(), (torch.zeros(2), torch.zeros(2))),
+        r"optimizer: .*; got a torch\.optim\.": lambda: bnn.fit(
+            network(), data, optimizer=torch.optim.Adam(network().parameters())
+        ),
+        "expected floating-point pre-activations": lambda: bnn.functional._sample(
+            StraightThrough(), torch.arange(3), "logistic", torch.rand_like
+        ),
+        "estimator.baseline.nested=8.*lower": lambda: bnn.fit(
+            Recurrent(), data, estimator="reinforce", epochs=1, progress="none"
+        ),
+    }
+    for said, slip in slips.items():
+        with pytest.raises(ConfigError, match=said) as refused:
+            slip()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_data_set_is_loaded_by_its_name() -> None:
+    by_name = bnn.data.load("digits", seed=0, validation_fraction=0.1)
+    assert torch.equal(by_name.train.labels, bnn.data.load({"name": "digits"}, 0, 0.1).train.labels)
+
+
+class Recurrent(nn.Module):
+    """Network that calls one neuron twelve times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.below, self.act, self.above = nn.Linear(64, 64), bnn.Stochastic(), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        for _ in range(12):
+            x = self.act(self.below(x))
+        return self.above(x)
+
+
 def test_records_that_wait_for_the_store_outlive_a_tracked_fit(
     data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,6 +341,54 @@ class Mine(nn.Module):
     assert "model.name=mine: expected a class attribute 'depth' of Mine in my_package" in line
 
 
+UNSUITED = {
+    "model=mine": """
+from torch import nn
+from bnn.models import MODELS
+
+@MODELS.add("mine")
+class Mine(nn.Module):
+    depth = 1
+    def __init__(self, hidden=3) -> None:
+        super().__init__()
+""",
+    "estimator=mine": """
+from bnn.estimators import Estimator, StraightThrough
+
+@Estimator.registry.add("mine")
+class Mine(StraightThrough):
+    def __init__(self, gain) -> None:
+        super().__init__()
+""",
+}
+
+
+@pytest.mark.parametrize("word", UNSUITED)
+def test_a_constructor_of_other_parameters_is_one_line(word: str, tmp_path: Path) -> None:
+    written(tmp_path, UNSUITED[word])
+    line = refused(tmp_path, "plugins=[my_package]", word, *QUICK)
+    assert "my_package.Mine(" in line and "expects other parameters" in line
+
+
+def test_a_network_that_ignores_its_activations_is_refused(tmp_path: Path) -> None:
+    content = """
+from torch import nn
+from bnn.models import MODELS
+
+@MODELS.add("mine")
+class Mine(nn.Module):
+    depth = 1
+    def __init__(self, shape, outputs, activations) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, outputs)
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+"""
+    written(tmp_path, content)
+    line = refused(tmp_path, "plugins=[my_package]", "model=mine", *QUICK)
+    assert "model=mine with placement=" in line and "no binary layer ran" in line
+
+
 # ---- configurations
 
 

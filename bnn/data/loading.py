@@ -161,15 +161,15 @@ def offline_name(node: Mapping[str, Any]) -> str:
     return fallback or asked.name
 
 
-def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Dataset:
+def load(node: Mapping[str, Any] | str, seed: int, validation_fraction: float) -> Dataset:
     """Data set of a configuration node, read into memory; it is not downloaded (see `resolve`).
 
     Images are `(pixel / max_value - mean) / std`.
 
     Args:
-        node: configuration node. `node.limit` keeps the first so many of the training examples that
-            are not held out, and leaves validation and test as they are; a limit above their number
-            keeps all.
+        node: configuration node, or the name of the data set. `node.limit` keeps the first so many
+            of the training examples that are not held out, and leaves validation and test as they
+            are; a limit above their number keeps all.
         seed: seed of the permutation that holds out the validation split.
         validation_fraction: share of the training examples that is held out, in (0, 1).
 
@@ -177,7 +177,7 @@ def load(node: Mapping[str, Any], seed: int, validation_fraction: float) -> Data
         DataError: for files that are missing or do not have their checksums.
         ConfigError: for a node that cannot be read or a fraction that leaves either part empty.
     """
-    asked = configured(node)
+    asked = configured({"name": node} if isinstance(node, str) else node)
     spec = asked.spec()
     order = split_order(spec.train_size, seed, validation_fraction)
     training, test = asked.source.read()

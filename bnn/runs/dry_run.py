@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.build import TrainingSetup, build
-from bnn.combinations import ignored_choices
+from bnn.combinations import ignored_choices, memory_errors
 from bnn.config.canonical import flat
 from bnn.config.specification import RunSpec
 from bnn.config.titles import differing_keys, estimator_title
@@ -81,10 +81,12 @@ def seconds_of(spec: RunSpec) -> float:
     model = {key: value for key, value in spec.config["model"].items() if key != "init_from"}
     setup = build(replace(spec, config={**spec.config, "model": model}))
     settings = setup.training.settings
+    with memory_errors(spec.config, "model", "estimator", "trainer"):
+        each = seconds_per_step(setup)
     samples = round(spec.data.train_size * (1 - settings.validation_fraction))
     limit = spec.config["data"].get("limit")
     samples = samples if limit is None else min(samples, limit)
-    return seconds_per_step(setup) * steps_per_epoch(samples, settings.batch_size) * settings.epochs
+    return each * steps_per_epoch(samples, settings.batch_size) * settings.epochs
 
 
 COST_GROUPS = ("data", "task", "model", "neuron", "estimator", "placement", "weights", "trainer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,12 +36,13 @@ from bnn.runs.dry_run import (
 )
 from bnn.runs.jobs import Job, JobComposer
 from bnn.runs.single import refuse_fresh
+from bnn.runs.sweep_table import INTERRUPTED as INTERRUPTED_RUN
 from bnn.runs.sweep_table import table_rows, terminal_table
 from bnn.tables import ID_DIGITS, clock
 from bnn.tracking.failures import best_effort
 from bnn.tracking.lost_runs import end_lost_runs
 from bnn.tracking.parent import close_parent, open_parent
-from bnn.tracking.resume import finished_results, other_versions_note
+from bnn.tracking.resume import finished_results, killed_results, other_versions_note
 from bnn.tracking.run_dir import lock_run_dir
 from bnn.tracking.store import open_store
 from bnn.tracking.view import save_view
@@ -267,17 +268,19 @@ class _Sweep:
         """
         with best_effort("what finished before the end"):
             end_lost_runs(self.store, self.parent, END_SECONDS)
+            killed = dict.fromkeys(killed_results(self.store, self.parent), INTERRUPTED_RUN)
+            self.outcomes = killed | self.outcomes
             self.outcomes |= finished_results(self.store, parent=self.parent)
         for number, result in zip(plan.order, results, strict=False):
             self.outcomes[self.keys[number]] = result._return_value
         rows = table_rows(self.jobs, [self.outcomes.get(key) for key in self.keys])
         found = [self.outcomes.get(key) for key in self.keys]
-        ended = sum(one is not None and not isinstance(one, Exception) for one in found)
+        ended = sum(isinstance(one, Mapping) for one in found)
         trained = ended - len(self.elsewhere)
         took = clock(time.time() - self.started)
         for line in [
             f"\n{terminal_table(rows)}",
-            f"{trained} runs in {took}, sweep run {self.parent[:ID_DIGITS]}",
+            f"{trained} run{'s' * (trained != 1)} in {took}, sweep run {self.parent[:ID_DIGITS]}",
             *notes_for([job.spec for job in self.jobs]),
             *self.warnings,
             *([INTERRUPTED] if status == "KILLED" else []),
@@ -331,7 +334,7 @@ class _Plan:
     def expected(self) -> str:
         """Expected time, to end a sentence: `, about 4:15 min of training, 2 at once`."""
         took = duration(makespan(self.seconds, self.workers))
-        about = f", about {took} of training" if sum(self.seconds) > 10 else ""
+        about = f", about {took} to train" if sum(self.seconds) > 10 else ""
         return f"{about}, {self.workers} at once" if self.workers > 1 else about
 
 

@@ -16,7 +16,7 @@ from bnn.tables import BLANK, ID_DIGITS, markdown, with_unit
 from bnn.tasks import Task
 
 RUN, SECONDS, RUN_ID = "run", "seconds", "run id"
-NOT_RUN, FAILED = "not run", "failed"
+NOT_RUN, INTERRUPTED, FAILED = "not run", "interrupted", "failed"
 MEAN_OF_DRAWS = "mean of M"
 WIDTH = 100
 """Characters of a line on a terminal."""
@@ -42,8 +42,8 @@ def table_rows(jobs: Sequence[Job], outcomes: Sequence[Any]) -> list[dict[str, s
 
     Args:
         jobs: jobs of the sweep.
-        outcomes: of each job its summary as a mapping, the exception that ended it, or None where
-            it never ran.
+        outcomes: of each job its summary as a mapping, the exception that ended it, INTERRUPTED, or
+            None where it never ran.
     """
     rows: list[dict[str, str]] = []
     configs = [job.spec.config for job in jobs]
@@ -112,7 +112,7 @@ def short_id(cell: str) -> str:
     """Cell of a run id on a terminal: its first digits, or `failed` for the reason of a failure."""
     if re.fullmatch(r"[0-9a-f]{32}", cell):
         return cell[:ID_DIGITS]
-    return cell if cell == NOT_RUN else FAILED
+    return cell if cell in (NOT_RUN, INTERRUPTED) else FAILED
 
 
 def failure(outcome: object) -> str:

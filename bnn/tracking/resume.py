@@ -64,6 +64,18 @@ def finished_results(
     return found
 
 
+def killed_results(store: Store, parent: str) -> set[str]:
+    """Result keys of the jobs of a sweep that began, and were interrupted.
+
+    Args:
+        store: tracking store.
+        parent: run id of the sweep.
+    """
+    search = f"{kind_filter('run')} and attributes.status = 'KILLED' and {children_filter(parent)}"
+    found = search_runs(MlflowClient(store.uri), store.experiment_id, search)
+    return {run.data.tags.get(schema.RESULT_KEY, "") for run in found}
+
+
 def other_versions_note(store: Store, results: Mapping[str, str]) -> str | None:
     """Note on runs of the same configurations by other versions of the code; they are not resumed.
 

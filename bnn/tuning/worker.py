@@ -151,7 +151,7 @@ class Worker:
             if not storage.still_exists(self.study, self.token):
                 return
             self._end_claimed()
-            self._print_summary(time.perf_counter() - started)
+            self._print_summary(time.perf_counter() - started, status)
             if any(not self.queue.is_stale(trial) for trial in self.queue.running()):
                 status = "RUNNING"  # another worker is still at it
         finally:
@@ -159,7 +159,7 @@ class Worker:
                 end_lost_runs(self.store, self.parent)
                 set_parent_status(self.store, self.parent, status)
 
-    def _print_summary(self, seconds: float) -> None:
+    def _print_summary(self, seconds: float, status: str) -> None:
         settings, study = self.settings, self.study
         text = summary.markdown_summary(study, settings, self.space, self.compositions)
         rows = summary.rows(study, settings.metrics)
@@ -172,6 +172,8 @@ class Worker:
             save_view(self.store, self.parent, f"study: {study.study_name}", column, ascending)
         table = summary.table(rows, summary.ROWS)
         print(f"\n{text}\n\n{table}\n{seconds:.0f} s, sweep run {self.parent}")
+        if status == "KILLED":
+            print("interrupted; the same command goes on")
         if self.checkpoints.removed_runs:
             print(self.checkpoints.summary())
         print(f"open {self.store.ui_url(self.parent, sweep=True)}", flush=True)
