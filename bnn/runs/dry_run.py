@@ -25,7 +25,7 @@ from bnn.nn.weight_layers import weight_rule
 from bnn.paths import shared_file_warning
 from bnn.tables import BLANK, clock, markdown
 from bnn.tasks import Task
-from bnn.training.initialisation import init_estimator
+from bnn.training.initialisation import check_memory, init_estimator
 from bnn.training.optimizers import parameter_groups
 from bnn.training.step import penalty_of, steps_per_epoch, train_step
 from bnn.training.threads import threads
@@ -42,6 +42,7 @@ def seconds_per_step(setup: TrainingSetup) -> float:
     labels = torch.zeros(settings.batch_size, dtype=dtype, device=device)
     inputs, targets = task.batch(images, labels)
     init_estimator(estimator, model, inputs[:2], setup.training.seed)
+    check_memory(estimator, settings.batch_size, device)
     groups = parameter_groups(model, estimator, task)
     optimizer, _ = setup.training.optimization.start(groups, 1, weight_rule(model))
     step = _TimedStep(model, task, estimator, optimizer, settings.precision, torch.rand_like)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
@@ -38,6 +39,39 @@ def init_estimator(
         estimator.init(model, inputs)
     assert estimator.layers is not None
     return estimator.layers.units
+
+
+def check_memory(estimator: Estimator, batch_size: int, device: torch.device) -> None:
+    """Check that the replicas of a batch fit into the memory of this machine.
+
+    The system would grant them one layer after the other, and end the process at one of the last.
+
+    Args:
+        estimator: gradient estimator, initialised for the network.
+        batch_size: samples of a batch.
+        device: device of the training; GPUs refuse an allocation by themselves.
+
+    Raises:
+        ConfigError: for replicas whose bits alone do not fit.
+    """
+    assert estimator.layers is not None
+    units = estimator.layers.units
+    if not units or device.type != "cpu":
+        return
+    evaluations = estimator.evaluations(units)
+    needed, there = 4 * evaluations * batch_size * min(units), machine_bytes()
+    if needed > there:
+        raise ConfigError(
+            f"estimator: {type(estimator).__name__} takes {evaluations:,} evaluations of each "
+            f"sample at {len(units)} binary layers, whose bits need {needed / 2**30:,.0f} GiB of "
+            f"this machine's {there / 2**30:,.0f} at trainer.batch_size={batch_size}; take another "
+            "estimator, or a baseline such as leave_one_out"
+        )
+
+
+def machine_bytes() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def init_task(task: Task, data: DatasetSpec, seed: int) -> None:

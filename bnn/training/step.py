@@ -30,7 +30,7 @@ from bnn.seeds import stream
 from bnn.training.callback import Callback
 from bnn.training.cuda_graph import CapturedStep, is_captured
 from bnn.training.default_generator import DefaultGenerator
-from bnn.training.initialisation import check_task, init_estimator, init_task
+from bnn.training.initialisation import check_memory, check_task, init_estimator, init_task
 from bnn.training.optimizers import Optimizers, make_capturable, parameter_groups
 from bnn.training.settings import TrainingConfig
 
@@ -128,6 +128,7 @@ class TrainState:
         self.task.to(device)
         self.task.measure(data.train)
         init_estimator(self.estimator, model, self.task.inputs(data.train.images[:2]), config.seed)
+        check_memory(self.estimator, config.settings.batch_size, device)
         check_task(self.task, self.estimator, weight_rule(model))
         self.steps = steps_per_epoch(len(data.train.labels), config.settings.batch_size)
         if not self.steps:
