@@ -56,7 +56,7 @@ def check_units(config: Mapping[str, Any], units: Sequence[int]) -> None:
     Raises:
         ConfigError: for a network that does not call the activations that it is given.
     """
-    if _fires_bits(config) and not units:
+    if config["placement"]["layers"] and _fires_bits(config) and not units:
         raise ConfigError(
             f"model={config['model']['name']} with placement={config['placement']['name']}: no "
             "binary layer ran in a forward pass; expected a network that calls the activations "
