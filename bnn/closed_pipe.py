@@ -45,5 +45,12 @@ class _Lasting:
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
     """Context manager in which a closed pipe on stdout does not end what prints to it."""
-    with contextlib.redirect_stdout(_Lasting(sys.stdout)):  # type: ignore[type-var]
+    if sys.stdout is None:  # of a process without one
         yield
+        return
+    lasting = _Lasting(sys.stdout)
+    with contextlib.redirect_stdout(lasting):  # type: ignore[type-var]
+        try:
+            yield
+        finally:
+            lasting.flush()

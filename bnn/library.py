@@ -105,7 +105,8 @@ def fit(
         The history by epoch, the best epoch, and the checkpoint's path.
 
     Raises:
-        ConfigError: for parameters that do not fit together, naming the key of the configuration.
+        ConfigError: for parameters that do not fit together, naming the key of the configuration,
+            and for an allocation that torch refuses.
         DivergedError: for a loss that is not finite, or 100 times that of the first step.
     """
     integers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}

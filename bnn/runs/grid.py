@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from bnn import plugins, schema
 from bnn.build import build_task
@@ -62,7 +63,7 @@ WORKER_ENDED = (
     "hydra.launcher.n_jobs needs less); the same command with resume=true continues"
 )
 GOES_ON = (
-    "jobs that a cluster has taken may still run; once they have ended, the same command with "
+    "of a cluster other jobs may still run; once they have ended, the same command with "
     "resume=true trains what is missing"
 )
 END_SECONDS = 5.0
@@ -308,7 +309,7 @@ def _launched(launch: Launch, words: Sequence[Sequence[str]]) -> Iterator[JobRet
     """
     try:
         yield from launch(words)
-    except (BnnError, HydraException):
+    except (BnnError, HydraException, OmegaConfBaseException):
         raise
     except BrokenExecutor as error:
         raise BnnError(WORKER_ENDED) from error

@@ -76,6 +76,8 @@ class BinaryImages(Task):
                 "that bnn.fit was given"
             )
         pixels = (images * self._std + self._mean).clamp(0, 1)
+        if pixels.dtype.itemsize < 4:  # which do not hold so many levels
+            return pixels
         levels = self._levels if self._levels > 1 else FLOAT_LEVELS
         return (pixels * levels).round() / levels
 

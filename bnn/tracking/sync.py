@@ -28,7 +28,6 @@ from bnn.tracking.store import SQLITE, Store, configure_client, open_store, trac
 from bnn.tracking.view import save_copied_view
 
 MODEL = "model"
-MLFLOW_TAGS = "mlflow."
 METRICS_PER_CALL = 1000
 """Limit of MLflow's server."""
 
@@ -257,9 +256,9 @@ def _copy_contents(
     if models and not (there.outputs and there.outputs.model_outputs):
         _copy_models(client, models, other, made)
     other.set_terminated(new, run.info.status, run.info.end_time)
-    for key in there.data.tags.keys() - tags.keys() - {schema.COPIED}:
-        if not key.startswith(MLFLOW_TAGS):  # a store has tags of its own
-            other.delete_tag(new, key)  # that the run had when it was copied before
+    for key in (schema.REASON, schema.PRUNED):  # which a run that went on has no longer
+        if key in there.data.tags and key not in tags:
+            other.delete_tag(new, key)
     for key, value in tags.items():
         other.set_tag(new, key, value)
 

@@ -51,10 +51,15 @@ class DefaultGenerator:
     def _default_state(self) -> Tensor:
         if self._device.type == "cpu":
             return torch.get_rng_state()
-        return torch.cuda.get_rng_state(self._device)
+        if self._device.type == "cuda":
+            return torch.cuda.get_rng_state(self._device)
+        state: Tensor = torch.get_device_module(self._device).get_rng_state()
+        return state
 
     def _set_default(self, state: Tensor) -> None:
         if self._device.type == "cpu":
             torch.set_rng_state(state)
-        else:
+        elif self._device.type == "cuda":
             torch.cuda.set_rng_state(state, self._device)
+        else:
+            torch.get_device_module(self._device).set_rng_state(state)

@@ -15,6 +15,7 @@ from bnn.nn.sites import Site
 from bnn.nn.weights import WeightRule
 from bnn.seeds import stream
 from bnn.tasks import Task
+from bnn.training.default_generator import DefaultGenerator
 
 
 def init_estimator(
@@ -34,8 +35,11 @@ def init_estimator(
     Raises:
         ConfigError: for a network that the estimator cannot serve.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream(seed, "estimator"))
+    drawn = stream(seed, "estimator")
+    with (
+        DefaultGenerator(drawn, torch.device("cpu")).in_force(),
+        DefaultGenerator(drawn, inputs.device).in_force(),
+    ):
         estimator.init(model, inputs)
     assert estimator.layers is not None
     return estimator.layers.units
@@ -55,11 +59,13 @@ def check_memory(estimator: Estimator, batch_size: int, device: torch.device) ->
         ConfigError: for replicas whose bits alone do not fit.
     """
     assert estimator.layers is not None
-    units = estimator.layers.units
+    units, sites = estimator.layers.units, estimator.layers.sites
     if not units or device.type != "cpu":
         return
     evaluations = estimator.evaluations(units)
-    needed, there = 4 * evaluations * batch_size * min(units), machine_bytes()
+    # weights are drawn once for the batch
+    bits = min(n if s.shared else n * batch_size for n, s in zip(units, sites, strict=True))
+    needed, there = 4 * evaluations * bits, machine_bytes()
     if needed > there:
         raise ConfigError(
             f"estimator: {type(estimator).__name__} takes {evaluations:,} evaluations of each "

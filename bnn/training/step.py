@@ -128,7 +128,8 @@ class TrainState:
         self.task.to(device)
         self.task.measure(data.train)
         init_estimator(self.estimator, model, self.task.inputs(data.train.images[:2]), config.seed)
-        check_memory(self.estimator, config.settings.batch_size, device)
+        size = min(config.settings.batch_size, len(data.train.labels))
+        check_memory(self.estimator, size, device)
         check_task(self.task, self.estimator, weight_rule(model))
         self.steps = steps_per_epoch(len(data.train.labels), config.settings.batch_size)
         if not self.steps:

@@ -77,6 +77,7 @@ class _Report(Callback):
             raise Pruned(f"pruned after epoch {epoch} of seed {seed}")
 
 
+@storage_errors()
 def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str, Any]:
     """Train every seed of a trial, and tell the study how it ended.
 
@@ -93,9 +94,8 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
     """
     assert job.trial is not None
     assignment = Assignment(**job.trial)
-    with storage_errors():
-        storage = open_storage(assignment.storage)
-        study = optuna.load_study(study_name=assignment.study, storage=storage)
+    storage = open_storage(assignment.storage)
+    study = optuna.load_study(study_name=assignment.study, storage=storage)
     number = assignment.number
     with queue.Heartbeat(study, [number], queue.JOB, assignment.stale_after):
         try:
