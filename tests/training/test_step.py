@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from support.matrix import one_in
 
 from bnn.config.compose import compose
-from bnn.estimators import Baseline, Estimator
+from bnn.errors import ConfigError
+from bnn.estimators import Baseline, Estimator, StraightThrough
 from bnn.nn.forward import ForwardClosure
+from bnn.nn.layers import BinaryLayers
 from bnn.nn.neurons import Binary
+from bnn.nn.noise import Logistic
 from bnn.nn.sites import Site
 from bnn.specify import setup
 from bnn.tasks.classification import cross_entropy
+from bnn.training import initialisation
 from bnn.training.initialisation import init_estimator
 from bnn.training.step import train_step
 
@@ -112,3 +117,20 @@ def test_without_the_score_term_the_layers_below_stay(
     monkeypatch.setattr(Site, "credited_score", lambda *arguments: torch.zeros(()))
     moved, below = one_step(f"placement={placement}", "estimator=reinforce")
     assert all(moved[layer] == (0.0, 0.0) for layer in below)
+
+
+@pytest.mark.parametrize("shared, fits", [(True, True), (False, False)])
+def test_memory_is_checked_by_bits_and_counts_shared_weights_once(
+    shared: bool, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initialisation, "machine_bytes", lambda: 10**7)
+    site = Site(torch.zeros(2, 3), Logistic(), Site.sample, shared=shared)
+    estimator = StraightThrough()
+    estimator.layers = BinaryLayers(("act",), (10**6,), True, (site,))
+    check = partial(initialisation.check_memory, estimator, 512)
+    check(torch.device("meta"))
+    if fits:
+        check(torch.device("cpu"))
+    else:
+        with pytest.raises(ConfigError, match=r"1 evaluations .* at trainer\.batch_size=512"):
+            check(torch.device("cpu"))
