@@ -63,8 +63,8 @@ WORKER_ENDED = (
     "hydra.launcher.n_jobs needs less); the same command with resume=true continues"
 )
 GOES_ON = (
-    "of a cluster other jobs may still run; once they have ended, the same command with "
-    "resume=true trains what is missing"
+    "jobs that a cluster has taken may go on; the same command with resume=true then trains what "
+    "is missing"
 )
 END_SECONDS = 5.0
 """Time for which the end of an interrupted sweep waits for workers that end their runs."""

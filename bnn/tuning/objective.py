@@ -114,8 +114,7 @@ def run_trial(config: DictConfig, folder: Path, job: JobEnvironment) -> dict[str
             queue.reenqueue(study, number, "interrupted", tried=False)
             raise
         except Exception as error:
-            with storage_errors():
-                queue.fail_trial(study, number, format_error(error))
+            queue.fail_trial(study, number, format_error(error))
             state = "FAIL"
         else:
             metrics = assignment.metrics
@@ -165,7 +164,6 @@ def _set_attributes(study: Study, number: int, attributes: Mapping[str, Any]) ->
             adapter.set_attribute(study, number, key, value)
 
 
-@storage_errors()
 def _tell(study: Study, number: int, state: TrialState, values: list[float] | None = None) -> str:
     """State that the trial ends in; a verdict that is there already stands."""
     with contextlib.suppress(UpdateFinishedTrialError):
