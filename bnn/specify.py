@@ -36,7 +36,7 @@ from bnn.nn.norms import couples_above_binary
 from bnn.registry import validate
 from bnn.training.initial_weights import load_weights, read_weights, source_content
 from bnn.training.initialisation import check_latent_path, init_estimator, init_task
-from bnn.training.optimizers import OPTIMIZERS
+from bnn.training.optimizers import OPTIMIZERS, parameter_groups
 from bnn.training.schedules import SCHEDULES
 from bnn.training.settings import TrainerSettings
 
@@ -136,11 +136,12 @@ def specify_canonical(
     depth = MODELS.depth(plain["model"])
     place = [plain["placement"], depth]
     plain["placement"] = checks.value("placement", place, lambda node: positioned(*node))
-    checks.value("optimizer", plain["optimizer"], OPTIMIZERS.build)
+    optimization = checks.value("optimizer", plain["optimizer"], OPTIMIZERS.build)
     checks.value("anneal", plain["anneal"], SCHEDULES.build)
     checks.node(TrainerSettings, plain["trainer"], "trainer")
     initial = checks.value("init_from", plain["model"].get("init_from"), source_content)
     network = _network_facts(plain, data, checks, initial)
+    optimization.check_groups(network.parameter_groups)
     lab = checks.node(LabSettings, plain["lab"], "lab")
     check_lab(plain, network.units, lab)
     return RunSpec(
@@ -226,7 +227,8 @@ def _network_facts(
         if initial is not None:
             source = plain["model"]["init_from"]
             load_weights(model, read_weights(Path(source), source), source)
-        return NetworkFacts(units, couples, estimator.assumes_independent_samples)
+        groups = frozenset(parameter_groups(model, estimator, task))
+        return NetworkFacts(units, couples, estimator.assumes_independent_samples, groups)
 
     node = [{group: plain[group] for group in NETWORK_GROUPS}, data.plain(), initial]
     return checks.value("network", node, check)

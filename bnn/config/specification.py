@@ -69,11 +69,13 @@ class NetworkFacts:
         units: number of units of each binary layer, from the input.
         couples_samples: whether a norm above a binary layer couples the samples of a batch.
         assumes_independent_samples: whether the estimator gives each sample its own credit.
+        parameter_groups: names of the optimizer's groups that have parameters.
     """
 
     units: tuple[int, ...]
     couples_samples: bool
     assumes_independent_samples: bool
+    parameter_groups: frozenset[str]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ A schedule is a pure function `(step, steps, warmup) -> multiplier` of the peak 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -140,13 +140,9 @@ class Optimization:
             former.
 
         Raises:
-            ConfigError: for parameters of a group without settings.
+            ConfigError: for a group without settings, and for settings of no group.
         """
-        if unknown := set(groups) - {NETWORK, WEIGHTS, *self.groups}:
-            raise ConfigError(
-                f"optimizer.groups: expected settings of the group {min(unknown)}, which has "
-                f"parameters; write +optimizer.groups.{min(unknown)}={{}} for those of the network"
-            )
+        self.check_groups(groups)
         latents = list(groups.get(WEIGHTS, []))
         own = rule.optimizer(latents) if rule is not None and latents else None
         settings = [
@@ -159,6 +155,27 @@ class Optimization:
         optimizer = self.optimizer(settings)
         rate = LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
         return Optimizers(optimizer, *([own] if own is not None else [])), rate
+
+    def check_groups(self, names: Collection[str]) -> None:
+        """Check that each parameter group has settings, and that settings belong to a group.
+
+        Args:
+            names: groups that have parameters. Settings of `gater`, `estimator` and `task` may be
+                there without any: other runs of a sweep have them.
+
+        Raises:
+            ConfigError: naming the group and the key to change.
+        """
+        if unknown := set(names) - {NETWORK, WEIGHTS, *self.groups}:
+            raise ConfigError(
+                f"optimizer.groups: expected settings of the group {min(unknown)}, which has "
+                f"parameters; write +optimizer.groups.{min(unknown)}={{}} for those of the network"
+            )
+        if empty := set(self.groups) - {*GROUPS, *names}:
+            raise ConfigError(
+                f"optimizer.groups.{min(empty)}: no parameter is in this group; expected settings "
+                f"of {', '.join(sorted({*GROUPS, *names} - {NETWORK, WEIGHTS}))}"
+            )
 
     def _set_latents(self, groups: Sequence[dict[str, Any]], settings: Mapping[str, Any]) -> None:
         """Settings of the group of the latent weights."""

@@ -18,11 +18,11 @@ from bnn.errors import ConfigError
 from bnn.estimators import Estimator
 from bnn.nn import Stochastic
 from bnn.nn.sites import Latents
-from bnn.specify import setup
+from bnn.specify import setup, specify
 from bnn.tasks import Classification, Metric, Task
 from bnn.training.callback import Callback
 from bnn.training.loop import FitResult, fit
-from bnn.training.optimizers import parameter_groups
+from bnn.training.optimizers import OPTIMIZERS, parameter_groups
 
 PLUGIN = '''
 import torch
@@ -330,19 +330,14 @@ def test_parameters_go_into_the_groups_of_network_estimator_task_and_layers() ->
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_groups_have_learning_rates_and_decays_of_their_own(optimizer: str) -> None:
-    words = [
-        f"optimizer={optimizer}",
-        "optimizer.lr=0.1",
-        "optimizer.groups.estimator.lr=0.001",
-        "optimizer.lr_schedule=constant",
-    ]
-    made = setup(
-        compose(["data=digits", *words, "+optimizer.groups.latent={lr: 0.02, weight_decay: 0.5}"])
+    settings = {"estimator": {"lr": 0.001}, "latent": {"lr": 0.02, "weight_decay": 0.5}}
+    made = OPTIMIZERS.build(
+        {"name": optimizer, "lr": 0.1, "lr_schedule": "constant", "groups": settings}
     )
     groups = {
         name: [nn.Parameter(torch.ones(2))] for name in ("network", "estimator", "task", "latent")
     }
-    found, _ = made.training.optimization.start(groups, 100)
+    found, _ = made.start(groups, 100)
     by_name = {group["name"]: group for group in found.param_groups}
     decay = by_name["network"]["weight_decay"]
     rates = {name: group["initial_lr"] for name, group in by_name.items()}
@@ -366,11 +361,20 @@ def test_groups_have_learning_rates_and_decays_of_their_own(optimizer: str) -> N
             "optimizer.groups.estimator: expected a mapping with lr and weight_decay",
         ),
         ("+optimizer.groups.latent=1", "optimizer.groups.latent: expected a mapping"),
+        ("+optimizer.groups.latent.lr=1", "optimizer.groups.latent: no parameter is in this group"),
     ],
 )
 def test_settings_of_groups_that_mean_nothing_are_refused(words: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
         setup(compose(["data=digits", words]))
+
+
+def test_a_group_without_settings_is_refused_before_data_are_read(monkeypatch) -> None:
+    monkeypatch.setattr(nn.Linear, "parameter_group", "codes", raising=False)
+    words = ["data=digits", "model=mlp"]
+    with pytest.raises(ConfigError, match=r"settings of the group codes, .* \+optimizer\.groups"):
+        specify(compose(words))
+    specify(compose([*words, "+optimizer.groups.codes={}"]))
 
 
 def test_a_group_without_settings_is_refused() -> None:
