@@ -41,6 +41,8 @@ class Source(ABC):
     def spec(self) -> DatasetSpec:
         """Facts of the data set.
 
+        Examples that depend on `root` need `content`: the key is no part of a run's digest.
+
         Raises:
             DataError: where they have to be read and cannot be.
         """
