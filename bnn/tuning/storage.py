@@ -156,16 +156,24 @@ def _database(address: str) -> BaseStorage:
 
 
 def _reconnect(storage: RDBStorage) -> None:
-    """Wait for a database server that has answered before, and is away for a moment."""
+    """Wait once for a database server that has answered before, and is away for a moment.
+
+    After a wait in vain each further call tries once, until the server answers again.
+    """
+    wait = RECONNECT_SECONDS
 
     @event.listens_for(storage.engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, parameters: Any) -> Any:
-        with announced(without_password(str(storage.engine.url))):
-            return _patiently(
-                lambda: dialect.connect(*args, **parameters),
-                (dialect.loaded_dbapi.OperationalError,),
-                RECONNECT_SECONDS,
-            )
+        nonlocal wait
+        error = dialect.loaded_dbapi.OperationalError
+        try:
+            with announced(without_password(str(storage.engine.url))):
+                made = _patiently(lambda: dialect.connect(*args, **parameters), (error,), wait)
+        except error:
+            wait = 0.0
+            raise
+        wait = RECONNECT_SECONDS
+        return made
 
 
 @contextlib.contextmanager

@@ -309,15 +309,23 @@ def test_a_database_server_that_restarts_is_waited_for(monkeypatch: pytest.Monke
         study.add_trial(optuna.create_trial(value=2.0))
         assert study.user_attrs["during"] == "the restart"
         assert [trial.value for trial in study.trials] == [1.0, 2.0]
-        monkeypatch.setattr(storages, "RECONNECT_SECONDS", 0.0)
+        monkeypatch.setattr(storages, "RECONNECT_SECONDS", 2.0)
+        other = optuna.load_study(study_name="s", storage=open_storage(address))
         server.stop()
+        seconds = []
         try:
-            failed = pytest.raises(StorageError, match=r"^hydra\.sweeper\.storage: .*goes on")
-            with failed as no, storage_errors():
-                study.set_user_attr("after", "the limit")
+            for _ in range(2):
+                begun = time.monotonic()
+                failed = pytest.raises(StorageError, match=r"^hydra\.sweeper\.storage: .*goes on")
+                with failed as no, storage_errors():
+                    other.set_user_attr("after", "the limit")
+                seconds.append(time.monotonic() - begun)
         finally:
             server.start()
         assert "secret" not in str(no.value) and "\n" not in str(no.value)
+        assert seconds[0] >= 2 > seconds[1], "a server that stays away is waited for once"
+        other.set_user_attr("after", "the outage")
+        assert other.user_attrs["after"] == "the outage"
 
 
 STUDY = ["-m", "hydra/sweeper=bnn_optuna", *UNSEEN, "optimizer.lr=tag(log,interval(0.01,0.3))",
