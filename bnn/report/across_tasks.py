@@ -114,7 +114,7 @@ def table(tables: Sequence[TaskResults]) -> str:
     for one in tables:
         head += [
             f"{one.task}: {one.metric.title}",
-            f"beside straight-through ({one.metric.gain_title})",
+            f"gain over straight-through ({one.metric.gain_title})",
         ]
     rows = []
     for name, title in titles(tables):
@@ -144,7 +144,7 @@ def _note(tables: Sequence[TaskResults]) -> str:
         for one in tables
     )
     return (
-        f"{sources}. Differences are above 0 where the estimator is better than straight-through, "
+        f"{sources}. Gains are positive where the estimator is better than straight-through, "
         f"paired by seed, with {INTERVALS}. ± is the sample standard deviation over seeds. Ranks "
         "are by the mean, in the order of the tasks, among the estimators that each experiment has."
     )

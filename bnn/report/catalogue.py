@@ -70,7 +70,7 @@ def estimators() -> str:
         summary, rule, source = _docstring(Estimator.registry[name])
         made = Estimator.registry[name]()
         counts = [str(made.evaluations([UNITS] * layers)) for layers in LAYERS]
-        cost = counts[0] if len(set(counts)) == 1 else " · ".join(counts)
+        cost = counts[0] if len(set(counts)) == 1 else ", ".join(counts)
         rows.append([f"`{name}`", summary, rule, cost, made.unbiasedness, source])
     head = ["name", "estimator", "rule", "evaluations of f", "unbiased", "source"]
     return markdown(head, rows)

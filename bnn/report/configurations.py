@@ -13,6 +13,8 @@ IDENTITY = ("experiment", "model", "neuron", "estimator", "estimator_title", "pl
             "weights", "law", "anneal", "optimizer", "epochs", "precision", "norm",
             "evaluation_samples")  # fmt: skip
 """Fields, with `settings`, that are equal in every row of a configuration."""
+EVALUATIONS = "evaluations of f"
+"""Head of the column of evaluations of the loss, for each sample and step."""
 COLUMNS_IF_VARYING: Mapping[str, str] = {
     "experiment": "experiment",
     "weights": "weights",
@@ -23,7 +25,7 @@ COLUMNS_IF_VARYING: Mapping[str, str] = {
     "epochs": "epochs",
     "precision": "precision",
     "evaluation_samples": "M",
-    "evaluations": "passes",
+    "evaluations": EVALUATIONS,
 }
 """Field -> head of the column that a table needs when its configurations differ in it."""
 ORDER: Mapping[str, Sequence[str]] = {

@@ -11,8 +11,8 @@ from bnn.report.numbers import Range, value_range
 from bnn.report.rows import Row
 
 
-def passes(row: Row) -> float:
-    """Passes over the training split: evaluations of the loss per sample and step, times epochs."""
+def evaluations(row: Row) -> float:
+    """Evaluations of the loss of a training sample: those of a step times epochs."""
     return row.evaluations * row.epochs
 
 
@@ -33,7 +33,7 @@ def mean_multiply_adds(c: Configuration) -> float:
 
 
 COSTS: Mapping[str, Callable[[Row], float | None]] = {
-    "passes over the training split (a step × epochs)": passes,
+    "evaluations of f for a sample (a step × epochs)": evaluations,
     "seconds of training": seconds,
     "thousand multiply-adds of an image": multiply_adds,
 }

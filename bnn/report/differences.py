@@ -83,8 +83,8 @@ class Difference:
     Args:
         configuration: configuration that is compared.
         base: reference of its neuron and placement.
-        interval: mean of the differences over common seeds, in points of accuracy or in nats less,
-            with its 95 % interval; None for less than two common seeds.
+        interval: mean of the differences over common seeds, in points of accuracy or in nats,
+            above 0 where it is better, with its 95 % interval; None for less than two common seeds.
         verdict: conclusion from the interval and the margin.
     """
 
@@ -205,7 +205,7 @@ def difference_columns(compared: Sequence[Difference]) -> dict[str, list[str]]:
     """The table of differences: head of each column -> cells."""
     configurations = [one.configuration for one in compared]
     metric = headline(row for c in configurations for row in c.rows)
-    head = f"difference ({metric.gain_title})"
+    head = f"gain ({metric.gain_title})"
     means = [interval([metric.value(row) for row in c.rows]) for c in configurations]
     gains = [
         "reference" if one.is_reference else format_interval(one.interval, "+", metric.digits)
@@ -238,8 +238,8 @@ def difference_note(reference: Reference, metric: Headline) -> str:
     unit = "points" if metric is ACCURACY else metric.unit
     margin = f", margin {reference.margin:g} {unit}".rstrip() if reference.margin else ""
     return (
-        f"Against {reference.field}={reference.value}, paired by seed{margin}; in brackets "
-        f"{INTERVALS}."
+        f"Gains over {reference.field}={reference.value}, positive where better, paired by "
+        f"seed{margin}; in brackets {INTERVALS}."
     )
 
 

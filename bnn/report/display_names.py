@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bnn.report.configurations import COLUMNS_IF_VARYING, Configuration, varying
+from bnn.report.configurations import COLUMNS_IF_VARYING, EVALUATIONS, Configuration, varying
 from bnn.tables import BLANK
 
 REAL, TITLE = "real-valued", "estimator"
@@ -76,7 +76,7 @@ def _parts(configurations: Sequence[Configuration]) -> dict[str, list[str]]:
     columns = dict(varying(configurations))
     if len({c.first.law for c in configurations}) > 1:
         columns = {"law": [c.first.law for c in configurations], **columns}
-    columns.pop("passes", None)  # the estimator's title implies them
+    columns.pop(EVALUATIONS, None)  # the estimator's title implies them
     real = ["real-valued" if c.real_valued else "" for c in configurations]
     titles = ["" if c.real_valued else c.first.estimator_title for c in configurations]
     return {REAL: real, TITLE: titles} | {

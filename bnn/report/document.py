@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
-from bnn.report.configurations import COLUMNS_IF_VARYING, group_by_configuration, varying
+from bnn.report.configurations import (
+    COLUMNS_IF_VARYING,
+    EVALUATIONS,
+    group_by_configuration,
+    varying,
+)
 from bnn.report.differences import Reference, difference_table
 from bnn.report.display_names import full_names, placement_name
 from bnn.report.headline import ACCURACY, BOUND, headline
@@ -78,7 +83,7 @@ def summary(rows: Sequence[Row]) -> str:
         if len({getattr(c.first, "estimator_title" if field == "estimator" else field)
                 for c in configurations if not c.real_valued}) > 1
     ]  # fmt: skip
-    differing += [head for head in varying(configurations) if head != "passes"]
+    differing += [head for head in varying(configurations) if head != EVALUATIONS]
     return (
         f"{title} of {len(configurations)} configurations on the {dataset}, which "
         f"differ in {_listed(differing) or 'binary layers'}."
@@ -94,12 +99,19 @@ def caption(rows: Sequence[Row]) -> str:
     return "\n\n".join([*caption_paragraphs(rows), f"```bash\n{commands(rows)}\n```"])
 
 
+EVALUATIONS_NOTE = (
+    "f is the loss of a sample as a function of its bits; an evaluation is a forward and a "
+    "backward pass of a sample in a training step."
+)
+
+
 def caption_paragraphs(rows: Sequence[Row]) -> list[str]:
     """Paragraphs on data set, protocol, meaning of the numbers, hardware, versions and commits."""
     several_seeds = any(not c.preliminary for c in group_by_configuration(rows))
     paragraphs = [
         _protocol(rows),
         _readings(rows),
+        EVALUATIONS_NOTE if EVALUATIONS in varying(group_by_configuration(rows)) else "",
         "± is the sample standard deviation over seeds." if several_seeds else "",
         *footnotes(rows),
         _origin(rows),

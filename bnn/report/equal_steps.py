@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bnn.report.configurations import CONTROLS, Configuration, group_by_configuration
+from bnn.report.configurations import (
+    CONTROLS,
+    EVALUATIONS,
+    Configuration,
+    group_by_configuration,
+)
 from bnn.report.differences import INTERVALS, compare
 from bnn.report.headline import Headline, headline
 from bnn.report.numbers import format_interval, format_spread, spread
@@ -125,9 +130,9 @@ def table(cost: Iterable[Row], steps: Iterable[Row]) -> str:
             f"{earlier[title]}, {ranks[title]}",
         ])  # fmt: skip
     head = [
-        "estimator", "passes", f"equal cost: {metric.title}", "equal steps",
+        "estimator", EVALUATIONS, f"equal cost: {metric.title}", "equal steps",
         f"gain by further steps ({metric.gain_title})",
-        f"equal steps: beside straight-through ({metric.gain_title})", "ranks",
+        f"equal steps: gain over straight-through ({metric.gain_title})", "ranks",
     ]  # fmt: skip
     return f"{markdown(head, lines)}\n\n{NOTE}"
 

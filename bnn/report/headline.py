@@ -82,7 +82,7 @@ class Headline:
     @property
     def gain_title(self) -> str:
         """Unit of a difference that is above 0 where the first is better."""
-        return "points" if self.name == "accuracy" else f"{self.unit} less".strip()
+        return "points" if self.name == "accuracy" else self.unit or self.name
 
 
 def test_value(row: Row, field: str) -> float | None:

@@ -388,8 +388,11 @@ def checkpoints() -> Iterator[str]:
 
     st = errors("st density")
     assert min(st) > 1
-    yield "the mean of 100 straight-through estimates errs by more"
-    yield f"({st[0]:.2f}, {st[1]:.2f} and {st[2]:.2f} times its length)"
+    reinmax = errors("reinmax 1.0")
+    assert min(reinmax) > 1
+    yield "the mean of 100 estimates by straight-through or ReinMax errs by more"
+    yield f"({st[0]:.2f}, {st[1]:.2f} and {st[2]:.2f} times its length, and "
+    yield f"{reinmax[0]:.2f}, {reinmax[1]:.2f} and {reinmax[2]:.2f})"
     assert ahead(LEAVE_ONE_OUT, "muprop") and ahead(LEAVE_ONE_OUT, "rebar")
     assert ahead(LEAVE_ONE_OUT, "disarm") and ahead(LEAVE_ONE_OUT, "arms 4")
     upper = ("muprop", "rebar", "disarm", "arms 4", LEAVE_ONE_OUT)
@@ -483,7 +486,7 @@ def coupling() -> Iterator[str]:
     column = "reinforce none, bias (%)"
     rows = printed("lab_coupling", column)
     batch = [float(r[column]) for r in rows if r["norm"] == "batch"]
-    yield f"{min(batch):.1f} to {max(batch):.1f} % wrong"
+    yield f"a bias of {min(batch):.1f} to {max(batch):.1f} % of the gradient"
     assert {r[column] for r in rows if r["norm"] != "batch"} == {"0.0"}
     place = ("batch", "first", "straight-through")
     (row,) = [r for r in printed("lab_coupling", "true slope")
@@ -502,4 +505,4 @@ def coupling() -> Iterator[str]:
 
 
 def toy() -> Iterator[str]:
-    yield "(b - t)² of a single bit"
+    yield "of a single bit under (b - t)²"

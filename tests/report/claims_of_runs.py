@@ -392,13 +392,13 @@ def readme() -> Iterator[str]:
     above = [-points for points in behind("reinmax 1.0", "st_gumbel 1.0", "concrete 0.5")]
     yield f"{min(above):.2f} to {max(above):.2f} points above straight-through"
     yield f"RELAX, is {behind('relax learned 0.99 32')[0]:.2f} points behind"
-    yield f"REINFORCE {behind('reinforce leave_one_out 4')[0]:.2f} ("
+    yield f"REINFORCE {behind('reinforce leave_one_out 4')[0]:.2f}, or "
     name, four = "equal_time_mnist", {"estimator_title": "reinforce nested_leave_one_out 4 8"}
     yield f"{accuracy(name, estimator='st') - accuracy(name, **four):.2f} in [five times"
     yield f"costs {behind('frozen')[0]:.2f}."
     yield (
-        f"gains {gain(anneal='cosine'):.2f} points for stochastic units, of which a constant "
-        f"steep slope has {gain(anneal__slope='5.954'):.2f}"
+        f"annealing the slope gains {gain(anneal='cosine'):.2f} points, of which a constant steep "
+        f"slope has {gain(anneal__slope='5.954'):.2f}"
     )
     network = MODELS["cnn"]((1, 28, 28), 10, [nn.Identity(), nn.Identity()])
     yield f"averaged over the {network.conv1.out_channels} channels"

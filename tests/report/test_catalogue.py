@@ -79,11 +79,11 @@ def test_the_table_of_estimators_says_of_each_what_it_claims() -> None:
     costs = {name: row[2] for name, row in rows.items()}
     assert (costs["st"], costs["reinforce"], costs["disarm"], costs["arms"]) == (
         "1",
-        "8 · 16 · 128",
-        "2 · 3 · 4",
-        "4 · 7 · 10",
+        "8, 16, 128",
+        "2, 3, 4",
+        "4, 7, 10",
     )
-    assert costs["enumeration"] == "256" and costs["local_expectation"] == "1 · 9 · 17"
+    assert costs["enumeration"] == "256" and costs["local_expectation"] == "1, 9, 17"
 
 
 def test_every_protocol_of_the_answer_has_its_words() -> None:

@@ -17,10 +17,10 @@ from bnn.report.numbers import Range
 from bnn.report.rows import Row
 from bnn.report.table import columns
 
-PASSES, SECONDS, MULTIPLY_ADDS = COSTS
+EVALUATIONS, SECONDS, MULTIPLY_ADDS = COSTS
 
 
-def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
+def test_the_cost_is_evaluations_a_step_times_epochs_and_the_seconds_of_the_updates(
     row: Callable[..., Row],
 ) -> None:
     rows = [
@@ -28,10 +28,10 @@ def test_the_cost_is_passes_a_step_times_epochs_and_the_seconds_of_the_updates(
         row(0.96, seed=2, evaluations=4, epochs=3, seconds_train=30, seconds_total=99),
     ]
     found = group_by_configuration(rows)
-    [(passes, error)], [(seconds, _)] = (
-        cost_and_error(found, name).values() for name in (PASSES, SECONDS)
+    [(evaluations, error)], [(seconds, _)] = (
+        cost_and_error(found, name).values() for name in (EVALUATIONS, SECONDS)
     )
-    assert passes == Range(12, 12, 12) and seconds == Range(20, 10, 30)
+    assert evaluations == Range(12, 12, 12) and seconds == Range(20, 10, 30)
     assert (error.mean, error.low, error.high) == pytest.approx((7, 4, 10))
 
 
@@ -86,7 +86,7 @@ def test_more_estimators_than_colours_still_look_different(row: Callable[..., Ro
 
 
 @pytest.mark.integration
-def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(
+def test_no_figure_of_evaluations_is_drawn_where_all_cost_the_same(
     rows: list[Row], row: Callable[..., Row]
 ) -> None:
     same = group_by_configuration(
@@ -97,11 +97,11 @@ def test_no_figure_of_passes_is_drawn_where_all_cost_the_same(
     )
     assert (
         cost_section(same).body.count("<img") == 1
-        and "the same number of passes" in cost_section(same).body
+        and "equally many evaluations" in cost_section(same).body
     )
     assert (
         cost_section(more).body.count("<img") == 4
-        and "the same number of passes" not in cost_section(more).body
+        and "equally many evaluations" not in cost_section(more).body
     )
 
 
@@ -169,7 +169,7 @@ def test_seeds_of_one_accuracy_have_bars_of_no_length(
 ) -> None:
     """Their mean, as a sum over a count, can round past them all."""
     found = group_by_configuration([row(accuracy, seed=seed) for seed in (1, 2, 3)])
-    for name in (PASSES, SECONDS):
+    for name in (EVALUATIONS, SECONDS):
         ((_, errors),) = cost_and_error(found, name).values()
         assert errors.low == errors.mean == errors.high
         cost_plot(found, "stochastic", name)
@@ -180,7 +180,7 @@ def test_multiply_adds_are_a_cost_where_every_run_has_them(row: Callable[..., Ro
         row(0.9, seed=seed, further=f"multiply_adds={thousands}000.0; open=0.25")
         for seed, thousands in ((1, 400), (2, 500))
     ]
-    assert known_costs(gated) == [PASSES, SECONDS, MULTIPLY_ADDS]
+    assert known_costs(gated) == [EVALUATIONS, SECONDS, MULTIPLY_ADDS]
     found = group_by_configuration(gated)
     ((cost, _),) = cost_and_error(found, MULTIPLY_ADDS).values()
     assert cost == Range(450, 400, 500)
@@ -188,5 +188,5 @@ def test_multiply_adds_are_a_cost_where_every_run_has_them(row: Callable[..., Ro
     table = columns(found)
     assert table["open (%)"] == ["25.0 ± 0.0"] and table["multiply-adds (k)"] == ["450 ± 71"]
     other = row(0.9, seed=3)
-    assert known_costs([*gated, other]) == [PASSES, SECONDS]
+    assert known_costs([*gated, other]) == [EVALUATIONS, SECONDS]
     assert "multiply-adds (k)" not in columns(group_by_configuration([other]))

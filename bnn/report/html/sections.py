@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bnn.report import gated_networks
 from bnn.report.configurations import Configuration
-from bnn.report.cost import COSTS, known_costs, passes, seconds
+from bnn.report.cost import COSTS, evaluations, known_costs, seconds
 from bnn.report.cost_plot import cost_plot
 from bnn.report.differences import (
     Difference,
@@ -16,7 +16,7 @@ from bnn.report.differences import (
     difference_note,
 )
 from bnn.report.display_names import display_names, full_names, placement_name
-from bnn.report.document import caption_paragraphs, commands, summary
+from bnn.report.document import EVALUATIONS_NOTE, caption_paragraphs, commands, summary
 from bnn.report.dot_plot import dot_plot
 from bnn.report.gated_networks import GatedNetworks
 from bnn.report.headline import Headline, headline
@@ -36,10 +36,7 @@ from bnn.report.rows import Row
 from bnn.report.table import PRELIMINARY, columns_with_intervals, footnotes, interval_note
 
 BARS = "A point is a mean over seeds; its bars reach from the lowest seed to the highest."
-PASS = (
-    "A pass: one loss of a sample, forward and back. Seconds are of the updates alone, without "
-    "evaluation."
-)
+SECONDS = "Seconds are of the optimizer steps alone, without validation and test."
 Columns = Mapping[str, Sequence[object]]
 
 
@@ -163,17 +160,17 @@ def _headline_first(
 
 
 def cost_section(configurations: Sequence[Configuration]) -> Section:
-    """Headline against passes and against seconds, for each neuron, and a table of costs."""
+    """Headline against evaluations and against seconds, for each neuron, and a table of costs."""
     metric = headline(row for c in configurations for row in c.rows)
-    same_passes = len({passes(c.first) for c in configurations}) == 1
+    equal = len({evaluations(c.first) for c in configurations}) == 1
     machines = {(row.hardware, row.threads) for c in configurations for row in c.rows}
-    notes = [f"{BARS} {PASS}"]
-    if same_passes:
-        notes.append("All configurations cost the same number of passes, which are not drawn.")
+    notes = [f"{BARS} {EVALUATIONS_NOTE} {SECONDS}"]
+    if equal:
+        notes.append("All configurations have equally many evaluations, which are not drawn.")
     if len(machines) > 1:
         notes.append("The runs are of several machines: their seconds do not compare.")
     known = known_costs(row for c in configurations for row in c.rows)
-    costs = [name for name in known if COSTS[name] is not passes or not same_passes]
+    costs = [name for name in known if COSTS[name] is not evaluations or not equal]
     figures = element("div", *_cost_figures(configurations, costs, metric), class_="panels")
     table = table_element(_cost_columns(configurations, metric))
     body = join([figures, *map(paragraph, notes), table])
@@ -202,9 +199,9 @@ def _cost_columns(configurations: Sequence[Configuration], metric: Headline) -> 
     errors = [spread([metric.error(row) for row in c.rows]) for c in configurations]
     return {
         "configuration": list(display_names(configurations).values()),
-        "passes a step": [str(c.first.evaluations) for c in configurations],
+        "evaluations of f a step": [str(c.first.evaluations) for c in configurations],
         "epochs": [str(c.first.epochs) for c in configurations],
-        "passes × epochs": [f"{passes(c.first):,.0f}" for c in configurations],
+        "evaluations × epochs": [f"{evaluations(c.first):,.0f}" for c in configurations],
         "training (s)": [format_spread(one, 1) for one in training],
         metric.plot_label: [format_spread(one, metric.digits) for one in errors],
         "runs": [run_list(c.rows) for c in configurations],
