@@ -61,7 +61,7 @@ def test_the_readme_names_every_estimator_by_what_it_claims() -> None:
             for name in set(Estimator.registry) - controls
             if (Estimator.registry[name].unbiased or Estimator.registry[name].bound) == unbiased
         }
-        for kind, unbiased in (("One pass, biased", False), ("Score function, unbiased", True))
+        for kind, unbiased in (("Biased, of one evaluation", False), ("Unbiased", True))
     }
 
 
