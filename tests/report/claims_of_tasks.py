@@ -564,7 +564,7 @@ def gan() -> Iterator[str]:
     yield f"down by {bracketed(gained, 3)} under WGAN-GP"
     assert undecided(gap(by_seed(STOCHASTIC, "distance_threshold"), hard))
     stay = by_seed(STOCHASTIC, "distance_threshold", "wgan")
-    yield f"{bracketed(gap(stay, every['deterministic', 'wgan']), 3)} stay"
+    yield f"{bracketed(gap(stay, every['deterministic', 'wgan']), 3)} under WGAN."
     sampled, thresholded = (mean(by_seed(REAL, f"fragments{of}")) for of in ("", "_threshold"))
     specks = by_seed(STOCHASTIC, "fragments")
     yield f"has {sampled:.1f} connected components too many, as stochastic units have"
@@ -572,8 +572,8 @@ def gan() -> Iterator[str]:
     yield f"than deterministic units ({mean(by_seed(DETERMINISTIC, 'fragments')):.1f})"
     assert undecided(gap(real, soft))
     near = [100 * mean(by_seed(u, "near_threshold")) for u in (DETERMINISTIC, STOCHASTIC, REAL)]
-    yield "stochastic ones at 0 and 1.*"
-    yield "Within 0.1 of ½"
+    yield "stochastic ones crowd at 0 and 1.*"
+    yield "within 0.1 of ½"
     yield "{:.1f} % of the deterministic units, {:.1f} % of the stochastic and {:.1f} %".format(
         *near
     )
