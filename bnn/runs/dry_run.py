@@ -173,8 +173,9 @@ def notes_for(specs: Sequence[RunSpec]) -> list[str]:
         for spec in specs
     ):
         found.append(
-            "note: batch norm above a binary layer couples the samples of a batch, and per-sample "
-            "credit drops those terms; model.norm=running and model.norm=group do not couple"
+            "note: batch norm above a binary layer couples the samples of a batch, so that an "
+            "estimator which weighs each sample's score by its own loss is biased; "
+            "model.norm=running and model.norm=group do not couple them"
         )
     if any(spec.general.device.startswith("cuda") for spec in specs):
         found.append(

@@ -2,7 +2,7 @@
 
 QUESTIONS = {
     "along_training": "How good are the gradients of each layer in the course of a training?",
-    "coupling": "What does batch norm above a binary layer do to the credit of single samples?",
+    "coupling": "How biased is REINFORCE under batch norm above a binary layer?",
     "gradient_variance": "How noisy is each estimator's gradient in the course of its training?",
     "mirror_descent": "Is a step on latent weights mirror descent, and what does a clip do to it?",
     "slopes": "What does a steeper slope do to the gradient of straight-through?",

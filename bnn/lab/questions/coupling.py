@@ -1,11 +1,11 @@
-"""Bias of crediting each sample with its own loss, under batch norm above a binary layer.
+"""Bias of REINFORCE under batch norm above a binary layer.
 
 Batch norm lets the bits of one sample change the losses of the others. An estimator that credits
-each sample with its own loss drops those terms. Their size is measured twice: exactly, on a small
-network (linear - norm - bits, twice, on three samples), by summing over all joint configurations of
-the batch's bits; and on the network of the configuration, by comparing the projections of estimates
-with the slope of the expected loss along a few directions, which comes from differences of losses
-that share their noise.
+each sample with its own loss alone, as REINFORCE does, drops those terms. Their size is measured
+twice: exactly, on a small network (linear - norm - bits, twice, on three samples), by summing over
+all joint configurations of the batch's bits; and on the network of the configuration, by comparing
+the projections of estimates with the slope of the expected loss along a few directions, which comes
+from differences of losses that share their noise.
 """
 
 from __future__ import annotations
@@ -86,18 +86,18 @@ def page(chosen: argparse.Namespace) -> str:
             print(warning, flush=True)
         titles, found = slope_rows(config, chosen)
         rows += [[norm, placement, *row] for row in found]
-    question = "Bias of the credit of single samples under norms that couple them."
+    question = "Bias of estimators that credit each sample with its own loss, under norms."
     large = markdown(["norm", "placement", "direction", "true slope", *titles], rows)
     return (
         f"{heading(setups[0].spec.general.device, question)}\n\n"
         f"{SAMPLES} samples, linear - norm - {HIDDEN} units, twice; all configurations of the "
         "batch's bits are summed. Bias of the mean estimate below the highest binary layer, over "
         f"the norm of the true gradient:\n\n{small}\n\n"
-        f"The network of `{' '.join(chosen.overrides) or 'the defaults'}`, {chosen.epochs} epochs "
-        f"of training first; {chosen.batch} validation images. Slope of the expected loss along "
-        f"unit directions, from {chosen.pairs} central differences of step {STEP} with common "
-        f"noise; each estimator's mean projection, from {chosen.draws} estimates; each with its "
-        f"95 % interval.\n\n{large}"
+        f"The network of the configuration ({' '.join(chosen.overrides) or 'its defaults'}) after "
+        f"training, epochs: {chosen.epochs}; {chosen.batch} validation images. Slope of the "
+        f"expected loss along unit directions, from {chosen.pairs} central differences of step "
+        f"{STEP} with common noise; each estimator's mean projection, from {chosen.draws} "
+        f"estimates; each with its 95 % interval.\n\n{large}"
     )
 
 
