@@ -17,7 +17,8 @@ from bnn.estimators import Estimator
 from bnn.plots.style import estimator_styles
 from bnn.report.configurations import CONTROLS
 from bnn.report.differences import INTERVALS, Difference, Reference, differences
-from bnn.report.headline import ACCURACY, Headline, headline
+from bnn.report.document import task_of
+from bnn.report.headline import ACCURACY, BOUND, Headline, headline
 from bnn.report.numbers import format_interval, format_spread, interval, spread
 from bnn.report.rows import ReportError, Row
 from bnn.tables import BLANK, markdown
@@ -138,15 +139,18 @@ def _cells(difference: Difference | None, metric: Headline) -> list[str]:
 
 def _note(tables: Sequence[TaskResults]) -> str:
     sources = "; ".join(
-        f"{one.task}: [{one.name}]({one.name}.md), "
+        f"{task_of(one.rows)}: [{one.name}]({one.name}.md), "
         f"{len({row.seed for row in one.rows})} seeds on "
         + " and ".join(sorted({row.hardware for row in one.rows}))
         for one in tables
     )
+    draws = sorted({r.evaluation_samples for t in tables if t.metric is BOUND for r in t.rows})
+    bound = f" A bound is that of {' or '.join(map(str, draws))} draws." if draws else ""
     return (
-        f"{sources}. Gains are positive where the estimator is better than straight-through, "
-        f"paired by seed, with {INTERVALS}. ± is the sample standard deviation over seeds. Ranks "
-        "are by the mean, in the order of the tasks, among the estimators that each experiment has."
+        f"{sources}.{bound} Gains are positive where the estimator is better than "
+        f"straight-through, paired by seed, with {INTERVALS}. ± is the sample standard deviation "
+        "over seeds. Ranks are by the mean, in the order of the tasks, among the estimators that "
+        "each experiment has."
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from bnn.report.configurations import (
@@ -127,22 +128,39 @@ def _protocol(rows: Sequence[Row]) -> str:
         for field, head in COLUMNS_IF_VARYING.items()
         if head not in columns and head not in ("M", "experiment")
     ]
-    task = _task_of(rows)
+    task = task_of(rows)
     named = [] if task == "classification" else [f"task {task}"]
     return f"Data set `{rows[0].dataset}`; {', '.join([*named, *shared])}."
 
 
-def _task_of(rows: Sequence[Row]) -> str:
-    """Tasks of the rows with their settings: `vae binarize dynamic kl analytic or sampled`."""
-    tasks: dict[str, dict[str, set[str]]] = {}
+def task_of(rows: Sequence[Row]) -> str:
+    """Tasks of the rows with their settings: `vae binarize dynamic kl analytic`.
+
+    A value that one estimator alone has is followed by its title: `kl analytic or sampled (nvil)`.
+    """
+    tasks: dict[str, dict[str, dict[str, set[str]]]] = {}
     for row in rows:
         settings = tasks.setdefault(row.task["name"], {})
         for key, value in row.task.items():
             if key != "name":
-                settings.setdefault(key, set()).add(value)
+                settings.setdefault(key, {}).setdefault(value, set()).add(row.estimator_title)
     return ", ".join(
-        " ".join([name, *(f"{key} {' or '.join(sorted(of))}" for key, of in settings.items())])
+        " ".join([name, *(f"{key} {_alternatives(of)}" for key, of in settings.items())])
         for name, settings in sorted(tasks.items())
+    )
+
+
+def _alternatives(titles: Mapping[str, set[str]]) -> str:
+    """Values of a setting, with the estimator that has one of several for itself.
+
+    Args:
+        titles: value -> titles of the estimators that have it.
+    """
+    counts = Counter(title for of in titles.values() for title in of)
+    own = {value for value, of in titles.items() if len(of) == 1 and counts[min(of)] == 1}
+    return " or ".join(
+        f"{value} ({min(of)})" if value in own and len(own) < len(titles) else value
+        for value, of in sorted(titles.items())
     )
 
 

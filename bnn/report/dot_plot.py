@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bnn.plots.style import NEUTRAL, estimator_styles, log_axis
-from bnn.report.configurations import Configuration, group_by_configuration, rank
+from bnn.report.configurations import CONTROLS, Configuration, group_by_configuration, rank
 from bnn.report.display_names import placement_name, plot_text, short_names
 from bnn.report.headline import Headline, headline
 from bnn.report.reference import misnamed, reported
@@ -48,7 +49,7 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
     styles = estimator_styles(c.first.estimator for c in configurations)
     figure = Figure(layout="constrained")
     axis = figure.subplots()
-    lines, placement, y = [], "", 0.0
+    lines, places, placement, y = [], [], "", 0.0
     for c, name in zip(configurations, short_names(configurations), strict=True):
         colour, marker = (NEUTRAL, "o") if c.real_valued else styles[c.first.estimator]
         if not c.real_valued and placement_name(c) != placement:
@@ -57,10 +58,12 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
         placement = placement_name(c)
         axis.axhline(y, color="0.9", linewidth=0.8, zorder=1)
         _draw_dots(axis, y, c, (colour, marker), metric)
+        places.append((y, colour))
         lines.append(Line(y, plot_text(f"{name} †" if c.preliminary else name), colour))
         y += 1
     log = all(metric.error(row) > 0 for c in configurations for row in c.rows)
     _set_axes(axis, lines, y, metric, log=log)
+    _leave_out_far_controls(axis, configurations, places, metric)
     figure.set_size_inches(8, 1.1 + 0.235 * y)
     _add_legend(figure, configurations)
     return figure
@@ -115,6 +118,52 @@ def _set_axes(
     axis.set_xlabel(label, fontsize=11)
     if log:
         log_axis(axis, "x")
+
+
+def _leave_out_far_controls(
+    axis: Axes,
+    configurations: Sequence[Configuration],
+    places: Sequence[tuple[float, str]],
+    metric: Headline,
+) -> None:
+    """Scale the axis by the others where a control lies farther off than they are apart.
+
+    Such a control is an arrow with its mean, unless a published result stands beside it.
+
+    Args:
+        axis: axis with all dots.
+        configurations: configurations that are drawn.
+        places: height and colour of each.
+        metric: the headline.
+    """
+    errors = [[metric.error(row) for row in c.rows] for c in configurations]
+    controls = [not c.real_valued and c.first.estimator in CONTROLS for c in configurations]
+    others = [x for of, control in zip(errors, controls, strict=True) if not control for x in of]
+    if not others:
+        return
+    bound = 2 * max(others) - min(others)
+    far = [
+        control and min(of) > bound and reported(c.first) is None
+        for c, of, control in zip(configurations, errors, controls, strict=True)
+    ]
+    if not any(far):
+        return
+    near = [x for of, is_far in zip(errors, far, strict=True) if not is_far for x in of]
+    low, high = min(near), max(near)
+    margin = 0.06 * (high - low)
+    left = max(low - margin, low / 1.5) if axis.get_xscale() == "log" else low - margin
+    axis.set_xlim(left, high + 3 * margin)
+    for of, (y, colour), is_far in zip(errors, places, far, strict=True):
+        if is_far:
+            axis.annotate(
+                f"{statistics.fmean(of):.{metric.digits}f} ⟶",
+                (1, y),
+                xycoords=axis.get_yaxis_transform(),
+                ha="right",
+                va="center",
+                color=colour,
+                fontsize=10,
+            )
 
 
 def _add_legend(figure: Figure, configurations: Sequence[Configuration]) -> None:

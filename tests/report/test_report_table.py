@@ -271,3 +271,20 @@ def test_tasks_of_likelihoods_are_compared_by_the_bound_of_several_draws(
     assert "over 8 draws of the stochastic units" in caption(rows)
     other = [replace(one, settings="task.name=of_a_plug_in") for one in rows]
     assert headline(other) is LOSS
+
+
+@pytest.mark.parametrize(
+    "accuracy, anneal, is_far",
+    [(0.8, "cosine", True), (0.93, "cosine", False), (0.8, "none", False)],
+    ids=["far", "near", "beside a published result"],
+)
+def test_a_control_far_beyond_the_others_is_an_arrow_and_does_not_scale_the_axis(
+    row: Callable[..., Row], accuracy: float, anneal: str, is_far: bool
+) -> None:
+    control = {"estimator": "frozen", "estimator_title": "frozen"}
+    rows = [row(a, seed=s, anneal=anneal) for s, a in enumerate((0.96, 0.94))]
+    rows += [row(accuracy, seed=s, anneal=anneal, **control) for s in (0, 1)]
+    axis = dot_plot(rows).axes[0]
+    assert [text.get_text() for text in axis.texts] == (["20.00 ⟶"] if is_far else [])
+    low, high = axis.get_xlim()
+    assert 0 < low < 4 and (6 < high < 7 if is_far else high > 7)
