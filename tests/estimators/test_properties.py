@@ -312,6 +312,7 @@ def slopes(config: dict, logits: list[float]) -> tuple[list[float], list[float]]
 @pytest.mark.parametrize(
     "config, fired, not_fired",
     [
+        ({"name": "st"}, [0.10499, 0.25, 0.19661], [0.10499, 0.25, 0.19661]),
         ({"name": "mve", "t": 1.0}, [0.20419, 0.25, 0.16926], [0.09157, 0.25, 0.27097]),
         ({"name": "gumbel_rao", "tau": 1.0}, [0.18870, 1 / 6, 0.13959], [0.10313, 1 / 6, 0.18182]),
         ({"name": "gumbel_rao", "tau": 0.5}, [0.27252, 0.2146, 0.15516], [0.0922, 0.2146, 0.25342]),
