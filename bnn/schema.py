@@ -26,8 +26,8 @@ SECONDS, UNITS, GRADIENT_NORM, ESTIMATOR, LAB, SCHEDULE = (
 )
 WEIGHTS = "weights/"
 """Prefix of statistics of binary weights: `weights/conv2/flip_rate`."""
-HEATMAP = "heatmap/"
-"""Prefix of a layer's pictures."""
+HEATMAP, PICTURES = "heatmap/", "pictures/"
+"""Prefixes of a layer's images by epoch, and of those that the task draws."""
 
 SAMPLED, MC_MEAN, THRESHOLD = "sampled", "mc_mean", "threshold"
 """Readings of the random units in evaluation: one draw by each neuron's own rule, the mean of

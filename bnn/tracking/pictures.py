@@ -1,4 +1,4 @@
-"""Pictures of one run: heatmaps of its layers by epoch, and the figures of its end."""
+"""Pictures of one run: heatmaps and the task's pictures by epoch, and the figures of its end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bnn import schema
 from bnn.models import GatedNetwork
 from bnn.nn.neurons import Binary
 from bnn.plots import runs
+from bnn.tasks import Pictures
 from bnn.tracking.histograms import EpochHistograms, unit_probabilities, weight_means
 from bnn.training.activations import (
     HEALTH_IMAGES,
@@ -64,10 +65,10 @@ class RunPictures:
         context, images = self._context, self._images
         return snapshot(context.model, images, context.seed, context.task.inputs(images))
 
-    def heatmaps(
+    def images(
         self, view: Snapshot, epoch: int, logged: Set[tuple[str, int]]
     ) -> Iterator[tuple[str, bytes]]:
-        """Keys and PNG files of the layers' heatmaps.
+        """Keys and PNG files of the layers' heatmaps and of the task's pictures.
 
         Args:
             view: layers to be drawn.
@@ -78,6 +79,9 @@ class RunPictures:
         for layer in view.layers:
             if (key := schema.HEATMAP + layer.name, epoch) not in logged:
                 yield key, _png(runs.heatmap(view.images, layer, title=title))
+        for name, grid in self._grids().items():
+            if (key := schema.PICTURES + name, epoch) not in logged:
+                yield key, _png(runs.pictures(grid))
 
     def figures(self, fit: FitResult) -> dict[str, bytes]:
         """PNG files of the figures of a finished training, by their names.
@@ -95,9 +99,13 @@ class RunPictures:
             drawn["unit_probabilities"] = runs.unit_histograms(units)
         if (gates := self._gates()) is not None:
             drawn["gates"] = runs.gates_by_class(*gates)
-        grids = context.task.pictures(context.model, self._images, context.seed)
-        drawn |= {name: runs.pictures(one) for name, one in grids.items()}
+        drawn |= {name: runs.pictures(one) for name, one in self._grids().items()}
         return {f"{name}.png": _png(figure) for name, figure in drawn.items()}
+
+    def _grids(self) -> dict[str, Pictures]:
+        """Pictures that the task draws of the network as it stands, by their names."""
+        context = self._context
+        return context.task.pictures(context.model, self._images, context.seed)
 
     def _gates(self) -> tuple[Tensor, list[str]] | None:
         """Rates of the gates by class on validation images, and names of the classes.

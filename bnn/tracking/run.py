@@ -241,13 +241,13 @@ class MlflowRun(Callback):
             self._metrics(metrics, epoch)
 
     def _log_heatmaps(self, epoch: int) -> None:
-        """Log an image of each binary layer on the fixed test images, if heatmaps are asked for."""
+        """Log an image of each binary layer, and the task's pictures, if heatmaps are asked for."""
         if self.about.heatmaps:
             self._log_images(epoch, self._pictures.snapshot())
 
     def _log_images(self, epoch: int, view: Snapshot) -> None:
         with self._timed("figures"):
-            images = list(self._pictures.heatmaps(view, epoch, self._logged_images))
+            images = list(self._pictures.images(view, epoch, self._logged_images))
         for key, image in images:
             self._send("image", image, key=key, step=epoch)
 

@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "validation": ("LINE", schema.VALIDATION),
     "best validation": ("BAR", schema.BEST_VALIDATION),
     "training": ("LINE", schema.TRAIN),
+    "pictures": ("IMAGE", schema.PICTURES),
     "heatmaps": ("IMAGE", schema.HEATMAP),
     "units": ("LINE", schema.UNITS),
     "gradient norms": ("LINE", schema.GRADIENT_NORM),
@@ -37,7 +38,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "seconds": ("BAR", schema.SECONDS),
 }
 """Title of a section -> kind of chart, and prefix of its metrics; empty sections are left out."""
-FIRST_OF_A_RUN = ("heatmaps", "validation", "training")
+FIRST_OF_A_RUN = ("pictures", "heatmaps", "validation", "training")
 """Sections that come first for a single run, whose bars compare with nothing."""
 RUNS = 10
 """Best runs whose images decide the step that is shown; the page too draws ten runs at first."""

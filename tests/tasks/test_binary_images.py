@@ -358,6 +358,9 @@ def test_a_sweep_over_tasks_gives_each_its_network_and_is_reported(tmp_path: Pat
         assert params["trainer.evaluation_samples"] == "100"
     pictures = {path.name for path in tmp_path.rglob("figures/*.png")}
     assert {"lower_halves.png", "reconstructions.png"} <= pictures
+    by_epoch = {tuple(path.name.split("+")[:3:2]) for path in tmp_path.rglob("images/pictures*")}
+    names = ("pictures~lower_halves", "pictures~reconstructions")
+    assert by_epoch == {(name, epoch) for name in names for epoch in ("0", "1")}
     report = bnn_train(tmp_path, "bnn/digits", module="bnn.report")
     assert report.returncode == 0 and "test bound (nats)" in report.stdout, report.stderr
     assert "structured binarize threshold" in report.stdout
