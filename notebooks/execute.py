@@ -1,7 +1,8 @@
 """python notebooks/execute.py [--data FOLDER]: run every notebook, and store its outputs in it.
 
 Pictures are stored with 256 colours, so that a code host shows the notebooks and the repository
-stays small. A digest of the code cells says for which code the outputs are current.
+stays small. A digest of the code cells and of the configuration's defaults says for which of them
+the outputs are current.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
+from bnn.config.canonical import canonical, digest
+from bnn.config.compose import compose
+
 HERE = Path(__file__).resolve().parent
 COLOURS = 256
 WIDTH = 720
@@ -28,9 +32,10 @@ DIGEST = "code_digest"
 
 
 def code_digest(notebook: NotebookNode) -> str:
-    """Digest of the code cells of a notebook."""
-    code = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
+    """Digest of the code cells of a notebook and of the defaults of the configuration."""
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    parts = [*code, digest(canonical(compose([])))]
+    return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:16]
 
 
 def small_png(content: bytes) -> bytes:
