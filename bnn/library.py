@@ -51,7 +51,8 @@ class MLflow:
         experiment: name of the experiment; the data set's name is appended, `mine/digits`.
         uri: tracking store; None: MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
         name: name of the run.
-        heatmaps: whether an image of each binary layer is logged after each epoch.
+        heatmaps: whether an image of each binary layer, and the task's pictures, are logged after
+            each epoch.
     """
 
     experiment: str = "bnn"

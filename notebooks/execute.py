@@ -1,8 +1,8 @@
 """python notebooks/execute.py [--data FOLDER]: run every notebook, and store its outputs in it.
 
 Pictures are stored with 256 colours, so that a code host shows the notebooks and the repository
-stays small. A digest of the code cells and of the configuration's defaults says for which of them
-the outputs are current.
+stays small. A digest of the code cells, and of the defaults that results depend on, says for which
+of them the outputs are current.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DIGEST = "code_digest"
 
 
 def code_digest(notebook: NotebookNode) -> str:
-    """Digest of the code cells of a notebook and of the defaults of the configuration."""
+    """Digest of the code cells of a notebook and of the defaults that results depend on."""
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     parts = [*code, digest(canonical(compose([])))]
     return hashlib.sha256("\n\n".join(parts).encode()).hexdigest()[:16]

@@ -17,9 +17,11 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
 import bnn
+from bnn.config.compose import compose
 
 sys.path.insert(0, str(Path(bnn.__file__).resolve().parent.parent / "notebooks"))
 
+import execute as execute_module
 from execute import DIGEST, code_digest
 
 ROOT = Path(bnn.__file__).resolve().parent.parent
@@ -169,6 +171,13 @@ def test_stored_outputs_of_other_code_are_told() -> None:
     """The control."""
     one, other = (new_notebook(cells=[new_code_cell(text)]) for text in ("1", "2"))
     assert code_digest(one) != code_digest(other)
+
+
+def test_stored_outputs_of_other_defaults_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = new_notebook(cells=[new_code_cell("1")])
+    now = code_digest(notebook)
+    monkeypatch.setattr(execute_module, "compose", lambda words: compose(["optimizer=sgd"]))
+    assert code_digest(notebook) != now
 
 
 @each_notebook

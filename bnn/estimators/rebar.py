@@ -80,11 +80,11 @@ class Relaxation(NamedTuple):
 class REBAR(LayerByLayer):
     """REBAR: REINFORCE with the relaxed network as control variate (Tucker et al. 2017).
 
-        d f / d ℓ := [f(b) - η c(z̃) - a] (b - p) + η d_ℓ c(z) - η d_ℓ c(z̃)
+        d f / d ℓ := [f(b) - η c(z̃) - B] (b - p) + η d_ℓ c(z) - η d_ℓ c(z̃)
 
     c is the loss with the layer and all above it relaxed to σ(z / τ), those above by the noise of
     the hard sample. z̃ ~ p(z | b) takes the value of z itself, as in the authors' code, and differs
-    from it by its derivative: one evaluation serves both. η and the baseline a are kept for each
+    from it by its derivative: one evaluation serves both. η and the baseline B are kept for each
     layer, as the regression of (b - p) f on their factors over the previous batches, which
     minimises the variance for a given τ. A learned τ, one for each layer, descends on the
     estimates' mean square (over its running mean), whose expectation differs from the variance by a
@@ -211,7 +211,7 @@ class REBAR(LayerByLayer):
         return reinforce_term - scale * control - baseline * b_minus_p
 
     def _weights(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Weights η and a of a layer, by the moments rk, rs, kk, ks and ss.
+        """Weight η and baseline B of a layer, by the moments rk, rs, kk, ks and ss.
 
         The regression of r = (b - p) f on the control k and s = b - p.
         """

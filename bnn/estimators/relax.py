@@ -50,12 +50,12 @@ class ControlVariate(nn.Module):
 class RELAX(REBAR):
     """RELAX: REBAR with a learned function r_φ added to the relaxed loss (Grathwohl et al. 2018).
 
-        d f / d ℓ := [f(b) - c(z̃) - a] (b - p) + d_ℓ c(z) - d_ℓ c(z̃),
+        d f / d ℓ := [f(b) - c(z̃) - B] (b - p) + d_ℓ c(z) - d_ℓ c(z̃),
         c = η · relaxed loss + κ r_φ,   κ² = E g² / E (b - p)²
 
     For each layer r_φ is a network of one hidden tanh layer on σ(z / τ); κ, by earlier estimates g,
     is the unit of the loss. φ is fitted with the run's optimizer to the estimates' mean square,
-    over its running mean of earlier batches so that the unit of the loss does not matter. η, a and
+    over its running mean of earlier batches so that the unit of the loss does not matter. η, B and
     τ are REBAR's (the paper learns all with φ).
 
     Evaluations of f per sample and step: 1 + layers. Unbiased.

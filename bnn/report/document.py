@@ -101,8 +101,8 @@ def caption(rows: Sequence[Row]) -> str:
 
 
 EVALUATIONS_NOTE = (
-    "f is the loss of a sample as a function of its bits; an evaluation is a forward and a "
-    "backward pass of a sample in a training step."
+    "f is the loss of a sample as a function of its bits; its evaluations, forward and backward, "
+    "are those of a training step."
 )
 
 
@@ -112,7 +112,7 @@ def caption_paragraphs(rows: Sequence[Row]) -> list[str]:
     paragraphs = [
         _protocol(rows),
         _readings(rows),
-        EVALUATIONS_NOTE if EVALUATIONS in varying(group_by_configuration(rows)) else "",
+        EVALUATIONS_NOTE,
         "± is the sample standard deviation over seeds." if several_seeds else "",
         *footnotes(rows),
         _origin(rows),

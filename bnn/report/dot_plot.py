@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,9 +64,9 @@ def dot_plot(rows: Iterable[Row]) -> Figure:
         y += 1
     log = all(metric.error(row) > 0 for c in configurations for row in c.rows)
     _set_axes(axis, lines, y, metric, log=log)
-    _leave_out_far_controls(axis, configurations, places, metric)
+    beyond = _leave_out_far_controls(axis, configurations, places, metric)
     figure.set_size_inches(8, 1.1 + 0.235 * y)
-    _add_legend(figure, configurations)
+    _add_legend(figure, configurations, beyond)
     return figure
 
 
@@ -125,7 +126,7 @@ def _leave_out_far_controls(
     configurations: Sequence[Configuration],
     places: Sequence[tuple[float, str]],
     metric: Headline,
-) -> None:
+) -> bool:
     """Scale the axis by the others where a control lies farther off than they are apart.
 
     Such a control is an arrow with its mean, unless a published result stands beside it.
@@ -135,38 +136,38 @@ def _leave_out_far_controls(
         configurations: configurations that are drawn.
         places: height and colour of each.
         metric: the headline.
+
+    Returns:
+        Whether there is one.
     """
+    is_log = axis.get_xscale() == "log"
     errors = [[metric.error(row) for row in c.rows] for c in configurations]
+    on_axis = [[math.log(x) if is_log else x for x in of] for of in errors]
     controls = [not c.real_valued and c.first.estimator in CONTROLS for c in configurations]
-    others = [x for of, control in zip(errors, controls, strict=True) if not control for x in of]
-    if not others:
-        return
-    bound = 2 * max(others) - min(others)
+    others = [of for of, control in zip(on_axis, controls, strict=True) if not control]
+    if len(others) < 2:
+        return False
+    low, high = min(map(min, others)), max(map(max, others))
     far = [
-        control and min(of) > bound and reported(c.first) is None
-        for c, of, control in zip(configurations, errors, controls, strict=True)
+        control and min(of) > high + (high - low) and reported(c.first) is None
+        for c, of, control in zip(configurations, on_axis, controls, strict=True)
     ]
-    if not any(far):
-        return
-    near = [x for of, is_far in zip(errors, far, strict=True) if not is_far for x in of]
-    low, high = min(near), max(near)
-    margin = 0.06 * (high - low)
-    left = max(low - margin, low / 1.5) if axis.get_xscale() == "log" else low - margin
-    axis.set_xlim(left, high + 3 * margin)
+    if any(far):
+        near = [of for of, is_far in zip(on_axis, far, strict=True) if not is_far]
+        low, high = min(map(min, near)), max(map(max, near))
+        limits = (low - 0.06 * (high - low), high + 0.18 * (high - low))
+        axis.set_xlim(*(map(math.exp, limits) if is_log else limits))
     for of, (y, colour), is_far in zip(errors, places, far, strict=True):
         if is_far:
-            axis.annotate(
-                f"{statistics.fmean(of):.{metric.digits}f} ⟶",
-                (1, y),
-                xycoords=axis.get_yaxis_transform(),
-                ha="right",
-                va="center",
-                color=colour,
-                fontsize=10,
+            mean = f"{statistics.fmean(of):.{metric.digits}f} ⟶"
+            across = axis.get_yaxis_transform()
+            axis.text(
+                1, y, mean, transform=across, color=colour, fontsize=10, ha="right", va="center"
             )
+    return any(far)
 
 
-def _add_legend(figure: Figure, configurations: Sequence[Configuration]) -> None:
+def _add_legend(figure: Figure, configurations: Sequence[Configuration], beyond: bool) -> None:
     def mark(marker: str, size: float, label: str, **appearance: Any) -> Line2D:
         return Line2D(
             [], [], linestyle="none", marker=marker, markersize=size, label=label, **appearance
@@ -178,6 +179,8 @@ def _add_legend(figure: Figure, configurations: Sequence[Configuration]) -> None
     if any(reported(c.first) and not misnamed(c.first) for c in configurations):
         title = "as published (one run)"
         marks.append(mark("D", 6.5, title, markerfacecolor="none", color="black"))
+    if beyond:
+        marks.append(mark(r"$\rightarrow$", 12, "mean beyond the axis", color="0.4"))
     figure.legend(
         handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, fontsize=10
     )

@@ -174,7 +174,7 @@ def notes_for(specs: Sequence[RunSpec]) -> list[str]:
     ):
         found.append(
             "note: batch norm above a binary layer couples the samples of a batch, so that an "
-            "estimator which weighs each sample's score by its own loss is biased; "
+            "estimator which weighs each sample's score by that sample's loss alone is biased; "
             "model.norm=running and model.norm=group do not couple them"
         )
     if any(spec.general.device.startswith("cuda") for spec in specs):

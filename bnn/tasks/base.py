@@ -292,7 +292,10 @@ class Task(nn.Module, ABC):
         return self.step(train, inputs, targets)
 
     def pictures(self, model: nn.Module, images: Tensor, seed: int) -> dict[str, Pictures]:
-        """Pictures of a trained network for its run, by file name; none unless overridden.
+        """Pictures of a network for its run, at each epoch and at the end; none unless overridden.
+
+        They leave the network and the generators of random numbers as they are. Names are parts of
+        file names and of MLflow's keys.
 
         Args:
             model: the network.

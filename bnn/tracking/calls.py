@@ -132,6 +132,6 @@ def logged_images(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
     found = set()
     for item in client.list_artifacts(run_id, "images"):
         if item.path.endswith("+compressed.webp"):  # MLflow writes it after the image itself
-            key, _, step = item.path.rpartition("/")[2].split("+")[:3]
-            found.add((key.replace("~", "/"), int(step)))
+            key, _, after = item.path.rpartition("/")[2].rpartition("+step+")
+            found.add((key.replace("~", "/"), int(after.partition("+")[0])))
     return found

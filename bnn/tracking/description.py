@@ -52,7 +52,7 @@ class RunDescription:
             them an artifact.
         tags: tags, without those of the run directory and the machine.
         task: task, for its metrics.
-        heatmaps: whether images of the binary layers are logged.
+        heatmaps: whether images of the binary layers, and the task's pictures, are logged.
         export: whether the network of the checkpoint is logged as a model.
     """
 

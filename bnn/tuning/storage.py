@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shlex
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,25 +157,50 @@ def _database(address: str) -> BaseStorage:
     return storage
 
 
+class _Outage:
+    """Time in which a database server does not answer, as all threads of a process see it."""
+
+    def __init__(self) -> None:
+        self._lock, self._began, self._latest = threading.Lock(), -math.inf, -math.inf
+
+    def may_end(self) -> bool:
+        """Record a failed attempt; whether another one within `RECONNECT_SECONDS` is due.
+
+        A failure that long after the last one begins another outage.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._latest > RECONNECT_SECONDS:
+                self._began = now
+            self._latest = now
+            return now - self._began < RECONNECT_SECONDS
+
+    def end(self) -> None:
+        """Record an attempt that succeeded."""
+        with self._lock:
+            self._latest = -math.inf
+
+
 def _reconnect(storage: RDBStorage) -> None:
     """Wait once for a database server that has answered before, and is away for a moment.
 
-    After a wait in vain each further call tries once, until the server answers again.
+    Once the wait is over, calls try a single time until the server answers again.
     """
-    wait = RECONNECT_SECONDS
+    outage = _Outage()
 
     @event.listens_for(storage.engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, parameters: Any) -> Any:
-        nonlocal wait
-        error = dialect.loaded_dbapi.OperationalError
-        try:
-            with announced(without_password(str(storage.engine.url))):
-                made = _patiently(lambda: dialect.connect(*args, **parameters), (error,), wait)
-        except error:
-            wait = 0.0
-            raise
-        wait = RECONNECT_SECONDS
-        return made
+        with announced(without_password(str(storage.engine.url))):
+            while True:
+                try:
+                    made = dialect.connect(*args, **parameters)
+                except dialect.loaded_dbapi.OperationalError:
+                    if not outage.may_end():
+                        raise
+                    time.sleep(0.3)
+                else:
+                    outage.end()
+                    return made
 
 
 @contextlib.contextmanager

@@ -393,6 +393,9 @@ def checkpoints() -> Iterator[str]:
     yield "the mean of 100 estimates by straight-through or ReinMax errs by more"
     yield f"({st[0]:.2f}, {st[1]:.2f} and {st[2]:.2f} times its length, and "
     yield f"{reinmax[0]:.2f}, {reinmax[1]:.2f} and {reinmax[2]:.2f})"
+    unbiased = errors(LEAVE_ONE_OUT)
+    assert unbiased[0] < 1 < min(unbiased[1:])
+    yield "({:.2f}, {:.2f} and {:.2f})".format(*unbiased)
     assert ahead(LEAVE_ONE_OUT, "muprop") and ahead(LEAVE_ONE_OUT, "rebar")
     assert ahead(LEAVE_ONE_OUT, "disarm") and ahead(LEAVE_ONE_OUT, "arms 4")
     upper = ("muprop", "rebar", "disarm", "arms 4", LEAVE_ONE_OUT)

@@ -211,7 +211,7 @@ def estimators() -> Iterator[str]:
     yield f"earns nothing that {seeds} seeds see"
     epochs = {c.first.evaluations: c.first.epochs for c in of(name)}
     assert all(12 <= evaluations * epochs[evaluations] <= 14 for evaluations in epochs)
-    yield f"about {epochs[1]} passes over the training split"
+    yield f"about {epochs[1]} evaluations of f of each training sample"
     yield f"({epochs[1]} epochs at one evaluation of f a step, {epochs[3]} epochs at 3)"
     assert {c.settings()["anneal.slope"] for c in of(name)} == {"1.0"}
     yield "slope 1."

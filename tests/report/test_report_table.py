@@ -282,9 +282,18 @@ def test_a_control_far_beyond_the_others_is_an_arrow_and_does_not_scale_the_axis
     row: Callable[..., Row], accuracy: float, anneal: str, is_far: bool
 ) -> None:
     control = {"estimator": "frozen", "estimator_title": "frozen"}
-    rows = [row(a, seed=s, anneal=anneal) for s, a in enumerate((0.96, 0.94))]
+    rows = [row(0.96, anneal=anneal), row(0.94, anneal=anneal, estimator_title="st identity")]
     rows += [row(accuracy, seed=s, anneal=anneal, **control) for s in (0, 1)]
-    axis = dot_plot(rows).axes[0]
+    figure = dot_plot(rows)
+    (axis,) = figure.axes
     assert [text.get_text() for text in axis.texts] == (["20.00 ⟶"] if is_far else [])
     low, high = axis.get_xlim()
     assert 0 < low < 4 and (6 < high < 7 if is_far else high > 7)
+    marks = [text.get_text() for text in figure.legends[0].texts]
+    assert ("mean beyond the axis" in marks) == is_far
+
+
+def test_a_control_beside_one_other_configuration_is_no_arrow(row: Callable[..., Row]) -> None:
+    control = {"estimator": "frozen", "estimator_title": "frozen", "anneal": "cosine"}
+    axis = dot_plot([row(0.96, anneal="cosine"), row(0.5, **control)]).axes[0]
+    assert not axis.texts and axis.get_xlim()[1] > 50
