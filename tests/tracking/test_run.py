@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from bnn.restore import load_checkpoint
 from bnn.runs.execute import RunSummary, execute
 from bnn.specify import setup
 from bnn.tasks import Classification
+from bnn.tracking.calls import logged_images
 from bnn.tracking.outbox import FOLDER
 from bnn.tracking.store import open_store, tracking_uri
 
@@ -301,3 +303,12 @@ def test_predictions_take_pixels_as_they_are(tracked) -> None:
         Predictor(made.model, spec.mean, spec.std, made.training.task)(pixels),
         torch.softmax(scores, 1),
     )
+
+
+def test_the_name_of_a_picture_may_have_a_plus() -> None:
+    class Client:
+        def list_artifacts(self, run_id: str, path: str) -> list[SimpleNamespace]:
+            name = "pictures~real + fake+step+3+timestamp+5+0a1b+compressed.webp"
+            return [SimpleNamespace(path=f"{path}/{name}")]
+
+    assert logged_images(Client(), "run") == {("pictures/real + fake", 3)}

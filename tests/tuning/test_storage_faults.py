@@ -292,6 +292,24 @@ def test_values_of_a_trial_that_was_claimed_and_not_begun_are_tried_again(tmp_pa
     assert again is not None and again.suggest_float("x", 0, 1) == 0.25
 
 
+def test_an_outage_is_one_for_all_threads_and_ends_with_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(storages.time, "monotonic", lambda: now)
+    monkeypatch.setattr(storages, "RECONNECT_SECONDS", 10.0)
+    outage = storages._Outage()
+    found = {}
+    for now in (0.0, 9.0, 10.5, 11.0):
+        found[now] = outage.may_end()
+    assert found == {0.0: True, 9.0: True, 10.5: False, 11.0: False}
+    outage.end()
+    now = 12.0
+    assert outage.may_end(), "another outage"
+    now = 100.0
+    assert outage.may_end(), "a failure long after the last one"
+
+
 @pytest.mark.server
 def test_a_database_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psycopg")
