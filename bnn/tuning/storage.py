@@ -70,17 +70,13 @@ def dashboard_command(address: str) -> str:
     return f"optuna-dashboard {shlex.quote(without_password(address))}"
 
 
-def _patiently(
-    attempt: Callable[[], T],
-    errors: tuple[type[Exception], ...],
-    seconds: float = SETTLE_SECONDS,
-) -> T:
-    """Result of an attempt, which is repeated on `errors` for some seconds.
+def _patiently(attempt: Callable[[], T], errors: tuple[type[Exception], ...]) -> T:
+    """Result of an attempt, which is repeated on `errors` for `SETTLE_SECONDS`.
 
     Of several processes that make one database schema at once, all but one fail, and find it made a
     moment later.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + SETTLE_SECONDS
     while True:
         try:
             return attempt()

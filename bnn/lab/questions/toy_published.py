@@ -31,8 +31,8 @@ class PublishedSetting:
 
     With z = θ - logit(u), b = 1[z > 0], and z̃ its reparameterization given b, an estimate is
     (f(b) - c(z̃)) (b - p) + dc(z)/dθ - dc(z̃)/dθ. REBAR's c is η times the relaxed loss, η from 1;
-    RELAX's is a network alone, of HIDDEN tanh units on 2σ(z / τ) - 1. z̃ takes the uniform number of
-    z. η, τ (from ½, by its logarithm) and the network descend on the square of each estimate.
+    RELAX's is a network alone, of HIDDEN tanh units on 2σ(z / τ) - 1. z̃ takes the uniform number
+    of z. η, τ (from ½, by its logarithm) and the network descend on the square of each estimate.
 
     Args:
         name: one of PUBLISHED.
