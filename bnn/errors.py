@@ -83,6 +83,10 @@ def format_error(error: BaseException) -> str:
     return words if isinstance(error, BnnError) else f"{type(error).__name__}: {words}"
 
 
+FORMER_OPTIONS = {"--passes": "--evaluations"}
+"""Options of commands by their names in earlier versions."""
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Command-line parser that answers a mistake in one line, without the list of options."""
 
@@ -92,7 +96,10 @@ class OneLineParser(argparse.ArgumentParser):
         if unknown and not start:
             word = unknown.split()[0]
             there = [option for action in self._actions for option in action.option_strings]
-            close = difflib.get_close_matches(word.partition("=")[0], there, 1)
+            option = word.partition("=")[0]
+            if (present := FORMER_OPTIONS.get(option)) in there:
+                self.exit(2, f"error: {option}: this option is called {present} now\n")
+            close = difflib.get_close_matches(option, there, 1)
             meant = f"did you mean {close[0]}? " if close else ""
             kind = "option" if word.startswith("-") else "argument"
             message = f"{word}: there is no such {kind}; {meant}options: {', '.join(there)}"

@@ -16,32 +16,33 @@ Measured = Mapping[str, Measurement]
 LEGEND = (
     "All parameters below the highest binary layer; bias² and variance over the squared norm of "
     "the true gradient, which is {known} ({name}). `error`: relative root-mean-square error of "
-    "the mean of as many estimates as that many passes buy. For an estimator that claims to be "
-    "unbiased, its noise alone; for another one, bias² counts for at least half of the upper end "
-    "of its interval, below which it was not measured. In brackets 95 % intervals; the noise is "
-    "subtracted from bias², so that it and its interval may lie below 0. Where few estimates are "
-    "far larger than the others, the true variance lies in its interval less often (in 80 to 85 % "
-    "of cases for 100 log-normal estimates), and otherwise mostly above it. `length of the mean` "
-    "is 0 where its square, without the noise, comes out below 0. `variance × passes` and "
-    "`variance × ms`: variance left by an average that takes one pass, and one millisecond."
+    "the mean of as many estimates as that many evaluations of f buy. For an estimator that "
+    "claims to be unbiased, its noise alone; for another one, bias² counts for at least half of "
+    "the upper end of its interval, below which it was not measured. In brackets 95 % intervals; "
+    "the noise is subtracted from bias², so that it and its interval may lie below 0. Where few "
+    "estimates are far larger than the others, the true variance lies in its interval less often "
+    "(in 80 to 85 % of cases for 100 log-normal estimates), and otherwise mostly above it. "
+    "`length of the mean` is 0 where its square, without the noise, comes out below 0. "
+    "`variance × evaluations` and `variance × ms`: variance left by an average that takes one "
+    "evaluation, and one millisecond. f is the loss of a sample as a function of its bits."
 )
 
 
-def error(one: Measurement, layer: str, passes: int) -> str:
-    """Error of the mean of as many estimates as `passes` buy; a dash for less than one estimate."""
-    if passes < one.evaluations:
+def error(one: Measurement, layer: str, evaluations: int) -> str:
+    """Error of the mean of as many estimates as `evaluations` buy; a dash for less than one."""
+    if evaluations < one.evaluations:
         return BLANK
-    return f"{one.error(layer, passes / one.evaluations):.3f}"
+    return f"{one.error(layer, evaluations / one.evaluations):.3f}"
 
 
-def cost(one: Measurement, layer: str, unit: str = "passes") -> str:
+def cost(one: Measurement, layer: str, unit: str = "evaluations") -> str:
     """Variance times the price of an estimate, to three digits."""
     value = one.cost(layer, unit).value
     return f"{value:.3g}" if abs(value) < 1000 or not math.isfinite(value) else f"{value:.0f}"
 
 
 def ranking(found: Measured, layer: str, unit: str) -> str:
-    """Sentence with the unbiased estimators in the order of their costs, in `passes` or `ms`."""
+    """Sentence with the unbiased estimators in order of cost, in `evaluations` or `ms`."""
     costs = {
         name: one.cost(layer, unit)
         for name, one in found.items()
@@ -56,19 +57,21 @@ def ranking(found: Measured, layer: str, unit: str) -> str:
     return f"Unbiased estimators by variance × {unit}: {text or 'none'}."
 
 
-def accuracy_table(found: Measured, layer: str, passes: int) -> str:
+def accuracy_table(found: Measured, layer: str, evaluations: int) -> str:
     """Table of one layer: a row for each estimator, a column for each number and its interval."""
     head = [
-        *("estimator", "passes", "ms", "bias²", "variance", "cosine", "cosine of the mean"),
-        *("length of the mean", f"error at {passes} passes"),
-        *("variance × passes", "variance × ms"),
+        *("estimator", "evaluations of f", "ms"),
+        *("bias²", "variance", "cosine", "cosine of the mean", "length of the mean"),
+        f"error at {evaluations} evaluations",
+        *("variance × evaluations", "variance × ms"),
     ]
     rows = []
     for name, one in found.items():
         a = one.layers[layer]
         numbers = (a.squared_bias, a.variance, a.cosine, a.cosine_of_mean, a.length_of_mean)
         row = [name, str(one.evaluations), f"{1000 * one.seconds:.1f}", *map(str, numbers)]
-        rows.append([*row, error(one, layer, passes), cost(one, layer), cost(one, layer, "ms")])
+        row += [error(one, layer, evaluations), cost(one, layer), cost(one, layer, "ms")]
+        rows.append(row)
     return markdown(head, rows)
 
 
@@ -78,27 +81,27 @@ def layer_table(found: Measured, cell: Callable[[Measurement, str], str], layers
     return markdown(["estimator", *layers], rows)
 
 
-def tables(compared: Comparison, passes: int) -> str:
+def tables(compared: Comparison, evaluations: int) -> str:
     """Tables of a comparison with their legend: below the highest binary layer, and by layer.
 
     Args:
         compared: the comparison.
-        passes: budget of the column `error`, in forward-backward evaluations per sample.
+        evaluations: of the loss of a sample, the budget of the column `error`.
     """
     found, reference = compared.measured, compared.reference
     layers = [layer for layer in next(iter(found.values())).layers if layer != BELOW]
     relative_error = f"known to {100 * reference.relative_error(BELOW):.1f} % of its norm"
     known = "exact" if reference.exact else relative_error
-    order = "\n\n".join(ranking(found, BELOW, unit) for unit in ("passes", "ms"))
+    order = "\n\n".join(ranking(found, BELOW, unit) for unit in ("evaluations", "ms"))
     return "\n\n".join(
         [
             LEGEND.format(known=known, name=reference.name),
-            accuracy_table(found, BELOW, passes),
+            accuracy_table(found, BELOW, evaluations),
             f"{order} ≈ stands where the intervals of two neighbours overlap; the milliseconds are "
             "taken as they were measured, and what is unbiased up to a scale is left out.",
-            f"The same error at {passes} passes, layer by layer:",
-            layer_table(found, lambda one, layer: error(one, layer, passes), layers),
-            "Variance × passes, layer by layer:",
+            f"The same error at {evaluations} evaluations of f, layer by layer:",
+            layer_table(found, lambda one, layer: error(one, layer, evaluations), layers),
+            "Variance × evaluations, layer by layer:",
             layer_table(found, cost, layers),
         ]
     )

@@ -44,14 +44,14 @@ class Measurement:
         squared_bias = 0.0 if exact else max(bias.value, bias.high / 2, 0.0)
         return math.sqrt(squared_bias + one.variance.value / estimates)
 
-    def cost(self, layer: str, unit: str = "passes") -> Estimate:
+    def cost(self, layer: str, unit: str = "evaluations") -> Estimate:
         """Variance of one estimate times its price: what an average leaves for one unit.
 
         Args:
             layer: layer, or BELOW.
-            unit: `passes` (forward-backward evaluations per sample) or `ms`.
+            unit: `evaluations` of the loss of a sample, forward and backward, or `ms`.
         """
-        price = self.evaluations if unit == "passes" else 1000 * self.seconds
+        price = self.evaluations if unit == "evaluations" else 1000 * self.seconds
         return self.layers[layer].variance.transform(lambda variance: variance * price)
 
 

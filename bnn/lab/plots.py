@@ -13,7 +13,7 @@ from bnn.lab.measure import Measurement
 from bnn.plots.style import estimator_curves, log_axis, style, tidy
 
 BUDGET = 4096
-"""Passes to which the curves of error against cost reach."""
+"""Evaluations of the loss of a sample to which the curves of error against cost reach."""
 COUNTS = tuple(4**k for k in range(8))
 """Numbers of estimates that are averaged, of which those within BUDGET are drawn."""
 
@@ -22,7 +22,7 @@ Points = Sequence[tuple[float, Estimate]]
 
 
 def error_against_cost(found: Mapping[str, Measurement], layer: str) -> Figure:
-    """Relative error of an average of estimates, over the passes and over the seconds it takes.
+    """Relative error of an average of estimates, over evaluations of f and seconds.
 
     A curve for each estimator falls with √n down to its bias. The legend begins with the largest
     error; an estimator without any is not drawn.
@@ -44,7 +44,7 @@ def error_against_cost(found: Mapping[str, Measurement], layer: str) -> Figure:
         errors = [one.error(layer, n) for n in counts]
         left.plot([n * one.evaluations for n in counts], errors, label=name, **styles[name])
         right.plot([n * one.seconds for n in counts], errors, **styles[name])
-    for axis, x in ((left, "passes"), (right, "seconds")):
+    for axis, x in ((left, "evaluations of f"), (right, "seconds")):
         log_axis(tidy(axis, x, ""), "x")
     log_axis(left, "y")
     left.set_ylabel("relative error of the gradient")

@@ -22,9 +22,9 @@ SHOWN = (
     "| enumeration",
     "8 validation images",
     "linear2",
-    "variance × passes |",
+    "variance × evaluations |",
     "Unbiased estimators by variance × ms: enumeration",
-    "Variance × passes, layer by",
+    "Variance × evaluations, layer by",
 )
 
 
@@ -65,6 +65,7 @@ def test_the_page_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFi
             (["--checkpoint", __file__], "is no checkpoint that can be read"),
             (["--checkpoint", "nowhere.pt"], "no such file"),
             ([*TOY, *FEW, "--figure", "lab.gif"], "ends in .png"),
+            (["--passes", "8"], "--passes: this option is called --evaluations now"),
             (["--draws", "1"], "--draws: expected a whole number of at least 2"),
         ],
     ),

@@ -68,7 +68,7 @@ def page(chosen: argparse.Namespace) -> str:
     found = along_training(chosen.draws)
     layers = [f"layers.{k}" for k in range(len(WIDTHS) - 1)]
     numbers = range(1, len(layers) + 1)
-    head = ["step", "loss", "estimator", "passes"]
+    head = ["step", "loss", "estimator", "evaluations of f"]
     head += [f"error of {n}, layer {k}" for n in TABLED for k in numbers]
     head += [f"cosine, layer {k}" for k in numbers]
     rows = []

@@ -34,7 +34,7 @@ COUNTS = (
     ("warm", 0, 50, "training batches before, for what an estimator averages or learns"),
     ("reference", 2, 1000, "unbiased estimates of the true gradient, where it is not enumerated"),
     ("batch", 2, 64, "validation images"),
-    ("passes", 1, 64, "budget of the column `error`, in evaluations of the loss per sample"),
+    ("evaluations", 1, 64, "budget of the column `error`, in evaluations of the loss per sample"),
 )
 
 
@@ -107,7 +107,7 @@ def page(chosen: argparse.Namespace) -> str:
     picture = save_figure(lambda: error_against_cost(compared.measured, BELOW), chosen.figure)
     spec = compared.setup.spec
     head = heading(spec.general.device, caption(chosen, spec.config, spec.title))
-    return "\n\n".join([head, tables(compared, chosen.passes), *compared.refused]) + picture
+    return "\n\n".join([head, tables(compared, chosen.evaluations), *compared.refused]) + picture
 
 
 def caption(chosen: argparse.Namespace, config: Mapping[str, Any], title: str) -> str:

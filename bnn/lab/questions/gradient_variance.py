@@ -98,8 +98,10 @@ def page(chosen: argparse.Namespace) -> str:
         ]
         for name, one in sorted(found.items(), key=lambda item: item[1].variances[-1])
     ]
-    head = ["estimator", "passes", "variance, epoch 1", f"variance, epoch {last}"]
-    table = markdown([*head, f"variance × passes, epoch {last}", "validation loss (nats)"], rows)
+    head = ["estimator", "evaluations of f", "variance, epoch 1", f"variance, epoch {last}"]
+    table = markdown(
+        [*head, f"variance × evaluations, epoch {last}", "validation loss (nats)"], rows
+    )
     picture = save_figure(lambda: variance_figure(found, "validation loss (nats)"), chosen.figure)
     shown = ", ".join(str(values[key]) for key in SHOWN if key in values)
     optimizer = plain["optimizer"]

@@ -48,14 +48,14 @@ class Row:
     Args:
         title: display name of the estimator.
         unbiased: claim of the estimator, `Estimator.unbiasedness`.
-        passes: forward-backward evaluations of the loss per sample and step; empty: not counted.
+        evaluations: of the loss of a sample and step, forward and backward; empty: not counted.
         variances: (step, median variance).
         loss: median of the expected loss at the end.
     """
 
     title: str
     unbiased: str
-    passes: str
+    evaluations: str
     variances: Sequence[tuple[int, Estimate]]
     loss: float
 
@@ -68,7 +68,7 @@ class Row:
         return [
             self.title,
             self.unbiased,
-            self.passes,
+            self.evaluations,
             *logs,
             f"{self.loss:.5f}",
         ]
@@ -110,8 +110,8 @@ def registered_rows(
                 descend(one, t, samples, chosen.steps, draws=chosen.draws, seed=seed)
                 for seed, one in enumerate(built)
             ]
-            passes = str(built[0].evaluations([1]))
-            yield t, samples, Row(title, built[0].unbiasedness, passes, *over_seeds(descents))
+            evaluations = str(built[0].evaluations([1]))
+            yield t, samples, Row(title, built[0].unbiasedness, evaluations, *over_seeds(descents))
 
 
 def measured(chosen: argparse.Namespace) -> tuple[Rows, list[str]]:
@@ -146,7 +146,7 @@ def table(t: float, samples: int, rows: Sequence[Row], steps: int) -> str:
     from bnn.tables import markdown
 
     columns = [f"step {step}" for step in measured_steps(steps)]
-    head = ["", "unbiased", "passes", *columns, "loss"]
+    head = ["", "unbiased", "evaluations of f", *columns, "loss"]
     return (
         f"## t = {t}, {samples} {'sample' if samples == 1 else 'samples'} a step "
         f"(least loss {least_loss(t):.5f}, at the start {expected_loss(0.5, t):.5f})\n\n"
