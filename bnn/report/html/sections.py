@@ -16,7 +16,7 @@ from bnn.report.differences import (
     difference_note,
 )
 from bnn.report.display_names import display_names, full_names, placement_name
-from bnn.report.document import EVALUATIONS_NOTE, caption_paragraphs, commands, summary
+from bnn.report.document import caption_paragraphs, commands, summary
 from bnn.report.dot_plot import dot_plot
 from bnn.report.gated_networks import GatedNetworks
 from bnn.report.headline import Headline, headline
@@ -164,7 +164,7 @@ def cost_section(configurations: Sequence[Configuration]) -> Section:
     metric = headline(row for c in configurations for row in c.rows)
     equal = len({evaluations(c.first) for c in configurations}) == 1
     machines = {(row.hardware, row.threads) for c in configurations for row in c.rows}
-    notes = [f"{BARS} {EVALUATIONS_NOTE} {SECONDS}"]
+    notes = [f"{BARS} {SECONDS}"]
     if equal:
         notes.append("All configurations have equally many evaluations, which are not drawn.")
     if len(machines) > 1:
