@@ -11,7 +11,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from bnn.report import across_tasks, answer, catalogue, equal_steps, gated_networks, gates_figure
+from bnn.report import (
+    across_tasks,
+    answer,
+    catalogue,
+    equal_steps,
+    gated_networks,
+    gates_figure,
+    learning_rates,
+)
 from bnn.report.configurations import group_by_configuration
 from bnn.report.differences import Reference
 from bnn.report.document import caption, results_section
@@ -75,6 +83,12 @@ def readings(arguments: Sequence[str], page: Path, root: Path) -> str:
     """Test accuracies of NAME.csv under each reading of drawn weights."""
     (name,) = arguments
     return weight_readings(read_csv(root / RESULTS / f"{name}.csv"))
+
+
+def rates(arguments: Sequence[str], page: Path, root: Path) -> str:
+    """Validation losses of NAME.csv by configuration and learning rate."""
+    (name,) = arguments
+    return learning_rates.rates_table(read_csv(root / RESULTS / f"{name}.csv"))
 
 
 def index(names: Sequence[str], page: Path, root: Path) -> str:
@@ -193,6 +207,7 @@ KINDS: dict[str, Callable[[Sequence[str], Path, Path], str]] = {
     "printed": printed,
     "seconds": seconds,
     "weight_readings": readings,
+    "learning_rates": rates,
     "index": index,
     "across_tasks": across,
     "equal_steps": steps,

@@ -97,7 +97,16 @@ def _image(rows: Sequence[Row], address: str) -> str:
 
 def caption(rows: Sequence[Row]) -> str:
     """Paragraphs and commands below a table."""
-    return "\n\n".join([*caption_paragraphs(rows), f"```bash\n{commands(rows)}\n```"])
+    return "\n\n".join([*caption_paragraphs(rows), _code(rows)])
+
+
+def caption_of_runs(rows: Sequence[Row]) -> str:
+    """Number of runs, seconds, machines, versions, commits and commands alone."""
+    return f"{_origin(rows)}\n\n{_code(rows)}"
+
+
+def _code(rows: Sequence[Row]) -> str:
+    return f"```bash\n{commands(rows)}\n```"
 
 
 EVALUATIONS_NOTE = (
