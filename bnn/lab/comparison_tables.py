@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from bnn.lab.comparison import Comparison
 from bnn.lab.gradient_sampler import BELOW
-from bnn.lab.measure import Measurement
+from bnn.lab.measure import OF_F, Measurement
 from bnn.tables import BLANK, markdown
 
 Measured = Mapping[str, Measurement]
@@ -24,7 +24,7 @@ LEGEND = (
     "(in 80 to 85 % of cases for 100 log-normal estimates), and otherwise mostly above it. "
     "`length of the mean` is 0 where its square, without the noise, comes out below 0. "
     "`variance × evaluations` and `variance × ms`: variance left by an average that takes one "
-    "evaluation, and one millisecond. f is the loss of a sample as a function of its bits."
+    f"evaluation, and one millisecond. {OF_F}"
 )
 
 
@@ -86,7 +86,7 @@ def tables(compared: Comparison, evaluations: int) -> str:
 
     Args:
         compared: the comparison.
-        evaluations: of the loss of a sample, the budget of the column `error`.
+        evaluations: budget of the column `error`, in evaluations of the loss per sample.
     """
     found, reference = compared.measured, compared.reference
     layers = [layer for layer in next(iter(found.values())).layers if layer != BELOW]

@@ -11,6 +11,9 @@ from bnn.lab.estimate import Estimate
 from bnn.lab.gradient_sampler import GradientSampler
 from bnn.lab.reference import ReferenceGradient
 
+OF_F = "f is the loss of a sample as a function of its bits."
+"""Sentence on pages with a column `evaluations of f`."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -49,7 +52,7 @@ class Measurement:
 
         Args:
             layer: layer, or BELOW.
-            unit: `evaluations` of the loss of a sample, forward and backward, or `ms`.
+            unit: `evaluations` of the loss per sample, forward and backward, or `ms`.
         """
         price = self.evaluations if unit == "evaluations" else 1000 * self.seconds
         return self.layers[layer].variance.transform(lambda variance: variance * price)

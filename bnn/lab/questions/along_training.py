@@ -62,6 +62,7 @@ def page(chosen: argparse.Namespace) -> str:
     Args:
         chosen: parsed command line.
     """
+    from bnn.lab.measure import OF_F
     from bnn.lab.questions.moons_training import POINTS, WIDTHS, along_training
     from bnn.tables import markdown
 
@@ -82,7 +83,7 @@ def page(chosen: argparse.Namespace) -> str:
     about = (
         f"{'-'.join(map(str, WIDTHS))}-1 on {POINTS} points, {chosen.draws} estimates after each "
         "of these numbers of steps, of all points at once. `error of n`: relative root-mean-square "
-        "error of the mean of n estimates. Cosines with 95 % intervals."
+        f"error of the mean of n estimates. Cosines with 95 % intervals. {OF_F}"
     )
     return f"{heading('cpu', about)}\n\n{markdown(head, rows)}{picture}"
 

@@ -75,6 +75,7 @@ def page(chosen: argparse.Namespace) -> str:
     from bnn.config.canonical import canonical, flat
     from bnn.config.compose import compose
     from bnn.data import use_data
+    from bnn.lab.measure import OF_F
     from bnn.lab.training_variance import training_variances
     from bnn.tables import markdown
 
@@ -109,7 +110,7 @@ def page(chosen: argparse.Namespace) -> str:
         f"task {' '.join(map(str, plain['task'].values()))}, {shown}, placement "
         f"{plain['placement']['name']}; {optimizer['name']} at {optimizer['lr']} for all, seed "
         f"{plain['seed']}; {chosen.draws} estimates of the gradient of {chosen.batch} validation "
-        "images after each epoch."
+        f"images after each epoch. {OF_F}"
     )
     device = next((one.device for one in found.values()), "cpu")
     return "\n\n".join([heading(device, about), table, *refused]) + picture

@@ -73,7 +73,7 @@ def expected_estimate(sampler: GradientSampler, estimator: Estimator) -> dict[st
 
     Args:
         sampler: network and batch.
-        estimator: initialised, of one pass, a function of the bits.
+        estimator: initialised, of one evaluation of the loss, a function of the bits.
     """
     count = sum(sampler.units) * len(sampler.inputs)
     total: dict[str, Tensor] = {}

@@ -48,7 +48,8 @@ class Row:
     Args:
         title: display name of the estimator.
         unbiased: claim of the estimator, `Estimator.unbiasedness`.
-        evaluations: of the loss of a sample and step, forward and backward; empty: not counted.
+        evaluations: evaluations of the loss per sample and step, forward and backward; empty: not
+            counted.
         variances: (step, median variance).
         loss: median of the expected loss at the end.
     """
@@ -175,6 +176,7 @@ def page(chosen: argparse.Namespace) -> str:
     Args:
         chosen: parsed command line.
     """
+    from bnn.lab.measure import OF_F
     from bnn.lab.questions.toy_problem import LEARNED_RATE, RATE
 
     rows, refused = measured(chosen)
@@ -186,7 +188,7 @@ def page(chosen: argparse.Namespace) -> str:
         f"({chosen.draws} draws with the estimator's state held; – for none), and the expected "
         "loss over the last tenth of the steps. The variance falls with p (1 - p) too, so that an "
         "estimator that gets further has less of it. As published: a plain implementation of the "
-        "setting in the published code of RELAX."
+        f"setting in the published code of RELAX. {OF_F}"
     )
     picture = save_figure(lambda: variance_figure(rows), chosen.figure)
     return "\n\n".join([heading("cpu", about), *tables, *refused]) + picture
