@@ -117,6 +117,13 @@ def test_every_experiment_builds(experiment: str) -> None:
     setup(compose([f"experiment={experiment}"]))
 
 
+@pytest.mark.parametrize("experiment", ["structured", "vae", "vae_equal_cost"])
+def test_a_recipe_of_a_task_takes_a_schedule_of_the_slope(experiment: str) -> None:
+    assert compose([f"experiment={experiment}"]).anneal == {"name": "none", "slope": 1.0}
+    annealed = compose([f"experiment={experiment}", "anneal=linear", "anneal.step=0.1"]).anneal
+    assert (annealed.name, annealed.step) == ("linear", 0.1)
+
+
 @pytest.mark.parametrize("law", ["uniform", "logistic", "gaussian", "triangular"])
 def test_every_law_builds(law: str) -> None:
     setup(compose([f"neuron.law={law}"]))

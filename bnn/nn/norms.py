@@ -173,7 +173,7 @@ def refuse_torch_batch_norms(model: nn.Module) -> None:
             raise ConfigError(
                 f"{name}: {type(module).__name__} would normalise the replicas of a batch together "
                 "and bias the estimate; write net = bnn.nn.convert_batch_norms(net) (same "
-                "parameters), or take an estimator of one pass"
+                "parameters), or take an estimator of one evaluation"
             )
 
 

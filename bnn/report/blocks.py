@@ -86,9 +86,9 @@ def readings(arguments: Sequence[str], page: Path, root: Path) -> str:
 
 
 def rates(arguments: Sequence[str], page: Path, root: Path) -> str:
-    """Validation losses of NAME.csv by configuration and learning rate."""
-    (name,) = arguments
-    return learning_rates.rates_table(read_csv(root / RESULTS / f"{name}.csv"))
+    """Validation losses of TRIED.csv by configuration and rate, by which those of NAME.csv are."""
+    tried, chosen = (read_csv(root / RESULTS / f"{name}.csv") for name in arguments)
+    return learning_rates.rates_table(tried, chosen)
 
 
 def index(names: Sequence[str], page: Path, root: Path) -> str:

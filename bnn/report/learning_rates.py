@@ -1,15 +1,17 @@
-"""Choice of a learning rate: validation loss of each configuration at each rate that was tried."""
+"""Choice of learning rates: validation loss of each configuration at each rate that was tried."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnn.report.document import caption_of_runs
+from bnn.report.document import caption_of_runs, escape_markdown
 from bnn.report.rows import ReportError, Row
 from bnn.tables import BLANK, markdown
 
-LABELS = ("neuron", "estimator_title", "anneal")
-"""Fields that tell configurations apart; those that all share are left out."""
+HEADS = ("neuron", "estimator", "anneal", "task")
+"""Heads of what tells configurations apart; a column is shown where they differ."""
+Label = tuple[str, ...]
+"""Values under HEADS."""
 
 
 def learning_rate(row: Row) -> float:
@@ -18,8 +20,14 @@ def learning_rate(row: Row) -> float:
     return float(words[words.index("lr") + 1])
 
 
-def losses_by_rate(rows: Sequence[Row]) -> dict[tuple[str, ...], dict[float, float]]:
-    """Least validation loss of each configuration, LABELS, at each learning rate.
+def label(row: Row) -> Label:
+    """Neuron, estimator, schedule of the slope and settings of the task."""
+    settings = " ".join(f"{key} {value}" for key, value in row.task.items() if key != "name")
+    return (row.neuron, row.estimator_title, row.anneal, settings)
+
+
+def losses_by_rate(rows: Sequence[Row]) -> dict[Label, dict[float, float]]:
+    """Validation loss of each configuration at each learning rate, at its best epoch.
 
     Args:
         rows: runs of one seed.
@@ -27,42 +35,64 @@ def losses_by_rate(rows: Sequence[Row]) -> dict[tuple[str, ...], dict[float, flo
     Raises:
         ReportError: for runs of several seeds, or several runs of a configuration at one rate.
     """
-    found: dict[tuple[str, ...], dict[float, float]] = {}
+    found: dict[Label, dict[float, float]] = {}
     seeds = sorted({row.seed for row in rows})
     if len(seeds) > 1:
         raise ReportError(f"expected runs of one seed to choose a rate by, got seeds {seeds}")
     for row in rows:
-        label = tuple(getattr(row, field) for field in LABELS)
-        losses = found.setdefault(label, {})
-        if learning_rate(row) in losses:
-            raise ReportError(f"{', '.join(label)}: several runs at rate {learning_rate(row)}")
-        losses[learning_rate(row)] = row.val_loss
+        losses, rate = found.setdefault(label(row), {}), learning_rate(row)
+        if rate in losses:
+            raise ReportError(f"{', '.join(label(row))}: several runs at rate {rate:g}")
+        losses[rate] = row.val_loss
     return found
 
 
-def rates_table(rows: Sequence[Row]) -> str:
+def check_choice(found: dict[Label, dict[float, float]], chosen: Sequence[Row]) -> None:
+    """Raise ReportError unless each run has the rate of the least loss of its configuration.
+
+    Args:
+        found: losses by configuration and rate.
+        chosen: runs whose rates were chosen.
+    """
+    for row in chosen:
+        losses = found.get(label(row))
+        if losses is None:
+            raise ReportError(f"{', '.join(label(row))}: no learning rate was tried")
+        best = min(losses, key=lambda rate: losses[rate])
+        if learning_rate(row) != best:
+            raise ReportError(
+                f"{', '.join(label(row))}: expected the rate of the least loss, {best:g}, got "
+                f"{learning_rate(row):g}"
+            )
+
+
+def rates_table(rows: Sequence[Row], chosen: Sequence[Row]) -> str:
     """Table of validation losses by configuration and learning rate, the least of a row in bold.
 
     Args:
         rows: as `losses_by_rate` takes them.
+        chosen: runs at the chosen rates, as `check_choice` takes them.
     """
-    found = losses_by_rate(rows)
+    found = losses_by_rate([escape_markdown(row) for row in rows])
+    check_choice(found, [escape_markdown(row) for row in chosen])
     rates = sorted({rate for losses in found.values() for rate in losses})
-    shown = [k for k in range(len(LABELS)) if len({label[k] for label in found}) > 1]
-    head = [LABELS[k].removesuffix("_title") for k in shown]
+    shown = [k for k in range(len(HEADS)) if len({one[k] for one in found}) > 1]
     lines = [
-        [*(label[k] for k in shown), *(_cell(losses, rate) for rate in rates)]
-        for label, losses in found.items()
+        [*(one[k] for k in shown), *(_cell(losses, rate) for rate in rates)]
+        for one, losses in found.items()
     ]
-    draws = sorted({row.validation_samples for row in rows})
+    table = markdown([*(HEADS[k] for k in shown), *(f"lr {rate:g}" for rate in rates)], lines)
+    draws = _alternatives({row.validation_samples for row in rows})
     note = (
-        "Least loss of the epochs on the validation split in nats, by "
-        f"{' or '.join(map(str, draws))} draw{'' if draws == [1] else 's'}, after "
-        f"{' or '.join(map(str, sorted({row.epochs for row in rows})))} epochs of training with "
-        f"seed {rows[0].seed}; the rate of the least, in bold, is that of the other tables."
+        f"Loss on the validation split in nats by {draws} draw{'' if draws == '1' else 's'}, at "
+        f"the best of {_alternatives({row.epochs for row in rows})} epochs, seed {rows[0].seed}. "
+        "The rate of the least loss, in bold, is that of the table above."
     )
-    table = markdown([*head, *(f"lr {rate:g}" for rate in rates)], lines)
     return "\n\n".join([table, note, caption_of_runs(rows)])
+
+
+def _alternatives(values: set[int]) -> str:
+    return " or ".join(map(str, sorted(values)))
 
 
 def _cell(losses: dict[float, float], rate: float) -> str:

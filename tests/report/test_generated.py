@@ -171,6 +171,8 @@ def test_the_pages_of_this_repository_agree_with_their_sources() -> None:
         for block in blocks((root / page).read_text(encoding="utf-8"), page)
     }
     assert used == set(KINDS)
+    described = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [k for k in KINDS if f"`{k} " not in described and f"`{k}`" not in described] == []
     assert generated.outdated(root) == []
 
 
