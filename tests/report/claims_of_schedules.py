@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from findings import bracketed, compared, of
+from findings import bracketed, compared, of, undecided
 
 from bnn.config.compose import compose
-from bnn.report.differences import Difference
+from bnn.report.configurations import Configuration
+from bnn.report.differences import Difference, compare
 from bnn.report.headline import BOUND
 from bnn.report.learning_rates import learning_rate
 from bnn.report.numbers import Interval
@@ -66,3 +67,36 @@ def structured_annealing() -> Iterator[str]:
     ]
     yield f"at slope 1 straight-through has {both[0]} at 0.003, and {both[1]} at 0.01, the rate"
     yield "the best loss over 5,000 steps"
+
+
+def vae_bounds() -> Iterator[str]:
+    name = "vae_bounds_mnist"
+    analytic, sampled, vimco, disarm = (
+        only(name, estimator=estimator, task__kl=kl)
+        for estimator, kl in (
+            ("reinforce", "analytic"),
+            ("reinforce", "sampled"),
+            ("vimco", "sampled"),
+            ("disarm_bound", "sampled"),
+        )
+    )
+    recipe = compose(["experiment=vae_bounds"]).vars
+    for c, by in ((analytic, "reinforce"), (sampled, "reinforce_sampled"), (vimco, "vimco")):
+        assert (c.first.epochs, c.first.evaluations) == (recipe.epochs[by], 4)
+    assert (disarm.first.epochs, disarm.first.evaluations) == (recipe.epochs.disarm_bound, 8)
+    yield f"{analytic.first.epochs} epochs of four evaluations a step, or {disarm.first.epochs} of"
+    behind = [gain(compare(sampled, c, 0.1)) for c in (vimco, disarm)]
+    assert min(one.low for one in behind) > 0
+    yield f"is {bracketed(behind[0])} nats behind leave-one-out and "
+    yield f"in half the steps, {bracketed(behind[1])}"
+    same = gain(compare(sampled, analytic, 0.1))
+    assert undecided(same)
+    yield f"gains {bracketed(same)} nats"
+
+
+def only(name: str, **values: str) -> Configuration:
+    """The one configuration with these fields, of three seeds and selected by ten draws."""
+    (found,) = of(name, **values)
+    assert tuple(sorted(row.seed for row in found.rows)) == (0, 1, 2)
+    assert found.first.validation_samples == 10
+    return found

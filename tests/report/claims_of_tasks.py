@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from claims_of_schedules import structured_annealing, vae_annealing
+from claims_of_schedules import structured_annealing, vae_annealing, vae_bounds
 from findings import RESULTS, bracketed, of, undecided
 from findings import compared as compared_with
 from omegaconf import OmegaConf
@@ -243,6 +243,7 @@ def vae_equal_cost() -> Iterator[str]:
     yield from vae_equal_steps()
     yield from vae_equal_time()
     yield from vae_annealing()
+    yield from vae_bounds()
     yield from vae_long()
 
 
