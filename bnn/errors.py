@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class BnnError(Exception):
@@ -88,7 +88,10 @@ FORMER_OPTIONS = {"--passes": "--evaluations"}
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Command-line parser that answers a mistake in one line, without the list of options."""
+    """Command-line parser that answers a mistake in one line; options have no abbreviations."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """End the command with exit code 2, with the option that an unknown one resembles."""
@@ -99,7 +102,8 @@ class OneLineParser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if (present := FORMER_OPTIONS.get(option)) in there:
                 self.exit(2, f"error: {option}: this option is called {present} now\n")
-            close = difflib.get_close_matches(option, there, 1)
+            close = [name for name in there if name.startswith(option) and option.startswith("--")]
+            close = close or difflib.get_close_matches(option, there, 1)
             meant = f"did you mean {close[0]}? " if close else ""
             kind = "option" if word.startswith("-") else "argument"
             message = f"{word}: there is no such {kind}; {meant}options: {', '.join(there)}"

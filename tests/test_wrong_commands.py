@@ -163,6 +163,7 @@ OTHERS: list[Wrong] = [
     ("report", ["nope", "--exprt"], "did you mean --export?"),
     ("report", ["a", "b", "--run", "0123abcd"], "--run: expected one EXPERIMENT"),
     ("report", ["nope", "--margin", "much"], "--margin"),
+    ("report", ["--result"], "did you mean --results?"),
     ("predict", [], "MODEL"),
     ("predict", ["nope.pt", "image.png"], "nope.pt: no such file"),
     ("predict", ["a", "b", "--draw_ing"], "did you mean --drawing?"),
@@ -172,6 +173,7 @@ OTHERS: list[Wrong] = [
     ("sync", ["nowhere"], "nowhere"),
     ("sync", ["--uri", "x"], "--to"),
     ("sync", ["--too", "x"], "did you mean --to?"),
+    ("sync", ["--exp", "x"], "did you mean --experiment?"),
     ("benchmark", ["--steps", "0"], "--steps"),
     ("benchmark", ["--device", "tpu"], "cuda"),
     ("benchmark", ["estimator=nope"], "reinforce, reinmax"),
@@ -180,6 +182,7 @@ OTHERS: list[Wrong] = [
     ("lab", ["estimator=nope"], "reinforce, reinmax"),
     ("lab", ["--figure", "x.pdf"], "--figure"),
     ("lab", ["--drawz", "3"], "did you mean --draws?"),
+    ("lab", ["--draw", "3"], "did you mean --draws?"),
 ]
 """Wrong words of the other commands."""
 
