@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,14 +18,18 @@ from bnn.nn.forward import ForwardClosure, Loss
 from bnn.nn.sites import Noise, Site, generator_noise, host_noise
 from bnn.tasks.classification import cross_entropy
 from bnn.training.initialisation import init_estimator
+from bnn.training.optimizers import ESTIMATOR
 
 if TYPE_CHECKING:
     from bnn.fitted import FittedNetwork
 
 BELOW = "below"
 """Key of all parameters below the highest binary layer together: where the estimators differ."""
-WARM_UP_RATE, WARM_UP_MOMENTUM = 0.05, 0.9
-"""Of stochastic gradient descent on an estimator's parameters; the defaults of a training."""
+
+
+def sgd(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Stochastic gradient descent as in a training by defaults."""
+    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
 
 
 @dataclass
@@ -44,6 +49,7 @@ class GradientSampler:
         training_batch: function that draws a batch (inputs, targets) of the training split, on
             which estimators are warmed up. None: they are on `inputs`, and what they learn is then
             fitted to the very batch on which they are measured.
+        optimizer: constructor of the optimizer of an estimator's parameters in the warm-up.
 
     Attributes:
         units: number of units of each binary layer, from the input.
@@ -58,6 +64,7 @@ class GradientSampler:
     loss: Loss = cross_entropy
     precision: str = "float32"
     training_batch: Callable[[Generator], tuple[Tensor, Tensor]] | None = None
+    optimizer: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer] = sgd
     units: tuple[int, ...] = field(init=False)
     below: list[str] = field(init=False)
 
@@ -118,7 +125,7 @@ class GradientSampler:
         estimator = copy.deepcopy(estimator)
         self.init(estimator)
         learned = list(estimator.parameters())
-        optimizer = torch.optim.SGD(learned, WARM_UP_RATE, WARM_UP_MOMENTUM) if learned else None
+        optimizer = self.optimizer(learned) if learned else None
         own, generator = (self.inputs, self.targets), torch.Generator().manual_seed(self.seed)
         for _ in range(steps):
             if self.training_batch is not None:
@@ -170,7 +177,10 @@ class GradientSampler:
 
 
 def validation_sampler(network: FittedNetwork, samples: int) -> GradientSampler:
-    """Sampler on the first `samples` validation examples, with warm-up on the training split."""
+    """Sampler on the first `samples` validation examples of a trained network.
+
+    Estimators are warmed up on its training split, by the optimizer of its training.
+    """
     training, data = network.setup.training, network.data
     task, validation, train = training.task, data.validation, data.train
     inputs, targets = task.fixed_batch(validation.head(samples))
@@ -188,4 +198,5 @@ def validation_sampler(network: FittedNetwork, samples: int) -> GradientSampler:
         task.loss,
         training.settings.precision,
         training_batch,
+        partial(training.optimization.of_group, ESTIMATOR),
     )

@@ -156,6 +156,15 @@ class Optimization:
         rate = LambdaLR(optimizer, lambda step: self.lr_schedule(step, steps, self.warmup))
         return Optimizers(optimizer, *([own] if own is not None else [])), rate
 
+    def of_group(self, name: str, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Optimizer of the parameters of one group, at its peak learning rate.
+
+        Args:
+            name: the group, whose settings count.
+            parameters: its parameters.
+        """
+        return self.optimizer([{"params": list(parameters), **self.groups.get(name, {})}])
+
     def check_groups(self, names: Collection[str]) -> None:
         """Check that each parameter group has settings, and that settings belong to a group.
 

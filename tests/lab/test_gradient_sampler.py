@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from bnn.config.compose import compose
 from bnn.estimators import Estimator
+from bnn.fitted import fit_network
 from bnn.lab.accuracy import Accuracy
-from bnn.lab.gradient_sampler import BELOW, GradientSampler
+from bnn.lab.gradient_sampler import BELOW, GradientSampler, validation_sampler
 from bnn.lab.measure import measure
 from bnn.lab.reference import ReferenceGradient, reference_estimator, reference_gradient
 from bnn.nn.neurons import Stochastic
@@ -175,6 +176,28 @@ def test_a_warm_up_on_training_batches_does_not_fit_the_batch_that_is_measured()
     memorised, fair = (variance_after(one, 50, 400, exact, 200) for one in (own, apart))
     assert memorised < 0.8 * fair
     assert apart.inputs is before
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "step"),
+    [
+        (["optimizer=adam", "optimizer.lr=0.25"], 0.25),
+        (["optimizer=adam", "optimizer.lr=0.25", "optimizer.groups.estimator.lr=0.125"], 0.125),
+        (["optimizer=sgd", "optimizer.groups.estimator.lr=0"], 0.0),
+    ],
+)
+def test_a_warm_up_steps_as_the_optimizer_of_the_training(
+    optimizer: list[str], step: float
+) -> None:
+    """The first step of Adam is as long as its learning rate."""
+    network = fit_network(compose([*TOY, "data.limit=64", "estimator=nvil", *optimizer]), 0)
+    sampler = validation_sampler(network, 16)
+    cold, warm = (sampler.warm_up(network.setup.training.estimator, steps) for steps in (0, 1))
+    moved = [
+        (after - before).abs().max().item()
+        for before, after in zip(cold.parameters(), warm.parameters(), strict=True)
+    ]
+    assert moved and max(moved) == pytest.approx(step, rel=1e-3)
 
 
 def test_a_layer_of_a_module_list_keeps_its_name() -> None:
