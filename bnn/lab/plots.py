@@ -16,6 +16,8 @@ BUDGET = 4096
 """Evaluations of the loss of a sample to which the curves of error against cost reach."""
 COUNTS = tuple(4**k for k in range(8))
 """Numbers of estimates that are averaged, of which those within BUDGET are drawn."""
+LEGEND_LINE = 0.22
+"""Height of a line of the legend, in inches."""
 
 Points = Sequence[tuple[float, Estimate]]
 """(x, y) of one curve."""
@@ -31,9 +33,10 @@ def error_against_cost(found: Mapping[str, Measurement], layer: str) -> Figure:
         found: measurement by the estimator's display name.
         layer: layer, or BELOW.
     """
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
     noisy = {name: one for name, one in found.items() if one.error(layer, 1) > 0}
+    height = max(4.6, LEGEND_LINE * (len(noisy) + 1))
+    figure = Figure(figsize=(11, height), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     largest_first = sorted(
         noisy.items(), key=lambda item: -item[1].error(layer, BUDGET / item[1].evaluations)
     )
