@@ -24,4 +24,4 @@ def test_the_legend_of_two_settings_of_all_estimators_is_inside_of_the_figure() 
     (legend,) = figure.legends
     box = legend.get_window_extent()
     assert len(legend.get_texts()) == len(names) > 40
-    assert 0 <= box.y0 and box.y1 <= figure.bbox.height and box.x1 <= figure.bbox.width
+    assert box.y0 >= 0 and box.y1 <= figure.bbox.height and box.x1 <= figure.bbox.width
