@@ -55,9 +55,9 @@ class LocalExpectation(LayerByLayer):
         super().build(sites, inputs)
         if too_many := [units for units in self._units[:-1] if units > LOWER_LIMIT]:
             raise ConfigError(
-                "estimator=local_expectation: below the highest binary layer every unit takes a "
-                f"pass, expected at most {LOWER_LIMIT} units there, got {too_many[0]}; write "
-                "placement=last, or estimator=arms"
+                "estimator=local_expectation: below the highest binary layer every unit takes an "
+                f"evaluation of the loss, expected at most {LOWER_LIMIT} units there, got "
+                f"{too_many[0]}; write placement=last, or estimator=arms"
             )
 
     def draws(self, layer: int, units: Sequence[int]) -> int:
