@@ -72,6 +72,7 @@ def command_line(words: Sequence[str]) -> argparse.Namespace:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
+    parser.allow_abbrev = False
     chosen = parser.parse_intermixed_args(list(words))
     modes = ("run", "multirun", "cfg", "info", "shell_completion")
     if len(given := [f"--{mode}" for mode in modes if getattr(chosen, mode)]) > 1:

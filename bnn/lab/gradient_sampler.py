@@ -28,7 +28,7 @@ BELOW = "below"
 
 
 def sgd(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Stochastic gradient descent as in a training by defaults."""
+    """Stochastic gradient descent with the defaults of `optimizer=sgd`."""
     return torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
 
 
