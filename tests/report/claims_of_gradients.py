@@ -394,6 +394,38 @@ def lab_vae_training() -> Iterator[str]:
     yield f"by {min(gains):.2f} to {max(gains):.2f} nats"
 
 
+def lab_structured_training() -> Iterator[str]:
+    rows = {row["estimator"]: row for row in printed("lab_structured_training", "estimator")}
+    first, last, loss = (
+        {name: float(row[key]) for name, row in rows.items()}
+        for key in ("variance, epoch 1", "variance, epoch 12", "validation loss (nats)")
+    )
+    unbiased = {name for name in rows if name.split()[0] in NO_BIAS}
+    biased = rows.keys() - unbiased
+    assert len(unbiased) == 8 and len(biased) == 7
+    least, most = (pick(last[name] for name in unbiased) for pick in (min, max))
+    noisiest, quietest = (pick(last[name] for name in biased) for pick in (max, min))
+    yield f"at least {least / noisiest:.1f} times"
+    yield f"at most {most / quietest:.0f} times"
+    assert min(loss[name] for name in unbiased) > max(loss[name] for name in biased)
+    yield "Two layers of 200 units"
+    for key in (last, loss):
+        order = sorted(biased, key=key.__getitem__)
+        assert {*order[:2]} == {GUMBEL_RAO, "reinmax_rao 1.0"} and order[-1] == CONCRETE
+        assert max(unbiased, key=key.__getitem__) == "disarm"
+    others = unbiased - {"disarm"}
+    losses, variances = ([key[name] for name in others] for key in (loss, last))
+    yield f"lie within {max(losses) - min(losses):.2f} nats"
+    yield f"up to {max(variances) / min(variances):.1f} times each other"
+    assert {*sorted(others, key=loss.__getitem__)[:2]} == {"arms 4", DOUBLE_CV}
+    assert [rows[t]["evaluations of f"] for t in ("arms 4", DOUBLE_CV)] == ["7", "4"]
+    rises, falls = ([last[name] / first[name] for name in some] for some in (biased, unbiased))
+    yield f"to {min(rises):.2f} to {max(rises):.2f} times"
+    yield f"to {min(falls):.2f} to {max(falls):.2f} times"
+    assert len([name for name in biased if loss[name] < loss[ST]]) == 5
+    yield "By the bound of 100 draws"
+
+
 def lab_structured() -> Iterator[str]:
     name = "lab_structured"
     assert "'model.hidden=[8,8]'" in text(name)

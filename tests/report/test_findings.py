@@ -46,6 +46,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "sweeps/results/lab_exact.md": gradients.lab_exact,
     "sweeps/results/lab_cnn.md": gradients.lab_cnn,
     "sweeps/results/lab_vae.md": gradients.lab_vae,
+    "sweeps/results/lab_structured_training.md": gradients.lab_structured_training,
     "sweeps/results/lab_vae_training.md": gradients.lab_vae_training,
     "sweeps/results/lab_structured.md": gradients.lab_structured,
     "sweeps/results/lab_target.md": gradients.target,
