@@ -525,7 +525,7 @@ def checkpoints() -> Iterator[str]:
 
     def per_evaluation(title: str) -> list[float]:
         """Squared error of one estimate times its evaluations, by layer."""
-        evaluations = figure(name, "passes", step=last, estimator=title)
+        evaluations = figure(name, "evaluations of f", step=last, estimator=title)
         columns = [f"error of 1, layer {layer}" for layer in (1, 2, 3)]
         found = [figure(name, column, step=last, estimator=title) for column in columns]
         return [evaluations * error**2 for error in found]
