@@ -74,7 +74,9 @@ def interval_curves(
         estimators: whether names of curves begin with an estimator's, whose style they take.
     """
     width = 4.6 * len(panels) if len(panels) > 1 else 7.0  # beside the legend
-    figure = Figure(figsize=(width, 3.8), layout="constrained")
+    lines = len({name for curves in panels for name in curves})
+    height = max(3.8, LEGEND_LINE * (lines + 1))
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, curves, title, label in zip(axes, panels, titles, y, strict=True):
         tidy(axis, x, label)
