@@ -102,8 +102,8 @@ class OneLineParser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if (present := FORMER_OPTIONS.get(option)) in there:
                 self.exit(2, f"error: {option}: this option is called {present} now\n")
-            close = [name for name in there if name.startswith(option) and option.startswith("--")]
-            close = close or difflib.get_close_matches(option, there, 1)
+            begun = [name for name in there if name.startswith(option)]
+            close = begun or difflib.get_close_matches(option, there, 1)
             meant = f"did you mean {close[0]}? " if close else ""
             kind = "option" if word.startswith("-") else "argument"
             message = f"{word}: there is no such {kind}; {meant}options: {', '.join(there)}"

@@ -15,7 +15,7 @@ from bnn import plugins
 from bnn.closed_pipe import lasting_output
 from bnn.config.compose import format_hydra_error, named_plugins
 from bnn.config.help import asks_for_help, help_text
-from bnn.config.hydra_adapter import command_line
+from bnn.config.hydra_adapter import command_line, command_line_options
 from bnn.config.syntax import check_launcher, check_words
 from bnn.config.unknown_keys import option_mistake
 from bnn.errors import BnnError, ConfigError, keep_files_private, without_password
@@ -79,7 +79,7 @@ def _checked(words: Sequence[str]) -> list[str]:
     try:
         chosen = command_line(words)
     except ConfigError as error:
-        raise ConfigError(option_mistake(str(error))) from error
+        raise ConfigError(option_mistake(str(error), command_line_options())) from error
     overrides = list(chosen.overrides)
     mode = any(word.startswith("hydra.mode=") for word in overrides)
     if not (chosen.help or chosen.hydra_help or chosen.info or chosen.shell_completion):

@@ -125,7 +125,7 @@ TRAIN: dict[str, list[tuple[list[str], str]]] = {
         (["--epochs", "3"], "write trainer.epochs="),
         (["--epochs=3"], "write trainer.epochs=3"),
         (["--foo"], "--foo"),
-        (["--multi", "seed=1,2"], "--multi"),
+        (["--multi", "seed=1,2"], "did you mean --multirun?"),
         (["-x"], "-x"),
         (["-M", "estimator=st,reinforce"], "a sweep is -m"),
         (["m", "estimator=st,reinforce"], "the option of a sweep is -m"),

@@ -54,6 +54,11 @@ def group_options(group: str) -> list[str]:
         return list(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
+def command_line_options() -> list[str]:
+    """Options of Hydra's command line, such as `--multirun` and `-m`."""
+    return [option for action in get_args_parser()._actions for option in action.option_strings]
+
+
 def command_line(words: Sequence[str]) -> argparse.Namespace:
     """Options of Hydra's command line, which may stand between its overrides.
 

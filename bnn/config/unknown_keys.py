@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -143,11 +143,12 @@ def keys_beside(group: str, there: Mapping[str, Any]) -> list[str]:
     return inside or [*GROUPS, *TOP, PLUGINS]
 
 
-def option_mistake(message: str) -> str:
-    """Message of the command-line parser, with the key that an unknown option means.
+def option_mistake(message: str, there: Iterable[str]) -> str:
+    """Message of the command-line parser, with the key or option that an unknown option means.
 
     Args:
         message: text of the parser: `unrecognized arguments: --epochs`.
+        there: options of the parser.
     """
     start, _, options = message.partition("unrecognized arguments: ")
     if start or not options:
@@ -162,5 +163,8 @@ def option_mistake(message: str) -> str:
     meant = [
         key for key in [*TOP, *_named(name, choices_by_key(), None)] if key.split(".")[-1] == name
     ] or ([name] if name in GROUPS else [])
+    begun = [one for one in there if one.startswith(option.partition("=")[0])]
+    if begun and not meant:
+        return f"{option}: there is no such option; did you mean {begun[0]}?"
     written = f"{meant[0]}={value or 'VALUE'}" if meant else "KEY=VALUE"
     return f"{option}: there is no such option; settings have no dashes: write {written}"

@@ -18,18 +18,13 @@ from bnn.nn.forward import ForwardClosure, Loss
 from bnn.nn.sites import Noise, Site, generator_noise, host_noise
 from bnn.tasks.classification import cross_entropy
 from bnn.training.initialisation import init_estimator
-from bnn.training.optimizers import ESTIMATOR
+from bnn.training.optimizers import ESTIMATOR, sgd
 
 if TYPE_CHECKING:
     from bnn.fitted import FittedNetwork
 
 BELOW = "below"
 """Key of all parameters below the highest binary layer together: where the estimators differ."""
-
-
-def sgd(parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with the defaults of `optimizer=sgd`."""
-    return torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
 
 
 @dataclass
@@ -49,7 +44,8 @@ class GradientSampler:
         training_batch: function that draws a batch (inputs, targets) of the training split, on
             which estimators are warmed up. None: they are on `inputs`, and what they learn is then
             fitted to the very batch on which they are measured.
-        optimizer: constructor of the optimizer of an estimator's parameters in the warm-up.
+        optimizer: constructor of the optimizer of an estimator's parameters in the warm-up; that of
+            `optimizer=sgd` by default.
 
     Attributes:
         units: number of units of each binary layer, from the input.
@@ -64,7 +60,9 @@ class GradientSampler:
     loss: Loss = cross_entropy
     precision: str = "float32"
     training_batch: Callable[[Generator], tuple[Tensor, Tensor]] | None = None
-    optimizer: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer] = sgd
+    optimizer: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer] = field(
+        default_factory=lambda: partial(sgd().of_group, ESTIMATOR)
+    )
     units: tuple[int, ...] = field(init=False)
     below: list[str] = field(init=False)
 

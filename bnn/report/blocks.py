@@ -86,7 +86,7 @@ def readings(arguments: Sequence[str], page: Path, root: Path) -> str:
 
 
 def rates(arguments: Sequence[str], page: Path, root: Path) -> str:
-    """Validation losses of TRIED.csv by configuration and rate, by which those of NAME.csv are."""
+    """Validation losses of TRIED.csv by learning rate; those of NAME.csv have to be the best."""
     tried, chosen = (read_csv(root / RESULTS / f"{name}.csv") for name in arguments)
     return learning_rates.rates_table(tried, chosen)
 

@@ -244,6 +244,8 @@ def lab_exact() -> Iterator[str]:
     yield "## At slope 1"
     ones = [mean_error(name, t, 1) for name in networks for t in (ST, GUMBEL_RAO)]
     yield f"by {min(ones):.2f} to {max(ones):.2f} times the length of the gradient"
+    assert all(lab(name, "frozen", "error at 64 evaluations") == 1 for name in networks)
+    yield "where a gradient of 0 errs by 1"
 
     def both(title: str, column: str, times: float = 1, digits: int = 1) -> list[str]:
         return [f"{times * lab(name, title, column):.{digits}f}" for name in networks]
