@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bnn.errors import ConfigError
 from bnn.estimators.base import Estimator
@@ -40,18 +39,33 @@ class Surrogate(nn.Module):
     def forward(self, change: Tensor, loss: Tensor) -> Tensor:
         """Values (h, h̃) at bits y, by the loss of another draw b and its linear expansion.
 
+        At one loss they are piecewise linear in the change, with a knot for each hidden unit. The
+        slopes and intercepts of all segments are summed up once, and each point finds its segment,
+        which costs less than `hidden` units at each point.
+
         Args:
-            change: f'(b) · (y - b).
-            loss: f(b), broadcast against it.
+            change: f'(b) · (y - b), [..., points].
+            loss: f(b), [...].
 
         Returns:
-            [..., 2].
+            [..., points, 2].
         """
-        by_change, by_loss = self.first.weight.T
-        of_loss = loss[..., None] * by_loss + self.first.bias
-        hidden = torch.addcmul(of_loss, change[..., None], by_change)
-        values: Tensor = self.last(F.leaky_relu(hidden, LEAK))
-        return values
+        slope, by_loss = self.first.weight.T
+        intercept = loss[..., None] * by_loss + self.first.bias
+        lines = torch.stack([slope.expand_as(intercept), intercept], -1)
+        last = self.last.weight.T[..., None]
+        contributions = lines[..., None, :] * last  # [..., hidden, 2, 2]
+        rising = (slope >= 0).to(slope)[:, None, None]
+        leftmost = (contributions * (1 - (1 - LEAK) * rising)).sum(-3, keepdim=True)
+        bends = contributions * (1 - LEAK) * (2 * rising - 1)
+        tiny = torch.finfo(slope.dtype).tiny
+        knots = -intercept / torch.where(slope.abs() < tiny, tiny, slope)
+        knots, order = knots.detach().sort(-1)
+        bends = bends.take_along_dim(order[..., None, None], -3)
+        segments = torch.cat([leftmost, bends], -3).cumsum(-3)
+        at = torch.searchsorted(knots, change.detach().contiguous())
+        slopes, intercepts = segments.take_along_dim(at[..., None, None], -3).unbind(-1)
+        return slopes * change[..., None] + intercepts + self.last.bias
 
 
 class Values(NamedTuple):
@@ -130,10 +144,10 @@ class RODEO(DrawsWithSlopes):
         """Mean surrogates of the other draws, in units of the loss's variation over the draws."""
         bits, slope = layer.bits.flatten(2)[:, None], _others(layer.slope.flatten(2)) / unit
         loss = (_others(layer.loss) - mean) / deviation
-        change = (slope * (bits - _others(layer.bits.flatten(2)))).sum(3)
-        flipped = change[..., None] + slope * (1 - 2 * bits)
-        surrogate = self.surrogates[layer.site.index]
-        return Values(surrogate(change, loss).mean(1), surrogate(flipped, loss[..., None]).mean(1))
+        change = (slope * (bits - _others(layer.bits.flatten(2)))).sum(3, keepdim=True)
+        points = torch.cat([change, change + slope * (1 - 2 * bits)], 3)
+        values = self.surrogates[layer.site.index](points, loss).mean(1)
+        return Values(values[..., 0, :], values[..., 1:, :])
 
     def _scales(self, layer: LayerDraws) -> tuple[Tensor, Tensor, Tensor]:
         """Mean and deviation of the loss, and its deviation over the draws, by earlier batches."""

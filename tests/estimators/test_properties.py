@@ -31,7 +31,7 @@ from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.pseudo_derivatives import PSEUDO_DERIVATIVES
 from bnn.estimators.rebar import conditional_derivative
 from bnn.estimators.relax import ControlVariate
-from bnn.estimators.rodeo import RODEO
+from bnn.estimators.rodeo import LEAK, RODEO, Surrogate
 from bnn.estimators.slopes import LayerDraws
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.neurons import Stochastic
@@ -409,6 +409,37 @@ def test_the_second_control_variate_of_double_cv_is_learned_and_exact_for_a_line
     assert variance(1.0) == pytest.approx(4 * plain, rel=0.25), "the control: the other sign"
 
 
+def network(surrogate: Surrogate, change: Tensor, loss: Tensor) -> Tensor:
+    """Surrogates (h, h̃), hidden unit by hidden unit."""
+    hidden = surrogate.first(torch.stack([change, loss], -1))
+    return surrogate.last(torch.nn.functional.leaky_relu(hidden, LEAK))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_surrogates_by_segments_are_the_network_and_have_its_gradient(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    surrogate = Surrogate(32).to(dtype)
+    for parameter in surrogate.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    with torch.no_grad():
+        surrogate.first.weight[:2, 0] = 0.0  # hidden units that do not follow the change
+    loss = torch.randn(2, 3, generator=generator, dtype=dtype)
+    change = 2 * torch.randn(2, 3, 50, generator=generator, dtype=dtype)
+    change[..., 0], change[..., 1] = -1e3, 1e3
+    found = surrogate(change, loss)
+    expected = network(surrogate, change, loss[..., None].expand_as(change))
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    cotangent = torch.randn(expected.shape, generator=generator, dtype=dtype)
+    cotangent[..., :2, :] *= 1e-3
+    torch.testing.assert_close(
+        torch.autograd.grad(found, list(surrogate.parameters()), cotangent),
+        torch.autograd.grad(expected, list(surrogate.parameters()), cotangent),
+        rtol=tolerance,
+        atol=tolerance,
+    )
+
+
 @pytest.mark.parametrize("samples", [2, 3])
 def test_rodeo_is_its_published_formula(samples: int) -> None:
     """Estimates of given draws, beside those of the sums over neighbours written out."""
@@ -428,7 +459,7 @@ def test_rodeo_is_its_published_formula(samples: int) -> None:
     estimator.moments.copy_(torch.tensor([[1.0, mean, second, between]], dtype=torch.float64))
 
     def surrogate(change: Tensor, loss: Tensor) -> Tensor:
-        return 0.8 * estimator.surrogates[0](change / 0.8, loss - 0.5)
+        return 0.8 * network(estimator.surrogates[0], change / 0.8, loss - 0.5)
 
     found = estimator.gradient(LayerDraws(site, bits, slope, loss)).mean(0)
     for sample in range(shape[1]):
