@@ -68,6 +68,22 @@ class Surrogate(nn.Module):
         return slopes * change[..., None] + intercepts + self.last.bias
 
 
+class Scales(NamedTuple):
+    """Statistics of a layer's losses over earlier batches, scalars.
+
+    Args:
+        mean: of the loss.
+        deviation: standard deviation of the loss.
+        unit: standard deviation of the loss over the draws of a sample.
+        known: 1, or 0 before the first batch, when the others are 0, 1 and 1.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    unit: Tensor
+    known: Tensor
+
+
 class Values(NamedTuple):
     """Mean surrogates of the other draws at the bits of each draw, and at their neighbours.
 
@@ -96,7 +112,8 @@ class RODEO(DrawsWithSlopes):
     draws j ≠ k of a learned function of f_j and f'(b_j) · (b - b_j); in a layer below another
     binary one the slope f' passes the bits above as straight-through does. The function is fitted
     with the run's optimizer to the estimates' mean square, for each layer, and begins at 0, which
-    is leave-one-out. (In the paper A is a mean over the units, and one function serves all layers.)
+    is leave-one-out; so is the first batch, by which losses are standardised. (In the paper A is a
+    mean over the units, and one function serves all layers.)
 
     Evaluations of f per sample and step: K. Unbiased.
 
@@ -128,8 +145,9 @@ class RODEO(DrawsWithSlopes):
 
     def gradient(self, layer: LayerDraws) -> Tensor:
         site, noise = layer.site, layer.b_minus_p
-        mean, deviation, unit = self._scales(layer)
-        here, flipped = self._surrogates(layer, mean, deviation, unit)
+        scales = self._scales(layer)
+        unit = scales.unit
+        here, flipped = self._surrogates(layer, scales)
         # q(1 - b_i) is |b_i - p_i|, and a flip adds 1 - 2 b_i to the score
         flips = noise.abs()
         differences = (flips.flatten(2)[..., None] * (flipped - here[..., None, :])).sum(2)
@@ -138,19 +156,17 @@ class RODEO(DrawsWithSlopes):
         credit = layer.loss - mean_of_others(layer.loss + of_loss)
         return site.aligned(credit + of_score) * noise + own
 
-    def _surrogates(
-        self, layer: LayerDraws, mean: Tensor, deviation: Tensor, unit: Tensor
-    ) -> Values:
+    def _surrogates(self, layer: LayerDraws, scales: Scales) -> Values:
         """Mean surrogates of the other draws, in units of the loss's variation over the draws."""
-        bits, slope = layer.bits.flatten(2)[:, None], _others(layer.slope.flatten(2)) / unit
-        loss = (_others(layer.loss) - mean) / deviation
+        bits, slope = layer.bits.flatten(2)[:, None], _others(layer.slope.flatten(2)) / scales.unit
+        loss = (_others(layer.loss) - scales.mean) / scales.deviation
         change = (slope * (bits - _others(layer.bits.flatten(2)))).sum(3, keepdim=True)
         points = torch.cat([change, change + slope * (1 - 2 * bits)], 3)
-        values = self.surrogates[layer.site.index](points, loss).mean(1)
+        values = scales.known * self.surrogates[layer.site.index](points, loss).mean(1)
         return Values(values[..., 0, :], values[..., 1:, :])
 
-    def _scales(self, layer: LayerDraws) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean and deviation of the loss, and its deviation over the draws, by earlier batches."""
+    def _scales(self, layer: LayerDraws) -> Scales:
+        """Statistics by earlier batches, to which this one is added."""
         weight, first, second, between = self.moments[layer.site.index].clone()
         known, weight = weight > 0, weight.clamp(min=1e-12)
         mean = torch.where(known, first / weight, 0.0)
@@ -159,10 +175,13 @@ class RODEO(DrawsWithSlopes):
         loss = layer.loss
         latest = torch.ones_like(mean), loss.mean(), loss.square().mean(), loss.var(0).mean()
         self.moments[layer.site.index].lerp_(torch.stack(latest).to(self.moments), 1 - self.decay)
-        return mean, deviation, unit
+        return Scales(mean, deviation, unit, known.to(mean))
 
     def auxiliary_loss(self, gradients: Sequence[Tensor]) -> Tensor:
         """Mean squares of the estimates over their running means, as the surrogates make them.
+
+        Divided by the number of hidden units, with which the curvature grows; gradient descent then
+        bears the network's learning rate.
 
         Args:
             gradients: estimates of each layer, [K, samples, *units].
@@ -170,4 +189,5 @@ class RODEO(DrawsWithSlopes):
         Returns:
             Scalar, whose gradient alone is used.
         """
-        return relative_mean_square([one.mean(0) for one in gradients], self.size, self.decay)
+        fit = relative_mean_square([one.mean(0) for one in gradients], self.size, self.decay)
+        return fit / self.hidden

@@ -19,7 +19,7 @@ from bnn.estimators.layerwise import LayerSamples
 from bnn.estimators.local_expectation import LocalExpectation
 from bnn.estimators.rebar import REBAR
 from bnn.estimators.relax import RELAX
-from bnn.estimators.rodeo import RODEO, Values
+from bnn.estimators.rodeo import RODEO, Scales, Values
 from bnn.estimators.score_function import NVIL, MuProp, Reinforce
 from bnn.estimators.slopes import LayerDraws
 from bnn.nn.forward import ForwardClosure
@@ -268,21 +268,21 @@ def test_mutants_of_the_second_control_variate_are_caught(kind: type) -> None:
 class SeesItsOwnDraw(RODEO):
     """Mutant: the surrogates of a draw are fitted to its own loss and slope too."""
 
-    def _surrogates(self, layer: LayerDraws, *scales: Tensor) -> Values:
+    def _surrogates(self, layer: LayerDraws, scales: Scales) -> Values:
         shared = dataclasses.replace(
             layer, loss=layer.loss.mean(0, keepdim=True).expand_as(layer.loss)
         )
-        return super()._surrogates(shared, *scales)
+        return super()._surrogates(shared, scales)
 
 
 class ScoreNotFlipped(RODEO):
     """Mutant: the neighbours of a draw have its own score."""
 
     def gradient(self, layer: LayerDraws) -> Tensor:
-        *scales, unit = self._scales(layer)
-        values = self._surrogates(layer, *scales, unit).flipped[..., 1]
+        scales = self._scales(layer)
+        values = self._surrogates(layer, scales).flipped[..., 1]
         noise = layer.b_minus_p
-        own = unit * values.reshape(noise.shape) * noise.abs() * (1 - 2 * layer.bits)
+        own = scales.unit * values.reshape(noise.shape) * noise.abs() * (1 - 2 * layer.bits)
         return super().gradient(layer) - own
 
 

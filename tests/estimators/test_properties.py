@@ -36,6 +36,7 @@ from bnn.estimators.slopes import LayerDraws
 from bnn.nn.forward import ForwardClosure
 from bnn.nn.neurons import Stochastic
 from bnn.nn.noise import NoiseLaw
+from bnn.nn.replicas import mean_of_others
 from bnn.nn.sites import Site, generator_noise
 
 
@@ -440,10 +441,8 @@ def test_surrogates_by_segments_are_the_network_and_have_its_gradient(dtype: tor
     )
 
 
-@pytest.mark.parametrize("samples", [2, 3])
-def test_rodeo_is_its_published_formula(samples: int) -> None:
-    """Estimates of given draws, beside those of the sums over neighbours written out."""
-    shape, generator = (samples, 5, 4), torch.Generator().manual_seed(2)
+def draws_with_slopes(shape: tuple[int, ...], generator: torch.Generator) -> LayerDraws:
+    """Draws of one layer, [K, samples, units], with random losses and slopes."""
     logits = torch.randn(shape[1:], generator=generator, dtype=torch.float64)
     site = Site(logits.expand(shape) / 2, NoiseLaw.registry.build("logistic"), Site.sample)
     bits, slope = (
@@ -451,20 +450,64 @@ def test_rodeo_is_its_published_formula(samples: int) -> None:
         torch.randn(shape, generator=generator, dtype=torch.float64),
     )
     loss = torch.randn(shape[:2], generator=generator, dtype=torch.float64)
-    estimator = RODEO(samples=samples, hidden=3)
-    estimator.build([site], torch.zeros(1))
+    return LayerDraws(site, bits, slope, loss)
+
+
+def rodeo_with_random_surrogates(layer: LayerDraws, generator: torch.Generator) -> RODEO:
+    estimator = RODEO(samples=len(layer.loss), hidden=3)
+    estimator.build([layer.site], torch.zeros(1))
     for parameter in estimator.parameters():
         torch.nn.init.normal_(parameter, generator=generator)
+    return estimator
+
+
+def test_rodeo_is_leave_one_out_on_its_first_batch() -> None:
+    """Losses have not been standardised yet, whatever the surrogates are."""
+    generator = torch.Generator().manual_seed(2)
+    layer = draws_with_slopes((3, 5, 4), generator)
+    estimator = rodeo_with_random_surrogates(layer, generator)
+    leave_one_out = (layer.loss - mean_of_others(layer.loss))[..., None] * layer.b_minus_p
+    torch.testing.assert_close(estimator.gradient(layer), leave_one_out)
+    assert not torch.allclose(estimator.gradient(layer), leave_one_out), "the second batch"
+
+
+def test_curvature_of_rodeos_fit_does_not_grow_with_the_hidden_units() -> None:
+    def curvature(hidden: int) -> float:
+        """Trace of the fit's second derivative by the output weights, over several networks."""
+        total, generator = 0.0, torch.Generator().manual_seed(3)
+        for _ in range(10):
+            layer = draws_with_slopes((2, 50, 4), generator)
+            estimator = RODEO(samples=2, hidden=hidden)
+            estimator.build([layer.site], torch.zeros(1))
+            torch.nn.init.uniform_(estimator.surrogates[0].first.weight, -1, 1, generator=generator)
+            for _ in range(2):
+                fit = estimator.auxiliary_loss([estimator.gradient(layer)])
+            weight = estimator.surrogates[0].last.weight
+            (slope,) = torch.autograd.grad(fit, weight, create_graph=True)
+            for index, one in enumerate(slope.flatten()):
+                (second,) = torch.autograd.grad(one, weight, retain_graph=True)
+                total += float(second.flatten()[index])
+        return total
+
+    assert curvature(64) == pytest.approx(curvature(8), rel=0.5)
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_rodeo_is_its_published_formula(samples: int) -> None:
+    """Estimates of given draws, beside those of the sums over neighbours written out."""
+    generator = torch.Generator().manual_seed(2)
+    layer = draws_with_slopes((samples, 5, 4), generator)
+    estimator = rodeo_with_random_surrogates(layer, generator)
     mean, second, between = 0.5, 1.25, 0.64  # standardised losses (f - 0.5), in units of 0.8
     estimator.moments.copy_(torch.tensor([[1.0, mean, second, between]], dtype=torch.float64))
 
     def surrogate(change: Tensor, loss: Tensor) -> Tensor:
         return 0.8 * network(estimator.surrogates[0], change / 0.8, loss - 0.5)
 
-    found = estimator.gradient(LayerDraws(site, bits, slope, loss)).mean(0)
-    for sample in range(shape[1]):
-        drawn, losses, slopes = (one[:, sample] for one in (bits, loss, slope))
-        expected = rodeo(drawn, torch.sigmoid(logits[sample]), losses, slopes, surrogate)
+    found = estimator.gradient(layer).mean(0)
+    for sample in range(layer.loss.shape[1]):
+        drawn, losses, slopes = (one[:, sample] for one in (layer.bits, layer.loss, layer.slope))
+        expected = rodeo(drawn, layer.site.probs[0, sample], losses, slopes, surrogate)
         torch.testing.assert_close(found[sample], expected, rtol=1e-10, atol=1e-12)
 
 
