@@ -86,9 +86,17 @@ def readings(arguments: Sequence[str], page: Path, root: Path) -> str:
 
 
 def rates(arguments: Sequence[str], page: Path, root: Path) -> str:
-    """Validation losses of TRIED.csv by learning rate; those of NAME.csv have to be the best."""
-    tried, chosen = (read_csv(root / RESULTS / f"{name}.csv") for name in arguments)
-    return learning_rates.rates_table(tried, chosen)
+    """Validation losses of TRIED.csv by learning rate; those of NAME.csv have to be the best.
+
+    Names of estimators after the two restrict NAME.csv to them.
+    """
+    name, of, *estimators = arguments
+    tried, chosen = (read_csv(root / RESULTS / f"{one}.csv") for one in (name, of))
+    missing = sorted({*estimators} - {row.estimator for row in chosen})
+    if missing:
+        raise ReportError(f"{of}.csv: no runs of estimator {', '.join(missing)}")
+    restricted = [row for row in chosen if row.estimator in estimators] if estimators else chosen
+    return learning_rates.rates_table(tried, restricted)
 
 
 def index(names: Sequence[str], page: Path, root: Path) -> str:

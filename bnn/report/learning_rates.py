@@ -77,8 +77,9 @@ def rates_table(rows: Sequence[Row], chosen: Sequence[Row]) -> str:
     check_choice(found, [escape_markdown(row) for row in chosen])
     rates = sorted({rate for losses in found.values() for rate in losses})
     shown = [k for k in range(len(HEADS)) if len({one[k] for one in found}) > 1]
+    digits = 2 if min(min(losses.values()) for losses in found.values()) >= 10 else 4
     lines = [
-        [*(one[k] for k in shown), *(_cell(losses, rate) for rate in rates)]
+        [*(one[k] for k in shown), *(_cell(losses, rate, digits) for rate in rates)]
         for one, losses in found.items()
     ]
     table = markdown([*(HEADS[k] for k in shown), *(f"lr {rate:g}" for rate in rates)], lines)
@@ -95,8 +96,8 @@ def _alternatives(values: set[int]) -> str:
     return " or ".join(map(str, sorted(values)))
 
 
-def _cell(losses: dict[float, float], rate: float) -> str:
+def _cell(losses: dict[float, float], rate: float, digits: int) -> str:
     if rate not in losses:
         return BLANK
-    text = f"{losses[rate]:.2f}"
+    text = f"{losses[rate]:.{digits}f}"
     return f"**{text}**" if losses[rate] == min(losses.values()) else text

@@ -114,6 +114,27 @@ def test_the_check_fails_when_a_result_or_its_picture_changes(tree: Path, rows: 
     assert generated.outdated(tree) == ["sweeps/results/seed_table_mnist.png"]
 
 
+def test_a_choice_of_rates_is_checked_for_the_estimators_that_are_named(
+    tree: Path, rows: list[Row]
+) -> None:
+    """A rate was tried for one of the two estimators in the table."""
+    table = tree / RESULTS / "seed_table_mnist.csv"
+    named, other, *_ = {row.estimator: row for row in rows}.values()
+    write_csv(table, [named, other])
+    write_csv(tree / RESULTS / "tried.csv", [named])
+    words = "learning_rates tried seed_table_mnist"
+    (tree / "README.md").write_text(BLOCK.format(f"{words} {named.estimator}"))
+    assert main(["--results"]) == 0
+    assert "1 run" in (tree / "README.md").read_text()
+    for refused, reason in (
+        ("", "no learning rate was tried"),
+        (" mve", "no runs of estimator mve"),
+    ):
+        (tree / "README.md").write_text(BLOCK.format(words + refused))
+        with pytest.raises(ReportError, match=reason):
+            generated.outdated(tree)
+
+
 @pytest.mark.parametrize("arguments", [["--results"], ["--results", "--check"]])
 def test_a_block_without_its_file_is_an_error(
     tree: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]

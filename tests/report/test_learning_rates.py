@@ -48,6 +48,11 @@ def test_the_least_loss_of_each_estimator_is_bold_and_a_rate_not_tried_is_a_dash
     assert "3 runs," in page and tried[0].command in page
 
 
+def test_losses_of_classification_have_four_decimals(tried: list[Row], chosen: list[Row]) -> None:
+    small = [replace(row, val_loss=row.val_loss / 1000) for row in tried]
+    assert "| st density | 0.0615     | **0.0605** |" in rates_table(small, chosen)
+
+
 def test_a_rate_that_is_not_the_best_of_those_tried_is_refused(
     tried: list[Row], chosen: list[Row]
 ) -> None:
