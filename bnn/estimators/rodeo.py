@@ -40,8 +40,8 @@ class Surrogate(nn.Module):
         """Values (h, h̃) at bits y, by the loss of another draw b and its linear expansion.
 
         At one loss they are piecewise linear in the change, with a knot for each hidden unit. The
-        slopes and intercepts of all segments are summed up once, and each point finds its segment,
-        which costs less than `hidden` units at each point.
+        slopes and intercepts of all segments are summed up once for each loss, and each point finds
+        its segment, which costs less than `hidden` units at each point.
 
         Args:
             change: f'(b) · (y - b), [..., points].
@@ -55,10 +55,10 @@ class Surrogate(nn.Module):
         lines = torch.stack([slope.expand_as(intercept), intercept], -1)
         last = self.last.weight.T[..., None]
         contributions = lines[..., None, :] * last  # [..., hidden, 2, 2]
-        rising = (slope >= 0).to(slope)[:, None, None]
+        tiny = torch.finfo(slope.dtype).tiny
+        rising = (slope > -tiny).to(slope)[:, None, None]
         leftmost = (contributions * (1 - (1 - LEAK) * rising)).sum(-3, keepdim=True)
         bends = contributions * (1 - LEAK) * (2 * rising - 1)
-        tiny = torch.finfo(slope.dtype).tiny
         knots = -intercept / torch.where(slope.abs() < tiny, tiny, slope)
         knots, order = knots.detach().sort(-1)
         bends = bends.take_along_dim(order[..., None, None], -3)
@@ -112,8 +112,9 @@ class RODEO(DrawsWithSlopes):
     draws j ≠ k of a learned function of f_j and f'(b_j) · (b - b_j); in a layer below another
     binary one the slope f' passes the bits above as straight-through does. The function is fitted
     with the run's optimizer to the estimates' mean square, for each layer, and begins at 0, which
-    is leave-one-out; so is the first batch, by which losses are standardised. (In the paper A is a
-    mean over the units, and one function serves all layers.)
+    is leave-one-out. So is the estimate of the first batch, before which there is nothing to
+    standardise losses by. (In the paper A is a mean over the units, and one function serves all
+    layers.)
 
     Evaluations of f per sample and step: K. Unbiased.
 

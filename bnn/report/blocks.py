@@ -88,15 +88,17 @@ def readings(arguments: Sequence[str], page: Path, root: Path) -> str:
 def rates(arguments: Sequence[str], page: Path, root: Path) -> str:
     """Validation losses of TRIED.csv by learning rate; those of NAME.csv have to be the best.
 
-    Names of estimators after the two restrict NAME.csv to them.
+    Names of estimators after the two restrict both tables to them.
     """
-    name, of, *estimators = arguments
-    tried, chosen = (read_csv(root / RESULTS / f"{one}.csv") for one in (name, of))
-    missing = sorted({*estimators} - {row.estimator for row in chosen})
-    if missing:
-        raise ReportError(f"{of}.csv: no runs of estimator {', '.join(missing)}")
-    restricted = [row for row in chosen if row.estimator in estimators] if estimators else chosen
-    return learning_rates.rates_table(tried, restricted)
+    tried_name, chosen_name, *estimators = arguments
+    tables = []
+    for name in (tried_name, chosen_name):
+        rows = read_csv(root / RESULTS / f"{name}.csv")
+        missing = sorted({*estimators} - {row.estimator for row in rows})
+        if missing:
+            raise ReportError(f"{name}.csv: no runs of estimator {', '.join(missing)}")
+        tables.append([row for row in rows if not estimators or row.estimator in estimators])
+    return learning_rates.rates_table(*tables)
 
 
 def index(names: Sequence[str], page: Path, root: Path) -> str:

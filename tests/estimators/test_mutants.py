@@ -279,7 +279,9 @@ class ScoreNotFlipped(RODEO):
     """Mutant: the neighbours of a draw have its own score."""
 
     def gradient(self, layer: LayerDraws) -> Tensor:
+        earlier = self.moments.clone()
         scales = self._scales(layer)
+        self.moments.copy_(earlier)  # of earlier batches again, for the estimate itself
         values = self._surrogates(layer, scales).flipped[..., 1]
         noise = layer.b_minus_p
         own = scales.unit * values.reshape(noise.shape) * noise.abs() * (1 - 2 * layer.bits)

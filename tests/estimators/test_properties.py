@@ -423,7 +423,8 @@ def test_surrogates_by_segments_are_the_network_and_have_its_gradient(dtype: tor
     for parameter in surrogate.parameters():
         torch.nn.init.normal_(parameter, generator=generator)
     with torch.no_grad():
-        surrogate.first.weight[:2, 0] = 0.0  # hidden units that do not follow the change
+        # hidden units that do not follow the change
+        surrogate.first.weight[:4, 0] = torch.tensor([0.0, -0.0, 1e-39, -1e-39])
     loss = torch.randn(2, 3, generator=generator, dtype=dtype)
     change = 2 * torch.randn(2, 3, 50, generator=generator, dtype=dtype)
     change[..., 0], change[..., 1] = -1e3, 1e3

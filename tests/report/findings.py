@@ -18,18 +18,28 @@ UNBIASED = (
     "arm",
     "arms 4",
     "disarm",
+    "double_cv 4 0.99",
     "local_expectation",
     "muprop 0.9 conditional",
     "nvil 100 0.9",
     "rebar learned 0.99",
     "relax learned 0.99 32",
+    "rodeo 2 0.99 32",
     "reinforce leave_one_out 4",
     "reinforce min_variance 0.9",
     "reinforce moving_average 0.9",
     "reinforce none",
     "reinforce nested_leave_one_out 4 4",
 )
-BIASED = ("concrete 0.5", "reinmax 1.0", "st density", "st_gumbel 1.0")
+BIASED = (
+    "concrete 0.5",
+    "gumbel_rao 1.0",
+    "mve 1.0",
+    "reinmax 1.0",
+    "reinmax_rao 1.0",
+    "st density",
+    "st_gumbel 1.0",
+)
 """Titles of estimators in the tables."""
 
 
