@@ -54,7 +54,8 @@ class Surrogate(nn.Module):
         intercept = loss[..., None] * by_loss + self.first.bias
         lines = torch.stack([slope.expand_as(intercept), intercept], -1)
         last = self.last.weight.T[..., None]
-        contributions = lines[..., None, :] * last  # [..., hidden, 2, 2]
+        contributions = lines[..., None, :] * last  # [..., hidden, (h, h̃), (slope, intercept)]
+        # a unit whose slope is 0 has its knot so far away that it never leaves its side
         tiny = torch.finfo(slope.dtype).tiny
         rising = (slope > -tiny).to(slope)[:, None, None]
         leftmost = (contributions * (1 - (1 - LEAK) * rising)).sum(-3, keepdim=True)
